@@ -1,0 +1,120 @@
+//! A manager whose type is erased, for those who choose it at run time.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{Liveness, Manager};
+
+/// Any [`Manager`] with connections `C` and errors `E`: two pools over different managers then
+/// have one type, `Pool<BoxManager<C, E>>`.
+///
+/// Costs a box for each connect, ping, reset and close, and a virtual call for each look.
+///
+/// ```
+/// use connpool_core::{from_fn, BoxManager};
+/// use std::io::Error;
+///
+/// let primary = BoxManager::new(from_fn(|| async { Ok::<_, Error>(1) }));
+/// let replica = BoxManager::new(from_fn(|| async { Ok::<_, Error>(2) }));
+/// let either: [BoxManager<i32, Error>; 2] = [primary, replica];
+/// # let _ = either;
+/// ```
+pub struct BoxManager<C, E>(Box<dyn DynManager<C, E>>);
+
+impl<C: Send + 'static, E: Error + Send + Sync + 'static> BoxManager<C, E> {
+    /// Erases the type of `manager`.
+    pub fn new(manager: impl Manager<Connection = C, Error = E>) -> Self {
+        BoxManager(Box::new(manager))
+    }
+}
+
+impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager<C, E> {
+    type Connection = C;
+    type Error = E;
+
+    fn connect(&self) -> impl Future<Output = Result<C, E>> + Send {
+        self.0.dyn_connect(None)
+    }
+
+    fn connect_within(&self, limit: Option<Duration>) -> impl Future<Output = Result<C, E>> + Send {
+        self.0.dyn_connect(limit)
+    }
+
+    async fn ping(&self, conn: &mut C) -> Result<(), E> {
+        self.0.dyn_ping(conn).await
+    }
+
+    async fn reset(&self, conn: &mut C) -> Result<(), E> {
+        self.0.dyn_reset(conn).await
+    }
+
+    fn resets(&self) -> bool {
+        self.0.dyn_resets()
+    }
+
+    fn liveness(&self, conn: &mut C) -> Liveness {
+        self.0.dyn_liveness(conn)
+    }
+
+    fn is_reusable(&self, conn: &mut C) -> bool {
+        self.0.dyn_is_reusable(conn)
+    }
+
+    fn close(&self, conn: C) -> impl Future<Output = ()> + Send {
+        self.0.dyn_close(conn)
+    }
+}
+
+impl<C, E> fmt::Debug for BoxManager<C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoxManager")
+    }
+}
+
+/// The dyn-compatible face of [`Manager`]. Names of its own keep method calls unambiguous.
+#[doc(hidden)]
+#[async_trait]
+trait DynManager<C, E>: Send + Sync {
+    async fn dyn_connect(&self, limit: Option<Duration>) -> Result<C, E>;
+    async fn dyn_ping(&self, conn: &mut C) -> Result<(), E>;
+    async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
+    fn dyn_resets(&self) -> bool;
+    fn dyn_liveness(&self, conn: &mut C) -> Liveness;
+    fn dyn_is_reusable(&self, conn: &mut C) -> bool;
+    async fn dyn_close(&self, conn: C);
+}
+
+#[async_trait]
+impl<M: Manager> DynManager<M::Connection, M::Error> for M {
+    async fn dyn_connect(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
+        self.connect_within(limit).await
+    }
+
+    async fn dyn_ping(&self, conn: &mut M::Connection) -> Result<(), M::Error> {
+        self.ping(conn).await
+    }
+
+    async fn dyn_reset(&self, conn: &mut M::Connection) -> Result<(), M::Error> {
+        self.reset(conn).await
+    }
+
+    fn dyn_resets(&self) -> bool {
+        self.resets()
+    }
+
+    fn dyn_liveness(&self, conn: &mut M::Connection) -> Liveness {
+        self.liveness(conn)
+    }
+
+    fn dyn_is_reusable(&self, conn: &mut M::Connection) -> bool {
+        self.is_reusable(conn)
+    }
+
+    async fn dyn_close(&self, conn: M::Connection) {
+        self.close(conn).await;
+    }
+}

@@ -1,0 +1,327 @@
+//! From settings to a pool.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_lite::future::or;
+
+use crate::bounded::Deadline;
+use crate::config::{Backoff, IdleOrder, PoolConfig};
+use crate::seats::Refusal;
+use crate::shared::Shared;
+use crate::sync::Arc;
+use crate::{BuildError, ConfigError, Manager, Pool, Runtime};
+
+/// A pool in the making: every setting has a default, see [`PoolConfig`].
+///
+/// Durations are given as `Duration` or, where there may be none, also as `None`. Zero and
+/// `Duration::MAX` are legal everywhere.
+///
+/// ```
+/// use connpool_core::{from_fn, Pool};
+/// use std::time::Duration;
+/// # let runtime = connpool_testkit::SimRuntime::new(1);
+///
+/// let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// let pool = Pool::builder(manager, runtime)
+///     .name("orders")
+///     .max_size(20)
+///     .idle_timeout(Duration::from_secs(300))
+///     .get_timeout(None)
+///     .build_lazy()?;
+/// assert_eq!(pool.name(), "orders");
+/// # Ok::<_, connpool_core::ConfigError>(())
+/// ```
+#[must_use = "a builder makes no pool until `build` or `build_lazy` is called"]
+pub struct Builder<M: Manager> {
+    manager: M,
+    runtime: Arc<dyn Runtime>,
+    config: PoolConfig,
+}
+
+impl<M: Manager> Builder<M> {
+    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>) -> Self {
+        Builder {
+            manager,
+            runtime,
+            config: PoolConfig::default(),
+        }
+    }
+
+    /// Takes all settings from `config`, as from a file.
+    pub fn config(mut self, config: PoolConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What the pool is called in errors and statistics. Default: made up.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// The most connections that are ever open or being opened, whoever has them. Default: 10.
+    ///
+    /// Too small, and callers wait for each other; too large, and the backend has more
+    /// connections than it can serve at once. Zero is an error.
+    pub fn max_size(mut self, max_size: usize) -> Self {
+        self.config.max_size = max_size;
+        self
+    }
+
+    /// How many connections are open when [`build`](Builder::build) returns, and kept open in the
+    /// background. Default: 0. More than `max_size` is an error.
+    ///
+    /// Equal to `max_size` it makes a pool of fixed size.
+    pub fn min_size(mut self, min_size: usize) -> Self {
+        self.config.min_size = min_size;
+        self
+    }
+
+    /// How many connections are opened at once when the pool has to grow. Default: 1.
+    ///
+    /// More than one gets ahead of a burst; what nobody took by then is idle. Never beyond
+    /// `max_size`. Zero is an error.
+    pub fn increment(mut self, increment: usize) -> Self {
+        self.config.increment = increment;
+        self
+    }
+
+    /// A connection that nobody wanted for this long is closed, as long as more than `min_size`
+    /// are open. Default: `None`, never.
+    ///
+    /// Set it below what firewalls and load balancers on the way allow. Zero lets no connection be
+    /// used twice, unless somebody waits for it.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = limit.into();
+        self
+    }
+
+    /// A connection older than this is closed when it is next not in use. Default: `None`, never.
+    ///
+    /// Each connection's own limit is shorter by a random part, see
+    /// [`lifetime_jitter`](Builder::lifetime_jitter). Zero lets every connection be used once.
+    pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.max_lifetime = limit.into();
+        self
+    }
+
+    /// By which fraction of it, at most, each connection's `max_lifetime` is shortened at random;
+    /// drawn once, when it is opened. Default: 0.1. Outside of 0.0 to 1.0 is an error.
+    ///
+    /// 0.0 has connections opened together expire, and be opened, together again; 1.0 spreads them
+    /// over the whole lifetime, some of them dying at once.
+    pub fn lifetime_jitter(mut self, fraction: f64) -> Self {
+        self.config.lifetime_jitter = fraction;
+        self
+    }
+
+    /// How often all idle connections are looked at: for their limits, and whether they are dead.
+    /// Default: 30 s; less than 1 ms is 1 ms.
+    ///
+    /// It is also the latest by which a limit acts on a connection that nobody asks for. `None`
+    /// stops these looks; connections are then only checked when they are lent or returned.
+    pub fn evict_interval(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.config.evict_interval = every.into();
+        self
+    }
+
+    /// How long a [`get`](Pool::get) may take, all in all: waiting, connecting, checking.
+    /// Default: 10 s.
+    ///
+    /// Zero lends what is idle and else fails at once; `None` waits for ever.
+    pub fn get_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.get_timeout = limit.into();
+        self
+    }
+
+    /// How long one attempt to connect may take. Default: 5 s.
+    ///
+    /// `None` lets an attempt that hangs keep its slot for ever.
+    pub fn connect_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.connect_timeout = limit.into();
+        self
+    }
+
+    /// How long a ping may take before the connection counts as dead. Default: 1 s.
+    ///
+    /// `None` leaves it to the time of the whole `get`.
+    pub fn ping_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.ping_timeout = limit.into();
+        self
+    }
+
+    /// How long a reset may take before the connection is given up. Default: 1 s.
+    ///
+    /// `None` leaves it to the time of the whole `get`.
+    pub fn reset_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.reset_timeout = limit.into();
+        self
+    }
+
+    /// How long a goodbye ([`Manager::close`]) may take. Default: 10 s.
+    ///
+    /// `None` lets a goodbye that hangs keep its slot until somebody waits for it.
+    pub fn close_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.close_timeout = limit.into();
+        self
+    }
+
+    /// A connection whose last proof of life (opened, used, pinged, reset) is at least this old is
+    /// pinged before it is lent. Default: 1 s.
+    ///
+    /// Zero pings before every lending, a round trip each; `None` never does.
+    pub fn ping_after(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.config.ping_after = age.into();
+        self
+    }
+
+    /// A connection whose last proof of life is at least this old is looked at before it is lent.
+    /// Default: 0, every time.
+    ///
+    /// A look at a TCP connection is one system call, less than a microsecond. `None` never looks:
+    /// a connection that the peer has closed is then lent.
+    pub fn liveness_after(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.config.liveness_after = age.into();
+        self
+    }
+
+    /// How many may stand in line for whom no connection is being opened; the next one gets
+    /// [`Exhausted`](crate::GetError::Exhausted) at once. Default: `None`, any number.
+    ///
+    /// Zero lets nobody wait for a return: what is idle is lent, and the pool still grows.
+    pub fn max_waiters(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.config.max_waiters = most.into();
+        self
+    }
+
+    /// How many connections may be idle; what comes back beyond that is closed. Default: `None`,
+    /// `max_size`. Less than `min_size` is an error.
+    ///
+    /// Far below `max_size` it opens and closes connections all day long.
+    pub fn max_idle(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.config.max_idle = most.into();
+        self
+    }
+
+    /// How often a connection may be lent before it is closed. Default: `None`, any number. Zero
+    /// is an error; one makes every connection new.
+    pub fn max_uses(mut self, most: impl Into<Option<u64>>) -> Self {
+        self.config.max_uses = most.into();
+        self
+    }
+
+    /// How many connections may be under way at once. Default: `None`, as many as there is room
+    /// for. Zero is an error.
+    pub fn max_connecting(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.config.max_connecting = most.into();
+        self
+    }
+
+    /// Whether a failed connect answers the first in line with its error. Default: true.
+    ///
+    /// `false` has those in line wait on for the next attempt, until their time is up; the error
+    /// is then part of the timeout's diagnosis.
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.config.fail_fast = fail_fast;
+        self
+    }
+
+    /// How long to wait after failed connects. Default: 50 ms, doubling up to 5 s, of which a
+    /// random part is waited.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
+        self
+    }
+
+    /// Which idle connection is lent first. Default: the one used last.
+    pub fn idle_order(mut self, order: IdleOrder) -> Self {
+        self.config.idle_order = order;
+        self
+    }
+
+    /// Builds the pool and opens its first `min_size` connections.
+    ///
+    /// # Errors
+    ///
+    /// A setting that is not allowed; with `fail_fast`, the first connect that fails; else, that
+    /// `min_size` connections were not open within `get_timeout`. What was opened is closed again.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future closes the pool.
+    pub async fn build(self) -> Result<Pool<M>, BuildError<M::Error>> {
+        let pool = self.build_lazy()?;
+        pool.shared().open_min_size().await?;
+        Ok(pool)
+    }
+
+    /// Builds the pool and opens nothing: neither connection nor task exists before the first
+    /// [`get`](Pool::get). Needs no runtime to be running yet.
+    ///
+    /// # Errors
+    ///
+    /// A setting that is not allowed.
+    pub fn build_lazy(self) -> Result<Pool<M>, ConfigError> {
+        self.config.validate()?;
+        Ok(Pool::from_shared(Shared::new(
+            self.manager,
+            self.runtime,
+            self.config,
+        )))
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    async fn open_min_size(&self) -> Result<(), BuildError<M::Error>> {
+        let mut deadline = Deadline::new(self.config.get_timeout);
+        loop {
+            let progress = self.progress.listen();
+            let now = self.runtime.now();
+            deadline.begin(now);
+            self.begin_what_is_wanted(now);
+            let (done, failure) = self.with(|state, _| {
+                let failed = self.config.fail_fast && state.ledger.failures() > 0;
+                let failure = state.last_failure.clone().filter(|_| failed);
+                (state.ledger.has_min_size(), failure)
+            });
+            if done {
+                return Ok(());
+            }
+            if let Some(failure) = failure {
+                return Err(failure.into());
+            }
+            let in_time = async {
+                progress.await;
+                false
+            };
+            let too_late = async {
+                deadline.passed(&*self.runtime).await;
+                true
+            };
+            if or(in_time, too_late).await {
+                return Err(BuildError::Timeout);
+            }
+        }
+    }
+}
+
+impl<E> From<Refusal<E>> for BuildError<E> {
+    fn from(failure: Refusal<E>) -> Self {
+        match failure {
+            Refusal::Connect(error) => BuildError::Connect(error),
+            Refusal::ConnectTimeout | Refusal::Closed => BuildError::Timeout,
+            Refusal::ConnectPanicked(message) => BuildError::Panicked(message),
+            Refusal::ConnectDropped => BuildError::NoRuntime,
+        }
+    }
+}
+
+/// The settings only: the manager is never formatted.
+impl<M: Manager> fmt::Debug for Builder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! The end of a pool: with a report, or when the last handle is gone.
+
+use std::time::Duration;
+
+use futures_lite::future::or;
+
+use crate::Manager;
+use crate::bounded::Deadline;
+use crate::seats::{Answer, Refusal};
+use crate::shared::{DriverState, Shared};
+use crate::sync::Arc;
+
+/// What [`Pool::close`](crate::Pool::close) came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// How many connections were closed while it waited.
+    pub closed: u64,
+    /// How many connections are still out; each is destroyed when its guard is dropped.
+    pub still_out: usize,
+    /// Whether the limit passed before everything was closed.
+    pub timed_out: bool,
+}
+
+impl<M: Manager> Shared<M> {
+    /// Closes the pool and waits, at most for `limit`, until everything is gone.
+    pub(crate) async fn close(&self, limit: Duration) -> CloseReport {
+        let before = self.counters.closed_total();
+        let mut deadline = Deadline::new(Some(limit));
+        deadline.begin(self.runtime.now());
+        self.shut(Goodbyes::Polled);
+        let mut timed_out = false;
+        loop {
+            let progress = self.progress.listen();
+            let (figures, available) = self.figures();
+            let left = figures.size.saturating_add(figures.connecting);
+            if left == 0 || timed_out {
+                let out = figures.size.saturating_sub(available);
+                return CloseReport {
+                    closed: self.counters.closed_total().saturating_sub(before),
+                    still_out: out.saturating_sub(figures.leaving),
+                    timed_out: left > 0,
+                };
+            }
+            let in_time = async {
+                progress.await;
+                false
+            };
+            let too_late = async {
+                deadline.passed(&*self.runtime).await;
+                true
+            };
+            timed_out = or(in_time, too_late).await;
+        }
+    }
+
+    /// Closes the pool when its last handle is dropped: no waiting, no spawning. A driver that is
+    /// there inherits the pool and says the goodbyes.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        self.shut(Goodbyes::Inherited);
+        self.with(|state, _| {
+            if state.driver != DriverState::Absent && !state.farewell.is_empty() {
+                state.legacy = Some(Arc::clone(self));
+            }
+        });
+    }
+
+    /// Nobody gets in any more, everybody in line is told, what is idle is closed.
+    fn shut(&self, goodbyes: Goodbyes) {
+        let start_driver = self.with(|state, effects| {
+            if state.ledger.is_closed() {
+                return false;
+            }
+            let start_driver = goodbyes == Goodbyes::Polled && state.driver_must_start();
+            for key in state.ledger.close() {
+                effects.wake(state.seats.answer(key, Answer::Refused(Refusal::Closed)));
+            }
+            // The gate first: what is put among the idle after this look is found by whoever puts.
+            self.publish(state);
+            let now = crate::Moment::ORIGIN;
+            self.serve_idle(state, effects, now);
+            effects.closing = true;
+            effects.rouse_driver = true;
+            start_driver
+        });
+        if start_driver {
+            crate::driver::start(self);
+        }
+    }
+}
+
+/// Who says the goodbyes of a pool that is being closed.
+#[derive(PartialEq, Eq)]
+enum Goodbyes {
+    /// The driver, which this polled future may start.
+    Polled,
+    /// The driver, if there is one.
+    Inherited,
+}

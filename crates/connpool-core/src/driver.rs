@@ -1,0 +1,228 @@
+//! The one background task of a pool: the evictor, the keeper of `min_size`, and the one who says
+//! the goodbyes.
+//!
+//! It holds the pool weakly while it rests, so that a forgotten pool ends.
+
+use event_listener::EventListener;
+use futures_lite::future::{or, poll_once, yield_now};
+
+use crate::bounded::bounded;
+use crate::entry::Entry;
+use crate::health::{CloseReason, Purpose, Step};
+use crate::ledger::line::Supply;
+use crate::shared::{DriverState, Shared, see_off};
+use crate::sync::{Arc, Weak};
+use crate::turn::ToBegin;
+use crate::{Manager, Moment, Runtime, Task};
+
+/// How many connections one step looks at or closes before others get the thread.
+const BUDGET: usize = 256;
+
+/// Spawns the driver. The caller has marked it as starting.
+pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
+    let driver = Driver {
+        shared: shared.me.clone(),
+        runtime: Arc::clone(&shared.runtime),
+        sweep: Sweep::default(),
+    };
+    shared.runtime.spawn(Box::pin(driver.run()));
+    shared.with(|state, _| {
+        if state.driver == DriverState::Starting {
+            state.driver = DriverState::Running;
+        }
+    });
+}
+
+struct Driver<M: Manager> {
+    shared: Weak<Shared<M>>,
+    runtime: Arc<dyn Runtime>,
+    sweep: Sweep,
+}
+
+/// What is left of a round over the idle connections: those lent before, and those not.
+#[derive(Default)]
+struct Sweep {
+    used: usize,
+    unused: usize,
+}
+
+/// What comes after a step.
+enum Next {
+    /// More of the same, after others had the thread.
+    More,
+    /// Nothing until this moment, or until somebody rouses the driver.
+    Rest(Option<Moment>),
+    /// Nothing ever again.
+    End,
+}
+
+impl<M: Manager> Driver<M> {
+    async fn run(mut self) {
+        let mut proven = Moment::ORIGIN;
+        loop {
+            // Listening comes before looking: what happens after the look is heard.
+            let Some((roused, next)) = self.step(proven).await else {
+                return;
+            };
+            match next {
+                Next::More => yield_now().await,
+                Next::End => return,
+                Next::Rest(None) => roused.await,
+                Next::Rest(Some(at)) => {
+                    let timer = self.runtime.sleep_until(at);
+                    let timer_fired = or(
+                        async {
+                            timer.await;
+                            true
+                        },
+                        async {
+                            roused.await;
+                            false
+                        },
+                    );
+                    if timer_fired.await {
+                        // A timer that fires proves its moment; a coarse clock that lags behind
+                        // it would have the driver set the same timer again and again.
+                        proven = at;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, proven: Moment) -> Option<(EventListener, Next)> {
+        let shared = self.shared.upgrade()?;
+        let roused = shared.work.listen();
+        let now = self.runtime.now().max(proven);
+        let farewells = shared.with(|state, _| {
+            let some = state.farewell.len().min(BUDGET);
+            state.farewell.drain(..some).collect::<Vec<_>>()
+        });
+        for (entry, reason) in farewells {
+            shared.see_off_now(entry, reason).await;
+        }
+        shared.begin_what_is_wanted(now);
+        if shared.with(|state, _| state.ledger.sweep_is_due(now)) {
+            self.sweep = Sweep {
+                used: shared.idle.count(true),
+                unused: shared.idle.count(false),
+            };
+        }
+        self.sweep.step(&shared);
+        let next = shared.with(|state, _| {
+            if !state.farewell.is_empty() || !self.sweep.is_over() {
+                Next::More
+            } else if state.ledger.is_closed() {
+                Next::End
+            } else {
+                Next::Rest(state.ledger.next_deadline())
+            }
+        });
+        Some((roused, next))
+    }
+}
+
+impl<M: Manager> Drop for Driver<M> {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let legacy = shared.with(|state, effects| {
+            let was = std::mem::replace(&mut state.driver, DriverState::Absent);
+            for (entry, reason) in std::mem::take(&mut state.farewell) {
+                effects.destroy(entry, reason);
+            }
+            if was == DriverState::Running {
+                state.call_for_connects(effects);
+            }
+            state.legacy.take()
+        });
+        drop(legacy);
+    }
+}
+
+impl Sweep {
+    fn is_over(&self) -> bool {
+        self.used == 0 && self.unused == 0
+    }
+
+    /// Looks at some of the idle connections, one at a time: a getter never finds more than that
+    /// one missing, and if somebody has to wait for it the round is over.
+    fn step<M: Manager>(&mut self, shared: &Shared<M>) {
+        for _ in 0..BUDGET {
+            let (used, left) = match self {
+                Sweep { unused, .. } if *unused > 0 => (false, unused),
+                Sweep { used, .. } if *used > 0 => (true, used),
+                _ => return,
+            };
+            *left = left.saturating_sub(1);
+            if !shared.sweep_one(used) {
+                *self = Sweep::default();
+            }
+        }
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    /// Begins the connects, and the driver, that are wanted. Called from polled futures only.
+    pub(crate) fn begin_what_is_wanted(&self, now: Moment) {
+        let to_begin = self.with(|state, _| ToBegin::what_is_wanted(self, state, now));
+        to_begin.begin(self);
+    }
+
+    /// Looks at the connection that is idle for longest; false if there is none, or if somebody
+    /// waits.
+    fn sweep_one(&self, used: bool) -> bool {
+        let entry = self.with(|state, _| {
+            if !state.ledger.look_begins() {
+                return None;
+            }
+            let entry = self.idle.take_oldest(used);
+            if entry.is_none() {
+                state.ledger.look_ends();
+            }
+            entry
+        });
+        let Some(mut entry) = entry else { return false };
+        let step = self.check(&mut entry, Purpose::Sweep).step();
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            state.ledger.look_ends();
+            match step {
+                Step::Close(reason) => see_off(state, effects, entry, reason),
+                Step::Look | Step::Ping | Step::Reset | Step::Pass => {
+                    self.place(state, effects, entry, Supply::Used, now);
+                }
+            }
+            self.settle(state, effects, now);
+        });
+        true
+    }
+
+    /// Closes a connection: with a goodbye if it deserves one and nobody waits for its slot.
+    async fn see_off_now(&self, entry: Entry<M>, reason: CloseReason) {
+        let Some(me) = self.me.upgrade() else { return };
+        if !reason.deserves_goodbye() {
+            return self.destroy(entry, reason);
+        }
+        let mut goodbye: Task = Box::pin(goodbye(me, entry, reason));
+        // Most goodbyes are over at once; only the others become tasks.
+        if poll_once(&mut goodbye).await.is_none() {
+            self.runtime.spawn(goodbye);
+        }
+    }
+}
+
+async fn goodbye<M: Manager>(shared: Arc<Shared<M>>, entry: Entry<M>, reason: CloseReason) {
+    let hurry = shared.hurry.listen();
+    let somebody_waits = shared.with(|state, _| state.ledger.waiting() > 0);
+    if somebody_waits {
+        return shared.destroy(entry, reason);
+    }
+    shared.counters.closed(reason);
+    let live = *entry;
+    // Declared first, dropped last: the slot is free when the connection is gone.
+    let _slot = live.slot;
+    let close = async { shared.manager.close(live.conn).await };
+    bounded(&*shared.runtime, shared.config.close_timeout, hurry, close).await;
+}

@@ -1,0 +1,91 @@
+//! Durations in configuration files: `"30s"`, `"1h 5m"`, and `"off"` for none.
+
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const NONE: &str = "off";
+
+pub(crate) fn serialize<S: Serializer>(
+    span: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => plain::serialize(span, serializer),
+        None => NONE.serialize(serializer),
+    }
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.as_deref() {
+        None | Some(NONE) => Ok(None),
+        Some(text) => plain::parse(text).map(Some),
+    }
+}
+
+/// For a duration that is always there.
+pub(crate) mod plain {
+    use super::{Deserialize, Deserializer, Duration, Error, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        span: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*span))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        parse(&String::deserialize(deserializer)?)
+    }
+
+    pub(crate) fn parse<E: Error>(text: &str) -> Result<Duration, E> {
+        humantime::parse_duration(text).map_err(|error| {
+            E::custom(format_args!(
+                "{text:?} is no duration ({error}): write \"30s\" or \"5m\""
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PoolConfig;
+
+    #[test]
+    fn a_configuration_reads_itself_back() {
+        let config = PoolConfig {
+            idle_timeout: Some(Duration::from_millis(1_500)),
+            max_lifetime: Some(Duration::MAX),
+            evict_interval: None,
+            ..PoolConfig::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains(r#""idle_timeout":"1s 500ms""#), "{text}");
+        assert!(text.contains(r#""evict_interval":"off""#), "{text}");
+        assert_eq!(serde_json::from_str::<PoolConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_left_out_keeps_its_default() {
+        let config: PoolConfig = serde_json::from_str(r#"{"max_size": 3}"#).unwrap();
+        assert_eq!(config.max_size, 3);
+        assert_eq!(config.get_timeout, PoolConfig::default().get_timeout);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text| {
+            serde_json::from_str::<PoolConfig>(text)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(error(r#"{"max_sise": 3}"#).contains("unknown field `max_sise`"));
+        assert!(error(r#"{"get_timeout": "soon"}"#).contains(r#""soon" is no duration"#));
+    }
+}

@@ -1,0 +1,250 @@
+//! Why there is no connection, and no pool.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ConfigError;
+
+/// Why a `get` ended without a connection.
+///
+/// Cheap to clone, and one error of a connect can answer several waiters.
+#[non_exhaustive]
+pub enum GetError<E> {
+    /// The pool is closed.
+    Closed,
+    /// There was nothing to lend at once, and waiting was not allowed: by `max_waiters`, or
+    /// because it was a [`try_get`](crate::Pool::try_get).
+    Exhausted(Box<Diagnosis>),
+    /// The time was up.
+    Timeout {
+        /// What it was up for.
+        phase: Phase,
+        /// How the pool stood.
+        diagnosis: Box<Diagnosis>,
+    },
+    /// A connect for which this `get` waited failed. Only with `fail_fast`.
+    Connect(Arc<E>),
+    /// A connect for which this `get` waited panicked. Only with `fail_fast`.
+    Panicked {
+        /// What panicked.
+        step: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+/// What a `get` was doing when its time was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It waited for somebody to return a connection.
+    Wait,
+    /// It waited for a connection that was being opened.
+    Connect,
+    /// It had a connection, whose ping or reset was not over.
+    Check,
+}
+
+/// How the pool stood when a `get` failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// How long the `get` had taken.
+    pub waited: Duration,
+    /// The most connections that may be open.
+    pub max_size: usize,
+    /// Open connections.
+    pub size: usize,
+    /// Open connections that were not idle.
+    pub active: usize,
+    /// Idle connections.
+    pub available: usize,
+    /// Connections being opened.
+    pub connecting: usize,
+    /// Everybody else in line.
+    pub waiting: usize,
+    /// Why the last connect failed, unless one worked since.
+    pub last_error: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl<E> GetError<E> {
+    /// Whether the time was up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, GetError::Timeout { .. })
+    }
+
+    /// Whether the pool is closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, GetError::Closed)
+    }
+}
+
+impl<E> Clone for GetError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            GetError::Closed => GetError::Closed,
+            GetError::Exhausted(diagnosis) => GetError::Exhausted(diagnosis.clone()),
+            GetError::Timeout { phase, diagnosis } => GetError::Timeout {
+                phase: *phase,
+                diagnosis: diagnosis.clone(),
+            },
+            GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
+            GetError::Panicked { step, message } => GetError::Panicked {
+                step,
+                message: message.clone(),
+            },
+        }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for GetError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::Closed => f.write_str("Closed"),
+            GetError::Exhausted(diagnosis) => f.debug_tuple("Exhausted").field(diagnosis).finish(),
+            GetError::Timeout { phase, diagnosis } => f
+                .debug_struct("Timeout")
+                .field("phase", phase)
+                .field("diagnosis", diagnosis)
+                .finish(),
+            GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
+            GetError::Panicked { step, message } => f
+                .debug_struct("Panicked")
+                .field("step", step)
+                .field("message", message)
+                .finish(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for GetError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::Closed => f.write_str("the pool is closed"),
+            GetError::Exhausted(diagnosis) => {
+                write!(
+                    f,
+                    "{diagnosis}; nothing to lend at once and no waiting allowed: "
+                )?;
+                f.write_str("raise max_size or max_waiters")
+            }
+            GetError::Timeout { phase, diagnosis } => {
+                write!(
+                    f,
+                    "{diagnosis}; the time was up while {phase}: {}",
+                    phase.remedy()
+                )
+            }
+            GetError::Connect(error) => write!(f, "cannot connect: {error}"),
+            GetError::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for GetError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            GetError::Connect(error) => Some(&**error),
+            GetError::Exhausted(diagnosis) | GetError::Timeout { diagnosis, .. } => diagnosis
+                .last_error
+                .as_ref()
+                .map(|error| &**error as &(dyn Error + 'static)),
+            GetError::Closed | GetError::Panicked { .. } => None,
+        }
+    }
+}
+
+impl Phase {
+    fn remedy(self) -> &'static str {
+        match self {
+            Phase::Wait => "raise max_size or get_timeout, or return connections sooner",
+            Phase::Connect => "see that the backend is up and answers within get_timeout",
+            Phase::Check => "see that the backend answers pings and resets within get_timeout",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Wait => "waiting for a connection to come back",
+            Phase::Connect => "connecting",
+            Phase::Check => "checking a connection",
+        })
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pool {:?}: no connection after {:.1?}: {} of {} open, {} in use, {} idle, \
+             {} connecting, {} others waiting",
+            &*self.pool,
+            self.waited,
+            self.size,
+            self.max_size,
+            self.active,
+            self.available,
+            self.connecting,
+            self.waiting,
+        )?;
+        match &self.last_error {
+            Some(error) => write!(f, "; the last connect failed: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a pool could not be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError<E> {
+    /// A setting is not allowed.
+    Config(ConfigError),
+    /// One of the first `min_size` connections could not be opened.
+    Connect(Arc<E>),
+    /// The first `min_size` connections were not open in time.
+    Timeout,
+    /// A connect panicked with this message.
+    Panicked(String),
+    /// The runtime dropped a connect instead of running it: there is none, or it has ended.
+    NoRuntime,
+}
+
+impl<E> From<ConfigError> for BuildError<E> {
+    fn from(error: ConfigError) -> Self {
+        BuildError::Config(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for BuildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Config(error) => error.fmt(f),
+            BuildError::Connect(error) => write!(f, "cannot connect: {error}"),
+            BuildError::Timeout => f.write_str(
+                "min_size connections were not open in time: see that the backend answers within \
+                 connect_timeout and get_timeout, or use build_lazy",
+            ),
+            BuildError::Panicked(message) => write!(f, "connect panicked: {message}"),
+            BuildError::NoRuntime => f.write_str(
+                "the runtime did not run the pool's task: build the pool inside of a running one",
+            ),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for BuildError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BuildError::Config(error) => Some(error),
+            BuildError::Connect(error) => Some(&**error),
+            BuildError::Timeout | BuildError::Panicked(_) | BuildError::NoRuntime => None,
+        }
+    }
+}

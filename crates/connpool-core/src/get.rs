@@ -1,0 +1,205 @@
+//! `get`: from the idle set or the line, through the checks, to the guard.
+
+use std::time::Duration;
+
+use crate::bounded::{Deadline, End, bounded};
+use crate::entry::Entry;
+use crate::health::{CloseReason, Found, Purpose, Step};
+use crate::ledger::line::{Supply, Wants};
+use crate::seats::Refusal;
+use crate::shared::Shared;
+use crate::turn::{Miss, Turn};
+use crate::{GetError, Manager, Phase};
+
+/// How many connections may fail their check before only a new one will do.
+const TRIES: u32 = 3;
+
+/// Finds a connection that is fit to be lent.
+pub(crate) async fn find<M: Manager>(
+    shared: &Shared<M>,
+    limit: Option<Duration>,
+) -> Result<Entry<M>, GetError<M::Error>> {
+    shared.counters.request.up();
+    let mut deadline = Deadline::new(limit);
+    let mut turn = Turn::new(shared);
+    let mut failed = 0;
+    let mut idle = shared.take_idle();
+    loop {
+        let (entry, supply) = match idle {
+            Some(entry) => (entry, Supply::Used),
+            None => {
+                let wants = if failed < TRIES {
+                    Wants::Any
+                } else {
+                    Wants::New
+                };
+                match turn.wait(&mut deadline, wants).await {
+                    Ok(served) => served,
+                    Err(miss) => return Err(miss.into_error(shared, &deadline)),
+                }
+            }
+        };
+        let mut candidate = Candidate {
+            shared,
+            entry: Some(entry),
+        };
+        let verdict = candidate.check(supply, &mut deadline).await;
+        if supply == Supply::New {
+            shared.new_connection_is(matches!(verdict, Verdict::Fit));
+        }
+        match verdict {
+            Verdict::Fit => {
+                if let Some(entry) = candidate.entry.take() {
+                    return Ok(lend(shared, entry));
+                }
+            }
+            Verdict::Unfit(reason) => candidate.retire(reason),
+            Verdict::OutOfTime => {
+                candidate.retire(CloseReason::Cancelled);
+                return Err(timeout(shared, Phase::Check, &deadline));
+            }
+        }
+        failed = failed.saturating_add(1);
+        idle = if failed < TRIES && !turn.has_place() {
+            shared.take_idle()
+        } else {
+            None
+        };
+    }
+}
+
+/// Finds a connection that is fit to be lent, here and now.
+pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetError<M::Error>> {
+    shared.counters.request.up();
+    if shared.is_closed() {
+        return Err(GetError::Closed);
+    }
+    for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
+        match shared.check(&mut entry, Purpose::TryLend).step() {
+            Step::Close(reason) => shared.retire(entry, reason),
+            Step::Look | Step::Ping | Step::Reset | Step::Pass => return Ok(lend(shared, entry)),
+        }
+    }
+    Err(GetError::Exhausted(shared.diagnosis(Duration::ZERO)))
+}
+
+fn lend<M: Manager>(shared: &Shared<M>, mut entry: Entry<M>) -> Entry<M> {
+    shared.counters.success.up();
+    entry.stamps.uses = entry.stamps.uses.saturating_add(1);
+    entry
+}
+
+/// A connection under check. Dropped in the middle of it, it is destroyed: nobody knows what state
+/// it is in.
+struct Candidate<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    entry: Option<Entry<M>>,
+}
+
+enum Verdict {
+    Fit,
+    Unfit(CloseReason),
+    OutOfTime,
+}
+
+impl<M: Manager> Candidate<'_, M> {
+    async fn check(&mut self, supply: Supply, deadline: &mut Deadline) -> Verdict {
+        let Some(entry) = &mut self.entry else {
+            return Verdict::Unfit(CloseReason::Cancelled);
+        };
+        let purpose = match supply {
+            Supply::Used => Purpose::Lend,
+            Supply::New => Purpose::LendNew,
+        };
+        let mut check = self.shared.check(entry, purpose);
+        loop {
+            let Shared {
+                manager, config, ..
+            } = self.shared;
+            let conn = &mut entry.conn;
+            let found = match check.step() {
+                Step::Pass => return Verdict::Fit,
+                Step::Close(reason) => return Verdict::Unfit(reason),
+                Step::Look => Some(self.shared.look(conn)),
+                Step::Ping => {
+                    let ping = async { manager.ping(conn).await };
+                    ask(self.shared, config.ping_timeout, deadline, ping).await
+                }
+                Step::Reset => {
+                    let reset = async { manager.reset(conn).await };
+                    ask(self.shared, config.reset_timeout, deadline, reset).await
+                }
+            };
+            let Some(found) = found else {
+                return Verdict::OutOfTime;
+            };
+            if found == Found::Done {
+                entry.stamps.proven = self.shared.moment();
+            }
+            check = check.found(found);
+        }
+    }
+
+    fn retire(&mut self, reason: CloseReason) {
+        if let Some(entry) = self.entry.take() {
+            self.shared.retire(entry, reason);
+        }
+    }
+}
+
+impl<M: Manager> Drop for Candidate<'_, M> {
+    fn drop(&mut self) {
+        self.retire(CloseReason::Cancelled);
+    }
+}
+
+/// Runs a ping or a reset; `None`: the time of the whole `get` was up first.
+async fn ask<M: Manager>(
+    shared: &Shared<M>,
+    limit: Option<Duration>,
+    deadline: &mut Deadline,
+    question: impl Future<Output = Result<(), M::Error>>,
+) -> Option<Found> {
+    let time_is_up = deadline.passed(&*shared.runtime);
+    match bounded(&*shared.runtime, limit, time_is_up, question).await {
+        End::Done(Ok(())) => Some(Found::Done),
+        End::Done(Err(_)) => Some(Found::Failed),
+        End::OutOfTime => Some(Found::TimedOut),
+        End::Panicked(_) => Some(Found::Panicked),
+        End::Interrupted => None,
+    }
+}
+
+impl<E> Miss<E> {
+    fn into_error<M: Manager<Error = E>>(
+        self,
+        shared: &Shared<M>,
+        deadline: &Deadline,
+    ) -> GetError<E> {
+        match self {
+            Miss::Refused(Refusal::Closed) => GetError::Closed,
+            Miss::Refused(Refusal::Connect(error)) => GetError::Connect(error),
+            Miss::Refused(Refusal::ConnectPanicked(message)) => GetError::Panicked {
+                step: "connect",
+                message,
+            },
+            Miss::Refused(Refusal::ConnectTimeout | Refusal::ConnectDropped) => {
+                timeout(shared, Phase::Connect, deadline)
+            }
+            Miss::Exhausted => GetError::Exhausted(shared.diagnosis(Duration::ZERO)),
+            Miss::OutOfTime => timeout(shared, shared.wait_phase(), deadline),
+        }
+    }
+}
+
+fn timeout<M: Manager>(
+    shared: &Shared<M>,
+    phase: Phase,
+    deadline: &Deadline,
+) -> GetError<M::Error> {
+    let waited = deadline.elapsed(shared.runtime.now());
+    GetError::Timeout {
+        phase,
+        diagnosis: shared.diagnosis(waited),
+    }
+}

@@ -1,0 +1,348 @@
+//! The pool's books: slots, the line, connects under way, troubles, generation, next deadline.
+//!
+//! Pure: every method takes what it needs and returns what the shell must do. Nothing here knows a
+//! connection, a waker or a clock.
+
+pub(crate) mod line;
+pub(crate) mod trouble;
+
+use std::time::Duration;
+
+use crate::config::PoolConfig;
+use crate::slab::{Count, Key, round_up};
+use crate::{ConfigError, Moment};
+use line::{Line, Standing, Supply, Wants};
+use trouble::Trouble;
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// A connection being opened.
+    Connecting,
+    /// An open one, whoever has it.
+    Open,
+    /// One that is being closed.
+    Leaving,
+}
+
+/// Why somebody is not let into the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Closed,
+    Exhausted,
+}
+
+/// The numbers of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) max_size: usize,
+    pub(crate) size: usize,
+    /// How many of them are being closed.
+    pub(crate) leaving: usize,
+    pub(crate) connecting: usize,
+    pub(crate) waiting: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    max_size: usize,
+    min_size: usize,
+    increment: usize,
+    max_connecting: usize,
+    max_waiters: Option<usize>,
+    evict_interval: Option<Duration>,
+    open: Count,
+    connecting: Count,
+    leaving: Count,
+    /// The driver holds an idle connection for a look. It will be back at once: whoever comes
+    /// meanwhile waits for it and needs no connect.
+    looking: bool,
+    line: Line,
+    trouble: Trouble,
+    generation: u64,
+    closed: bool,
+    sweep_at: Option<Moment>,
+}
+
+/// Below this, the driver would do nothing but sweep.
+const SHORTEST_EVICT_INTERVAL: Duration = Duration::from_millis(1);
+
+impl Ledger {
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        Ledger {
+            max_size: config.max_size,
+            min_size: config.min_size,
+            increment: config.increment,
+            max_connecting: config.max_connecting.unwrap_or(usize::MAX),
+            max_waiters: config.max_waiters,
+            evict_interval: config
+                .evict_interval
+                .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            open: Count::default(),
+            connecting: Count::default(),
+            leaving: Count::default(),
+            looking: false,
+            line: Line::default(),
+            trouble: Trouble::new(config.backoff),
+            generation: 0,
+            closed: false,
+            sweep_at: None,
+        }
+    }
+
+    // ---- slots
+
+    /// How many connects should begin now.
+    pub(crate) fn wanted(&self, now: Moment) -> usize {
+        if self.trouble.pausing(now) {
+            return 0;
+        }
+        let may_begin = self.max_connecting.saturating_sub(self.connecting.get());
+        self.lacking().min(self.room()).min(may_begin)
+    }
+
+    /// How many connections are missing, whatever forbids to open them: for those in line for whom
+    /// none is on its way, in batches of `increment`, and up to `min_size`.
+    pub(crate) fn lacking(&self) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let on_their_way = self
+            .connecting
+            .get()
+            .saturating_add(usize::from(self.looking));
+        let for_the_line = self.line.len().saturating_sub(on_their_way);
+        let for_the_least = self.min_size.saturating_sub(self.staying());
+        round_up(for_the_line, self.increment).max(for_the_least)
+    }
+
+    /// Whether somebody waits for a connect that has to wait for the end of a pause.
+    pub(crate) fn waits_for_a_pause(&self, now: Moment) -> bool {
+        self.trouble.pausing(now) && self.lacking() > 0
+    }
+
+    /// Takes a slot for a connect that begins now, and says of which generation it is.
+    pub(crate) fn connect_begins(&mut self) -> u64 {
+        self.connecting.one_more();
+        self.generation
+    }
+
+    /// A connect ended well: its slot now holds an open connection.
+    pub(crate) fn connected(&mut self) {
+        self.connecting.one_less();
+        self.open.one_more();
+    }
+
+    /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
+    pub(crate) fn connect_failed(&mut self, now: Moment, draw: u64) {
+        self.trouble.failed(now, draw);
+    }
+
+    /// A new connection proved good.
+    pub(crate) fn connect_proved_good(&mut self) {
+        self.trouble.over();
+    }
+
+    /// An open connection is being closed: it counts no more, but holds its slot until it is gone.
+    pub(crate) fn leaves(&mut self) {
+        self.open.one_less();
+        self.leaving.one_more();
+    }
+
+    /// A slot is empty again.
+    pub(crate) fn slot_freed(&mut self, held: Hold) {
+        match held {
+            Hold::Connecting => self.connecting.one_less(),
+            Hold::Open => self.open.one_less(),
+            Hold::Leaving => self.leaving.one_less(),
+        }
+    }
+
+    /// How many connections there are, or will be, beyond `max_size`: they are closed as they come
+    /// back.
+    pub(crate) fn surplus(&self) -> usize {
+        self.staying().saturating_sub(self.max_size)
+    }
+
+    /// Whether more connections are open than the pool was told to keep.
+    pub(crate) fn can_spare_one(&self) -> bool {
+        self.open.get() > self.min_size
+    }
+
+    /// Whether the pool is closed and everything is gone.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.closed && self.taken() == 0
+    }
+
+    pub(crate) fn has_min_size(&self) -> bool {
+        self.open.get() >= self.min_size
+    }
+
+    /// How many are in line for a slot that a goodbye holds.
+    pub(crate) fn held_up_by_goodbyes(&self) -> usize {
+        if self.leaving.get() > 0 && self.room() == 0 {
+            self.line.len()
+        } else {
+            0
+        }
+    }
+
+    fn staying(&self) -> usize {
+        self.open.get().saturating_add(self.connecting.get())
+    }
+
+    fn taken(&self) -> usize {
+        self.staying().saturating_add(self.leaving.get())
+    }
+
+    fn room(&self) -> usize {
+        self.max_size.saturating_sub(self.taken())
+    }
+
+    // ---- the line
+
+    /// Lets somebody into the line, unless the pool is closed or too many stand there beyond those
+    /// for whom a connection is, or now will be, under way.
+    pub(crate) fn join(
+        &mut self,
+        now: Moment,
+        deadline: Option<Moment>,
+        wants: Wants,
+    ) -> Result<Key, Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        let key = self.line.join(wants, deadline);
+        if let Some(most) = self.max_waiters {
+            let under_way = self.connecting.get().saturating_add(self.wanted(now));
+            if self.line.len().saturating_sub(under_way) > most {
+                self.line.leave(key);
+                return Err(Refused::Exhausted);
+            }
+        }
+        Ok(key)
+    }
+
+    /// Back to the old place in line, after what was served failed its check.
+    pub(crate) fn rejoin(&mut self, key: Key, wants: Wants) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        self.line.rejoin(key, wants);
+        Ok(())
+    }
+
+    pub(crate) fn leave(&mut self, key: Key) {
+        self.line.leave(key);
+    }
+
+    /// Who gets this: the first whose deadline has not passed.
+    pub(crate) fn serve(
+        &mut self,
+        supply: Supply,
+        now: Moment,
+        expired: impl FnMut(Key),
+    ) -> Option<Key> {
+        self.line.serve(supply, self.connecting.get(), now, expired)
+    }
+
+    pub(crate) fn wants_used(&self) -> bool {
+        self.line.wants_used(self.connecting.get())
+    }
+
+    pub(crate) fn head(&self) -> Option<Key> {
+        self.line.head()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
+        self.line.standing(key)
+    }
+
+    /// Whether a connect is, or as soon as the backoff allows will be, under way for the line.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0)
+    }
+
+    // ---- the driver
+
+    /// When the driver has something to do by the clock: the end of a pause that somebody waits
+    /// for, or the next sweep. Changes with every other method that takes `&mut self`.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        if self.closed {
+            return None;
+        }
+        let can_open =
+            self.lacking() > 0 && self.room() > 0 && self.connecting.get() < self.max_connecting;
+        let retry = self.trouble.retry_at().filter(|_| can_open);
+        match (retry, self.sweep_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether the idle connections are due for a look. The first call starts the interval.
+    pub(crate) fn sweep_is_due(&mut self, now: Moment) -> bool {
+        let due = self.sweep_at.is_some_and(|at| now >= at);
+        if due || self.sweep_at.is_none() {
+            self.sweep_at = self.evict_interval.and_then(|every| now.checked_add(every));
+        }
+        due
+    }
+
+    /// The driver takes an idle connection for a look; not while somebody waits for one.
+    pub(crate) fn look_begins(&mut self) -> bool {
+        self.looking = !self.closed && self.line.len() == 0;
+        self.looking
+    }
+
+    pub(crate) fn look_ends(&mut self) {
+        self.looking = false;
+    }
+
+    // ---- the whole
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn next_generation(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+    }
+
+    /// Nobody gets in any more; everybody in line is returned, to be told.
+    pub(crate) fn close(&mut self) -> Vec<Key> {
+        self.closed = true;
+        self.line.dismiss_all()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn resize(&mut self, max_size: usize) -> Result<(), ConfigError> {
+        ConfigError::check_max_size(max_size, self.min_size)?;
+        self.max_size = max_size;
+        Ok(())
+    }
+
+    pub(crate) fn failures(&self) -> usize {
+        self.trouble.failures()
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            max_size: self.max_size,
+            size: self.open.get().saturating_add(self.leaving.get()),
+            leaving: self.leaving.get(),
+            connecting: self.connecting.get(),
+            waiting: self.line.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

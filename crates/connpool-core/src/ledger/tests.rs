@@ -1,0 +1,237 @@
+use super::*;
+
+fn at(millis: u64) -> Moment {
+    Moment::from_nanos(millis * 1_000_000)
+}
+
+fn ledger(change: impl FnOnce(&mut PoolConfig)) -> Ledger {
+    let mut config = PoolConfig::default();
+    change(&mut config);
+    assert_eq!(config.validate(), Ok(()));
+    Ledger::new(&config)
+}
+
+fn join(ledger: &mut Ledger) -> Key {
+    ledger
+        .join(at(0), None, Wants::Any)
+        .expect("let into the line")
+}
+
+fn begin_all(ledger: &mut Ledger, now: Moment) -> usize {
+    let wanted = ledger.wanted(now);
+    for _ in 0..wanted {
+        ledger.connect_begins();
+    }
+    wanted
+}
+
+#[test]
+fn one_connect_for_each_in_line_and_no_more() {
+    let mut ledger = ledger(|_| ());
+    for _ in 0..3 {
+        join(&mut ledger);
+        assert_eq!(begin_all(&mut ledger, at(0)), 1);
+    }
+    assert_eq!(begin_all(&mut ledger, at(0)), 0);
+}
+
+#[test]
+fn growth_comes_in_batches_up_to_max_size() {
+    let mut ledger = ledger(|c| (c.increment, c.max_size) = (4, 6));
+    join(&mut ledger);
+    assert_eq!(begin_all(&mut ledger, at(0)), 4);
+    for _ in 0..4 {
+        join(&mut ledger);
+    }
+    assert_eq!(begin_all(&mut ledger, at(0)), 2, "room for two of four");
+    assert_eq!(ledger.figures().connecting, 6);
+}
+
+#[test]
+fn connects_at_once_are_capped_and_the_rest_follow() {
+    let mut ledger = ledger(|c| c.max_connecting = Some(2));
+    for _ in 0..3 {
+        join(&mut ledger);
+    }
+    assert_eq!(begin_all(&mut ledger, at(0)), 2);
+    ledger.connected();
+    ledger.serve(Supply::New, at(0), |_| ());
+    assert_eq!(begin_all(&mut ledger, at(0)), 1);
+}
+
+#[test]
+fn the_least_is_opened_without_anyone_in_line() {
+    let mut ledger = ledger(|c| c.min_size = 3);
+    assert_eq!(begin_all(&mut ledger, at(0)), 3);
+    assert!(!ledger.has_min_size());
+    (0..3).for_each(|_| ledger.connected());
+    assert!(ledger.has_min_size());
+    assert!(!ledger.can_spare_one());
+    ledger.slot_freed(Hold::Open);
+    assert_eq!(ledger.wanted(at(0)), 1);
+}
+
+#[test]
+fn after_a_failure_nothing_is_dialled_until_the_pause_is_over() {
+    let mut ledger = ledger(|_| ());
+    join(&mut ledger);
+    begin_all(&mut ledger, at(0));
+    ledger.connect_failed(at(0), u64::MAX);
+    ledger.slot_freed(Hold::Connecting);
+    assert_eq!(ledger.wanted(at(49)), 0);
+    let retry = ledger
+        .next_deadline()
+        .expect("somebody waits for the retry");
+    assert!(retry > at(49) && retry <= at(50));
+    assert_eq!(ledger.wanted(retry), 1);
+}
+
+#[test]
+fn a_pause_that_nobody_waits_for_is_no_deadline() {
+    let mut ledger = ledger(|c| c.evict_interval = None);
+    ledger.connect_failed(at(0), u64::MAX);
+    assert_eq!(ledger.next_deadline(), None);
+}
+
+#[test]
+fn a_pause_without_room_is_no_deadline() {
+    let mut ledger = ledger(|c| (c.max_size, c.evict_interval) = (1, None));
+    ledger.connect_begins();
+    ledger.connected();
+    ledger.connect_failed(at(0), u64::MAX);
+    join(&mut ledger);
+    assert_eq!(ledger.next_deadline(), None);
+    ledger.slot_freed(Hold::Open);
+    assert!(ledger.next_deadline().is_some());
+}
+
+#[test]
+fn max_waiters_bounds_those_without_a_connect() {
+    let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (2, Some(1)));
+    for _ in 0..2 {
+        join(&mut ledger);
+        begin_all(&mut ledger, at(0));
+    }
+    let third = ledger.join(at(0), None, Wants::Any);
+    assert!(third.is_ok(), "one may wait beyond the connects");
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+    assert_eq!(ledger.waiting(), 3);
+}
+
+#[test]
+fn max_waiters_zero_still_grows() {
+    let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
+    assert!(ledger.join(at(0), None, Wants::Any).is_ok());
+    assert_eq!(begin_all(&mut ledger, at(0)), 1);
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+}
+
+#[test]
+fn whoever_comes_during_a_look_needs_no_connect() {
+    let mut ledger = ledger(|_| ());
+    assert!(ledger.look_begins());
+    join(&mut ledger);
+    assert_eq!(ledger.wanted(at(0)), 0);
+    join(&mut ledger);
+    assert_eq!(ledger.wanted(at(0)), 1);
+    ledger.look_ends();
+    assert_eq!(ledger.wanted(at(0)), 2);
+    assert!(!ledger.look_begins(), "not while somebody waits");
+    assert_eq!(ledger.wanted(at(0)), 2);
+}
+
+#[test]
+fn sweeps_come_once_an_interval_and_missed_ones_are_not_made_up_for() {
+    let mut ledger = ledger(|c| c.evict_interval = Some(Duration::from_millis(10)));
+    assert!(!ledger.sweep_is_due(at(0)));
+    assert_eq!(ledger.next_deadline(), Some(at(10)));
+    assert!(!ledger.sweep_is_due(at(9)));
+    assert!(ledger.sweep_is_due(at(10)));
+    assert!(ledger.sweep_is_due(at(500)));
+    assert!(!ledger.sweep_is_due(at(500)));
+    assert_eq!(ledger.next_deadline(), Some(at(510)));
+}
+
+#[test]
+fn the_extremes_of_the_evict_interval_neither_spin_nor_overflow() {
+    for (every, next) in [
+        (Some(Duration::ZERO), Some(at(1))),
+        (Some(Duration::from_nanos(1)), Some(at(1))),
+        (Some(Duration::MAX), None),
+        (None, None),
+    ] {
+        let mut ledger = ledger(|c| c.evict_interval = every);
+        assert!(!ledger.sweep_is_due(at(0)));
+        assert_eq!(ledger.next_deadline(), next, "{every:?}");
+    }
+}
+
+#[test]
+fn a_closed_pool_wants_nothing_and_lets_nobody_in() {
+    let mut ledger = ledger(|c| c.min_size = 2);
+    let key = join(&mut ledger);
+    begin_all(&mut ledger, at(0));
+    assert_eq!(ledger.close(), [key]);
+    assert_eq!(ledger.join(at(0), None, Wants::Any), Err(Refused::Closed));
+    assert_eq!(ledger.rejoin(key, Wants::Any), Err(Refused::Closed));
+    assert_eq!((ledger.wanted(at(0)), ledger.next_deadline()), (0, None));
+    assert!(!ledger.is_vacant());
+    ledger.slot_freed(Hold::Connecting);
+    ledger.slot_freed(Hold::Connecting);
+    assert!(ledger.is_vacant());
+}
+
+#[test]
+fn a_smaller_pool_has_a_surplus_until_enough_are_on_their_way_out() {
+    let mut ledger = ledger(|c| c.min_size = 1);
+    for _ in 0..3 {
+        ledger.connect_begins();
+        ledger.connected();
+    }
+    ledger.resize(2).unwrap();
+    assert_eq!(ledger.surplus(), 1);
+    ledger.leaves();
+    assert_eq!(ledger.surplus(), 0, "one on its way out is enough");
+    join(&mut ledger);
+    assert_eq!(ledger.wanted(at(0)), 0, "but its slot is not free yet");
+    assert_eq!(ledger.held_up_by_goodbyes(), 1);
+    ledger.slot_freed(Hold::Leaving);
+    assert_eq!(ledger.held_up_by_goodbyes(), 0);
+    assert_eq!(ledger.figures().size, 2);
+    assert_eq!(
+        ledger.resize(0).unwrap_err().to_string(),
+        "max_size is 0: it must be at least 1"
+    );
+    let mut larger = self::ledger(|c| c.min_size = 3);
+    assert_eq!(
+        larger.resize(2).unwrap_err().to_string(),
+        "max_size is 2: it must be at least min_size, which is 3"
+    );
+}
+
+#[test]
+fn an_opened_connection_takes_one_slot_all_along() {
+    let mut ledger = ledger(|c| c.max_size = 1);
+    join(&mut ledger);
+    assert_eq!(begin_all(&mut ledger, at(0)), 1);
+    join(&mut ledger);
+    assert_eq!(begin_all(&mut ledger, at(0)), 0);
+    ledger.connected();
+    assert_eq!(
+        ledger.figures(),
+        Figures {
+            max_size: 1,
+            size: 1,
+            leaving: 0,
+            connecting: 0,
+            waiting: 2
+        }
+    );
+    assert_eq!(begin_all(&mut ledger, at(0)), 0);
+}

@@ -1,0 +1,94 @@
+//! The runtime-agnostic core of **connpool**, a connection pool for people who write network
+//! clients: custom TCP protocols first, any client object second.
+//!
+//! Most users depend on the adapter crate of their runtime, `connpool-tokio` or `connpool-smol`,
+//! which re-exports everything here and adds TCP, timers and tasks. This crate knows no runtime, no
+//! socket and no clock; a third runtime is one small trait away, see [`Runtime`].
+//!
+//! # In short
+//!
+//! * Say how to connect: implement [`Manager`], or use [`from_fn`] or [`stream_fn`].
+//! * Build a [`Pool`] with its [`Builder`], and [`get`](Pool::get) connections from it.
+//! * Use the [`PooledConnection`] and drop it. It goes back, or is destroyed if it must not be used
+//!   again.
+//!
+//! ```
+//! use connpool_core::{from_fn, Pool};
+//! # let runtime = connpool_testkit::SimRuntime::new(1);
+//! # runtime.clone().block_on(async {
+//!
+//! let manager = from_fn(|| async { Ok::<_, std::io::Error>(String::from("a client")) });
+//! let pool = Pool::builder(manager, runtime).max_size(4).build().await?;
+//!
+//! let client = pool.get().await?;
+//! assert_eq!(*client, "a client");
+//! drop(client);
+//! assert_eq!(pool.stats().available, 1);
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---------|---------|------|
+//! | `dyn`   | yes     | [`BoxManager`], a manager whose type is erased |
+//! | `serde` | no      | [`PoolConfig`] reads and writes itself, durations as `"30s"` |
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod bounded;
+#[cfg(feature = "dyn")]
+mod boxed;
+mod builder;
+mod close;
+mod config;
+mod connect;
+mod connection;
+mod driver;
+#[cfg(feature = "serde")]
+mod duration_text;
+mod effects;
+mod entry;
+mod error;
+mod factory;
+mod get;
+mod health;
+mod idle;
+mod ledger;
+mod manager;
+mod moment;
+mod pool;
+mod pooled;
+mod runtime;
+mod seats;
+mod shared;
+mod slab;
+mod stats;
+mod sync;
+mod turn;
+
+#[cfg(feature = "dyn")]
+pub use boxed::BoxManager;
+pub use builder::Builder;
+pub use close::CloseReport;
+pub use config::{Backoff, ConfigError, IdleOrder, PoolConfig};
+pub use connection::{Connection, Liveness, StreamState};
+pub use error::{BuildError, Diagnosis, GetError, Phase};
+pub use factory::{FromFn, StreamFn, from_fn, stream_fn};
+pub use health::CloseReason;
+pub use manager::Manager;
+pub use moment::Moment;
+pub use pool::{Pool, WeakPool};
+pub use pooled::PooledConnection;
+pub use runtime::{Runtime, Task};
+pub use stats::{ClosedStats, Stats};

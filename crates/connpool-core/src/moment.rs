@@ -1,0 +1,143 @@
+//! Time without a clock: points that a [`Runtime`](crate::Runtime) tells, and checked arithmetic
+//! on them. Beside [`slab`](crate::slab), the one place where integers are added.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::fmt;
+use std::time::Duration;
+
+/// A point in time: nanoseconds since the epoch of the [`Runtime`](crate::Runtime) that told it.
+///
+/// Moments of two runtimes have nothing to do with each other. The arithmetic is checked: what
+/// cannot be told as a moment (584 years after the epoch) is `None`, which every user of a
+/// deadline reads as "never".
+///
+/// ```
+/// use connpool_core::Moment;
+/// use std::time::Duration;
+///
+/// let start = Moment::from_nanos(1_000);
+/// let later = start.checked_add(Duration::from_secs(1)).unwrap();
+/// assert_eq!(later.since(start), Duration::from_secs(1));
+/// assert_eq!(start.since(later), Duration::ZERO);
+/// assert_eq!(start.checked_add(Duration::MAX), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The epoch itself.
+    pub const ORIGIN: Moment = Moment(0);
+
+    /// The moment that lies `nanos` nanoseconds after the epoch.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Moment(nanos)
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This moment plus `span`; `None` if that is later than a moment can tell.
+    pub fn checked_add(self, span: Duration) -> Option<Moment> {
+        let nanos = u64::try_from(span.as_nanos()).ok()?;
+        self.0.checked_add(nanos).map(Moment)
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it at all.
+    ///
+    /// Zero, not an error: a coarse clock may lag behind a deadline that a timer has proven.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whether this moment lies at least `span` after `earlier`.
+    pub(crate) fn is_past(self, earlier: Moment, span: Duration) -> bool {
+        self.since(earlier) >= span
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Moment({:?})", Duration::from_nanos(self.0))
+    }
+}
+
+/// `limit` shortened by a random part of the fraction `jitter` of it.
+///
+/// Subtracted, never added, so that a limit stays a limit. `draw` is uniform over all of `u64`.
+pub(crate) fn jittered(limit: Duration, jitter: f64, draw: u64) -> Duration {
+    // 32 bits each for the fraction and the draw keep the product of all three within u128.
+    let fraction = (jitter.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u128;
+    let draw = u128::from(draw >> 32);
+    let most = (limit.as_nanos() * fraction) >> 32;
+    let cut = (most * draw) >> 32;
+    from_nanos_u128(limit.as_nanos().saturating_sub(cut))
+}
+
+/// A random part of `limit`, from zero up to all of it. `draw` is uniform over all of `u64`.
+pub(crate) fn random_part(limit: Duration, draw: u64) -> Duration {
+    from_nanos_u128((limit.as_nanos() * u128::from(draw >> 32)) >> 32)
+}
+
+fn from_nanos_u128(nanos: u128) -> Duration {
+    const PER_SECOND: u128 = 1_000_000_000;
+    match u64::try_from(nanos / PER_SECOND) {
+        Ok(seconds) => Duration::new(seconds, (nanos % PER_SECOND) as u32),
+        Err(_) => Duration::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_shortens_and_never_lengthens() {
+        let limit = Duration::from_secs(100);
+        for draw in [0, 1, u64::MAX / 2, u64::MAX] {
+            let cut = jittered(limit, 0.1, draw);
+            assert!(cut <= limit && cut >= Duration::from_secs(90), "{cut:?}");
+        }
+        assert_eq!(jittered(limit, 0.0, u64::MAX), limit);
+        assert_eq!(jittered(limit, 0.5, 0), limit);
+    }
+
+    #[test]
+    fn jitter_spreads_over_the_whole_fraction_even_of_the_longest_limit() {
+        for limit in [
+            Duration::from_secs(1),
+            Duration::from_secs(86_400 * 365),
+            Duration::MAX,
+        ] {
+            let least = jittered(limit, 1.0, u64::MAX);
+            assert!(
+                least.as_secs_f64() < limit.as_secs_f64() * 1e-6,
+                "{limit:?} {least:?}"
+            );
+            let middle = jittered(limit, 1.0, u64::MAX / 2).as_secs_f64() / limit.as_secs_f64();
+            assert!((0.49..0.51).contains(&middle), "{limit:?} {middle}");
+        }
+    }
+
+    #[test]
+    fn a_random_part_runs_from_nothing_to_nearly_all() {
+        let limit = Duration::from_millis(50);
+        assert_eq!(random_part(limit, 0), Duration::ZERO);
+        assert!(random_part(limit, u64::MAX) > Duration::from_micros(49_999));
+        assert!(random_part(Duration::MAX, u64::MAX) <= Duration::MAX);
+    }
+
+    #[test]
+    fn what_no_moment_can_tell_is_never() {
+        assert_eq!(Moment::ORIGIN.checked_add(Duration::MAX), None);
+        assert_eq!(
+            Moment::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)),
+            None
+        );
+        assert_eq!(
+            Moment::from_nanos(1).checked_add(Duration::from_nanos(1)),
+            Some(Moment::from_nanos(2))
+        );
+    }
+}

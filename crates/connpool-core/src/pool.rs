@@ -1,0 +1,268 @@
+//! The handle of a pool.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::get::{find, find_now};
+use crate::pooled::Owner;
+use crate::shared::Shared;
+use crate::sync::{Arc, Weak};
+use crate::{
+    Builder, CloseReport, ConfigError, GetError, Manager, PoolConfig, PooledConnection, Runtime,
+    Stats,
+};
+
+/// A pool of connections. Cheap to clone; all clones are handles of the same pool.
+///
+/// When the last handle is dropped the pool is closed: idle connections are closed, with a goodbye
+/// if the pool's background task is still there to say it, those in line are told, and what is
+/// still on loan is destroyed when it comes back.
+pub struct Pool<M: Manager> {
+    handle: Arc<Handle<M>>,
+}
+
+/// A handle that does not keep the pool open. Made by [`Pool::downgrade`].
+pub struct WeakPool<M: Manager> {
+    handle: Weak<Handle<M>>,
+}
+
+/// Apart from what guards and tasks share, to know when the last handle is gone.
+struct Handle<M: Manager> {
+    shared: Arc<Shared<M>>,
+}
+
+impl<M: Manager> Drop for Handle<M> {
+    fn drop(&mut self) {
+        self.shared.abandon();
+    }
+}
+
+impl<M: Manager> Pool<M> {
+    /// Begins a pool of what `manager` connects, on `runtime`. The adapter crates have a shorter
+    /// way: `connpool_tokio::builder(manager)`, `connpool_smol::builder(manager)`.
+    pub fn builder(manager: M, runtime: impl Runtime) -> Builder<M> {
+        Builder::new(manager, Arc::new(runtime))
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared<M>>) -> Self {
+        Pool {
+            handle: Arc::new(Handle { shared }),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
+        &self.handle.shared
+    }
+
+    /// A connection: an idle one that passes its checks, or a new one, or the first to come back.
+    /// Takes at most `get_timeout`.
+    ///
+    /// Nobody overtakes: those who have to wait are served in the order in which they came, with
+    /// whatever comes first, a returned connection or a new one. A `get` that waits and that is
+    /// handed a connection keeps it until it is polled again or dropped; do not hold on to the
+    /// future without polling it.
+    ///
+    /// # Errors
+    ///
+    /// * [`GetError::Closed`] if the pool is closed, before or meanwhile.
+    /// * [`GetError::Exhausted`] if there is nothing to lend and `max_waiters` stand in line.
+    /// * [`GetError::Timeout`] after `get_timeout`, or when a connect for which this `get` was
+    ///   first in line took longer than `connect_timeout`.
+    /// * [`GetError::Connect`] or [`GetError::Panicked`] if such a connect failed; with `fail_fast`
+    ///   only.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses nothing: the place in line is given up, a connection it was handed
+    /// is passed on, one that was being checked is destroyed, a connect that was begun for it goes
+    /// on for others.
+    #[doc(alias = "acquire")]
+    pub fn get(
+        &self,
+    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
+        self.lend(self.shared().config.get_timeout)
+    }
+
+    /// [`get`](Pool::get) with a limit of its own. Zero: what is idle, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Pool::get).
+    pub fn get_timeout(
+        &self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
+        self.lend(Some(limit))
+    }
+
+    /// [`get`](Pool::get) with a guard that borrows nothing: for a struct, or another task.
+    ///
+    /// The guard keeps the pool's memory alive, but not the pool open.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Pool::get).
+    pub fn get_owned(
+        &self,
+    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
+    {
+        self.lend_owned(self.shared().config.get_timeout)
+    }
+
+    /// [`get_owned`](Pool::get_owned) with a limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Pool::get).
+    pub fn get_owned_timeout(
+        &self,
+        limit: Duration,
+    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
+    {
+        self.lend_owned(Some(limit))
+    }
+
+    /// An idle connection, here and now: never waits, starts no connect, needs no runtime.
+    ///
+    /// Checks limits and liveness, but does not ping; lends a connection that was used before only
+    /// if the manager does not reset.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Closed`], or [`GetError::Exhausted`] if there is none, if others are in line, or
+    /// if the first three were not fit.
+    pub fn try_get(&self) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+        let shared = self.shared();
+        find_now(shared).map(|entry| PooledConnection::new(Owner::Borrowed(shared), entry))
+    }
+
+    /// The pool's name: as set, or made up.
+    pub fn name(&self) -> &str {
+        &self.shared().name
+    }
+
+    /// The settings that are in force.
+    pub fn config(&self) -> PoolConfig {
+        let mut config = self.shared().config.clone();
+        config.name = Some(self.name().to_owned());
+        config.max_size = self.shared().figures().0.max_size;
+        config
+    }
+
+    /// The figures of this moment.
+    pub fn stats(&self) -> Stats {
+        self.shared().stats()
+    }
+
+    /// Whether the pool is closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
+    /// No connection begun before this moment is lent again: idle ones are closed now, those on
+    /// loan when they come back, those being opened when they are there. For when the backend has
+    /// changed: a failover, a new password.
+    pub fn clear(&self) {
+        self.shared().clear();
+    }
+
+    /// Changes `max_size`. If fewer are allowed than there are, idle ones are closed now and the
+    /// others when they come back; if more, those in line are served.
+    ///
+    /// # Errors
+    ///
+    /// If `max_size` would be zero or less than `min_size`.
+    pub fn resize(&self, max_size: usize) -> Result<(), ConfigError> {
+        let shared = self.shared();
+        let now = shared.runtime.now();
+        shared.with(|state, effects| {
+            state.ledger.resize(max_size)?;
+            shared.publish(state);
+            shared.settle(state, effects, now);
+            Ok(())
+        })
+    }
+
+    /// Closes the pool: everybody in line is told at once, idle connections are closed with a
+    /// goodbye, connects under way are dropped, what is on loan is destroyed when it comes back.
+    /// Waits for all of it, at most for `limit`.
+    ///
+    /// A second close is fine and waits, too.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the pool is closed; dropping the future gives up only the waiting.
+    #[doc(alias = "stop")]
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        self.shared().close(limit).await
+    }
+
+    /// A handle that does not keep the pool open.
+    pub fn downgrade(&self) -> WeakPool<M> {
+        WeakPool {
+            handle: Arc::downgrade(&self.handle),
+        }
+    }
+
+    async fn lend(
+        &self,
+        limit: Option<Duration>,
+    ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+        let shared = self.shared();
+        let entry = find(shared, limit).await?;
+        Ok(PooledConnection::new(Owner::Borrowed(shared), entry))
+    }
+
+    fn lend_owned(
+        &self,
+        limit: Option<Duration>,
+    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
+    {
+        let shared = Arc::clone(self.shared());
+        async move {
+            let entry = find(&shared, limit).await?;
+            Ok(PooledConnection::new(Owner::Owned(shared), entry))
+        }
+    }
+}
+
+impl<M: Manager> WeakPool<M> {
+    /// The pool, if a handle is left.
+    pub fn upgrade(&self) -> Option<Pool<M>> {
+        self.handle.upgrade().map(|handle| Pool { handle })
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Pool {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+}
+
+impl<M: Manager> Clone for WeakPool<M> {
+    fn clone(&self) -> Self {
+        WeakPool {
+            handle: Weak::clone(&self.handle),
+        }
+    }
+}
+
+/// Numbers only: neither the manager nor a connection is ever formatted.
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("closed", &self.is_closed())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+impl<M: Manager> fmt::Debug for WeakPool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakPool").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! The guard: a connection on loan.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use crate::Manager;
+use crate::entry::{Entry, Live};
+use crate::health::Conduct;
+use crate::shared::Shared;
+use crate::sync::Arc;
+
+/// A connection on loan from a pool. Dereferences to it, and is itself a byte stream if the
+/// connection is one. Dropped, it goes back.
+///
+/// Dropping never blocks, spawns or panics, and works anywhere: outside of any runtime, after the
+/// runtime has ended, after the pool is gone. The connection is destroyed instead of kept if it
+/// was [marked](PooledConnection::mark_unusable), if its thread is panicking, if an
+/// [`exchange`](PooledConnection::exchange) did not end well, if its manager says that it is not
+/// reusable, or if it is over a limit.
+///
+/// # What the pool cannot see
+///
+/// A request that was written whole and whose reply was not read yet leaves no trace until the
+/// reply arrives. Whoever may be cancelled between the two uses
+/// [`exchange`](PooledConnection::exchange).
+#[must_use = "dropping the guard returns the connection to the pool"]
+pub struct PooledConnection<'p, M: Manager> {
+    owner: Owner<'p, M>,
+    // None only while it is being dropped or detached.
+    live: Option<Entry<M>>,
+    conduct: Conduct,
+}
+
+/// How a guard holds on to the pool's state: an owned one keeps it alive, but is no handle.
+pub(crate) enum Owner<'p, M: Manager> {
+    Borrowed(&'p Shared<M>),
+    Owned(Arc<Shared<M>>),
+}
+
+impl<M: Manager> Deref for Owner<'_, M> {
+    type Target = Shared<M>;
+
+    fn deref(&self) -> &Shared<M> {
+        match self {
+            Owner::Borrowed(shared) => shared,
+            Owner::Owned(shared) => shared,
+        }
+    }
+}
+
+impl<'p, M: Manager> PooledConnection<'p, M> {
+    pub(crate) fn new(owner: Owner<'p, M>, entry: Entry<M>) -> Self {
+        PooledConnection {
+            owner,
+            live: Some(entry),
+            conduct: Conduct::default(),
+        }
+    }
+
+    /// Has the connection destroyed, not kept, when the guard is dropped. For whoever knows that
+    /// it is broken or out of step with its peer.
+    pub fn mark_unusable(&mut self) {
+        self.conduct.marked = true;
+    }
+
+    /// Takes the connection out of the pool for good. Its slot is free at once: the pool may open
+    /// another one in its place.
+    pub fn detach(mut self) -> M::Connection {
+        self.owner.counters.detached.up();
+        let Some(entry) = self.live.take() else {
+            taken()
+        };
+        let live = *entry;
+        drop(live.slot);
+        live.conn
+    }
+
+    /// A number that no other connection of the pool has had.
+    pub fn id(&self) -> u64 {
+        self.live().stamps.id
+    }
+
+    /// How long ago the connection was opened.
+    pub fn age(&self) -> Duration {
+        self.owner.runtime.now().since(self.live().stamps.born)
+    }
+
+    /// How often the connection was lent, this time included.
+    pub fn uses(&self) -> u64 {
+        self.live().stamps.uses
+    }
+
+    /// One request and its reply, whole or not at all.
+    ///
+    /// If the future is dropped half way, if it panics, or if it ends with `Err`, the connection is
+    /// destroyed when the guard is dropped: nobody knows what is still under way on it. An answer
+    /// that merely says no is a good answer, to be returned as `Ok(Err(..))`.
+    ///
+    /// ```
+    /// # use connpool_core::{stream_fn, Pool, Stats};
+    /// # use futures_lite::io::{AsyncReadExt, AsyncWriteExt, Cursor, Error};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let pool = Pool::builder(
+    /// #     connpool_core::from_fn(|| async { Ok::<_, Error>(Cursor::new(Vec::new())) }),
+    /// #     sim.clone()).build_lazy().unwrap();
+    /// # sim.block_on(async {
+    /// let mut conn = pool.get().await?;
+    /// let reply = conn
+    ///     .exchange(async |conn| {
+    ///         conn.write_all(b"GET key\n").await?;
+    ///         let mut reply = String::new();
+    ///         conn.read_to_string(&mut reply).await?;
+    ///         Ok::<_, Error>(reply)
+    ///     })
+    ///     .await?;
+    /// # let _ = reply;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Whatever `act` returns.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future spoils the connection, as said above.
+    pub async fn exchange<T, E>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut M::Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = std::mem::replace(&mut self.conduct.unfinished, true);
+        let result = act(&mut **self).await;
+        if result.is_ok() {
+            self.conduct.unfinished = before;
+        }
+        result
+    }
+
+    fn live(&self) -> &Live<M> {
+        match &self.live {
+            Some(entry) => entry,
+            None => taken(),
+        }
+    }
+}
+
+#[cold]
+fn taken() -> ! {
+    unreachable!("a guard has its connection until it is dropped or detached")
+}
+
+impl<M: Manager> Drop for PooledConnection<'_, M> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.live.take() {
+            self.conduct.panicking = std::thread::panicking();
+            self.owner.take_back(entry, self.conduct);
+        }
+    }
+}
+
+impl<M: Manager> Deref for PooledConnection<'_, M> {
+    type Target = M::Connection;
+
+    fn deref(&self) -> &M::Connection {
+        &self.live().conn
+    }
+}
+
+impl<M: Manager> DerefMut for PooledConnection<'_, M> {
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        match &mut self.live {
+            Some(entry) => &mut entry.conn,
+            None => taken(),
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for PooledConnection<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledConnection")
+            .field("pool", &self.owner.name)
+            .field("id", &self.id())
+            .field("uses", &self.uses())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager> AsyncRead for PooledConnection<'_, M>
+where
+    M::Connection: AsyncRead + Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_read(cx, buf)
+    }
+
+    fn poll_read_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_read_vectored(cx, bufs)
+    }
+}
+
+impl<M: Manager> AsyncWrite for PooledConnection<'_, M>
+where
+    M::Connection: AsyncWrite + Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self).poll_close(cx)
+    }
+}

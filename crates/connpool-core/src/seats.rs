@@ -1,0 +1,96 @@
+//! Where those in line leave their waker and find their answer.
+
+use std::task::Waker;
+
+use crate::Manager;
+use crate::entry::Entry;
+use crate::ledger::line::Supply;
+use crate::slab::{Companion, Key};
+use crate::sync::Arc;
+
+/// What somebody in line is told.
+pub(crate) enum Answer<M: Manager> {
+    Lent(Entry<M>, Supply),
+    Refused(Refusal<M::Error>),
+}
+
+/// Why there will be no connection; also, why the last connect failed.
+pub(crate) enum Refusal<E> {
+    Closed,
+    Connect(Arc<E>),
+    ConnectTimeout,
+    ConnectPanicked(String),
+    /// The runtime dropped the connect.
+    ConnectDropped,
+}
+
+impl<E> Clone for Refusal<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Refusal::Closed => Refusal::Closed,
+            Refusal::Connect(error) => Refusal::Connect(Arc::clone(error)),
+            Refusal::ConnectTimeout => Refusal::ConnectTimeout,
+            Refusal::ConnectPanicked(message) => Refusal::ConnectPanicked(message.clone()),
+            Refusal::ConnectDropped => Refusal::ConnectDropped,
+        }
+    }
+}
+
+/// One seat for each in line, by the key that the ledger gave it.
+pub(crate) struct Seats<M: Manager>(Companion<Seat<M>>);
+
+/// The waker is taken when it is used: cloning it under the lock would run foreign code, and who is
+/// woken brings a new one if it has to wait on.
+struct Seat<M: Manager> {
+    waker: Option<Waker>,
+    answer: Option<Answer<M>>,
+}
+
+impl<M: Manager> Default for Seats<M> {
+    fn default() -> Self {
+        Seats(Companion::default())
+    }
+}
+
+impl<M: Manager> Seats<M> {
+    pub(crate) fn take_seat(&mut self, key: Key, waker: Waker) {
+        self.0.insert(
+            key,
+            Seat {
+                waker: Some(waker),
+                answer: None,
+            },
+        );
+    }
+
+    /// Leaves the answer and tells whom to wake.
+    pub(crate) fn answer(&mut self, key: Key, answer: Answer<M>) -> Option<Waker> {
+        let seat = self.0.get_mut(key)?;
+        seat.answer = Some(answer);
+        seat.waker.take()
+    }
+
+    pub(crate) fn take_answer(&mut self, key: Key) -> Option<Answer<M>> {
+        self.0.get_mut(key)?.answer.take()
+    }
+
+    /// Takes the waker, to wake whoever sits there without an answer.
+    pub(crate) fn waker(&mut self, key: Key) -> Option<Waker> {
+        self.0.get_mut(key)?.waker.take()
+    }
+
+    /// Exchanges the waker, unless it is the same one. The one not needed comes back, to be
+    /// dropped outside of the lock.
+    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        match self.0.get_mut(key).map(|seat| &mut seat.waker) {
+            Some(Some(same)) if same.will_wake(&waker) => Some(waker),
+            Some(old) => old.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// Gives up the seat; what is left on it comes back, to be dropped outside of the lock.
+    pub(crate) fn leave(&mut self, key: Key) -> Option<(Option<Waker>, Option<Answer<M>>)> {
+        self.0.remove(key).map(|seat| (seat.waker, seat.answer))
+    }
+}

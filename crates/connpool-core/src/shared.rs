@@ -1,0 +1,491 @@
+//! What all handles, guards and tasks of a pool share, and the ways of a connection through it.
+
+use event_listener::Event;
+
+use crate::bounded::catch;
+use crate::config::PoolConfig;
+use crate::effects::Effects;
+use crate::entry::Entry;
+use crate::health::{self, Check, CloseReason, Conduct, Found, Purpose, Rules, Step};
+use crate::idle::IdleSet;
+use crate::ledger::line::Supply;
+use crate::ledger::{Figures, Hold, Ledger};
+use crate::seats::{Answer, Refusal, Seats};
+use crate::stats::{Counters, Stats};
+use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, Weak};
+use crate::{Diagnosis, Manager, Moment, Phase, Runtime};
+
+pub(crate) struct Shared<M: Manager> {
+    pub(crate) manager: M,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) config: PoolConfig,
+    pub(crate) name: Arc<str>,
+    rules: Rules,
+    needs_clock: bool,
+    gate: Gate,
+    generation: AtomicU64,
+    pub(crate) idle: IdleSet<Entry<M>>,
+    state: Mutex<State<M>>,
+    pub(crate) counters: Counters,
+    /// For the driver.
+    pub(crate) work: Event,
+    /// For `build` and `close`.
+    pub(crate) progress: Event,
+    /// For connects under way.
+    pub(crate) closing: Event,
+    /// For goodbyes under way.
+    pub(crate) hurry: Event,
+    pub(crate) me: Weak<Shared<M>>,
+}
+
+/// What the lock guards.
+pub(crate) struct State<M: Manager> {
+    pub(crate) ledger: Ledger,
+    pub(crate) seats: Seats<M>,
+    /// What the driver is to close.
+    pub(crate) farewell: Vec<(Entry<M>, CloseReason)>,
+    pub(crate) driver: DriverState,
+    pub(crate) last_failure: Option<Refusal<M::Error>>,
+    /// The pool itself, left to the driver by the last handle so that it can say the goodbyes.
+    pub(crate) legacy: Option<Arc<Shared<M>>>,
+}
+
+/// Whether there is a driver.
+///
+/// | from     | event                                     | to       |
+/// |----------|-------------------------------------------|----------|
+/// | Absent   | a polled future is about to spawn it      | Starting |
+/// | Starting | `spawn` returned and it was not dropped   | Running  |
+/// | Starting | dropped: the runtime takes no tasks       | Absent   |
+/// | Running  | dropped or at its end                     | Absent   |
+///
+/// Only the fall from Running wakes the head of the line, whose poll then starts another one: a
+/// runtime that takes no tasks would be asked again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverState {
+    Absent,
+    Starting,
+    Running,
+}
+
+/// What the fast paths must know of the state without locking it. Zero: nothing in the way.
+///
+/// Written under the lock only. Whoever changes it and then looks at the idle set sees what was
+/// put there before, or is seen by the one who puts: both go through the lock of the idle set.
+struct Gate(AtomicU8);
+
+impl Gate {
+    const CLOSED: u8 = 1;
+    const LINE: u8 = 2;
+    const OVER_SIZE: u8 = 4;
+    const DRIVERLESS: u8 = 8;
+
+    fn lets_get_pass(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+
+    fn lets_return_pass(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & !Gate::DRIVERLESS == 0
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & Gate::CLOSED != 0
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>, config: PoolConfig) -> Arc<Self> {
+        let rules = Rules {
+            idle_timeout: config.idle_timeout,
+            max_lifetime: config.max_lifetime,
+            max_uses: config.max_uses,
+            ping_after: config.ping_after,
+            liveness_after: config.liveness_after,
+            resets: manager.resets(),
+        };
+        let state = State {
+            ledger: Ledger::new(&config),
+            seats: Seats::default(),
+            farewell: Vec::new(),
+            driver: DriverState::Absent,
+            last_failure: None,
+            legacy: None,
+        };
+        let name = match &config.name {
+            Some(name) => Arc::from(name.as_str()),
+            None => Arc::from(format!("pool-{:08}", runtime.random() % 100_000_000)),
+        };
+        Arc::new_cyclic(|me| Shared {
+            manager,
+            runtime,
+            name,
+            needs_clock: rules.need_clock(),
+            rules,
+            gate: Gate(AtomicU8::new(Gate::DRIVERLESS)),
+            generation: AtomicU64::new(0),
+            idle: IdleSet::new(config.idle_order, config.max_idle),
+            config,
+            state: Mutex::new(state),
+            counters: Counters::default(),
+            work: Event::new(),
+            progress: Event::new(),
+            closing: Event::new(),
+            hurry: Event::new(),
+            me: me.clone(),
+        })
+    }
+
+    /// Changes the state, shows the gate what came of it, and does outside of the lock what was
+    /// decided under it.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State<M>, &mut Effects<M>) -> R) -> R {
+        let mut effects = Effects::new();
+        let result = {
+            let mut state = self.state.lock();
+            let result = change(&mut state, &mut effects);
+            self.publish(&state);
+            result
+        };
+        effects.perform(self);
+        result
+    }
+
+    /// Shows the gate how things stand. To be called before a look at the idle set that must not
+    /// miss what is put there on the fast path.
+    pub(crate) fn publish(&self, state: &State<M>) {
+        let ledger = &state.ledger;
+        let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+        let gate = flag(ledger.is_closed(), Gate::CLOSED)
+            | flag(ledger.waiting() > 0, Gate::LINE)
+            | flag(ledger.surplus() > 0, Gate::OVER_SIZE)
+            | flag(
+                state.driver == DriverState::Absent && !ledger.is_closed(),
+                Gate::DRIVERLESS,
+            );
+        self.gate.0.store(gate, Ordering::SeqCst);
+        self.generation.store(ledger.generation(), Ordering::SeqCst);
+    }
+
+    // ---- taking out
+
+    /// An idle connection, if nobody stands in line and nothing else is in the way.
+    pub(crate) fn take_idle(&self) -> Option<Entry<M>> {
+        if self.gate.lets_get_pass() {
+            self.idle.take()
+        } else {
+            None
+        }
+    }
+
+    /// The same for those who neither wait nor reset, and for whom there need be no driver.
+    pub(crate) fn take_idle_as_is(&self) -> Option<Entry<M>> {
+        if !self.gate.lets_return_pass() {
+            return None;
+        }
+        if self.rules.resets {
+            self.idle.take_unused()
+        } else {
+            self.idle.take()
+        }
+    }
+
+    /// The time, if any rule asks for it.
+    pub(crate) fn moment(&self) -> Moment {
+        if self.needs_clock {
+            self.runtime.now()
+        } else {
+            Moment::ORIGIN
+        }
+    }
+
+    /// Begins a check and takes it as far as it goes without waiting.
+    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
+        let now = self.moment();
+        let generation = self.generation.load(Ordering::SeqCst);
+        let begin =
+            |spare| Check::begin(purpose, &entry.stamps, &self.rules, generation, spare, now);
+        let mut check = begin(true);
+        if check.step() == Step::Close(CloseReason::Idle) && !self.can_spare_one() {
+            check = begin(false);
+        }
+        if check.step() == Step::Look {
+            check = check.found(self.look(&mut entry.conn));
+        }
+        check
+    }
+
+    pub(crate) fn look(&self, conn: &mut M::Connection) -> Found {
+        let mut found = Found::Panicked;
+        let looked = catch(|| {
+            self.runtime
+                .unconstrained(&mut || found = self.manager.liveness(conn).into());
+        });
+        looked.map_or(Found::Panicked, |()| found)
+    }
+
+    fn can_spare_one(&self) -> bool {
+        self.state.lock().ledger.can_spare_one()
+    }
+
+    // ---- bringing back
+
+    /// A guard was dropped.
+    pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
+        if let Some(reason) = conduct.spoiled() {
+            return self.destroy(entry, reason);
+        }
+        match catch(|| self.manager.is_reusable(&mut entry.conn)) {
+            Ok(true) => {}
+            Ok(false) => return self.destroy(entry, CloseReason::NotReusable),
+            Err(_) => return self.destroy(entry, CloseReason::Panicked),
+        }
+        let now = self.moment();
+        entry.stamps.idle_since = now;
+        entry.stamps.proven = now;
+        let generation = self.generation.load(Ordering::SeqCst);
+        match health::on_return(&entry.stamps, &self.rules, generation, now) {
+            Some(reason) => self.retire(entry, reason),
+            None => self.give_back(entry),
+        }
+    }
+
+    /// A connection in good order becomes idle, or goes to the first in line.
+    pub(crate) fn give_back(&self, entry: Entry<M>) {
+        if !self.gate.lets_return_pass() {
+            return self.pass_on(entry, Supply::Used);
+        }
+        if let Err(entry) = self.idle.put(entry) {
+            return self.retire(entry, CloseReason::Overflow);
+        }
+        // Somebody may have come into line, or the pool may have been closed, after the first
+        // look at the gate and before the put.
+        if !self.gate.lets_return_pass() {
+            let now = self.runtime.now();
+            self.with(|state, effects| self.settle(state, effects, now));
+        }
+    }
+
+    /// A connection goes to whom it serves, or to where it belongs.
+    pub(crate) fn pass_on(&self, entry: Entry<M>, supply: Supply) {
+        let now = self.runtime.now();
+        self.with(|state, effects| self.place(state, effects, entry, supply, now));
+    }
+
+    /// A connection that must not be lent again is closed off the caller's path, by the driver if
+    /// there is one.
+    pub(crate) fn retire(&self, entry: Entry<M>, reason: CloseReason) {
+        self.with(|state, effects| see_off(state, effects, entry, reason));
+    }
+
+    /// Closes a connection here and now. The slot is free when it is gone.
+    pub(crate) fn destroy(&self, entry: Entry<M>, reason: CloseReason) {
+        self.counters.closed(reason);
+        // Catches what the connection's own drop may throw; its slot is freed in any case.
+        let _ = catch(move || drop(entry));
+    }
+
+    // ---- under the lock
+
+    /// Puts one connection where it belongs now.
+    pub(crate) fn place(
+        &self,
+        state: &mut State<M>,
+        effects: &mut Effects<M>,
+        entry: Entry<M>,
+        supply: Supply,
+        now: Moment,
+    ) {
+        let ledger = &state.ledger;
+        let unwanted = if ledger.is_closed() {
+            Some(CloseReason::PoolClosed)
+        } else if entry.stamps.generation != ledger.generation() {
+            Some(CloseReason::Cleared)
+        } else if ledger.surplus() > 0 {
+            Some(CloseReason::Shrunk)
+        } else {
+            None
+        };
+        if let Some(reason) = unwanted {
+            return see_off(state, effects, entry, reason);
+        }
+        let Some(entry) = state.hand_over(effects, entry, supply, now) else {
+            return;
+        };
+        if let Err(entry) = self.idle.put(entry) {
+            see_off(state, effects, entry, CloseReason::Overflow);
+        }
+    }
+
+    /// Serves the line: every event that frees capacity comes through here.
+    pub(crate) fn settle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
+        self.serve_idle(state, effects, now);
+        if state.ledger.lacking() > 0 {
+            state.call_for_connects(effects);
+        }
+        effects.progress |= state.ledger.is_vacant();
+    }
+
+    /// Brings the idle set in line with the rest: gives it to the line, and empties it of what
+    /// there must not be.
+    pub(crate) fn serve_idle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
+        while state.ledger.is_closed() || state.ledger.wants_used() {
+            let Some(entry) = self.idle.take() else {
+                return;
+            };
+            self.place(state, effects, entry, Supply::Used, now);
+        }
+        let surplus = state.ledger.surplus();
+        for entry in (0..surplus).map_while(|_| self.take_any_oldest()) {
+            see_off(state, effects, entry, CloseReason::Shrunk);
+        }
+    }
+
+    fn take_any_oldest(&self) -> Option<Entry<M>> {
+        self.idle
+            .take_oldest(false)
+            .or_else(|| self.idle.take_oldest(true))
+    }
+
+    /// A slot is empty: whatever was in it is gone.
+    pub(crate) fn slot_freed(&self, held: Hold) {
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            state.ledger.slot_freed(held);
+            self.settle(state, effects, now);
+        });
+    }
+
+    // ---- the whole
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+
+    pub(crate) fn clear(&self) {
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            state.ledger.next_generation();
+            self.publish(state);
+            for entry in self.idle.take_all() {
+                self.place(state, effects, entry, Supply::Used, now);
+            }
+        });
+    }
+
+    /// The ledger's figures and how many are idle, of one moment.
+    pub(crate) fn figures(&self) -> (Figures, usize) {
+        let state = self.state.lock();
+        // Under the lock no slot can be freed, so that nothing idle goes uncounted.
+        (state.ledger.figures(), self.idle.len())
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let (figures, available) = self.figures();
+        self.counters.snapshot(figures, available)
+    }
+
+    pub(crate) fn diagnosis(&self, waited: std::time::Duration) -> Box<Diagnosis> {
+        let (figures, available) = self.figures();
+        let last_error = match &self.state.lock().last_failure {
+            Some(Refusal::Connect(error)) => Some(Arc::clone(error) as _),
+            _ => None,
+        };
+        Box::new(Diagnosis {
+            pool: Arc::clone(&self.name),
+            waited,
+            max_size: figures.max_size,
+            size: figures.size,
+            active: figures.size.saturating_sub(available),
+            available,
+            connecting: figures.connecting,
+            waiting: figures.waiting,
+            last_error,
+        })
+    }
+
+    /// What a wait that is over was for.
+    pub(crate) fn wait_phase(&self) -> Phase {
+        if self.state.lock().ledger.is_connecting() {
+            Phase::Connect
+        } else {
+            Phase::Wait
+        }
+    }
+}
+
+impl<M: Manager> State<M> {
+    /// Gives a connection to the first in line whom it serves, or gives it back.
+    fn hand_over(
+        &mut self,
+        effects: &mut Effects<M>,
+        entry: Entry<M>,
+        supply: Supply,
+        now: Moment,
+    ) -> Option<Entry<M>> {
+        match self.next_in_line(effects, supply, now) {
+            Some(key) => {
+                effects.wake(self.seats.answer(key, Answer::Lent(entry, supply)));
+                None
+            }
+            None => Some(entry),
+        }
+    }
+
+    /// Answers the first in line that there will be no connection.
+    pub(crate) fn refuse_first(
+        &mut self,
+        effects: &mut Effects<M>,
+        refusal: Refusal<M::Error>,
+        now: Moment,
+    ) {
+        if let Some(key) = self.next_in_line(effects, Supply::New, now) {
+            effects.wake(self.seats.answer(key, Answer::Refused(refusal)));
+        }
+    }
+
+    /// Whether the caller has to start the driver; from now on it counts as starting.
+    pub(crate) fn driver_must_start(&mut self) -> bool {
+        let must = self.driver == DriverState::Absent && !self.ledger.is_closed();
+        if must {
+            self.driver = DriverState::Starting;
+        }
+        must
+    }
+
+    /// Has the connects that are wanted begun by somebody who may spawn.
+    pub(crate) fn call_for_connects(&mut self, effects: &mut Effects<M>) {
+        match self.driver {
+            DriverState::Absent => {
+                let head = self.ledger.head();
+                effects.wake(head.and_then(|key| self.seats.waker(key)));
+            }
+            DriverState::Starting | DriverState::Running => effects.rouse_driver = true,
+        }
+    }
+
+    fn next_in_line(
+        &mut self,
+        effects: &mut Effects<M>,
+        supply: Supply,
+        now: Moment,
+    ) -> Option<crate::slab::Key> {
+        let State { ledger, seats, .. } = self;
+        ledger.serve(supply, now, |late| effects.wake(seats.waker(late)))
+    }
+}
+
+/// Leaves a connection to the driver, or has it destroyed if there is none.
+pub(crate) fn see_off<M: Manager>(
+    state: &mut State<M>,
+    effects: &mut Effects<M>,
+    mut entry: Entry<M>,
+    reason: CloseReason,
+) {
+    entry.slot.leaves(&mut state.ledger);
+    match state.driver {
+        DriverState::Absent => effects.destroy(entry, reason),
+        DriverState::Starting | DriverState::Running => {
+            state.farewell.push((entry, reason));
+            effects.rouse_driver = true;
+        }
+    }
+}

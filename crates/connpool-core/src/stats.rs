@@ -1,0 +1,152 @@
+//! What a pool counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::CloseReason;
+use crate::sync::Counter;
+
+/// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Open connections, idle or not.
+    pub size: usize,
+    /// Idle connections.
+    pub available: usize,
+    /// Open connections that are not idle: lent, or being checked, or saying goodbye.
+    pub active: usize,
+    /// Connections being opened. `size + connecting` is at most `max_size`.
+    pub connecting: usize,
+    /// Those in line for a connection.
+    pub waiting: usize,
+    /// Calls of `get` and its like.
+    pub request: u64,
+    /// Those of them that got a connection.
+    pub success: u64,
+    /// Connections closed because nobody wanted them for `idle_timeout`.
+    pub idle_closed: u64,
+    /// Connections closed because they were over their `max_lifetime`.
+    pub lifetime_closed: u64,
+    /// Connections closed because their ping failed or took too long.
+    pub ping_failed: u64,
+    /// Calls of `get` that had to wait.
+    pub wait_count: u64,
+    /// How long they waited, all together.
+    pub wait_time: Duration,
+    /// Connections opened.
+    pub created: u64,
+    /// Connects that failed, took too long or panicked.
+    pub connect_failed: u64,
+    /// Connections taken out of the pool by their users.
+    pub detached: u64,
+    /// Connections closed, by reason.
+    pub closed: ClosedStats,
+}
+
+/// How many connections were closed for which [`CloseReason`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClosedStats([u64; CloseReason::ALL.len()]);
+
+impl ClosedStats {
+    /// How many were closed for this reason.
+    pub fn get(&self, reason: CloseReason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// How many were closed in all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every reason with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
+        CloseReason::ALL.into_iter().zip(self.0.iter().copied())
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "size={} active={} available={} connecting={} waiting={} request={} success={} \
+             wait_count={} wait_time={:.1?} created={} closed={}",
+            self.size,
+            self.active,
+            self.available,
+            self.connecting,
+            self.waiting,
+            self.request,
+            self.success,
+            self.wait_count,
+            self.wait_time,
+            self.created,
+            self.closed.total(),
+        )?;
+        let mut separator = " (";
+        for (reason, count) in self.closed.iter().filter(|(_, count)| *count > 0) {
+            write!(f, "{separator}{}={count}", reason.label())?;
+            separator = " ";
+        }
+        if separator == " " {
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) request: Counter,
+    pub(crate) success: Counter,
+    pub(crate) wait_count: Counter,
+    wait_nanos: Counter,
+    pub(crate) created: Counter,
+    pub(crate) connect_failed: Counter,
+    pub(crate) detached: Counter,
+    closed: [Counter; CloseReason::ALL.len()],
+}
+
+impl Counters {
+    pub(crate) fn waited(&self, time: Duration) {
+        self.wait_nanos
+            .add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        if let Some(counter) = self.closed.get(reason as usize) {
+            counter.up();
+        }
+    }
+
+    pub(crate) fn closed_total(&self) -> u64 {
+        self.closed.iter().map(Counter::get).sum()
+    }
+
+    /// All of it, beside the gauges of the same moment.
+    pub(crate) fn snapshot(&self, figures: crate::ledger::Figures, available: usize) -> Stats {
+        let closed = ClosedStats(self.closed.each_ref().map(Counter::get));
+        Stats {
+            size: figures.size,
+            available,
+            active: figures.size.saturating_sub(available),
+            connecting: figures.connecting,
+            waiting: figures.waiting,
+            request: self.request.get(),
+            success: self.success.get(),
+            idle_closed: closed.get(CloseReason::Idle),
+            lifetime_closed: closed.get(CloseReason::Lifetime),
+            ping_failed: [CloseReason::PingFailed, CloseReason::PingTimeout]
+                .map(|reason| closed.get(reason))
+                .iter()
+                .sum(),
+            wait_count: self.wait_count.get(),
+            wait_time: Duration::from_nanos(self.wait_nanos.get()),
+            created: self.created.get(),
+            connect_failed: self.connect_failed.get(),
+            detached: self.detached.get(),
+            closed,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A place in line, from standing in it to being served.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+use crate::bounded::Deadline;
+use crate::connect::Begun;
+use crate::driver;
+use crate::effects::Effects;
+use crate::entry::Entry;
+use crate::ledger::Refused;
+use crate::ledger::line::{Standing, Supply, Wants};
+use crate::seats::{Answer, Refusal};
+use crate::shared::{Shared, State};
+use crate::slab::Key;
+use crate::{Manager, Moment};
+
+/// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
+/// was served is being checked. Dropped, it leaves the line and passes on what it was served.
+pub(crate) struct Turn<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    key: Option<Key>,
+    waiting_since: Option<Moment>,
+    has_waited: bool,
+}
+
+/// What a turn brought.
+pub(crate) type Served<M> = Result<(Entry<M>, Supply), Miss<<M as Manager>::Error>>;
+
+/// Why a turn brought nothing.
+pub(crate) enum Miss<E> {
+    Refused(Refusal<E>),
+    Exhausted,
+    OutOfTime,
+}
+
+impl<'a, M: Manager> Turn<'a, M> {
+    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
+        Turn {
+            shared,
+            key: None,
+            waiting_since: None,
+            has_waited: false,
+        }
+    }
+
+    /// Waits for a connection: in line, in the old place if there was one.
+    pub(crate) async fn wait(&mut self, deadline: &mut Deadline, wants: Wants) -> Served<M> {
+        let result = poll_fn(|cx| self.poll_wait(cx, deadline, wants)).await;
+        self.stop_waiting();
+        result
+    }
+
+    /// Whether there is a place in line to go back to.
+    pub(crate) fn has_place(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn poll_wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Deadline,
+        wants: Wants,
+    ) -> Poll<Served<M>> {
+        let shared = self.shared;
+        let now = shared.runtime.now();
+        deadline.begin(now);
+        let mut waker = Some(cx.waker().clone());
+        let mut to_begin = ToBegin::new();
+        let answered = shared.with(|state, effects| {
+            let answered = self.stand_in_line(state, effects, deadline, wants, now, &mut waker);
+            if !matches!(answered, Some(Err(_))) {
+                to_begin = ToBegin::what_is_wanted(shared, state, now);
+            }
+            answered
+        });
+        // Foreign code, all of it: not under the lock.
+        drop(waker);
+        to_begin.begin(shared);
+        if let Some(answered) = answered {
+            return Poll::Ready(answered);
+        }
+        if deadline.poll_passed(cx, &*shared.runtime).is_ready() {
+            return Poll::Ready(self.look_once_more(wants).unwrap_or(Err(Miss::OutOfTime)));
+        }
+        self.start_waiting(now);
+        Poll::Pending
+    }
+
+    /// One look at the answer, from a place in line; `None`: there is none yet.
+    fn stand_in_line(
+        &mut self,
+        state: &mut State<M>,
+        effects: &mut Effects<M>,
+        deadline: &mut Deadline,
+        wants: Wants,
+        now: Moment,
+        waker: &mut Option<Waker>,
+    ) -> Option<Served<M>> {
+        if let Some(answer) = self.key.and_then(|key| state.seats.take_answer(key)) {
+            return Some(answer.into_result());
+        }
+        let entered = match self.key {
+            None => state.ledger.join(now, deadline.begin(now), wants),
+            Some(key) if state.ledger.standing(key) == Some(Standing::Served) => {
+                state.ledger.rejoin(key, wants).map(|()| key)
+            }
+            Some(key) => Ok(key),
+        };
+        let key = match entered {
+            Ok(key) => key,
+            Err(Refused::Closed) => return Some(Err(Miss::Refused(Refusal::Closed))),
+            Err(Refused::Exhausted) => {
+                let idle = self.take_idle_unless_wanted(state, wants);
+                return Some(idle.map_or(Err(Miss::Exhausted), |entry| Ok((entry, Supply::Used))));
+            }
+        };
+        match (self.key.replace(key), waker.take()) {
+            (None, Some(mine)) => state.seats.take_seat(key, mine),
+            (Some(_), Some(mine)) => *waker = state.seats.set_waker(key, mine),
+            (_, None) => {}
+        }
+        // In line first, then a look at what is idle: whoever makes a connection idle on the fast
+        // path looks at the line after it. One of the two sees the other.
+        self.shared.publish(state);
+        self.shared.serve_idle(state, effects, now);
+        effects.hurry = state.ledger.held_up_by_goodbyes();
+        // The driver may rest for longer than the pause that this one waits for.
+        effects.rouse_driver |= state.ledger.waits_for_a_pause(now);
+        state.seats.take_answer(key).map(Answer::into_result)
+    }
+
+    /// The time is up: out of the line, and a last look, since what has come counts all the same.
+    fn look_once_more(&mut self, wants: Wants) -> Option<Served<M>> {
+        let (waker, result) = self.shared.with(|state, _| {
+            let (waker, answer) = self.leave(state).unwrap_or_default();
+            let result = match answer {
+                Some(answer) => Some(answer.into_result()),
+                None => self
+                    .take_idle_unless_wanted(state, wants)
+                    .map(|entry| Ok((entry, Supply::Used))),
+            };
+            (waker, result)
+        });
+        drop(waker);
+        result
+    }
+
+    fn leave(&mut self, state: &mut State<M>) -> Option<(Option<Waker>, Option<Answer<M>>)> {
+        let key = self.key.take()?;
+        state.ledger.leave(key);
+        state.seats.leave(key)
+    }
+
+    fn take_idle_unless_wanted(&self, state: &State<M>, wants: Wants) -> Option<Entry<M>> {
+        let free = wants == Wants::Any && !state.ledger.wants_used() && !state.ledger.is_closed();
+        if free { self.shared.idle.take() } else { None }
+    }
+
+    fn start_waiting(&mut self, now: Moment) {
+        self.waiting_since.get_or_insert(now);
+        if !std::mem::replace(&mut self.has_waited, true) {
+            self.shared.counters.wait_count.up();
+        }
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.shared
+                .counters
+                .waited(self.shared.runtime.now().since(since));
+        }
+    }
+}
+
+impl<M: Manager> Drop for Turn<'_, M> {
+    fn drop(&mut self) {
+        self.stop_waiting();
+        if self.key.is_none() {
+            return;
+        }
+        let left = self.shared.with(|state, _| self.leave(state));
+        if let Some((_, Some(Answer::Lent(entry, supply)))) = left {
+            self.shared.pass_on(entry, supply);
+        }
+    }
+}
+
+impl<M: Manager> Answer<M> {
+    fn into_result(self) -> Served<M> {
+        match self {
+            Answer::Lent(entry, supply) => Ok((entry, supply)),
+            Answer::Refused(refusal) => Err(Miss::Refused(refusal)),
+        }
+    }
+}
+
+/// What a polled future has to spawn: decided under the lock, spawned outside of it.
+pub(crate) struct ToBegin<M: Manager> {
+    connects: Vec<Begun<M>>,
+    driver: bool,
+}
+
+impl<M: Manager> ToBegin<M> {
+    pub(crate) fn new() -> Self {
+        ToBegin {
+            connects: Vec::new(),
+            driver: false,
+        }
+    }
+
+    pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Self {
+        let driver = state.driver_must_start();
+        let wanted = state.ledger.wanted(now);
+        let connects = (0..wanted)
+            .filter_map(|_| Begun::take_slot(shared, state))
+            .collect();
+        ToBegin { connects, driver }
+    }
+
+    pub(crate) fn begin(self, shared: &Shared<M>) {
+        if self.driver {
+            driver::start(shared);
+        }
+        for begun in self.connects {
+            begun.spawn();
+        }
+    }
+}
