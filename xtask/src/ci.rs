@@ -1,0 +1,48 @@
+//! `cargo xtask ci`: everything a change must pass, stopping at the first step that fails.
+
+use xshell::{Shell, cmd};
+
+use crate::{Result, architecture, deny, examples, test};
+
+/// Runs every step in order and closes with the count of the tests.
+pub(crate) fn run(sh: &Shell) -> Result {
+    step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
+    step("clippy", || clippy(sh))?;
+    step("architecture", || architecture::run(sh))?;
+    if deny::is_installed(sh) {
+        step("dependencies", || deny::run(sh))?;
+    }
+    let tally = step("tests", || test::run(&test::Args::default()))?;
+    step("docs", || docs(sh))?;
+    step("examples", || examples::run(sh))?;
+
+    println!("\n{tally}");
+    Ok(())
+}
+
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("\n==> {name}");
+    work().map_err(|error| format!("the step `{name}` failed: {error}").into())
+}
+
+fn clippy(sh: &Shell) -> Result {
+    cmd!(
+        sh,
+        "cargo clippy --workspace --all-targets --all-features -- -D warnings"
+    )
+    .run()?;
+    // The library alone: its tests would switch features back on through what they depend on.
+    cmd!(
+        sh,
+        "cargo clippy -p connpool-core --no-default-features -- -D warnings"
+    )
+    .run()?;
+    Ok(())
+}
+
+fn docs(sh: &Shell) -> Result {
+    cmd!(sh, "cargo doc --workspace --all-features --no-deps")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?;
+    Ok(())
+}

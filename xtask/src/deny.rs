@@ -1,0 +1,24 @@
+//! `cargo xtask deny`: what the dependencies may be, by the rules of `deny.toml`.
+
+use xshell::{Shell, cmd};
+
+use crate::Result;
+
+/// Checks the bans, licenses and sources of the dependency tree.
+pub(crate) fn run(sh: &Shell) -> Result {
+    if !is_installed(sh) {
+        return Err(
+            "cargo-deny is not installed; `cargo install --locked cargo-deny` installs it".into(),
+        );
+    }
+    Ok(cmd!(sh, "cargo deny check bans licenses sources").run()?)
+}
+
+/// Whether cargo finds its `deny` subcommand.
+pub(crate) fn is_installed(sh: &Shell) -> bool {
+    cmd!(sh, "cargo deny --version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok()
+}

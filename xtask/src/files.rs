@@ -1,0 +1,38 @@
+//! Reading the workspace's files, with errors that name the file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// What a folder holds, in the order of the names.
+pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<std::io::Result<Vec<_>>>()
+        })
+        .map_err(|error| format!("{}: {error}", folder.display()));
+    let mut paths = entries?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The Rust sources in a folder and in the folders below it.
+pub(crate) fn rust_sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = Vec::new();
+    for path in in_folder(folder)? {
+        if path.is_dir() {
+            sources.extend(rust_sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+    Ok(sources)
+}

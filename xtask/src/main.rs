@@ -1,0 +1,62 @@
+//! The project's own commands, run as `cargo xtask <COMMAND>`.
+
+mod architecture;
+mod ci;
+mod deny;
+mod examples;
+mod files;
+mod test;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use xshell::Shell;
+
+/// What a command comes to; an error says what to mend.
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    /// Everything a change must pass: format, lints, architecture, tests, docs, examples
+    Ci,
+    /// Every test of the workspace, doctests among them
+    Test(test::Args),
+    /// The rules that hold the crates apart
+    Architecture,
+    /// Every example, run to its end in release mode
+    Examples,
+    /// The licenses, versions and sources of the dependencies, by cargo-deny
+    Deny,
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Every path and every cargo call below is meant from the workspace root.
+    std::env::set_current_dir(&root).map_err(|e| format!("{}: {e}", root.display()))?;
+    let sh = Shell::new()?;
+
+    match command {
+        Command::Ci => ci::run(&sh),
+        Command::Test(args) => {
+            println!("{}", test::run(&args)?);
+            Ok(())
+        }
+        Command::Architecture => architecture::run(&sh),
+        Command::Examples => examples::run(&sh),
+        Command::Deny => deny::run(&sh),
+    }
+}
