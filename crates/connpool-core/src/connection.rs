@@ -2,7 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
@@ -32,7 +33,7 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// data are processed and the stream stays usable.
     fn liveness(&mut self) -> Liveness {
         let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
+        let mut context = Context::from_waker(&PROBE);
         match Pin::new(self).poll_read(&mut context, &mut byte) {
             Poll::Pending => Liveness::Alive,
             Poll::Ready(Ok(0)) => Liveness::Closed,
@@ -44,6 +45,18 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for S {}
 
+/// The waker of a look. A stream that remembers its operations knows the look by it: a look that
+/// finds nothing leaves no read half done.
+///
+/// Made here, since `Waker::noop` is the same one for everybody.
+static PROBE: LazyLock<Waker> = LazyLock::new(|| Waker::from(Arc::new(Nobody)));
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
 /// What a stream remembers of how it was used: one byte that tells whether it can be lent again.
 ///
 /// A stream type keeps one and shows it every result of its poll functions. It catches the user
@@ -54,14 +67,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for S {}
 ///
 /// ```
 /// use connpool_core::StreamState;
-/// use std::task::Poll;
+/// use std::task::{Context, Poll, Waker};
 ///
+/// let cx = Context::from_waker(Waker::noop());
 /// let mut state = StreamState::new();
-/// state.read(&Poll::Pending, 10);
+/// state.read(&cx, &Poll::Pending, 10);
 /// assert!(!state.is_clean());
-/// state.read(&Poll::Ready(Ok(4)), 10);
+/// state.read(&cx, &Poll::Ready(Ok(4)), 10);
 /// assert!(state.is_clean());
-/// state.read(&Poll::Ready(Ok(0)), 10);
+/// state.read(&cx, &Poll::Ready(Ok(0)), 10);
 /// assert!(!state.is_clean());
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,8 +97,12 @@ impl StreamState {
         self.0 == 0
     }
 
-    /// Notes what a read of up to `wanted` bytes came to.
-    pub fn read(&mut self, result: &Poll<io::Result<usize>>, wanted: usize) {
+    /// Notes what a read of up to `wanted` bytes came to, that was polled with `cx`. A look by
+    /// [`Connection::liveness`] that found nothing is not noted.
+    pub fn read(&mut self, cx: &Context<'_>, result: &Poll<io::Result<usize>>, wanted: usize) {
+        if result.is_pending() && std::ptr::eq(cx.waker(), &*PROBE) {
+            return;
+        }
         self.note(Self::READING, result);
         if matches!(result, Poll::Ready(Ok(0))) && wanted > 0 {
             self.0 |= Self::OVER;
@@ -120,11 +138,15 @@ mod tests {
     use super::*;
     use std::io::{Error, ErrorKind};
 
+    fn cx() -> Context<'static> {
+        Context::from_waker(Waker::noop())
+    }
+
     #[test]
     fn an_operation_left_pending_is_remembered_until_it_ends() {
         let mut state = StreamState::new();
         state.write(&Poll::Pending);
-        state.read(&Poll::Ready(Ok(3)), 3);
+        state.read(&cx(), &Poll::Ready(Ok(3)), 3);
         assert!(!state.is_clean(), "the write is still under way");
         state.write(&Poll::Ready(Ok(1)));
         assert!(state.is_clean());
@@ -137,7 +159,7 @@ mod tests {
     #[test]
     fn an_end_is_never_forgotten() {
         let end: [fn(&mut StreamState); 4] = [
-            |s| s.read(&Poll::Ready(Ok(0)), 1),
+            |s| s.read(&cx(), &Poll::Ready(Ok(0)), 1),
             |s| {
                 s.read(
                     &Poll::Ready(Err(Error::from(ErrorKind::ConnectionReset))),
@@ -150,16 +172,26 @@ mod tests {
         for end in end {
             let mut state = StreamState::new();
             end(&mut state);
-            state.read(&Poll::Ready(Ok(5)), 5);
+            state.read(&cx(), &Poll::Ready(Ok(5)), 5);
             state.write(&Poll::Ready(Ok(5)));
             assert!(!state.is_clean());
         }
     }
 
     #[test]
+    fn a_look_that_finds_nothing_leaves_nothing_half_done() {
+        let mut state = StreamState::new();
+        let look = Context::from_waker(&PROBE);
+        state.read(&look, &Poll::Pending, 1);
+        assert!(state.is_clean());
+        state.read(&look, &Poll::Ready(Ok(0)), 1);
+        assert!(!state.is_clean(), "but an end is an end");
+    }
+
+    #[test]
     fn an_empty_read_is_no_end() {
         let mut state = StreamState::new();
-        state.read(&Poll::Ready(Ok(0)), 0);
+        state.read(&cx(), &Poll::Ready(Ok(0)), 0);
         assert!(state.is_clean());
     }
 }

@@ -1,0 +1,55 @@
+//! smol as the pool sees it.
+
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use connpool_core::{Moment, Runtime, Task};
+use futures_lite::FutureExt;
+use rand::Rng;
+
+/// smol's global executor and timers, for [`Pool::builder`](connpool_core::Pool::builder).
+///
+/// They start by themselves and never end, so that a pool on it works from any thread.
+#[derive(Debug, Clone)]
+pub struct SmolRuntime {
+    epoch: Instant,
+}
+
+impl SmolRuntime {
+    /// Its clock begins now.
+    pub fn new() -> Self {
+        SmolRuntime {
+            epoch: Instant::now(),
+        }
+    }
+}
+
+impl Default for SmolRuntime {
+    fn default() -> Self {
+        SmolRuntime::new()
+    }
+}
+
+impl Runtime for SmolRuntime {
+    fn now(&self) -> Moment {
+        Moment::ORIGIN
+            .checked_add(self.epoch.elapsed())
+            .unwrap_or_default()
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        match self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) {
+            Some(at) => async move { _ = Timer::at(at).await }.boxed(),
+            None => pending().boxed(),
+        }
+    }
+
+    fn spawn(&self, task: Task) {
+        smol::spawn(task).detach();
+    }
+
+    fn random(&self) -> u64 {
+        rand::rng().next_u64()
+    }
+}

@@ -1,0 +1,75 @@
+//! TCP on smol.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use connpool_core::Liveness;
+use connpool_tcp::{Net, Tcp, peek};
+use futures_lite::future::or;
+use socket2::SockRef;
+
+use crate::Io;
+
+/// Connects to `host:port` over TCP. See [`Tcp`] for what it does and what can be set.
+///
+/// ```
+/// use connpool_smol::{TcpManager, io::{AsyncReadExt, AsyncWriteExt}};
+///
+/// let manager = TcpManager::new("127.0.0.1:6379").ping(async |conn| {
+///     conn.write_all(b"PING\r\n").await?;
+///     let mut reply = [0; 7];
+///     conn.read_exact(&mut reply).await?;
+///     Ok(())
+/// });
+/// # let _ = manager;
+/// ```
+pub type TcpManager = Tcp<SmolNet>;
+
+/// A TCP stream on async-io's reactor.
+pub type TcpConn = Io<Async<TcpStream>>;
+
+impl TcpConn {
+    /// Looks at the connection, in the kernel. Takes no byte and does not wait.
+    pub fn liveness(&mut self) -> Liveness {
+        peek(SockRef::from(self.get_ref().get_ref()))
+    }
+}
+
+/// How [`TcpManager`] does TCP. Nothing to use by itself.
+#[derive(Debug)]
+pub enum SmolNet {}
+
+impl Net for SmolNet {
+    type Conn = TcpConn;
+
+    async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve(address).await
+    }
+
+    async fn connect(address: SocketAddr) -> io::Result<TcpConn> {
+        Async::<TcpStream>::connect(address).await.map(Io::new)
+    }
+
+    async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
+        or(async { Some(work.await) }, async {
+            Timer::after(limit).await;
+            None
+        })
+        .await
+    }
+
+    fn socket(conn: &TcpConn) -> SockRef<'_> {
+        SockRef::from(conn.get_ref().get_ref())
+    }
+
+    fn liveness(conn: &mut TcpConn) -> Liveness {
+        conn.liveness()
+    }
+
+    fn is_clean(conn: &TcpConn) -> bool {
+        conn.is_clean()
+    }
+}

@@ -1,0 +1,14 @@
+//! What connpool's adapter crates share about TCP: the factory, the socket options and the look
+//! into the kernel. The runtime comes in through [`Net`].
+//!
+//! Not for use on its own: `connpool-tokio` and `connpool-smol` re-export what their users need.
+
+#![forbid(unsafe_code)]
+
+mod manager;
+mod options;
+mod peek;
+
+pub use manager::{Net, PingFn, Tcp};
+pub use options::{Keepalive, TcpOptions};
+pub use peek::peek;

@@ -1,0 +1,110 @@
+//! tokio as the pool sees it.
+
+use std::future::{Future, pending, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use connpool_core::{Moment, Runtime, Task};
+use pin_project_lite::pin_project;
+use rand::Rng;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// The tokio runtime, for [`Pool::builder`](connpool_core::Pool::builder).
+///
+/// Tasks and timers go to the runtime that the calling code runs in, or else to the one that this
+/// value was made in. With neither, tasks are dropped and timers fire at once: a `get` that would
+/// have to wait then ends in a timeout.
+///
+/// Its clock is tokio's, the one that the timers go by: with `tokio::time::pause`, for which there
+/// is the feature `test-util`, the pool's time stands still as well.
+///
+/// The runtime needs its time driver, and for TCP its I/O driver: `enable_all`. tokio panics at the
+/// first timer without.
+#[derive(Debug, Clone)]
+pub struct TokioRuntime {
+    made_in: Option<Handle>,
+    epoch: Instant,
+}
+
+impl TokioRuntime {
+    /// The runtime that this is called in, if any.
+    pub fn new() -> Self {
+        TokioRuntime {
+            made_in: Handle::try_current().ok(),
+            epoch: Instant::now(),
+        }
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.made_in.clone())
+    }
+}
+
+impl Default for TokioRuntime {
+    fn default() -> Self {
+        TokioRuntime::new()
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn now(&self) -> Moment {
+        let elapsed = Instant::now().saturating_duration_since(self.epoch);
+        Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        let Some(handle) = self.handle() else {
+            return Box::pin(ready(()));
+        };
+        let Some(at) = self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) else {
+            return Box::pin(pending());
+        };
+        let _entered = handle.enter();
+        Box::pin(Timer {
+            sleep: tokio::time::sleep_until(at),
+        })
+    }
+
+    fn spawn(&self, task: Task) {
+        // A runtime that has ended drops the task, as the contract has it.
+        if let Some(handle) = self.handle() {
+            drop(handle.spawn(task));
+        }
+    }
+
+    fn random(&self) -> u64 {
+        rand::rng().next_u64()
+    }
+
+    fn unconstrained(&self, probe: &mut dyn FnMut()) {
+        let mut once = Some(probe);
+        let probe = std::future::poll_fn(|_| {
+            if let Some(probe) = once.take() {
+                probe();
+            }
+            Poll::Ready(())
+        });
+        let probe = pin!(tokio::task::unconstrained(probe));
+        let _ = probe.poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+pin_project! {
+    /// A timer that fires when its runtime ends, where tokio's own panics.
+    struct Timer {
+        #[pin]
+        sleep: tokio::time::Sleep,
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.project().sleep;
+        catch_unwind(AssertUnwindSafe(|| sleep.poll(cx))).unwrap_or(Poll::Ready(()))
+    }
+}

@@ -1,0 +1,81 @@
+//! TCP on tokio.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use connpool_core::Liveness;
+use connpool_tcp::{Net, Tcp, peek};
+use socket2::SockRef;
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::Io;
+
+/// Connects to `host:port` over TCP. See [`Tcp`] for what it does and what can be set.
+///
+/// ```
+/// use connpool_tokio::{TcpManager, io::{AsyncReadExt, AsyncWriteExt}};
+///
+/// let manager = TcpManager::new("127.0.0.1:6379").ping(async |conn| {
+///     conn.write_all(b"PING\r\n").await?;
+///     let mut reply = [0; 7];
+///     conn.read_exact(&mut reply).await?;
+///     Ok(())
+/// });
+/// # let _ = manager;
+/// ```
+pub type TcpManager = Tcp<TokioNet>;
+
+/// A TCP stream of tokio's.
+pub type TcpConn = Io<TcpStream>;
+
+impl TcpConn {
+    /// Looks at the connection, in the kernel. Takes no byte and does not wait.
+    pub fn liveness(&mut self) -> Liveness {
+        let seen = peek(SockRef::from(self.get_ref()));
+        if seen != Liveness::Alive {
+            return seen;
+        }
+        // An error here, and only an error, means something: the runtime of the socket has ended.
+        // To be called outside of the cooperative budget, as the pool does.
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.get_ref().poll_read_ready(&mut cx) {
+            Poll::Ready(Err(_)) => Liveness::Closed,
+            Poll::Ready(Ok(())) | Poll::Pending => Liveness::Alive,
+        }
+    }
+}
+
+/// How [`TcpManager`] does TCP. Nothing to use by itself.
+#[derive(Debug)]
+pub enum TokioNet {}
+
+impl Net for TokioNet {
+    type Conn = TcpConn;
+
+    async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host(address).await?.collect())
+    }
+
+    async fn connect(address: SocketAddr) -> io::Result<TcpConn> {
+        TcpStream::connect(address).await.map(Io::new)
+    }
+
+    async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
+        tokio::time::timeout(limit, work).await.ok()
+    }
+
+    fn socket(conn: &TcpConn) -> SockRef<'_> {
+        SockRef::from(conn.get_ref())
+    }
+
+    fn liveness(conn: &mut TcpConn) -> Liveness {
+        conn.liveness()
+    }
+
+    fn is_clean(conn: &TcpConn) -> bool {
+        conn.is_clean()
+    }
+}
