@@ -1,0 +1,215 @@
+//! Clients of a TCP echo server: pooled against dialling every time, then a server that goes away
+//! and comes back without any client noticing.
+//!
+//! $ cargo run --release --example tcp_echo
+//! $ cargo run --release --example tcp_echo -- --runtime smol
+
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use connpool_core::{Connection, Manager, Pool, Runtime};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use smol::channel::{Receiver, Sender, bounded};
+use smol::{Async, LocalExecutor};
+
+const CLIENTS: usize = 16;
+const POOLED_REQUESTS: usize = 40_000;
+const DIALLED_REQUESTS: usize = 4_000;
+const DOWN_FOR: Duration = Duration::from_millis(300);
+
+/// A TCP echo client, pooled.
+#[derive(Parser)]
+struct Args {
+    /// The runtime that the clients and the pool run on.
+    #[arg(long, value_enum, default_value = "tokio")]
+    runtime: Which,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    Tokio,
+    Smol,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome<()> {
+    let server = Server::start("127.0.0.1:0".parse()?)?;
+    let address = server.address.to_string();
+    match Args::parse().runtime {
+        Which::Tokio => {
+            use connpool_tokio::{TcpManager, TokioRuntime};
+            println!("tokio clients of an echo server on {address}\n");
+            tokio::runtime::Runtime::new()?.block_on(async {
+                demo(TcpManager::new(address), TokioRuntime::new(), server).await
+            })
+        }
+        Which::Smol => {
+            use connpool_smol::{SmolRuntime, TcpManager};
+            println!("smol clients of an echo server on {address}\n");
+            smol::block_on(demo(TcpManager::new(address), SmolRuntime::new(), server))
+        }
+    }
+}
+
+/// The same on every runtime.
+async fn demo<M>(manager: M, runtime: impl Runtime, server: Server) -> Outcome<()>
+where
+    M: Manager<Connection: Connection>,
+{
+    let (manager, runtime) = (Arc::new(manager), Arc::new(runtime));
+    let pool = Pool::builder(Arc::clone(&manager), Arc::clone(&runtime))
+        .name("echo")
+        .min_size(4)
+        .max_size(8)
+        .increment(2)
+        .idle_timeout(Duration::from_secs(30))
+        .max_lifetime(Duration::from_secs(300))
+        // While the server is away, clients wait for the next attempt instead of failing.
+        .fail_fast(false)
+        .build()
+        .await?;
+
+    println!(
+        "{CLIENTS} clients over {} connections:",
+        pool.config().max_size
+    );
+    let pooled = {
+        let pool = pool.clone();
+        measure(&*runtime, POOLED_REQUESTS, move || {
+            let pool = pool.clone();
+            async move { Ok(echo(&mut *pool.get().await?).await?) }
+        })
+        .await?
+    };
+    println!("  pooled             {pooled:>9.0} requests/s");
+    let dialled = measure(&*runtime, DIALLED_REQUESTS, move || {
+        let manager = Arc::clone(&manager);
+        async move { Ok(echo(&mut manager.connect().await?).await?) }
+    })
+    .await?;
+    println!("  dialled every time {dialled:>9.0} requests/s");
+    println!("  ratio              {:>9.1}\n", pooled / dialled);
+
+    let address = server.address;
+    server.stop();
+    println!(
+        "the server is gone, and with it all {} connections;",
+        pool.stats().size
+    );
+    println!("the clients go on, the server is back after {DOWN_FOR:?}:");
+    let back = thread::spawn(move || {
+        thread::sleep(DOWN_FOR);
+        Server::start(address)
+    });
+    let start = Instant::now();
+    let clients = pool.clone();
+    measure(&*runtime, POOLED_REQUESTS, move || {
+        let pool = clients.clone();
+        async move { Ok(echo(&mut *pool.get().await?).await?) }
+    })
+    .await?;
+    let server = back.join().expect("starting a server does not panic")?;
+    println!(
+        "  {POOLED_REQUESTS} requests in {:.1?}, not one of them failed\n",
+        start.elapsed()
+    );
+
+    println!("{}", pool.stats());
+    let report = pool.close(Duration::from_secs(5)).await;
+    println!(
+        "closed: {} connections, {} still out",
+        report.closed, report.still_out
+    );
+    server.stop();
+    Ok(())
+}
+
+/// One request and its reply.
+async fn echo(conn: &mut impl Connection) -> io::Result<()> {
+    let request = *b"hello, connection pool\n";
+    let mut reply = [0; 23];
+    conn.write_all(&request).await?;
+    conn.read_exact(&mut reply).await?;
+    if reply == request {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Has the clients make so many requests together; requests per second, or the first error.
+async fn measure<F, Fut>(runtime: &dyn Runtime, requests: usize, request: F) -> Outcome<f64>
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Outcome<()>> + Send,
+{
+    let (done, results) = bounded(CLIENTS);
+    let start = Instant::now();
+    for _ in 0..CLIENTS {
+        let (done, request) = (done.clone(), request.clone());
+        runtime.spawn(Box::pin(async move {
+            let mut result = Ok(());
+            for _ in 0..requests / CLIENTS {
+                result = request().await;
+                if result.is_err() {
+                    break;
+                }
+            }
+            // Fails only if the measurement was given up.
+            let _ = done.send(result).await;
+        }));
+    }
+    for _ in 0..CLIENTS {
+        results.recv().await??;
+    }
+    Ok(requests as f64 / start.elapsed().as_secs_f64())
+}
+
+/// An echo server on a thread of its own.
+struct Server {
+    address: SocketAddr,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(address: SocketAddr) -> Outcome<Server> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let listener = Async::new(listener)?;
+        let (stop, stopped) = bounded(1);
+        let thread = thread::spawn(move || serve(listener, stopped));
+        Ok(Server {
+            address,
+            stop,
+            thread,
+        })
+    }
+
+    /// Closes the port and every connection.
+    fn stop(self) {
+        self.stop.close();
+        self.thread.join().expect("the server does not panic");
+    }
+}
+
+fn serve(listener: Async<TcpListener>, stopped: Receiver<()>) {
+    let executor = LocalExecutor::new();
+    let accept = async {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.get_ref().set_nodelay(true);
+            let echo = async move { smol::io::copy(&stream, &mut &stream).await };
+            executor.spawn(echo).detach();
+        }
+    };
+    let until_stopped = async {
+        let _ = stopped.recv().await;
+    };
+    smol::block_on(executor.run(accept.or(until_stopped)));
+}
