@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_lite::future::or;
+
 use crate::{Moment, Runtime, Task};
 
 /// How [`bounded`] work ended.
@@ -46,6 +48,22 @@ pub(crate) async fn bounded<T>(
         limit.poll_passed(cx, runtime).map(|()| End::OutOfTime)
     })
     .await
+}
+
+/// Waits for `event` or `timer`, and says whether it was the timer. The event is looked at first.
+pub(crate) async fn timer_came_first(
+    event: impl Future<Output = ()>,
+    timer: impl Future<Output = ()>,
+) -> bool {
+    let event = async {
+        event.await;
+        false
+    };
+    let timer = async {
+        timer.await;
+        true
+    };
+    or(event, timer).await
 }
 
 /// Runs `act` and turns a panic into its message.

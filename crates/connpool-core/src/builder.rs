@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_lite::future::or;
-
-use crate::bounded::Deadline;
+use crate::bounded::{Deadline, timer_came_first};
 use crate::config::{Backoff, IdleOrder, PoolConfig};
 use crate::seats::Refusal;
 use crate::shared::Shared;
@@ -291,15 +289,8 @@ impl<M: Manager> Shared<M> {
             if let Some(failure) = failure {
                 return Err(failure.into());
             }
-            let in_time = async {
-                progress.await;
-                false
-            };
-            let too_late = async {
-                deadline.passed(&*self.runtime).await;
-                true
-            };
-            if or(in_time, too_late).await {
+            let time_is_up = deadline.passed(&*self.runtime);
+            if timer_came_first(progress, time_is_up).await {
                 return Err(BuildError::Timeout);
             }
         }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use futures_lite::future::or;
-
 use crate::Manager;
-use crate::bounded::Deadline;
+use crate::bounded::{Deadline, timer_came_first};
 use crate::seats::{Answer, Refusal};
-use crate::shared::{DriverState, Shared};
+use crate::shared::Shared;
+use crate::state::DriverState;
 use crate::sync::Arc;
 
 /// What [`Pool::close`](crate::Pool::close) came to.
@@ -42,15 +41,8 @@ impl<M: Manager> Shared<M> {
                     timed_out: left > 0,
                 };
             }
-            let in_time = async {
-                progress.await;
-                false
-            };
-            let too_late = async {
-                deadline.passed(&*self.runtime).await;
-                true
-            };
-            timed_out = or(in_time, too_late).await;
+            let time_is_up = deadline.passed(&*self.runtime);
+            timed_out = timer_came_first(progress, time_is_up).await;
         }
     }
 

@@ -8,7 +8,8 @@ use crate::health::Stamps;
 use crate::ledger::line::Supply;
 use crate::moment::jittered;
 use crate::seats::Refusal;
-use crate::shared::{Shared, State};
+use crate::shared::Shared;
+use crate::state::State;
 use crate::sync::Arc;
 use crate::{Manager, Moment};
 

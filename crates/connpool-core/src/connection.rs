@@ -162,6 +162,7 @@ mod tests {
             |s| s.read(&cx(), &Poll::Ready(Ok(0)), 1),
             |s| {
                 s.read(
+                    &cx(),
                     &Poll::Ready(Err(Error::from(ErrorKind::ConnectionReset))),
                     1,
                 )

@@ -3,17 +3,20 @@
 //!
 //! It holds the pool weakly while it rests, so that a forgotten pool ends.
 
-use event_listener::EventListener;
-use futures_lite::future::{or, poll_once, yield_now};
+use std::task::Poll;
 
-use crate::bounded::bounded;
+use event_listener::EventListener;
+use futures_lite::future::{poll_fn, yield_now};
+
+use crate::bounded::{bounded, catch, timer_came_first};
 use crate::entry::Entry;
-use crate::health::{CloseReason, Purpose, Step};
+use crate::health::{Purpose, Step};
 use crate::ledger::line::Supply;
-use crate::shared::{DriverState, Shared, see_off};
+use crate::shared::Shared;
+use crate::state::{DriverState, see_off};
 use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
-use crate::{Manager, Moment, Runtime, Task};
+use crate::{CloseReason, Manager, Moment, Runtime, Task};
 
 /// How many connections one step looks at or closes before others get the thread.
 const BUDGET: usize = 256;
@@ -70,17 +73,7 @@ impl<M: Manager> Driver<M> {
                 Next::Rest(None) => roused.await,
                 Next::Rest(Some(at)) => {
                     let timer = self.runtime.sleep_until(at);
-                    let timer_fired = or(
-                        async {
-                            timer.await;
-                            true
-                        },
-                        async {
-                            roused.await;
-                            false
-                        },
-                    );
-                    if timer_fired.await {
+                    if timer_came_first(roused, timer).await {
                         // A timer that fires proves its moment; a coarse clock that lags behind
                         // it would have the driver set the same timer again and again.
                         proven = at;
@@ -206,8 +199,13 @@ impl<M: Manager> Shared<M> {
             return self.destroy(entry, reason);
         }
         let mut goodbye: Task = Box::pin(goodbye(me, entry, reason));
-        // Most goodbyes are over at once; only the others become tasks.
-        if poll_once(&mut goodbye).await.is_none() {
+        // Most goodbyes are over at once; only the others become tasks. What a connection's drop
+        // throws when its goodbye is over must not take the driver with it.
+        let over = poll_fn(|cx| {
+            let polled = catch(|| goodbye.as_mut().poll(cx));
+            Poll::Ready(polled.map_or(true, |polled| polled.is_ready()))
+        });
+        if !over.await {
             self.runtime.spawn(goodbye);
         }
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
-use crate::health::{CloseReason, Found, Purpose, Step};
+use crate::health::{Found, Purpose, Step};
 use crate::ledger::line::{Supply, Wants};
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::turn::{Miss, Turn};
-use crate::{GetError, Manager, Phase};
+use crate::{CloseReason, GetError, Manager, Phase};
 
 /// How many connections may fail their check before only a new one will do.
 const TRIES: u32 = 3;

@@ -6,14 +6,16 @@ use crate::bounded::catch;
 use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
-use crate::health::{self, Check, CloseReason, Conduct, Found, Purpose, Rules, Step};
+use crate::gate::Gate;
+use crate::health::{self, Check, Conduct, Found, Purpose, Rules, Step};
 use crate::idle::IdleSet;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger};
-use crate::seats::{Answer, Refusal, Seats};
+use crate::seats::{Refusal, Seats};
+use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
-use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, Ordering, Weak};
-use crate::{Diagnosis, Manager, Moment, Phase, Runtime};
+use crate::sync::{Arc, Mutex, Weak};
+use crate::{CloseReason, Diagnosis, Manager, Moment, Phase, Runtime};
 
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
@@ -23,7 +25,6 @@ pub(crate) struct Shared<M: Manager> {
     rules: Rules,
     needs_clock: bool,
     gate: Gate,
-    generation: AtomicU64,
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
@@ -36,61 +37,6 @@ pub(crate) struct Shared<M: Manager> {
     /// For goodbyes under way.
     pub(crate) hurry: Event,
     pub(crate) me: Weak<Shared<M>>,
-}
-
-/// What the lock guards.
-pub(crate) struct State<M: Manager> {
-    pub(crate) ledger: Ledger,
-    pub(crate) seats: Seats<M>,
-    /// What the driver is to close.
-    pub(crate) farewell: Vec<(Entry<M>, CloseReason)>,
-    pub(crate) driver: DriverState,
-    pub(crate) last_failure: Option<Refusal<M::Error>>,
-    /// The pool itself, left to the driver by the last handle so that it can say the goodbyes.
-    pub(crate) legacy: Option<Arc<Shared<M>>>,
-}
-
-/// Whether there is a driver.
-///
-/// | from     | event                                     | to       |
-/// |----------|-------------------------------------------|----------|
-/// | Absent   | a polled future is about to spawn it      | Starting |
-/// | Starting | `spawn` returned and it was not dropped   | Running  |
-/// | Starting | dropped: the runtime takes no tasks       | Absent   |
-/// | Running  | dropped or at its end                     | Absent   |
-///
-/// Only the fall from Running wakes the head of the line, whose poll then starts another one: a
-/// runtime that takes no tasks would be asked again and again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DriverState {
-    Absent,
-    Starting,
-    Running,
-}
-
-/// What the fast paths must know of the state without locking it. Zero: nothing in the way.
-///
-/// Written under the lock only. Whoever changes it and then looks at the idle set sees what was
-/// put there before, or is seen by the one who puts: both go through the lock of the idle set.
-struct Gate(AtomicU8);
-
-impl Gate {
-    const CLOSED: u8 = 1;
-    const LINE: u8 = 2;
-    const OVER_SIZE: u8 = 4;
-    const DRIVERLESS: u8 = 8;
-
-    fn lets_get_pass(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 0
-    }
-
-    fn lets_return_pass(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & !Gate::DRIVERLESS == 0
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & Gate::CLOSED != 0
-    }
 }
 
 impl<M: Manager> Shared<M> {
@@ -121,8 +67,7 @@ impl<M: Manager> Shared<M> {
             name,
             needs_clock: rules.need_clock(),
             rules,
-            gate: Gate(AtomicU8::new(Gate::DRIVERLESS)),
-            generation: AtomicU64::new(0),
+            gate: Gate::new(),
             idle: IdleSet::new(config.idle_order, config.max_idle),
             config,
             state: Mutex::new(state),
@@ -152,24 +97,14 @@ impl<M: Manager> Shared<M> {
     /// Shows the gate how things stand. To be called before a look at the idle set that must not
     /// miss what is put there on the fast path.
     pub(crate) fn publish(&self, state: &State<M>) {
-        let ledger = &state.ledger;
-        let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
-        let gate = flag(ledger.is_closed(), Gate::CLOSED)
-            | flag(ledger.waiting() > 0, Gate::LINE)
-            | flag(ledger.surplus() > 0, Gate::OVER_SIZE)
-            | flag(
-                state.driver == DriverState::Absent && !ledger.is_closed(),
-                Gate::DRIVERLESS,
-            );
-        self.gate.0.store(gate, Ordering::SeqCst);
-        self.generation.store(ledger.generation(), Ordering::SeqCst);
+        self.gate.publish(state);
     }
 
     // ---- taking out
 
     /// An idle connection, if nobody stands in line and nothing else is in the way.
     pub(crate) fn take_idle(&self) -> Option<Entry<M>> {
-        if self.gate.lets_get_pass() {
+        if self.gate.lets_getters_pass() {
             self.idle.take()
         } else {
             None
@@ -178,7 +113,7 @@ impl<M: Manager> Shared<M> {
 
     /// The same for those who neither wait nor reset, and for whom there need be no driver.
     pub(crate) fn take_idle_as_is(&self) -> Option<Entry<M>> {
-        if !self.gate.lets_return_pass() {
+        if !self.gate.lets_connections_pass() {
             return None;
         }
         if self.rules.resets {
@@ -200,7 +135,7 @@ impl<M: Manager> Shared<M> {
     /// Begins a check and takes it as far as it goes without waiting.
     pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
         let now = self.moment();
-        let generation = self.generation.load(Ordering::SeqCst);
+        let generation = self.gate.generation();
         let begin =
             |spare| Check::begin(purpose, &entry.stamps, &self.rules, generation, spare, now);
         let mut check = begin(true);
@@ -241,7 +176,7 @@ impl<M: Manager> Shared<M> {
         let now = self.moment();
         entry.stamps.idle_since = now;
         entry.stamps.proven = now;
-        let generation = self.generation.load(Ordering::SeqCst);
+        let generation = self.gate.generation();
         match health::on_return(&entry.stamps, &self.rules, generation, now) {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
@@ -250,7 +185,7 @@ impl<M: Manager> Shared<M> {
 
     /// A connection in good order becomes idle, or goes to the first in line.
     pub(crate) fn give_back(&self, entry: Entry<M>) {
-        if !self.gate.lets_return_pass() {
+        if !self.gate.lets_connections_pass() {
             return self.pass_on(entry, Supply::Used);
         }
         if let Err(entry) = self.idle.put(entry) {
@@ -258,7 +193,7 @@ impl<M: Manager> Shared<M> {
         }
         // Somebody may have come into line, or the pool may have been closed, after the first
         // look at the gate and before the put.
-        if !self.gate.lets_return_pass() {
+        if !self.gate.lets_connections_pass() {
             let now = self.runtime.now();
             self.with(|state, effects| self.settle(state, effects, now));
         }
@@ -408,84 +343,6 @@ impl<M: Manager> Shared<M> {
             Phase::Connect
         } else {
             Phase::Wait
-        }
-    }
-}
-
-impl<M: Manager> State<M> {
-    /// Gives a connection to the first in line whom it serves, or gives it back.
-    fn hand_over(
-        &mut self,
-        effects: &mut Effects<M>,
-        entry: Entry<M>,
-        supply: Supply,
-        now: Moment,
-    ) -> Option<Entry<M>> {
-        match self.next_in_line(effects, supply, now) {
-            Some(key) => {
-                effects.wake(self.seats.answer(key, Answer::Lent(entry, supply)));
-                None
-            }
-            None => Some(entry),
-        }
-    }
-
-    /// Answers the first in line that there will be no connection.
-    pub(crate) fn refuse_first(
-        &mut self,
-        effects: &mut Effects<M>,
-        refusal: Refusal<M::Error>,
-        now: Moment,
-    ) {
-        if let Some(key) = self.next_in_line(effects, Supply::New, now) {
-            effects.wake(self.seats.answer(key, Answer::Refused(refusal)));
-        }
-    }
-
-    /// Whether the caller has to start the driver; from now on it counts as starting.
-    pub(crate) fn driver_must_start(&mut self) -> bool {
-        let must = self.driver == DriverState::Absent && !self.ledger.is_closed();
-        if must {
-            self.driver = DriverState::Starting;
-        }
-        must
-    }
-
-    /// Has the connects that are wanted begun by somebody who may spawn.
-    pub(crate) fn call_for_connects(&mut self, effects: &mut Effects<M>) {
-        match self.driver {
-            DriverState::Absent => {
-                let head = self.ledger.head();
-                effects.wake(head.and_then(|key| self.seats.waker(key)));
-            }
-            DriverState::Starting | DriverState::Running => effects.rouse_driver = true,
-        }
-    }
-
-    fn next_in_line(
-        &mut self,
-        effects: &mut Effects<M>,
-        supply: Supply,
-        now: Moment,
-    ) -> Option<crate::slab::Key> {
-        let State { ledger, seats, .. } = self;
-        ledger.serve(supply, now, |late| effects.wake(seats.waker(late)))
-    }
-}
-
-/// Leaves a connection to the driver, or has it destroyed if there is none.
-pub(crate) fn see_off<M: Manager>(
-    state: &mut State<M>,
-    effects: &mut Effects<M>,
-    mut entry: Entry<M>,
-    reason: CloseReason,
-) {
-    entry.slot.leaves(&mut state.ledger);
-    match state.driver {
-        DriverState::Absent => effects.destroy(entry, reason),
-        DriverState::Starting | DriverState::Running => {
-            state.farewell.push((entry, reason));
-            effects.rouse_driver = true;
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::entry::Entry;
 use crate::ledger::Refused;
 use crate::ledger::line::{Standing, Supply, Wants};
 use crate::seats::{Answer, Refusal};
-use crate::shared::{Shared, State};
+use crate::shared::Shared;
 use crate::slab::Key;
+use crate::state::State;
 use crate::{Manager, Moment};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it

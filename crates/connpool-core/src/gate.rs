@@ -1,0 +1,60 @@
+//! What the fast paths must know of the state, without its lock.
+
+use crate::Manager;
+use crate::state::{DriverState, State};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
+
+/// A shadow of the state, written under its lock only. No flag raised: nothing is in the way.
+///
+/// Whoever raises a flag and then looks at the idle set sees what was put there before, or is seen
+/// by the one who puts and then looks at the flags: both go through the lock of the idle set.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    flags: AtomicU8,
+    generation: AtomicU64,
+}
+
+const CLOSED: u8 = 1;
+const LINE: u8 = 2;
+const SURPLUS: u8 = 4;
+const DRIVERLESS: u8 = 8;
+
+impl Gate {
+    /// The gate of a state in which nothing has happened yet.
+    pub(crate) fn new() -> Self {
+        Gate {
+            flags: AtomicU8::new(DRIVERLESS),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Shows how things stand.
+    pub(crate) fn publish<M: Manager>(&self, state: &State<M>) {
+        let ledger = &state.ledger;
+        let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+        let flags = flag(ledger.is_closed(), CLOSED)
+            | flag(ledger.waiting() > 0, LINE)
+            | flag(ledger.surplus() > 0, SURPLUS)
+            | flag(state.driver == DriverState::Absent, DRIVERLESS);
+        self.flags.store(flags, Ordering::SeqCst);
+        self.generation.store(ledger.generation(), Ordering::SeqCst);
+    }
+
+    /// Whether a getter may take what is idle, and nothing else needs its help.
+    pub(crate) fn lets_getters_pass(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether what is idle may come and go.
+    pub(crate) fn lets_connections_pass(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & !DRIVERLESS == 0
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,220 @@
+use super::*;
+use crate::CloseReason;
+use CloseReason::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn at(seconds: u64) -> Moment {
+    Moment::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
+}
+
+fn stamps() -> Stamps {
+    Stamps {
+        id: 1,
+        born: at(0),
+        expires: None,
+        idle_since: at(0),
+        proven: at(0),
+        uses: 1,
+        generation: 7,
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        idle_timeout: None,
+        max_lifetime: None,
+        max_uses: None,
+        ping_after: Some(SECOND),
+        liveness_after: Some(Duration::ZERO),
+        resets: true,
+    }
+}
+
+fn begin(purpose: Purpose, stamps: &Stamps, rules: &Rules, now: u64) -> Step {
+    Check::begin(purpose, stamps, rules, 7, true, at(now)).step()
+}
+
+#[test]
+fn the_machine_is_its_table() {
+    use Found::*;
+    let all = [
+        Quiet,
+        Closed,
+        Unsolicited,
+        Done,
+        Failed,
+        TimedOut,
+        Found::Panicked,
+    ];
+    for ping_due in [false, true] {
+        for reset_due in [false, true] {
+            let after_ping = if reset_due { Step::Reset } else { Step::Pass };
+            let after_look = if ping_due { Step::Ping } else { after_ping };
+            let table = [
+                (Step::Look, Quiet, after_look),
+                (Step::Look, Closed, Step::Close(Dead)),
+                (
+                    Step::Look,
+                    Unsolicited,
+                    Step::Close(CloseReason::Unsolicited),
+                ),
+                (Step::Ping, Done, after_ping),
+                (Step::Ping, Failed, Step::Close(PingFailed)),
+                (Step::Ping, TimedOut, Step::Close(PingTimeout)),
+                (Step::Reset, Done, Step::Pass),
+                (Step::Reset, Failed, Step::Close(ResetFailed)),
+                (Step::Reset, TimedOut, Step::Close(ResetTimeout)),
+            ];
+            for step in [
+                Step::Look,
+                Step::Ping,
+                Step::Reset,
+                Step::Pass,
+                Step::Close(Marked),
+            ] {
+                for found in all {
+                    let check = Check {
+                        step,
+                        ping_due,
+                        reset_due,
+                    };
+                    let row = table.iter().find(|row| (row.0, row.1) == (step, found));
+                    let expected = match (step, row) {
+                        (Step::Pass | Step::Close(_), _) => step,
+                        (_, Some(row)) => row.2,
+                        (_, None) if found == Found::Panicked => Step::Close(CloseReason::Panicked),
+                        (_, None) => Step::Close(Cancelled),
+                    };
+                    assert_eq!(check.found(found).step(), expected, "{check:?} {found:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cheapest_check_comes_first() {
+    let mut stamps = stamps();
+    let mut rules = rules();
+    rules.idle_timeout = Some(SECOND * 5);
+    stamps.expires = Some(at(9));
+    assert_eq!(
+        begin(Purpose::Lend, &stamps, &rules, 9),
+        Step::Close(Lifetime)
+    );
+    stamps.expires = None;
+    assert_eq!(begin(Purpose::Lend, &stamps, &rules, 9), Step::Close(Idle));
+    rules.idle_timeout = None;
+    let check = Check::begin(Purpose::Lend, &stamps, &rules, 7, true, at(9));
+    assert_eq!(check.step(), Step::Look);
+    assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
+    assert_eq!(
+        check.found(Found::Quiet).found(Found::Done).step(),
+        Step::Reset
+    );
+    stamps.generation = 6;
+    assert_eq!(
+        begin(Purpose::Lend, &stamps, &rules, 9),
+        Step::Close(Cleared)
+    );
+}
+
+#[test]
+fn limits_act_at_their_moment_and_not_before() {
+    let mut stamps = stamps();
+    let mut rules = rules();
+    rules.idle_timeout = Some(SECOND * 5);
+    assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 4), Step::Look);
+    assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 5), Step::Close(Idle));
+    stamps.expires = Some(at(3));
+    assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 2), Step::Look);
+    assert_eq!(
+        begin(Purpose::Sweep, &stamps, &rules, 3),
+        Step::Close(Lifetime)
+    );
+    assert_eq!(on_return(&stamps, &rules, 7, at(2)), None);
+    assert_eq!(on_return(&stamps, &rules, 7, at(3)), Some(Lifetime));
+}
+
+#[test]
+fn what_the_pool_cannot_spare_is_not_idle_too_long() {
+    let mut rules = rules();
+    rules.idle_timeout = Some(SECOND);
+    let check = Check::begin(Purpose::Sweep, &stamps(), &rules, 7, false, at(9));
+    assert_eq!(check.step(), Step::Look);
+}
+
+#[test]
+fn a_fresh_proof_of_life_saves_the_look_and_the_ping() {
+    let mut rules = rules();
+    rules.resets = false;
+    rules.liveness_after = Some(SECOND * 2);
+    rules.ping_after = Some(SECOND * 4);
+    let check = |now| Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(now));
+    assert_eq!(check(1).step(), Step::Pass);
+    assert_eq!(check(2).step(), Step::Look);
+    assert_eq!(check(3).found(Found::Quiet).step(), Step::Pass);
+    assert_eq!(check(4).found(Found::Quiet).step(), Step::Ping);
+}
+
+#[test]
+fn zero_means_always_and_none_means_never() {
+    let mut rules = rules();
+    rules.resets = false;
+    (rules.liveness_after, rules.ping_after) = (Some(Duration::ZERO), Some(Duration::ZERO));
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(0));
+    assert_eq!(check.step(), Step::Look);
+    assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
+    (rules.liveness_after, rules.ping_after) = (None, None);
+    assert_eq!(begin(Purpose::Lend, &stamps(), &rules, 999), Step::Pass);
+}
+
+#[test]
+fn a_new_connection_is_only_looked_at() {
+    let mut stamps = stamps();
+    stamps.uses = 0;
+    stamps.expires = Some(at(0));
+    let mut rules = rules();
+    rules.ping_after = Some(Duration::ZERO);
+    rules.liveness_after = None;
+    let check = Check::begin(Purpose::LendNew, &stamps, &rules, 7, true, at(0));
+    assert_eq!(check.step(), Step::Look);
+    assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
+}
+
+#[test]
+fn an_unused_connection_needs_no_reset() {
+    let mut stamps = stamps();
+    stamps.uses = 0;
+    let check = Check::begin(Purpose::Lend, &stamps, &rules(), 7, true, at(0));
+    assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
+}
+
+#[test]
+fn a_panic_outweighs_a_mark_and_a_mark_an_exchange() {
+    let conduct = |panicking, marked, unfinished| {
+        Conduct {
+            marked,
+            unfinished,
+            panicking,
+        }
+        .spoiled()
+    };
+    assert_eq!(conduct(true, true, true), Some(CloseReason::Panicked));
+    assert_eq!(conduct(false, true, true), Some(Marked));
+    assert_eq!(conduct(false, false, true), Some(Unfinished));
+    assert_eq!(conduct(false, false, false), None);
+}
+
+#[test]
+fn enough_uses_are_enough() {
+    let mut rules = rules();
+    rules.max_uses = Some(3);
+    let mut stamps = stamps();
+    stamps.uses = 2;
+    assert_eq!(on_return(&stamps, &rules, 7, at(0)), None);
+    stamps.uses = 3;
+    assert_eq!(on_return(&stamps, &rules, 7, at(0)), Some(MaxUses));
+    assert_eq!(on_return(&stamps, &rules, 8, at(0)), Some(Cleared));
+}
