@@ -33,21 +33,26 @@ pub(crate) async fn bounded<T>(
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = T>,
 ) -> End<T> {
-    let mut work = pin!(work);
+    let mut work = pin!(Some(work));
     let mut interrupt = pin!(interrupt);
     let mut limit = Deadline::new(limit);
-    poll_fn(|cx| {
-        match catch(|| work.as_mut().poll(cx)) {
-            Ok(Poll::Ready(done)) => return Poll::Ready(End::Done(done)),
-            Ok(Poll::Pending) => {}
-            Err(message) => return Poll::Ready(End::Panicked(message)),
+    let end = poll_fn(|cx| {
+        if let Some(work) = work.as_mut().as_pin_mut() {
+            match catch(|| work.poll(cx)) {
+                Ok(Poll::Ready(done)) => return Poll::Ready(End::Done(done)),
+                Ok(Poll::Pending) => {}
+                Err(message) => return Poll::Ready(End::Panicked(message)),
+            }
         }
         if interrupt.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Interrupted);
         }
         limit.poll_passed(cx, runtime).map(|()| End::OutOfTime)
     })
-    .await
+    .await;
+    // What was given up half way may own a connection, and the drop of that may panic as well.
+    let _ = catch(|| work.set(None));
+    end
 }
 
 /// Waits for `event` or `timer`, and says whether it was the timer. The event is looked at first.

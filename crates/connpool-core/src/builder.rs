@@ -89,7 +89,7 @@ impl<M: Manager> Builder<M> {
     /// are open. Default: `None`, never.
     ///
     /// Set it below what firewalls and load balancers on the way allow. Zero lets no connection be
-    /// used twice, unless somebody waits for it.
+    /// used twice.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = limit.into();
         self

@@ -4,14 +4,14 @@ use event_listener::EventListener;
 
 use crate::bounded::{End, bounded};
 use crate::entry::{Live, Slot};
-use crate::health::Stamps;
+use crate::health::{Stamps, Step};
 use crate::ledger::line::Supply;
 use crate::moment::jittered;
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::sync::Arc;
-use crate::{Manager, Moment};
+use crate::{CloseReason, Manager, Moment};
 
 /// A connect that has its slot. Dropped before it ended, it counts as failed and the slot is free.
 pub(crate) struct Begun<M: Manager> {
@@ -92,10 +92,6 @@ impl<M: Manager> Shared<M> {
         self.with(|state, effects| {
             entry.slot.opens(&mut state.ledger);
             effects.progress = true;
-            if state.ledger.waiting() == 0 {
-                // Nobody will look at it soon; whoever gets one from the line says how it is.
-                state.ledger.connect_proved_good();
-            }
             self.place(state, effects, entry, Supply::New, now);
             self.settle(state, effects, now);
         });
@@ -118,18 +114,27 @@ impl<M: Manager> Shared<M> {
         drop(slot);
     }
 
-    /// What a getter found out about a new connection.
-    pub(crate) fn new_connection_is(&self, good: bool) {
+    /// Notes what the check of a connection that was never lent came to. One that is dead before it
+    /// was of any use counts as a failed connect: a backend that accepts and hangs up must not be
+    /// dialled without rest.
+    pub(crate) fn new_connection_is(&self, step: Step) {
+        if step == Step::Pass && !self.is_troubled() {
+            return;
+        }
         let now = self.runtime.now();
         let draw = self.runtime.random();
-        let last = self.with(|state, _| {
-            if good {
+        let last = self.with(|state, effects| match step {
+            Step::Pass => {
                 state.ledger.connect_proved_good();
+                // Others may have been waiting for the end of a pause that is over now.
+                self.settle(state, effects, now);
                 state.last_failure.take()
-            } else {
+            }
+            Step::Close(CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked) => {
                 state.ledger.connect_failed(now, draw);
                 None
             }
+            Step::Look | Step::Ping | Step::Reset | Step::Close(_) => None,
         });
         drop(last);
     }

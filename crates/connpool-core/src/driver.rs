@@ -3,14 +3,13 @@
 //!
 //! It holds the pool weakly while it rests, so that a forgotten pool ends.
 
-use std::task::Poll;
-
 use event_listener::EventListener;
-use futures_lite::future::{poll_fn, yield_now};
+use futures_lite::future::{poll_once, yield_now};
 
-use crate::bounded::{bounded, catch, timer_came_first};
+use crate::bounded::{bounded, timer_came_first};
 use crate::entry::Entry;
 use crate::health::{Purpose, Step};
+use crate::idle::Stamped;
 use crate::ledger::line::Supply;
 use crate::shared::Shared;
 use crate::state::{DriverState, see_off};
@@ -178,6 +177,9 @@ impl<M: Manager> Shared<M> {
         });
         let Some(mut entry) = entry else { return false };
         let step = self.check(&mut entry, Purpose::Sweep).step();
+        if !entry.is_used() {
+            self.new_connection_is(step);
+        }
         let now = self.runtime.now();
         self.with(|state, effects| {
             state.ledger.look_ends();
@@ -199,13 +201,8 @@ impl<M: Manager> Shared<M> {
             return self.destroy(entry, reason);
         }
         let mut goodbye: Task = Box::pin(goodbye(me, entry, reason));
-        // Most goodbyes are over at once; only the others become tasks. What a connection's drop
-        // throws when its goodbye is over must not take the driver with it.
-        let over = poll_fn(|cx| {
-            let polled = catch(|| goodbye.as_mut().poll(cx));
-            Poll::Ready(polled.map_or(true, |polled| polled.is_ready()))
-        });
-        if !over.await {
+        // Most goodbyes are over at once; only the others become tasks.
+        if poll_once(&mut goodbye).await.is_none() {
             self.runtime.spawn(goodbye);
         }
     }

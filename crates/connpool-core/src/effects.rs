@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use event_listener::Event;
+
 use crate::bounded::catch;
 use crate::entry::Entry;
 use crate::shared::Shared;
@@ -54,21 +56,20 @@ impl<M: Manager> Effects<M> {
         for (entry, reason) in self.destroyed {
             shared.destroy(entry, reason);
         }
+        // A waker that panics must not keep the others from being woken, nor leave a drop. Those of
+        // the events are woken by `notify` itself.
         for waker in self.waker.into_iter().chain(self.wakers) {
-            // A waker that panics must not keep the others from being woken.
             let _ = catch(|| waker.wake());
         }
-        if self.closing {
-            shared.closing.notify(usize::MAX);
-        }
-        if self.hurry > 0 {
-            shared.hurry.notify(self.hurry);
-        }
-        if self.progress {
-            shared.progress.notify(usize::MAX);
-        }
-        if self.rouse_driver {
-            shared.work.notify(1);
-        }
+        let notify = |event: &Event, listeners: usize| {
+            if listeners > 0 {
+                let _ = catch(|| event.notify(listeners));
+            }
+        };
+        let all_if = |holds: bool| if holds { usize::MAX } else { 0 };
+        notify(&shared.closing, all_if(self.closing));
+        notify(&shared.hurry, self.hurry);
+        notify(&shared.progress, all_if(self.progress));
+        notify(&shared.work, usize::from(self.rouse_driver));
     }
 }

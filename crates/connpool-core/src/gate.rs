@@ -18,6 +18,8 @@ const CLOSED: u8 = 1;
 const LINE: u8 = 2;
 const SURPLUS: u8 = 4;
 const DRIVERLESS: u8 = 8;
+/// In nobody's way: only tells that it matters how a new connection does.
+const TROUBLE: u8 = 16;
 
 impl Gate {
     /// The gate of a state in which nothing has happened yet.
@@ -35,23 +37,29 @@ impl Gate {
         let flags = flag(ledger.is_closed(), CLOSED)
             | flag(ledger.waiting() > 0, LINE)
             | flag(ledger.surplus() > 0, SURPLUS)
-            | flag(state.driver == DriverState::Absent, DRIVERLESS);
+            | flag(state.driver == DriverState::Absent, DRIVERLESS)
+            | flag(ledger.failures() > 0, TROUBLE);
         self.flags.store(flags, Ordering::SeqCst);
         self.generation.store(ledger.generation(), Ordering::SeqCst);
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
     pub(crate) fn lets_getters_pass(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) == 0
+        self.flags.load(Ordering::SeqCst) & !TROUBLE == 0
     }
 
     /// Whether what is idle may come and go.
     pub(crate) fn lets_connections_pass(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & !DRIVERLESS == 0
+        self.flags.load(Ordering::SeqCst) & !(TROUBLE | DRIVERLESS) == 0
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    /// Whether the last connects failed and none has proved good since.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & TROUBLE != 0
     }
 
     pub(crate) fn generation(&self) -> u64 {

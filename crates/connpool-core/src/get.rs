@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
 use crate::health::{Found, Purpose, Step};
+use crate::idle::Stamped;
 use crate::ledger::line::{Supply, Wants};
 use crate::seats::Refusal;
 use crate::shared::Shared;
@@ -44,15 +45,12 @@ pub(crate) async fn find<M: Manager>(
             entry: Some(entry),
         };
         let verdict = candidate.check(supply, &mut deadline).await;
-        if supply == Supply::New {
-            shared.new_connection_is(matches!(verdict, Verdict::Fit));
-        }
         match verdict {
-            Verdict::Fit => {
-                if let Some(entry) = candidate.entry.take() {
-                    return Ok(lend(shared, entry));
-                }
-            }
+            Verdict::Fit => match candidate.lend() {
+                Ok(entry) => return Ok(entry),
+                Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
+                Err(_) => {}
+            },
             Verdict::Unfit(reason) => candidate.retire(reason),
             Verdict::OutOfTime => {
                 candidate.retire(CloseReason::Cancelled);
@@ -112,6 +110,9 @@ impl<M: Manager> Candidate<'_, M> {
             Supply::New => Purpose::LendNew,
         };
         let mut check = self.shared.check(entry, purpose);
+        if !entry.is_used() {
+            self.shared.new_connection_is(check.step());
+        }
         loop {
             let Shared {
                 manager, config, ..
@@ -137,6 +138,20 @@ impl<M: Manager> Candidate<'_, M> {
                 entry.stamps.proven = self.shared.moment();
             }
             check = check.found(found);
+        }
+    }
+
+    /// Lends it, unless the pool was closed or cleared during the check.
+    fn lend(&mut self) -> Result<Entry<M>, CloseReason> {
+        let Some(entry) = self.entry.take() else {
+            return Err(CloseReason::Cancelled);
+        };
+        match self.shared.unwanted(&entry) {
+            None => Ok(lend(self.shared, entry)),
+            Some(reason) => {
+                self.shared.retire(entry, reason);
+                Err(reason)
+            }
         }
     }
 

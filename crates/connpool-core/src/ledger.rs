@@ -94,11 +94,15 @@ impl Ledger {
 
     /// How many connects should begin now.
     pub(crate) fn wanted(&self, now: Moment) -> usize {
+        self.wanted_with(self.room(), now)
+    }
+
+    fn wanted_with(&self, room: usize, now: Moment) -> usize {
         if self.trouble.pausing(now) {
             return 0;
         }
         let may_begin = self.max_connecting.saturating_sub(self.connecting.get());
-        self.lacking().min(self.room()).min(may_begin)
+        self.lacking().min(room).min(may_begin)
     }
 
     /// How many connections are missing, whatever forbids to open them: for those in line for whom
@@ -187,6 +191,15 @@ impl Ledger {
         }
     }
 
+    /// How many new connections are on their way, or will be as soon as somebody begins them, in
+    /// slots that are free or on their way to be.
+    fn coming(&self, now: Moment) -> usize {
+        let room = self.room().saturating_add(self.leaving.get());
+        self.connecting
+            .get()
+            .saturating_add(self.wanted_with(room, now))
+    }
+
     fn staying(&self) -> usize {
         self.open.get().saturating_add(self.connecting.get())
     }
@@ -214,8 +227,8 @@ impl Ledger {
         }
         let key = self.line.join(wants, deadline);
         if let Some(most) = self.max_waiters {
-            let under_way = self.connecting.get().saturating_add(self.wanted(now));
-            if self.line.len().saturating_sub(under_way) > most {
+            let coming = self.coming(now).saturating_add(usize::from(self.looking));
+            if self.line.len().saturating_sub(coming) > most {
                 self.line.leave(key);
                 return Err(Refused::Exhausted);
             }
@@ -243,11 +256,11 @@ impl Ledger {
         now: Moment,
         expired: impl FnMut(Key),
     ) -> Option<Key> {
-        self.line.serve(supply, self.connecting.get(), now, expired)
+        self.line.serve(supply, self.coming(now), now, expired)
     }
 
-    pub(crate) fn wants_used(&self) -> bool {
-        self.line.wants_used(self.connecting.get())
+    pub(crate) fn wants_used(&self, now: Moment) -> bool {
+        self.line.wants_used(self.coming(now))
     }
 
     pub(crate) fn head(&self) -> Option<Key> {

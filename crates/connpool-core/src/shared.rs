@@ -148,6 +148,17 @@ impl<M: Manager> Shared<M> {
         check
     }
 
+    /// Why a connection must not be lent that has just passed its checks.
+    pub(crate) fn unwanted(&self, entry: &Entry<M>) -> Option<CloseReason> {
+        if self.gate.is_closed() {
+            Some(CloseReason::PoolClosed)
+        } else if entry.stamps.generation != self.gate.generation() {
+            Some(CloseReason::Cleared)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn look(&self, conn: &mut M::Connection) -> Found {
         let mut found = Found::Panicked;
         let looked = catch(|| {
@@ -262,7 +273,7 @@ impl<M: Manager> Shared<M> {
     /// Brings the idle set in line with the rest: gives it to the line, and empties it of what
     /// there must not be.
     pub(crate) fn serve_idle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
-        while state.ledger.is_closed() || state.ledger.wants_used() {
+        while state.ledger.is_closed() || state.ledger.wants_used(now) {
             let Some(entry) = self.idle.take() else {
                 return;
             };
@@ -293,6 +304,10 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
+    }
+
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.gate.is_troubled()
     }
 
     pub(crate) fn clear(&self) {

@@ -13,7 +13,7 @@ use crate::ledger::line::{Standing, Supply, Wants};
 use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::slab::Key;
-use crate::state::State;
+use crate::state::{DriverState, State};
 use crate::{Manager, Moment};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
@@ -70,19 +70,20 @@ impl<'a, M: Manager> Turn<'a, M> {
         let mut to_begin = ToBegin::new();
         let answered = shared.with(|state, effects| {
             let answered = self.stand_in_line(state, effects, deadline, wants, now, &mut waker);
-            if !matches!(answered, Some(Err(_))) {
-                to_begin = ToBegin::what_is_wanted(shared, state, now);
-            }
+            to_begin = ToBegin::what_is_wanted(shared, state, now);
             answered
         });
-        // Foreign code, all of it: not under the lock.
-        drop(waker);
+        // Foreign code: not under the lock, and the waker last, whose drop might throw.
         to_begin.begin(shared);
+        drop(waker);
         if let Some(answered) = answered {
             return Poll::Ready(answered);
         }
         if deadline.poll_passed(cx, &*shared.runtime).is_ready() {
-            return Poll::Ready(self.look_once_more(wants).unwrap_or(Err(Miss::OutOfTime)));
+            return Poll::Ready(
+                self.look_once_more(wants, now)
+                    .unwrap_or(Err(Miss::OutOfTime)),
+            );
         }
         self.start_waiting(now);
         Poll::Pending
@@ -112,7 +113,7 @@ impl<'a, M: Manager> Turn<'a, M> {
             Ok(key) => key,
             Err(Refused::Closed) => return Some(Err(Miss::Refused(Refusal::Closed))),
             Err(Refused::Exhausted) => {
-                let idle = self.take_idle_unless_wanted(state, wants);
+                let idle = self.take_idle_unless_wanted(state, wants, now);
                 return Some(idle.map_or(Err(Miss::Exhausted), |entry| Ok((entry, Supply::Used))));
             }
         };
@@ -132,13 +133,13 @@ impl<'a, M: Manager> Turn<'a, M> {
     }
 
     /// The time is up: out of the line, and a last look, since what has come counts all the same.
-    fn look_once_more(&mut self, wants: Wants) -> Option<Served<M>> {
+    fn look_once_more(&mut self, wants: Wants, now: Moment) -> Option<Served<M>> {
         let (waker, result) = self.shared.with(|state, _| {
             let (waker, answer) = self.leave(state).unwrap_or_default();
             let result = match answer {
                 Some(answer) => Some(answer.into_result()),
                 None => self
-                    .take_idle_unless_wanted(state, wants)
+                    .take_idle_unless_wanted(state, wants, now)
                     .map(|entry| Ok((entry, Supply::Used))),
             };
             (waker, result)
@@ -153,8 +154,14 @@ impl<'a, M: Manager> Turn<'a, M> {
         state.seats.leave(key)
     }
 
-    fn take_idle_unless_wanted(&self, state: &State<M>, wants: Wants) -> Option<Entry<M>> {
-        let free = wants == Wants::Any && !state.ledger.wants_used() && !state.ledger.is_closed();
+    fn take_idle_unless_wanted(
+        &self,
+        state: &State<M>,
+        wants: Wants,
+        now: Moment,
+    ) -> Option<Entry<M>> {
+        let free =
+            wants == Wants::Any && !state.ledger.wants_used(now) && !state.ledger.is_closed();
         if free { self.shared.idle.take() } else { None }
     }
 
@@ -180,7 +187,14 @@ impl<M: Manager> Drop for Turn<'_, M> {
         if self.key.is_none() {
             return;
         }
-        let left = self.shared.with(|state, _| self.leave(state));
+        let left = self.shared.with(|state, effects| {
+            let left = self.leave(state);
+            if state.driver == DriverState::Absent && state.ledger.lacking() > 0 {
+                // It may have been woken to begin what is wanted: the next one is told.
+                state.call_for_connects(effects);
+            }
+            left
+        });
         if let Some((_, Some(Answer::Lent(entry, supply)))) = left {
             self.shared.pass_on(entry, supply);
         }

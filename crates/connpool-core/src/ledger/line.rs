@@ -98,17 +98,17 @@ impl Line {
     /// Takes the first one out of the line whom this would serve, and those before it whose
     /// deadline has passed: these are told to `expired`, each once.
     ///
-    /// `connecting` is how many connections are being opened. A waiter that wants a new one is
-    /// served a used one only if no connect is under way for it: better than nothing.
+    /// `coming` is how many new connections are on their way. A waiter that wants a new one is
+    /// served a used one only if none is coming for it: better than nothing.
     pub(crate) fn serve(
         &mut self,
         supply: Supply,
-        connecting: usize,
+        coming: usize,
         now: Moment,
         mut expired: impl FnMut(Key),
     ) -> Option<Key> {
         loop {
-            let key = self.first(supply, connecting)?;
+            let key = self.first(supply, coming)?;
             let too_late = self
                 .waiters
                 .get(key)?
@@ -124,8 +124,8 @@ impl Line {
     }
 
     /// Whether a used connection would serve anybody.
-    pub(crate) fn wants_used(&self, connecting: usize) -> bool {
-        self.first(Supply::Used, connecting).is_some()
+    pub(crate) fn wants_used(&self, coming: usize) -> bool {
+        self.first(Supply::Used, coming).is_some()
     }
 
     /// The first of all, whatever it wants.
@@ -151,10 +151,10 @@ impl Line {
         all
     }
 
-    fn first(&self, supply: Supply, connecting: usize) -> Option<Key> {
+    fn first(&self, supply: Supply, coming: usize) -> Option<Key> {
         let new = self.new.head.filter(|_| match supply {
             Supply::New => true,
-            Supply::Used => self.new.len.get() > connecting,
+            Supply::Used => self.new.len.get() > coming,
         });
         self.earlier(self.any.head, new)
     }

@@ -235,3 +235,49 @@ fn an_opened_connection_takes_one_slot_all_along() {
     );
     assert_eq!(begin_all(&mut ledger, at(0)), 0);
 }
+
+#[test]
+fn a_slot_on_its_way_to_be_free_is_worth_waiting_for() {
+    let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
+    ledger.connect_begins();
+    ledger.connected();
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+    ledger.leaves();
+    assert!(ledger.join(at(0), None, Wants::Any).is_ok());
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+}
+
+#[test]
+fn a_connection_out_for_a_look_is_worth_waiting_for() {
+    let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
+    ledger.connect_begins();
+    ledger.connected();
+    assert!(ledger.look_begins());
+    assert!(ledger.join(at(0), None, Wants::Any).is_ok());
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+}
+
+#[test]
+fn who_wants_a_new_one_is_not_served_a_used_one_while_there_is_room() {
+    let mut ledger = ledger(|c| c.max_size = 1);
+    let key = ledger.join(at(0), None, Wants::New).unwrap();
+    assert!(!ledger.wants_used(at(0)), "a connect can begin");
+    begin_all(&mut ledger, at(0));
+    assert!(!ledger.wants_used(at(0)), "a connect is under way");
+    ledger.connect_failed(at(0), u64::MAX);
+    ledger.slot_freed(Hold::Connecting);
+    assert!(
+        ledger.wants_used(at(0)),
+        "no connect can begin during the pause"
+    );
+    assert_eq!(ledger.serve(Supply::Used, at(0), |_| ()), Some(key));
+}
