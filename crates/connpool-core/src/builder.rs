@@ -7,6 +7,7 @@ use crate::bounded::{Deadline, timer_came_first};
 use crate::config::{Backoff, IdleOrder, PoolConfig};
 use crate::seats::Refusal;
 use crate::shared::Shared;
+use crate::state::DriverState;
 use crate::sync::Arc;
 use crate::{BuildError, ConfigError, Manager, Pool, Runtime};
 
@@ -278,13 +279,20 @@ impl<M: Manager> Shared<M> {
             let now = self.runtime.now();
             deadline.begin(now);
             self.begin_what_is_wanted(now);
-            let (done, failure) = self.with(|state, _| {
+            let (done, has_runtime, failure) = self.with(|state, _| {
                 let failed = self.config.fail_fast && state.ledger.failures() > 0;
                 let failure = state.last_failure.clone().filter(|_| failed);
-                (state.ledger.has_min_size(), failure)
+                (
+                    state.ledger.has_min_size(),
+                    state.driver != DriverState::Absent,
+                    failure,
+                )
             });
             if done {
                 return Ok(());
+            }
+            if !has_runtime {
+                return Err(BuildError::NoRuntime);
             }
             if let Some(failure) = failure {
                 return Err(failure.into());

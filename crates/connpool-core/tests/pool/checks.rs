@@ -1,0 +1,323 @@
+//! Deadlines, and the checks before a lending.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::support::{Act, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new};
+use connpool_core::{GetError, Liveness, Phase, Runtime};
+
+// ---- deadlines
+
+#[test]
+fn a_timeout_of_a_wait_says_who_has_what() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().name("db").max_size(2).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 2);
+    let _other = go_get(&sim, &pool);
+    let error = sim.block_on(pool.get_timeout(3 * SECOND)).unwrap_err();
+    assert_eq!(sim.elapsed(), 3 * SECOND);
+    let GetError::Timeout { phase, diagnosis } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*phase, Phase::Wait);
+    assert_eq!((diagnosis.size, diagnosis.max_size), (2, 2));
+    assert_eq!((diagnosis.active, diagnosis.available), (2, 0));
+    assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 1));
+    assert_eq!(diagnosis.waited, 3 * SECOND);
+    assert_eq!(
+        error.to_string(),
+        "pool \"db\": no connection after 3.0s: 2 of 2 open, 2 in use, 0 idle, 0 connecting, \
+         1 others waiting; the time was up while waiting for a connection to come back: \
+         raise max_size or get_timeout, or return connections sooner"
+    );
+}
+
+#[test]
+fn a_timeout_of_a_connect_says_so() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .name("db")
+        .connect_timeout(None)
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Connect, Act::Hang);
+    let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
+    assert_eq!(sim.elapsed(), SECOND);
+    let GetError::Timeout { phase, diagnosis } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*phase, diagnosis.connecting), (Phase::Connect, 1));
+    assert!(
+        error
+            .to_string()
+            .contains("the time was up while connecting")
+    );
+    assert!(error.source().is_none());
+}
+
+#[test]
+fn a_timeout_of_a_check_says_so() {
+    for resets in [false, true] {
+        let (sim, fake) = new(1);
+        let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
+        if resets {
+            fake.with_resets().always(Op::Reset, Act::Hang);
+            // Its manager is asked when the pool is built.
+        } else {
+            builder = builder.ping_after(Duration::ZERO);
+            fake.always(Op::Ping, Act::Hang);
+        }
+        let pool = builder.build_lazy().unwrap();
+        fill(&sim, &pool, 1);
+        let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
+        assert_eq!(sim.elapsed(), SECOND);
+        let GetError::Timeout { phase, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*phase, Phase::Check);
+        assert!(error.to_string().contains("checking a connection"));
+        sim.settle();
+        assert_eq!(fake.alive(), 0, "a half-checked connection is kept");
+    }
+}
+
+#[test]
+fn ten_pings_that_hang_do_not_stretch_the_deadline() {
+    for ping_timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .ping_after(Duration::ZERO)
+            .ping_timeout(ping_timeout)
+            .build_lazy()
+            .unwrap();
+        fill(&sim, &pool, 10);
+        fake.always(Op::Ping, Act::Hang);
+        fake.always(Op::Connect, Act::Hang);
+        let error = sim.block_on(pool.get_timeout(300 * MILLI)).unwrap_err();
+        assert_eq!(sim.elapsed(), 300 * MILLI, "{ping_timeout:?}");
+        let GetError::Timeout { phase, .. } = &error else {
+            panic!("{error:?}");
+        };
+        // Three pings of 70 ms leave time for a connect.
+        let expected = match ping_timeout {
+            Some(limit) if limit * 3 < 300 * MILLI => Phase::Connect,
+            _ => Phase::Check,
+        };
+        assert_eq!(*phase, expected, "{ping_timeout:?}");
+        fake.calm();
+        sim.advance(20 * SECOND);
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}
+
+#[test]
+fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(1)
+        .ping_after(Duration::ZERO)
+        .ping_timeout(None)
+        .build_lazy()
+        .unwrap();
+    let held = hold(&sim, &pool, 1);
+    fake.always(Op::Ping, Act::Hang);
+    let job = go(&sim, pool.get_owned_timeout(SECOND));
+    sim.advance(600 * MILLI);
+    drop(held);
+    sim.advance(399 * MILLI);
+    assert!(!job.has_ended());
+    sim.advance(MILLI);
+    let error = job.take().expect("its second is over").unwrap_err();
+    assert!(matches!(
+        error,
+        GetError::Timeout {
+            phase: Phase::Check,
+            ..
+        }
+    ));
+}
+
+// ---- checks
+
+#[test]
+fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 5);
+    fake.always(Op::Ping, Act::Hang);
+    let guard = sim.block_on(pool.get()).unwrap();
+    assert_eq!(guard.id(), 6);
+    assert_eq!(fake.calls(Op::Ping), 3);
+    assert_eq!(sim.elapsed(), 3 * SECOND, "a ping_timeout each");
+    sim.settle();
+    assert_eq!(pool.stats().ping_failed, 3);
+    assert_eq!(pool.stats().available, 2);
+}
+
+#[test]
+fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(3)
+        .ping_after(Duration::ZERO)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 3);
+    fake.always(Op::Ping, Act::Fail);
+    fake.always(Op::Close, Act::Hang);
+    let guard = sim.block_on(pool.get()).unwrap();
+    assert_eq!((guard.id(), sim.elapsed()), (4, Duration::ZERO));
+    assert!(fake.peak() <= 3);
+}
+
+#[test]
+fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(10 * SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    sim.advance(10 * SECOND - Duration::from_nanos(1));
+    drop(sim.block_on(pool.get()).unwrap());
+    assert_eq!(fake.calls(Op::Ping), 0);
+    sim.advance(10 * SECOND);
+    let held = sim.block_on(pool.get()).unwrap();
+    assert_eq!(fake.calls(Op::Ping), 1);
+    // A return is a proof, too.
+    sim.advance(30 * SECOND);
+    drop(held);
+    sim.advance(9 * SECOND);
+    drop(sim.block_on(pool.get()).unwrap());
+    assert_eq!(fake.calls(Op::Ping), 1);
+}
+
+#[test]
+fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
+    for (after, looks) in [
+        (Some(Duration::ZERO), 1),
+        (Some(5 * SECOND), 0),
+        (Some(SECOND), 1),
+        (None, 0),
+    ] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .liveness_after(after)
+            .ping_after(None)
+            .evict_interval(None)
+            .build_lazy()
+            .unwrap();
+        fill(&sim, &pool, 1);
+        let before = fake.looks();
+        sim.advance(2 * SECOND);
+        drop(sim.block_on(pool.get()).unwrap());
+        assert_eq!(fake.looks() - before, looks, "{after:?}");
+    }
+}
+
+#[test]
+fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
+    let (sim, fake) = new(1);
+    fake.with_resets();
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    assert_eq!(fake.looks(), 1);
+    assert_eq!((fake.calls(Op::Ping), fake.calls(Op::Reset)), (0, 0));
+}
+
+#[test]
+fn dead_and_talkative_ones_are_replaced() {
+    use connpool_core::CloseReason;
+    for (liveness, reason) in [
+        (Liveness::Closed, Some(CloseReason::Dead)),
+        (Liveness::Unsolicited, Some(CloseReason::Unsolicited)),
+        (Liveness::Unknown, None),
+    ] {
+        let (sim, fake) = new(1);
+        let pool = fake.pool().build_lazy().unwrap();
+        fill(&sim, &pool, 1);
+        fake.look(move |conn| {
+            if conn.id == 1 {
+                liveness
+            } else {
+                Liveness::Alive
+            }
+        });
+        let guard = sim.block_on(pool.get()).unwrap();
+        assert_eq!(guard.id(), if reason.is_some() { 2 } else { 1 });
+        sim.settle();
+        if let Some(reason) = reason {
+            assert_eq!(pool.stats().closed.get(reason), 1);
+            assert_eq!(fake.goodbyes(), [0; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
+    let (sim, fake) = new(1);
+    fake.with_resets();
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    for user in 0..3 {
+        sim.block_on(pool.get()).unwrap().used_by(user);
+    }
+    assert_eq!((fake.calls(Op::Reset), fake.alive()), (2, 1));
+    fake.next(Op::Reset, [Act::Fail, Act::Hang]);
+    let mut guard = sim.block_on(pool.get()).unwrap();
+    guard.used_by(3);
+    assert_eq!(guard.id(), 2);
+    drop(guard);
+    let mut guard = sim.block_on(pool.get()).unwrap();
+    guard.used_by(4);
+    assert_eq!((guard.id(), sim.elapsed()), (3, SECOND), "a reset_timeout");
+}
+
+/// Rule R6, under everything at once.
+#[test]
+fn no_connection_is_ever_lent_twice_without_a_reset() {
+    for seed in 0..30 {
+        let (sim, fake) = new(seed);
+        fake.with_resets().always(Op::Reset, Act::Pend(1));
+        fake.next(Op::Reset, [Act::Take(MILLI), Act::Fail, Act::Panic]);
+        let pool = fake
+            .pool()
+            .max_size(3)
+            .min_size(1)
+            .ping_after(3 * MILLI)
+            .evict_interval(2 * MILLI)
+            .build_lazy()
+            .unwrap();
+        let jobs: Vec<_> = (0..60)
+            .map(|user| {
+                let (pool, sim_) = (pool.clone(), sim.clone());
+                go(&sim, async move {
+                    sim_.sleep(MILLI * (sim_.random() % 30) as u32).await;
+                    match user % 3 {
+                        0 => {
+                            if let Ok(mut guard) = pool.try_get() {
+                                guard.used_by(user);
+                            }
+                        }
+                        1 => {
+                            let limit = MILLI * (sim_.random() % 4) as u32;
+                            if let Ok(mut guard) = pool.get_timeout(limit).await {
+                                guard.used_by(user);
+                            }
+                        }
+                        _ => {
+                            let mut guard = pool.get().await.unwrap();
+                            guard.used_by(user);
+                            sim_.sleep(MILLI).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        sim.advance(SECOND);
+        assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
+        fake.calm();
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}

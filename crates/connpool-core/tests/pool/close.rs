@@ -1,0 +1,184 @@
+//! The end of a pool, with a report.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use crate::support::{
+    Act, Job, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+};
+use connpool_core::{CloseReason, CloseReport, GetError};
+
+fn numbers(report: CloseReport) -> (u64, usize, bool) {
+    (report.closed, report.still_out, report.timed_out)
+}
+
+#[test]
+fn a_close_of_an_unused_pool_is_over_at_once() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let report = sim.block_on(pool.close(SECOND));
+    assert_eq!(numbers(report), (0, 0, false));
+    assert_eq!(sim.elapsed(), Duration::ZERO);
+    assert!(pool.is_closed());
+    assert!(matches!(sim.block_on(pool.get()), Err(GetError::Closed)));
+    sim.settle();
+    assert_eq!(sim.tasks(), 0);
+}
+
+#[test]
+fn a_close_tells_everybody_in_line_at_once() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    fake.always(Op::Connect, Act::Hang);
+    let jobs = [(); 5].map(|()| go_get(&sim, &pool));
+    let pool_ = pool.clone();
+    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    sim.settle();
+    for job in jobs {
+        assert!(matches!(job.take(), Some(Err(GetError::Closed))));
+    }
+    assert_eq!(sim.elapsed(), Duration::ZERO);
+    assert_eq!(pool.stats().connecting, 0, "connects under way are dropped");
+    assert!(!close.has_ended(), "one is still out");
+    sim.advance(SECOND);
+    drop(held);
+    sim.settle();
+    assert_eq!(close.take().map(numbers), Some((1, 0, false)));
+    assert_eq!(sim.tasks(), 0);
+}
+
+#[test]
+fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 4);
+    fake.always(Op::Close, Act::Take(SECOND));
+    let report = sim.block_on(pool.close(10 * SECOND));
+    assert_eq!(numbers(report), (4, 0, false));
+    assert_eq!(fake.goodbyes().len(), 4);
+    assert_eq!(sim.elapsed(), SECOND, "one after the other");
+    assert_eq!(closed(&pool, CloseReason::PoolClosed), 4);
+}
+
+#[test]
+fn a_close_whose_limit_passes_reports_what_is_still_out() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 5);
+    held.truncate(3);
+    let report = sim.block_on(pool.close(7 * SECOND));
+    assert_eq!(numbers(report), (2, 3, true));
+    assert_eq!(sim.elapsed(), 7 * SECOND);
+    drop(held);
+    assert_eq!(fake.alive(), 0, "kept by a closed pool");
+    let again = sim.block_on(pool.close(7 * SECOND));
+    assert_eq!(numbers(again), (0, 0, false));
+    assert_eq!(sim.elapsed(), 7 * SECOND);
+}
+
+#[test]
+fn a_close_without_time_closes_all_the_same() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 3);
+    held.pop();
+    fake.always(Op::Close, Act::Take(SECOND));
+    let report = sim.block_on(pool.close(Duration::ZERO));
+    assert!(report.timed_out);
+    assert_eq!((report.still_out, sim.elapsed()), (2, Duration::ZERO));
+    sim.advance(SECOND);
+    assert_eq!(fake.alive(), 2);
+    drop(held);
+    sim.advance(SECOND);
+    assert_eq!(fake.alive(), 0);
+}
+
+#[test]
+fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().close_timeout(2 * SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 3);
+    fake.always(Op::Close, Act::Hang);
+    let report = sim.block_on(pool.close(Duration::MAX));
+    assert_eq!(numbers(report), (3, 0, false));
+    assert_eq!(sim.elapsed(), 2 * SECOND);
+}
+
+#[test]
+fn two_closes_at_once_both_end() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let held = hold(&sim, &pool, 2);
+    let closes = [(); 2].map(|()| {
+        let pool = pool.clone();
+        go(&sim, async move { pool.close(10 * SECOND).await })
+    });
+    sim.advance(SECOND);
+    assert!(!closes.iter().any(Job::has_ended));
+    drop(held);
+    sim.settle();
+    for close in closes {
+        assert_eq!(close.take().map(numbers), Some((2, 0, false)));
+    }
+}
+
+#[test]
+fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 2);
+    let held = hold(&sim, &pool, 1);
+    {
+        let mut close = pin!(pool.close(10 * SECOND));
+        assert!(poll_once(close.as_mut()).is_pending());
+    }
+    assert!(pool.is_closed());
+    sim.settle();
+    assert_eq!((fake.alive(), fake.goodbyes().len()), (1, 1));
+    drop(held);
+    sim.settle();
+    assert_eq!((fake.alive(), sim.tasks()), (0, 0));
+}
+
+#[test]
+fn a_close_that_is_never_polled_closes_nothing() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    drop(pool.close(SECOND));
+    assert!(!pool.is_closed());
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn what_is_under_check_when_the_pool_closes_is_destroyed() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.always(Op::Ping, Act::Fail);
+    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    let job = go_get(&sim, &pool);
+    let pool_ = pool.clone();
+    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    sim.advance(2 * SECOND);
+    // It may be lent or refused, but it is not kept.
+    drop(job.take().expect("it has ended"));
+    sim.settle();
+    assert_eq!(fake.alive(), 0);
+    assert!(close.has_ended());
+}
+
+#[test]
+fn clear_and_resize_of_a_closed_pool_do_nothing_bad() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().min_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 2);
+    sim.block_on(pool.close(Duration::ZERO));
+    pool.clear();
+    pool.resize(20).unwrap();
+    sim.advance(100 * SECOND);
+    assert_eq!(pool.stats().connecting, 0);
+    drop(held);
+    sim.settle();
+    assert_eq!((fake.alive(), sim.tasks()), (0, 0));
+}

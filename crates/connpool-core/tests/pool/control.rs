@@ -1,0 +1,242 @@
+//! `clear` and `resize`.
+
+use std::time::Duration;
+
+use crate::support::{
+    Act, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+};
+use connpool_core::{CloseReason, Runtime};
+
+// ---- clear
+
+#[test]
+fn clear_reaches_what_is_idle_out_and_under_way() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(5).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 4);
+    fake.next(Op::Connect, [Act::Take(SECOND)]);
+    let waiter = go_get(&sim, &pool);
+    held.truncate(3);
+    sim.settle();
+    // One of them went to the one in line; its connect goes on.
+    held.push(waiter.take().expect("served").unwrap());
+    held.truncate(2);
+    // Two are idle now, the waiter's among them.
+    sim.settle();
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.active, stats.connecting), (2, 2, 1));
+    pool.clear();
+    sim.settle();
+    assert_eq!(fake.alive(), 2);
+    drop(held);
+    sim.settle();
+    assert_eq!(fake.alive(), 0);
+    sim.advance(SECOND);
+    assert_eq!(fake.alive(), 0);
+    assert_eq!(closed(&pool, CloseReason::Cleared), 5);
+    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 6);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn who_waits_for_a_connect_that_is_cleared_gets_a_newer_one() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    fake.next(Op::Connect, [Act::Take(SECOND)]);
+    let waiter = go_get(&sim, &pool);
+    pool.clear();
+    sim.advance(SECOND);
+    assert_eq!(waiter.take().expect("served").unwrap().id(), 2);
+    assert_eq!(fake.dropped(), [1]);
+}
+
+#[test]
+fn who_waits_for_a_return_that_is_cleared_gets_a_new_one() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let waiter = go_get(&sim, &pool);
+    pool.clear();
+    drop(held);
+    sim.settle();
+    assert_eq!(waiter.take().expect("served").unwrap().id(), 2);
+}
+
+#[test]
+fn what_was_handed_over_before_a_clear_is_not_lent_after_it() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let mut get = Box::pin(pool.get_owned());
+    assert!(poll_once(get.as_mut()).is_pending());
+    drop(held);
+    pool.clear();
+    assert_eq!(sim.block_on(get).unwrap().id(), 2);
+}
+
+#[test]
+fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Op::Ping, [Act::Take(MILLI)]);
+    let job = go_get(&sim, &pool);
+    pool.clear();
+    sim.advance(SECOND);
+    assert_eq!(job.take().expect("served").unwrap().id(), 2);
+}
+
+/// It says nothing about the backend.
+#[test]
+fn a_clear_is_not_taken_for_a_failed_connect() {
+    for seed in 0..10 {
+        let (sim, fake) = new(seed);
+        let pool = fake.pool().build_lazy().unwrap();
+        let mut get = Box::pin(pool.get_owned());
+        assert!(poll_once(get.as_mut()).is_pending());
+        // The new one is handed over; the next poll looks at it.
+        sim.settle();
+        pool.clear();
+        assert_eq!(sim.block_on(get).unwrap().id(), 2);
+        assert_eq!(sim.elapsed(), Duration::ZERO, "it paused: seed {seed}");
+    }
+}
+
+// ---- resize
+
+#[test]
+fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(6).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 6);
+    held.truncate(4);
+    pool.resize(3).unwrap();
+    sim.settle();
+    assert_eq!(fake.alive(), 4);
+    assert_eq!(fake.goodbyes().len(), 2);
+    held.pop();
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (3, 0));
+    held.pop();
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (3, 1));
+    assert_eq!(closed(&pool, CloseReason::Shrunk), 3);
+    drop(held);
+    let all = hold(&sim, &pool, 3);
+    assert!(sim.block_on(pool.get_timeout(SECOND)).is_err());
+    drop(all);
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (3, 3));
+}
+
+#[test]
+fn a_waiter_of_a_pool_made_smaller_waits_until_it_is_small_enough() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(3).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 3);
+    let waiter = go_get(&sim, &pool);
+    pool.resize(1).unwrap();
+    held.pop();
+    held.pop();
+    sim.settle();
+    assert!(!waiter.has_ended());
+    assert_eq!(fake.alive(), 1);
+    held.pop();
+    sim.settle();
+    assert_eq!(waiter.take().unwrap().unwrap().id(), 1);
+}
+
+#[test]
+fn a_pool_made_larger_serves_those_in_line() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let jobs = [(); 3].map(|()| go_get(&sim, &pool));
+    pool.resize(3).unwrap();
+    sim.settle();
+    let ended: Vec<bool> = jobs.iter().map(Job::has_ended).collect();
+    assert_eq!(ended, [true, true, false]);
+    drop((held, jobs));
+    sim.settle();
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let waiter = pool.get_owned();
+    let mut waiter = Box::pin(waiter);
+    assert!(poll_once(waiter.as_mut()).is_pending());
+    sim.shut_down();
+    sim.start_again();
+    pool.resize(2).unwrap();
+    assert!(sim.block_on(waiter).is_ok());
+    assert_eq!(sim.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(4).build_lazy().unwrap();
+    fake.always(Op::Connect, Act::Take(SECOND));
+    let jobs = [(); 4].map(|()| go_get(&sim, &pool));
+    pool.resize(1).unwrap();
+    sim.advance(SECOND);
+    assert_eq!((fake.alive(), pool.stats().connecting), (1, 0));
+    assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 1);
+}
+
+#[test]
+fn a_size_that_cannot_be_is_refused_and_changes_nothing() {
+    let (sim, fake) = new(1);
+    let pool = sim
+        .block_on(fake.pool().max_size(5).min_size(2).build())
+        .unwrap();
+    for (size, text) in [
+        (0, "max_size is 0: it must be at least 1"),
+        (1, "max_size is 1: it must be at least min_size, which is 2"),
+    ] {
+        let error = pool.resize(size).unwrap_err();
+        assert_eq!(
+            (error.field(), error.to_string().as_str()),
+            ("max_size", text)
+        );
+    }
+    assert_eq!(pool.config().max_size, 5);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn resizing_up_and_down_at_random_loses_nothing() {
+    for seed in 0..20 {
+        let (sim, fake) = new(seed);
+        let pool = fake.pool().max_size(8).build_lazy().unwrap();
+        fake.always(Op::Connect, Act::Take(MILLI));
+        fake.always(Op::Close, Act::Take(2 * MILLI));
+        let jobs: Vec<_> = (0..40)
+            .map(|_| {
+                let (pool, sim_) = (pool.clone(), sim.clone());
+                go(&sim, async move {
+                    sim_.sleep(MILLI * (sim_.random() % 40) as u32).await;
+                    let guard = pool.get_owned().await.unwrap();
+                    pool.resize(1 + (sim_.random() % 8) as usize).unwrap();
+                    sim_.sleep(MILLI * (sim_.random() % 5) as u32).await;
+                    drop(guard);
+                })
+            })
+            .collect();
+        sim.advance(SECOND);
+        assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
+        let size = pool.config().max_size;
+        assert!(
+            fake.alive() <= size,
+            "seed {seed}: {} of {size}",
+            fake.alive()
+        );
+        pool.resize(8).unwrap();
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}

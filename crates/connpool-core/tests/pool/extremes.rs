@@ -1,0 +1,170 @@
+//! Every setting at its extremes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::support::watched::Watched;
+use crate::support::{Act, Fake, MILLI, Op, SECOND, fill, new};
+use connpool_core::{Backoff, Builder, Pool};
+
+type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
+
+const DURATIONS: [(&str, Set); 10] = [
+    ("idle_timeout", |pool, span| pool.idle_timeout(span)),
+    ("max_lifetime", |pool, span| pool.max_lifetime(span)),
+    ("evict_interval", |pool, span| pool.evict_interval(span)),
+    ("get_timeout", |pool, span| pool.get_timeout(span)),
+    ("connect_timeout", |pool, span| pool.connect_timeout(span)),
+    ("ping_timeout", |pool, span| pool.ping_timeout(span)),
+    ("reset_timeout", |pool, span| pool.reset_timeout(span)),
+    ("close_timeout", |pool, span| pool.close_timeout(span)),
+    ("ping_after", |pool, span| pool.ping_after(span)),
+    ("liveness_after", |pool, span| pool.liveness_after(span)),
+];
+
+const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
+
+/// Uses a pool for two seconds, in every way, with a manager that is `slow` or not.
+fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u64, u64) {
+    let (sim, fake) = new(1);
+    fake.with_resets();
+    let runtime = Watched::new(&sim, 60_000);
+    let builder = Pool::builder(fake.clone(), runtime.clone());
+    let pool = settings(builder.max_size(2).min_size(1))
+        .build_lazy()
+        .unwrap();
+    if slow {
+        for op in [Op::Connect, Op::Ping, Op::Reset, Op::Close] {
+            fake.always(op, Act::Take(MILLI));
+        }
+    }
+    let (mut good, mut bad) = (0, 0);
+    for _ in 0..20 {
+        // A limit of its own, so that a get_timeout of Duration::MAX ends.
+        match sim.block_on(runtime.watch(pool.get())) {
+            Ok(_) => good += 1,
+            Err(_) => bad += 1,
+        }
+        let _ = pool.try_get();
+        sim.advance(100 * MILLI);
+    }
+    fake.calm();
+    sim.block_on(runtime.watch(pool.close(SECOND)));
+    sim.advance(SECOND);
+    assert_eq!(fake.alive(), 0);
+    assert!(fake.peak() <= 2);
+    (good, bad)
+}
+
+/// How many of the gets must succeed.
+fn must_succeed(name: &str, span: Duration, slow: bool) -> std::ops::RangeInclusive<u64> {
+    match (name, span < MILLI, slow) {
+        ("connect_timeout", true, true) => 0..=0,
+        // What the pool opens by itself is lent once; its reset then always takes too long.
+        ("get_timeout", true, true) => 9..=11,
+        // The first one finds nothing that is idle.
+        ("get_timeout", true, false) => 19..=20,
+        _ => 20..=20,
+    }
+}
+
+#[test]
+fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
+    for (name, set) in DURATIONS {
+        for span in SPANS {
+            for slow in [false, true] {
+                let lived =
+                    catch_unwind(AssertUnwindSafe(|| live_with(|pool| set(pool, span), slow)));
+                let Ok((good, bad)) = lived else {
+                    panic!("{name} = {span:?}, slow: {slow}");
+                };
+                assert!(
+                    must_succeed(name, span, slow).contains(&good),
+                    "{name} = {span:?}, slow: {slow}: {good} good, {bad} bad"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn all_durations_may_be_extreme_together() {
+    for span in SPANS {
+        for slow in [false, true] {
+            let lived = catch_unwind(AssertUnwindSafe(|| {
+                live_with(
+                    |pool| {
+                        DURATIONS
+                            .iter()
+                            .fold(pool, |pool, (_, set)| set(pool, span))
+                    },
+                    slow,
+                )
+            }));
+            let Ok((good, _)) = lived else {
+                panic!("{span:?}, slow: {slow}");
+            };
+            if span == Duration::MAX {
+                assert_eq!(good, 20);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
+    for first in SPANS {
+        for max in SPANS {
+            if first > max {
+                continue;
+            }
+            let (sim, fake) = new(1);
+            let backoff = Backoff {
+                first,
+                max,
+                factor: 2.0,
+            };
+            let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
+                .fail_fast(false)
+                .backoff(backoff)
+                .build_lazy()
+                .unwrap();
+            fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
+            let got = sim.block_on(pool.get_timeout(SECOND));
+            assert_eq!(got.is_ok(), first < MILLI, "{first:?}, {max:?}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_may_be_as_large_as_numbers_go() {
+    let (sim, fake) = new(1);
+    let runtime = Watched::new(&sim, 10_000);
+    let pool = Pool::builder(fake.clone(), runtime)
+        .max_size(usize::MAX)
+        .max_waiters(usize::MAX)
+        .max_idle(usize::MAX)
+        .max_connecting(usize::MAX)
+        .max_uses(u64::MAX)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 3);
+    pool.resize(1).unwrap();
+    sim.settle();
+    pool.resize(usize::MAX).unwrap();
+    fill(&sim, &pool, 3);
+    assert!(fake.peak() <= 3);
+}
+
+#[test]
+fn an_evict_interval_below_a_millisecond_is_a_millisecond() {
+    for every in [Duration::ZERO, Duration::from_nanos(1)] {
+        let (sim, fake) = new(1);
+        let pool = fake.pool().evict_interval(every).build_lazy().unwrap();
+        fill(&sim, &pool, 1);
+        let before = fake.looks();
+        sim.advance(100 * MILLI);
+        let looks = fake.looks() - before;
+        assert!((90..=101).contains(&looks), "{looks} looks in 100 ms");
+    }
+}

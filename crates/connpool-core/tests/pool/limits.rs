@@ -1,0 +1,218 @@
+//! Age, idleness and number of uses.
+
+use std::time::Duration;
+
+use crate::support::{Act, MILLI, Op, SECOND, assert_books, closed, fill, go_get, hold, new};
+use connpool_core::CloseReason;
+
+// ---- idle_timeout
+
+#[test]
+fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .idle_timeout(5 * SECOND)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 4);
+    sim.advance(5 * SECOND - MILLI);
+    assert_eq!(fake.alive(), 4);
+    sim.advance(SECOND + MILLI);
+    assert_eq!(fake.alive(), 0);
+    let stats = pool.stats();
+    assert_eq!((stats.idle_closed, fake.goodbyes().len()), (4, 4));
+    assert_books(&fake, &pool, 0);
+}
+
+#[test]
+fn one_that_is_used_does_not_become_idle_for_too_long() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .idle_timeout(5 * SECOND)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 3);
+    for _ in 0..10 {
+        sim.advance(3 * SECOND);
+        drop(sim.block_on(pool.get()).unwrap());
+    }
+    assert_eq!(fake.alive(), 1, "the last used is kept warm");
+    assert_eq!(fake.calls(Op::Connect), 3);
+}
+
+#[test]
+fn a_get_does_not_lend_what_was_idle_for_too_long() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .idle_timeout(5 * SECOND)
+        .evict_interval(None)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1);
+    sim.advance(5 * SECOND - MILLI);
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 1);
+    sim.advance(5 * SECOND);
+    assert!(pool.try_get().is_err());
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
+}
+
+#[test]
+fn idleness_never_takes_the_pool_below_min_size() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .min_size(2)
+        .idle_timeout(SECOND)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 6);
+    for _ in 0..20 {
+        sim.advance(SECOND);
+        assert!(fake.alive() >= 2);
+    }
+    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
+    assert_eq!(fake.calls(Op::Connect), 6, "closed and opened in turn");
+    // What is spared is also lent.
+    assert!(pool.try_get().is_ok());
+}
+
+// ---- max_lifetime
+
+#[test]
+fn a_connection_over_its_age_is_closed_idle_or_on_return() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_lifetime(10 * SECOND)
+        .lifetime_jitter(0.0)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    let mut held = hold(&sim, &pool, 2);
+    held.pop();
+    sim.advance(9 * SECOND);
+    assert_eq!(fake.alive(), 2);
+    sim.advance(SECOND);
+    assert_eq!(fake.alive(), 1, "the idle one");
+    drop(held);
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().lifetime_closed), (0, 2));
+    assert_eq!(fake.goodbyes().len(), 2);
+}
+
+#[test]
+fn a_get_does_not_lend_a_connection_over_its_age() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_lifetime(10 * SECOND)
+        .lifetime_jitter(0.0)
+        .evict_interval(None)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1);
+    sim.advance(10 * SECOND - MILLI);
+    assert_eq!(pool.try_get().unwrap().id(), 1);
+    sim.advance(MILLI);
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
+}
+
+#[test]
+fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
+    let (sim, fake) = new(1);
+    let build = fake.pool().min_size(3).max_lifetime(10 * SECOND);
+    let pool = sim
+        .block_on(build.lifetime_jitter(0.0).evict_interval(SECOND).build())
+        .unwrap();
+    sim.advance(35 * SECOND);
+    assert_eq!((fake.alive(), pool.stats().available), (3, 3));
+    assert_eq!(pool.stats().lifetime_closed, 9);
+}
+
+#[test]
+fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
+    let (sim, fake) = new(7);
+    let pool = fake
+        .pool()
+        .max_size(100)
+        .max_lifetime(100 * SECOND)
+        .evict_interval(100 * MILLI)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 100);
+    sim.advance(90 * SECOND - MILLI);
+    assert_eq!(fake.alive(), 100, "shortened by more than a tenth");
+    let mut per_second = Vec::new();
+    for _ in 0..11 {
+        let before = fake.alive();
+        sim.advance(SECOND);
+        per_second.push(before - fake.alive());
+    }
+    assert_eq!(fake.alive(), 0, "lengthened");
+    // Drawn again at every sweep, nearly all of them would die in the first second.
+    let most = per_second.iter().max();
+    assert!(most.is_some_and(|most| *most < 30), "{per_second:?}");
+    let seconds_with_some = per_second.iter().filter(|count| **count > 0).count();
+    assert!(seconds_with_some >= 8, "{per_second:?}");
+}
+
+// ---- max_uses, max_idle
+
+#[test]
+fn a_connection_is_lent_max_uses_times() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_uses(3).build_lazy().unwrap();
+    let ids: Vec<_> = (0..7)
+        .map(|_| {
+            // Nobody is in line when the driver says its goodbye.
+            sim.settle();
+            let guard = sim.block_on(pool.get()).unwrap();
+            (guard.id(), guard.uses())
+        })
+        .collect();
+    let expected = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1)];
+    assert_eq!(ids, expected);
+    sim.settle();
+    assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
+    assert_eq!(fake.goodbyes(), [1, 2]);
+}
+
+#[test]
+fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).max_uses(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let waiter = go_get(&sim, &pool);
+    fake.always(Op::Close, Act::Hang);
+    drop(held);
+    sim.settle();
+    assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
+    assert_eq!(sim.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(5).max_idle(2).build_lazy().unwrap();
+    drop(hold(&sim, &pool, 5));
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
+    assert_eq!(closed(&pool, CloseReason::Overflow), 3);
+    assert_eq!(fake.goodbyes().len(), 3);
+
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let waiter = go_get(&sim, &pool);
+    drop(held);
+    sim.settle();
+    assert_eq!(waiter.take().unwrap().unwrap().id(), 1);
+    sim.settle();
+    assert_books(&fake, &pool, 0);
+}

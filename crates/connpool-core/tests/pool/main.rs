@@ -1,0 +1,18 @@
+//! The pool as its users see it, in virtual time.
+
+mod cancel;
+mod checks;
+mod close;
+mod control;
+mod extremes;
+mod failures;
+mod guard;
+mod lend;
+mod limits;
+mod meanwhile;
+mod panics;
+mod runtime_ends;
+mod support;
+mod sweep;
+mod threads;
+mod without_waiting;

@@ -1,0 +1,118 @@
+//! What happens to one while something happens to the pool.
+
+use std::time::Duration;
+
+use crate::support::{Act, Op, assert_books, fill, go, go_get, hold, new, poll_once};
+use connpool_core::{Backoff, GetError, Liveness};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[test]
+fn nothing_is_lent_by_a_pool_that_was_closed_during_the_ping() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    let job = go_get(&sim, &pool);
+    sim.settle();
+    sim.block_on(pool.close(Duration::ZERO));
+    sim.advance(2 * SECOND);
+    assert!(matches!(job.take(), Some(Err(GetError::Closed))));
+    assert_books(&fake, &pool, 0);
+}
+
+#[test]
+fn a_connection_handed_over_is_not_lent_if_the_pool_is_closed_before_the_next_poll() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let mut get = Box::pin(pool.get_owned());
+    assert!(poll_once(get.as_mut()).is_pending());
+    drop(held);
+    sim.block_on(pool.close(Duration::ZERO));
+    assert!(matches!(sim.block_on(get), Err(GetError::Closed)));
+    sim.settle();
+    assert_books(&fake, &pool, 0);
+}
+
+#[test]
+fn a_connection_that_proves_good_ends_the_pause_for_all() {
+    for seed in 0..20 {
+        let (sim, fake) = new(seed);
+        let pool = fake
+            .pool()
+            .max_size(3)
+            .get_timeout(None)
+            .evict_interval(None)
+            .backoff(Backoff {
+                first: DAY,
+                max: DAY,
+                factor: 1.0,
+            })
+            .build_lazy()
+            .unwrap();
+        fake.next(Op::Connect, [Act::Take(SECOND), Act::Fail]);
+        let jobs = [0, 1, 2].map(|_| {
+            let job = go_get(&sim, &pool);
+            sim.settle();
+            job
+        });
+        sim.advance(2 * SECOND);
+        let ended = jobs.iter().filter(|job| job.has_ended()).count();
+        assert_eq!(ended, 3, "seed {seed}: {}", pool.stats());
+    }
+}
+
+#[test]
+fn a_slot_that_is_being_vacated_is_worth_waiting_for() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.look(|conn| {
+        if conn.id == 1 {
+            Liveness::Closed
+        } else {
+            Liveness::Alive
+        }
+    });
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
+    pool.clear();
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 3);
+}
+
+#[test]
+fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(1)
+        .max_waiters(0)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1);
+    let (come, sim_, weak) = (
+        std::sync::Mutex::new(Some(())),
+        sim.clone(),
+        pool.downgrade(),
+    );
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    fake.look(move |_| {
+        if come.lock().unwrap().take().is_some() {
+            let pool = weak.upgrade().unwrap();
+            let mut get = Box::pin(async move { pool.get_owned().await });
+            assert!(
+                poll_once(get.as_mut()).is_pending(),
+                "refused or served too early"
+            );
+            tell.lock().unwrap().send(go(&sim_, get)).unwrap();
+        }
+        Liveness::Alive
+    });
+    sim.advance(2 * SECOND);
+    let job = told.recv().unwrap();
+    assert!(job.take().expect("it has ended").is_ok());
+    assert_eq!(fake.calls(Op::Connect), 1);
+}

@@ -1,0 +1,298 @@
+//! The driver's looks, and its goodbyes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::{
+    Act, MILLI, Op, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
+};
+use connpool_core::{CloseReason, Liveness};
+
+// ---- sweeps
+
+#[test]
+fn a_sweep_finds_dead_ones_without_anybody_asking() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 5);
+    fake.look(|conn| match conn.id {
+        2 | 4 => Liveness::Closed,
+        5 => Liveness::Unsolicited,
+        _ => Liveness::Alive,
+    });
+    sim.advance(30 * SECOND);
+    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
+    assert_eq!(closed(&pool, CloseReason::Dead), 2);
+    assert_eq!(closed(&pool, CloseReason::Unsolicited), 1);
+    assert_eq!(fake.goodbyes(), [0; 0]);
+}
+
+#[test]
+fn without_an_evict_interval_nothing_is_swept() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .evict_interval(None)
+        .idle_timeout(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 3);
+    fake.looks_like(Liveness::Closed);
+    let (looks, slept) = (fake.looks(), sim.slept());
+    sim.advance(1_000 * SECOND);
+    assert_eq!((fake.looks(), sim.slept()), (looks, slept));
+    assert_eq!(fake.alive(), 3);
+}
+
+#[test]
+fn without_an_evict_interval_min_size_is_still_kept_up() {
+    let (sim, fake) = new(1);
+    let build = fake.pool().min_size(2).evict_interval(None).build();
+    let pool = sim.block_on(build).unwrap();
+    let mut held = hold(&sim, &pool, 1);
+    held[0].mark_unusable();
+    drop(held);
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
+}
+
+#[test]
+fn a_sweep_pings_nobody_and_keeps_the_order() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .ping_after(Duration::ZERO)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    let mut held = hold(&sim, &pool, 4);
+    while !held.is_empty() {
+        drop(held.remove(0));
+    }
+    fake.always(Op::Ping, Act::Fail);
+    sim.advance(10 * SECOND);
+    assert_eq!((fake.calls(Op::Ping), fake.alive()), (0, 4));
+    fake.calm();
+    let ids: Vec<u64> = hold(&sim, &pool, 4).iter().map(|held| held.id()).collect();
+    assert_eq!(ids, [4, 3, 2, 1]);
+}
+
+/// The seed's evictor took everything out before it looked.
+#[test]
+fn a_sweep_hides_no_healthy_connection_from_a_getter() {
+    for evil in [false, true] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .max_size(1_000)
+            .evict_interval(60 * SECOND)
+            .build_lazy()
+            .unwrap();
+        fill(&sim, &pool, 1_000);
+        let served = Arc::new(AtomicUsize::new(0));
+        let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
+        let inside = AtomicUsize::new(0);
+        fake.look(move |conn| {
+            // The look that the inner try_get takes does not ask again.
+            if inside.fetch_add(1, Ordering::SeqCst) == 0 {
+                let pool = weak.upgrade().unwrap();
+                let got = pool.try_get();
+                assert!(got.is_ok(), "nothing to lend: {}", pool.stats());
+                served_.fetch_add(1, Ordering::SeqCst);
+            }
+            inside.fetch_sub(1, Ordering::SeqCst);
+            match conn.id % 2 {
+                0 if evil => Liveness::Closed,
+                _ => Liveness::Alive,
+            }
+        });
+        sim.advance(60 * SECOND);
+        // With every second one dead, a try_get may find three of these in a row.
+        assert!(served.load(Ordering::SeqCst) >= 500);
+        fake.calm();
+        assert_eq!(pool.stats().available, fake.alive());
+        assert_lends_all(&sim, &fake, &pool);
+        if evil {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
+    let (sim, fake) = new(3);
+    let pool = fake
+        .pool()
+        .max_size(1_000)
+        .evict_interval(60 * SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1_000);
+    let all = pool.stats().created;
+    sim.advance(60 * SECOND - MILLI);
+    let jobs: Vec<_> = (0..50)
+        .map(|_| {
+            let (pool, sim_) = (pool.clone(), sim.clone());
+            crate::support::go(&sim, async move {
+                sim_.sleep(MILLI).await;
+                for _ in 0..20 {
+                    drop(pool.get_owned().await.unwrap());
+                    futures_lite::future::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    sim.advance(10 * MILLI);
+    assert!(jobs.iter().all(crate::support::Job::has_ended));
+    assert_eq!(pool.stats().created, all, "connects were begun");
+    assert_eq!(pool.stats().available, 1_000);
+}
+
+#[test]
+fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    let got = Arc::new(std::sync::Mutex::new(None));
+    let (got_, sim_, weak) = (Arc::clone(&got), sim.clone(), pool.downgrade());
+    fake.look(move |_| {
+        if got_.lock().unwrap().is_none() {
+            // As if from another thread, in the middle of the look.
+            let pool = weak.upgrade().unwrap();
+            let mut get = Box::pin(pool.get_owned());
+            assert!(crate::support::poll_once(get.as_mut()).is_pending());
+            *got_.lock().unwrap() = Some(crate::support::go(&sim_, get));
+        }
+        Liveness::Alive
+    });
+    sim.advance(SECOND);
+    let job = got.lock().unwrap().take().expect("swept");
+    assert_eq!(job.take().expect("served").unwrap().id(), 1);
+    assert_eq!(fake.calls(Op::Connect), 1);
+}
+
+#[test]
+fn min_size_is_kept_up_in_the_background() {
+    let (sim, fake) = new(1);
+    let pool = sim.block_on(fake.pool().min_size(3).build()).unwrap();
+    assert_eq!(pool.stats().available, 3);
+    let mut held = hold(&sim, &pool, 3);
+    held.iter_mut().for_each(|guard| guard.mark_unusable());
+    drop(held);
+    sim.settle();
+    assert_eq!(pool.stats().available, 3);
+    pool.clear();
+    sim.settle();
+    assert_eq!((pool.stats().available, fake.calls(Op::Connect)), (3, 9));
+    fake.looks_like(Liveness::Closed);
+    sim.advance(30 * SECOND);
+    fake.calm();
+    sim.advance(30 * SECOND);
+    assert_eq!(pool.stats().available, 3);
+}
+
+#[test]
+fn a_lazy_pool_opens_nothing_before_it_is_asked() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().min_size(3).build_lazy().unwrap();
+    sim.advance(100 * SECOND);
+    assert_eq!((fake.calls(Op::Connect), sim.spawned()), (0, 0));
+    drop(sim.block_on(pool.get()).unwrap());
+    sim.settle();
+    assert_eq!(pool.stats().size, 3);
+}
+
+// ---- goodbyes
+
+#[test]
+fn only_clean_connections_get_a_goodbye() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 2);
+    held[0].mark_unusable();
+    drop(held);
+    sim.settle();
+    pool.clear();
+    sim.settle();
+    assert_eq!((fake.alive(), fake.goodbyes().len()), (0, 0));
+}
+
+#[test]
+fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(2)
+        .max_idle(0)
+        .close_timeout(3 * SECOND)
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Close, Act::Hang);
+    drop(hold(&sim, &pool, 1));
+    sim.advance(3 * SECOND - MILLI);
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.available, fake.alive()), (1, 0, 1));
+    sim.advance(MILLI);
+    assert_books(&fake, &pool, 0);
+    assert_eq!(fake.alive(), 0);
+}
+
+#[test]
+fn a_goodbye_is_skipped_while_somebody_waits() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
+    fake.always(Op::Close, Act::Hang);
+    let held = hold(&sim, &pool, 2);
+    let waiters = [(); 4].map(|()| go_get(&sim, &pool));
+    drop(held);
+    sim.settle();
+    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(waiters.iter().filter(|job| job.has_ended()).count(), 2);
+    assert_eq!(sim.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(3)
+        .max_uses(1)
+        .close_timeout(None)
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Close, Act::Hang);
+    drop(hold(&sim, &pool, 3));
+    sim.advance(SECOND);
+    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 3));
+    let held = hold(&sim, &pool, 1);
+    assert_eq!(sim.elapsed(), SECOND);
+    assert_eq!(fake.dropped().len(), 1, "the others were left in peace");
+    let more = hold(&sim, &pool, 2);
+    assert_eq!((sim.elapsed(), fake.peak()), (SECOND, 3));
+    drop((held, more));
+}
+
+#[test]
+fn a_goodbye_is_left_in_peace_while_there_is_room() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
+    fake.always(Op::Close, Act::Hang);
+    drop(hold(&sim, &pool, 1));
+    sim.settle();
+    let held = hold(&sim, &pool, 1);
+    assert_eq!((fake.goodbyes(), fake.dropped()), (vec![1], vec![]));
+    drop(held);
+}
+
+#[test]
+fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fake.next(Op::Close, [Act::Hang]);
+    fill(&sim, &pool, 5);
+    pool.resize(1).unwrap();
+    sim.settle();
+    assert_eq!((fake.goodbyes().len(), fake.alive()), (4, 2));
+}

@@ -1,0 +1,136 @@
+//! Real threads on one pool: what only their interleaving can break.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Fake, assert_books, assert_lends_all, fill};
+use connpool_core::Pool;
+use connpool_testkit::SimRuntime;
+use futures_lite::future::block_on;
+
+const THREADS: usize = 8;
+
+/// A lost wake-up would hang the test; this is how long it may take before it is taken for one.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Runs `work` on many threads, while this one runs the tasks of the pool.
+fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
+    let (done, all_done) = channel();
+    for nth in 0..THREADS {
+        let (work, done) = (work.clone(), done.clone());
+        thread::Builder::new()
+            .spawn(move || {
+                work(nth);
+                done.send(()).unwrap();
+            })
+            .unwrap();
+    }
+    drop(done);
+    let over = AtomicBool::new(false);
+    let ended = thread::scope(|threads| {
+        threads.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                sim.settle();
+                thread::yield_now();
+            }
+        });
+        let ended = (0..THREADS)
+            .filter(|_| all_done.recv_timeout(HANG).is_ok())
+            .count();
+        over.store(true, Ordering::SeqCst);
+        ended
+    });
+    assert_eq!(ended, THREADS, "some of the threads panicked or hang");
+    sim.settle();
+}
+
+fn pool_of(size: usize) -> (SimRuntime, Fake, Pool<Fake>) {
+    let sim = SimRuntime::new(1);
+    let fake = Fake::new(&sim);
+    let pool = fake
+        .pool()
+        .max_size(size)
+        .get_timeout(None)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, size);
+    (sim, fake, pool)
+}
+
+#[test]
+fn threads_that_contend_for_few_connections_all_get_theirs() {
+    let (sim, fake, pool) = pool_of(2);
+    let shared = pool.clone();
+    on_threads(&sim, move |_| {
+        for _ in 0..2_000 {
+            drop(block_on(shared.get()).unwrap());
+        }
+    });
+    assert_eq!(fake.alive(), 2);
+    assert_books(&fake, &pool, 0);
+    assert_eq!(pool.stats().success, 2 + 2_000 * THREADS as u64);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn threads_that_give_up_at_once_lose_nothing() {
+    let (sim, fake, pool) = pool_of(2);
+    let shared = pool.clone();
+    on_threads(&sim, move |nth| {
+        for round in 0..2_000 {
+            if (nth + round) % 3 == 0 {
+                drop(block_on(shared.get()).unwrap());
+            } else {
+                let mut get = pin!(shared.get());
+                drop(crate::support::poll_once(get.as_mut()));
+            }
+        }
+    });
+    assert_eq!(fake.alive(), 2);
+    assert_books(&fake, &pool, 0);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn threads_that_break_clear_and_resize_lose_nothing() {
+    let (sim, fake, pool) = pool_of(4);
+    let shared = pool.clone();
+    on_threads(&sim, move |nth| {
+        for round in 0..300 {
+            let mut guard = block_on(shared.get()).unwrap();
+            match (nth * 7 + round) % 11 {
+                0 => guard.mark_unusable(),
+                1 => shared.clear(),
+                2 => shared.resize(1 + round % 4).unwrap(),
+                3 => drop(shared.stats()),
+                _ => {}
+            }
+        }
+    });
+    pool.resize(4).unwrap();
+    sim.settle();
+    assert_books(&fake, &pool, 0);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_close_among_threads_ends_all_of_them() {
+    for round in 0..20 {
+        let (sim, fake, pool) = pool_of(2);
+        let shared = pool.clone();
+        on_threads(&sim, move |nth| {
+            if nth == 0 {
+                for _ in 0..round * 10 {
+                    drop(block_on(shared.get()));
+                }
+                assert_eq!(block_on(shared.close(Duration::MAX)).still_out, 0);
+            }
+            while block_on(shared.get()).is_ok() {}
+        });
+        assert_eq!(fake.alive(), 0);
+        assert!(block_on(pool.get()).is_err());
+    }
+}
