@@ -1,0 +1,54 @@
+//! A manager whose type is erased, over TCP.
+
+use std::io;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::{Spy, echo, until_closed};
+use super::server::{Echo, Port, Server};
+use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
+
+pub(crate) async fn a_manager_without_its_type_works_the_same() {
+    let echoing = Echo::start();
+    let silent = Server::start();
+    let nobody = Port::new();
+    let managers: [BoxManager<TcpConn, io::Error>; 3] = [
+        BoxManager::new(TcpManager::new(echoing.address()).ping(async |conn| {
+            conn.write_all(b"PING").await?;
+            conn.read_exact(&mut [0; 4]).await
+        })),
+        BoxManager::new(TcpManager::new(silent.address())),
+        BoxManager::new(TcpManager::new(nobody.address())),
+    ];
+    let [echoing, silent_pool, nobody_pool] = managers.map(|manager| {
+        builder(manager)
+            .max_size(1)
+            .ping_after(Duration::ZERO)
+            .build_lazy()
+            .unwrap()
+    });
+
+    let id = echoing.get().await.unwrap().id();
+    let mut conn = echoing.get().await.unwrap();
+    echo(&mut *conn, b"hello").await.unwrap();
+    assert_eq!(conn.id(), id);
+    // A used one, without waiting: the box knows that there is nothing to reset.
+    drop(conn);
+    assert_eq!(echoing.try_get().unwrap().id(), id);
+
+    let conn = silent_pool.get().await.unwrap();
+    let (id, client) = (conn.id(), Spy::on(&conn));
+    drop(conn);
+    drop(silent.accept());
+    client.sees_something();
+    assert_ne!(silent_pool.get().await.unwrap().id(), id);
+    until_closed(&silent_pool, CloseReason::Dead, 1).await;
+
+    match nobody_pool.get().await {
+        Err(GetError::Connect(error)) => {
+            assert!(error.to_string().contains(&nobody.address()), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

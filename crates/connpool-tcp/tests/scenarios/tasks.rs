@@ -1,0 +1,175 @@
+//! Guards on other threads, in tasks, and after the pool.
+
+use std::io::Read;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::{adds_up, echo, pool_of, talk, until, until_closed};
+use super::server::{Echo, LIMIT, Server};
+use crate::adapter::CloseReason;
+
+pub(crate) async fn a_guard_can_be_dropped_on_a_thread_without_a_runtime() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(2).build().await.unwrap();
+    let good = pool.get_owned().await.unwrap();
+    let mut bad = pool.get_owned().await.unwrap();
+    let id = good.id();
+    bad.mark_unusable();
+    std::thread::spawn(move || drop((good, bad)))
+        .join()
+        .unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.available), (1, 1), "{stats}");
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), id);
+    echo(&mut *conn, b"hello").await.unwrap();
+    drop(conn);
+
+    // With somebody in line, who is then served from there.
+    let only = [
+        pool.get_owned().await.unwrap(),
+        pool.get_owned().await.unwrap(),
+    ];
+    let mut waiting = Box::pin(pool.get());
+    assert!(poll_once(&mut waiting).await.is_none());
+    let thread = std::thread::spawn(move || drop(only));
+    let mut conn = waiting.await.unwrap();
+    thread.join().unwrap();
+    echo(&mut *conn, b"hello").await.unwrap();
+}
+
+pub(crate) async fn a_guard_can_be_dropped_after_the_pool() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let mut conn = pool.get_owned().await.unwrap();
+    let mut end = server.accept();
+    drop(pool);
+    talk(&mut *conn, &mut end).await;
+    drop(conn);
+    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+}
+
+pub(crate) async fn a_detached_connection_goes_on_without_the_pool() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mut mine = pool.get().await.unwrap().detach();
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.detached), (0, 1));
+    let mut other = pool.get().await.unwrap();
+    echo(&mut *other, b"pooled").await.unwrap();
+    drop(other);
+    drop(pool);
+    echo(&mut mine, b"mine").await.unwrap();
+    echo(&mut mine, b"and still").await.unwrap();
+}
+
+pub(crate) async fn a_connection_can_be_had_in_a_task() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mine = pool.clone();
+    let task = crate::spawn(async move {
+        let mut conn = mine.get().await.unwrap();
+        echo(&mut *conn, b"from a task").await.unwrap();
+        conn.id()
+    });
+    let id = task.await;
+    // And a guard can leave the task.
+    let task = crate::spawn(pool.get_owned());
+    let mut conn = task.await.unwrap();
+    assert_eq!(conn.id(), id);
+    echo(&mut *conn, b"from outside").await.unwrap();
+}
+
+pub(crate) async fn an_exchange_in_a_task_can_borrow() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mine = pool.clone();
+    let task = crate::spawn(async move {
+        let request = String::from("a request");
+        let mut replies = Vec::new();
+        let mut conn = mine.get().await.unwrap();
+        let length = conn
+            .exchange(async |conn| {
+                conn.write_all(request.as_bytes()).await?;
+                let mut reply = vec![0; request.len()];
+                conn.read_exact(&mut reply).await?;
+                replies.push(reply);
+                Ok::<_, std::io::Error>(request.len())
+            })
+            .await
+            .unwrap();
+        assert_eq!(replies, [request.as_bytes()]);
+        length
+    });
+    assert_eq!(task.await, 9);
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.closed.total()), (1, 0));
+}
+
+pub(crate) async fn tasks_share_fewer_connections_than_they_are() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_size(3)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let tasks: Vec<_> = (0..24_u32)
+        .map(|number| {
+            let pool = pool.clone();
+            crate::spawn(async move {
+                for round in 0..20_u32 {
+                    let mut conn = pool.get().await.unwrap();
+                    let text = format!("task {number}, round {round}");
+                    echo(&mut *conn, text.as_bytes()).await.unwrap();
+                    assert!(pool.stats().size <= 3);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.request, stats.success), (480, 480), "{stats}");
+    assert_eq!(stats.closed.total(), 0, "{stats}");
+    assert!(stats.created <= 3 && stats.waiting == 0, "{stats}");
+    assert!(adds_up(&stats), "{stats}");
+}
+
+pub(crate) async fn a_cancelled_get_takes_nothing_along() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    // The connect that it asked for goes on without it.
+    assert!(poll_once(pool.get()).await.is_none());
+    until(&pool, |stats| stats.available == 1).await;
+    let conn = pool.get().await.unwrap();
+    assert!(poll_once(pool.get()).await.is_none());
+    assert_eq!(pool.stats().waiting, 0);
+    // Handed a connection and dropped before it could take it.
+    let mut waiting = Box::pin(pool.get());
+    assert!(poll_once(&mut waiting).await.is_none());
+    let id = conn.id();
+    drop(conn);
+    drop(waiting);
+    assert_eq!(pool.get().await.unwrap().id(), id);
+    assert_eq!(pool.stats().created, 1);
+}
+
+pub(crate) async fn a_closed_pool_closes_its_sockets() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).min_size(3).build().await.unwrap();
+    let out = pool.get_owned().await.unwrap();
+    let report = pool.close(Duration::ZERO).await;
+    assert_eq!(report.still_out, 1);
+    drop(out);
+    let report = pool.close(LIMIT).await;
+    assert_eq!((report.still_out, report.timed_out), (0, false));
+    for mut end in server.accept_many(3) {
+        assert_eq!(end.read(&mut [0; 1]).unwrap(), 0);
+    }
+    until_closed(&pool, CloseReason::PoolClosed, 3).await;
+    assert!(pool.get().await.unwrap_err().is_closed());
+}

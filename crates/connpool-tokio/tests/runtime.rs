@@ -1,0 +1,326 @@
+//! A pool and the tokio runtimes that come and go around it, and tokio's clock.
+
+use std::thread;
+use std::time::Duration;
+
+use connpool_tokio as adapter;
+use connpool_tokio::{BuildError, CloseReason, GetError, Phase, TcpManager};
+use futures_lite::future::block_on;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, advance, sleep};
+
+use client::{adds_up, echo, pool_of, until, until_closed};
+use server::{Echo, FullServer, LIMIT};
+
+#[allow(dead_code, reason = "other targets use the rest")]
+#[path = "../../connpool-tcp/tests/scenarios/client.rs"]
+mod client;
+#[allow(dead_code, reason = "other targets use the rest")]
+#[path = "../../connpool-tcp/tests/scenarios/server.rs"]
+mod server;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn two_threads() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn a_pool_goes_on_in_another_runtime_when_its_own_has_ended() {
+    for (first, second) in [(one_thread(), two_threads()), (two_threads(), one_thread())] {
+        let server = Echo::start();
+        let (pool, held) = first.block_on(async {
+            let pool = pool_of(server.address()).max_size(4).build().await.unwrap();
+            let mut guards = Vec::new();
+            for _ in 0..4 {
+                let mut conn = pool.get_owned().await.unwrap();
+                echo(&mut *conn, b"first").await.unwrap();
+                guards.push(conn);
+            }
+            guards.truncate(2);
+            (pool, guards)
+        });
+        assert_eq!(pool.stats().available, 2);
+        drop(first);
+        // Outside of any runtime, and after the one that they came from.
+        drop(held);
+        assert_eq!(pool.stats().available, 4);
+
+        second.block_on(async {
+            let mut guards = Vec::new();
+            for _ in 0..4 {
+                let mut conn = pool.get().await.unwrap();
+                assert!(conn.id() > 4, "an old one was lent: {}", pool.stats());
+                echo(&mut *conn, b"second").await.unwrap();
+                guards.push(conn);
+            }
+            until_closed(&pool, CloseReason::Dead, 4).await;
+        });
+        assert!(adds_up(&pool.stats()));
+    }
+}
+
+#[test]
+fn a_connection_of_an_ended_runtime_is_not_lent_without_one_either() {
+    let server = Echo::start();
+    let runtime = one_thread();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        drop(pool.get().await.unwrap());
+        pool
+    });
+    assert_eq!(pool.stats().available, 1);
+    drop(runtime);
+    assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
+    assert_eq!(pool.stats().closed.get(CloseReason::Dead), 1);
+}
+
+#[test]
+fn a_connection_used_after_its_runtime_fails_and_does_not_come_back() {
+    let server = Echo::start();
+    let runtime = one_thread();
+    let (pool, mut conn) = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        let conn = pool.get_owned().await.unwrap();
+        (pool, conn)
+    });
+    drop(runtime);
+    block_on(async {
+        conn.write_all(b"hello").await.unwrap_err();
+        conn.read(&mut [0; 5]).await.unwrap_err();
+    });
+    drop(conn);
+    let stats = pool.stats();
+    assert_eq!(stats.closed.get(CloseReason::NotReusable), 1, "{stats}");
+    assert_eq!(stats.size, 0);
+}
+
+#[test]
+fn a_get_without_any_runtime_ends_with_an_error() {
+    let server = Echo::start();
+    // One that never had a runtime, and one whose runtime has ended.
+    let never = pool_of(server.address()).build_lazy().unwrap();
+    let runtime = one_thread();
+    let ended = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        drop(pool.get().await.unwrap());
+        pool
+    });
+    drop(runtime);
+    for pool in [never, ended] {
+        for _ in 0..3 {
+            match block_on(pool.get()) {
+                Err(GetError::Timeout { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
+        // And it works as soon as there is one.
+        one_thread().block_on(async {
+            let mut conn = pool.get().await.unwrap();
+            echo(&mut *conn, b"hello").await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_pool_cannot_open_its_first_connections_without_a_runtime() {
+    let server = Echo::start();
+    let built = block_on(pool_of(server.address()).min_size(2).build());
+    match built {
+        Err(BuildError::NoRuntime | BuildError::Timeout) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_get_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
+    let server = Echo::start();
+    let runtime = two_threads();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address()).max_size(1).build().await;
+        pool.unwrap()
+    });
+    block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"from outside").await.unwrap();
+        // Its timers as well.
+        match pool.get_timeout(Duration::from_millis(10)).await {
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Wait),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_pool_built_outside_of_a_runtime_works_inside_of_one() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .evict_interval(Duration::from_millis(1))
+        .idle_timeout(Duration::from_millis(1))
+        .build_lazy()
+        .unwrap();
+    one_thread().block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"hello").await.unwrap();
+        drop(conn);
+        // With its background task.
+        until_closed(&pool, CloseReason::Idle, 1).await;
+    });
+}
+
+#[test]
+fn a_connect_in_flight_ends_with_its_runtime() {
+    let server = FullServer::start();
+    let first = two_threads();
+    let pool = pool_of(server.address())
+        .max_size(1)
+        .get_timeout(None)
+        .connect_timeout(None)
+        .build_lazy()
+        .unwrap();
+    let mine = pool.clone();
+    first.spawn(async move { mine.get().await.map(drop) });
+    block_on(until(&pool, |stats| stats.connecting == 1));
+    drop(first);
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
+
+    let _server = server.recover();
+    one_thread().block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"hello").await.unwrap();
+    });
+}
+
+#[test]
+fn who_waits_outside_of_a_runtime_that_ends_gets_an_error() {
+    let server = FullServer::start();
+    let runtime = two_threads();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address())
+            .get_timeout(HOUR)
+            .connect_timeout(None)
+            .build();
+        pool.await.unwrap()
+    });
+    let mine = pool.clone();
+    let waiting = thread::spawn(move || match block_on(mine.get()) {
+        Err(GetError::Timeout { .. }) => {}
+        other => panic!("{other:?}"),
+    });
+    block_on(until(&pool, |stats| {
+        stats.waiting == 1 && stats.connecting == 1
+    }));
+    drop(runtime);
+    waiting.join().unwrap();
+    assert_eq!(pool.stats().waiting, 0);
+}
+
+#[test]
+fn a_runtime_can_end_while_its_tasks_are_busy_with_the_pool() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(4).build_lazy().unwrap();
+    for _ in 0..20 {
+        let runtime = two_threads();
+        let before = pool.stats().success;
+        for _ in 0..8 {
+            let pool = pool.clone();
+            runtime.spawn(async move {
+                while let Ok(mut conn) = pool.get().await {
+                    let _ = echo(&mut *conn, b"hello").await;
+                }
+            });
+        }
+        block_on(until(&pool, |stats| stats.success >= before + 20));
+        drop(runtime);
+        let stats = pool.stats();
+        assert_eq!((stats.active, stats.connecting, stats.waiting), (0, 0, 0));
+        assert!(adds_up(&stats), "{stats}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_get_timeout_passes_at_once_on_a_paused_clock() {
+    let server = Echo::start();
+    let pool = connpool_tokio::builder(TcpManager::new(server.address()))
+        .max_size(1)
+        .get_timeout(HOUR)
+        .build()
+        .await
+        .unwrap();
+    let conn = pool.get().await.unwrap();
+    let start = Instant::now();
+    match pool.get().await {
+        Err(GetError::Timeout { phase, diagnosis }) => {
+            assert_eq!(phase, Phase::Wait);
+            assert_eq!(diagnosis.waited.as_secs(), HOUR.as_secs());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
+    assert!(conn.age() >= HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lifetime_of_a_connection_goes_by_the_paused_clock() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_lifetime(HOUR)
+        .lifetime_jitter(0.0)
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    let id = pool.get().await.unwrap().id();
+    advance(59 * MINUTE).await;
+    assert_eq!(pool.get().await.unwrap().id(), id);
+    advance(MINUTE).await;
+    assert_ne!(pool.get().await.unwrap().id(), id);
+    until_closed(&pool, CloseReason::Lifetime, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_timeout_goes_by_the_paused_clock() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_size(3)
+        .idle_timeout(10 * MINUTE)
+        .build()
+        .await
+        .unwrap();
+    let guards = [
+        pool.get().await.unwrap(),
+        pool.get().await.unwrap(),
+        pool.get().await.unwrap(),
+    ];
+    sleep(HOUR).await;
+    drop(guards);
+    sleep(9 * MINUTE).await;
+    assert_eq!(pool.stats().available, 3, "on loan is not idle");
+    sleep(2 * MINUTE).await;
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.idle_closed), (0, 3), "{stats}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_waits_on_the_paused_clock() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let conn = pool.get_owned().await.unwrap();
+    let start = Instant::now();
+    let report = pool.close(HOUR).await;
+    assert_eq!((report.still_out, report.timed_out), (1, true));
+    assert!(start.elapsed() >= HOUR);
+    drop(conn);
+    let report = pool.close(LIMIT).await;
+    assert_eq!((report.still_out, report.timed_out), (0, false));
+}
