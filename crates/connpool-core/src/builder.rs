@@ -309,7 +309,9 @@ impl<E> From<Refusal<E>> for BuildError<E> {
     fn from(failure: Refusal<E>) -> Self {
         match failure {
             Refusal::Connect(error) => BuildError::Connect(error),
-            Refusal::ConnectTimeout | Refusal::Closed => BuildError::Timeout,
+            Refusal::ConnectTimeout | Refusal::Closed | Refusal::Stillborn(_) => {
+                BuildError::Timeout
+            }
             Refusal::ConnectPanicked(message) => BuildError::Panicked(message),
             Refusal::ConnectDropped => BuildError::NoRuntime,
         }

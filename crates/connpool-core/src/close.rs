@@ -10,7 +10,7 @@ use crate::state::DriverState;
 use crate::sync::Arc;
 
 /// What [`Pool::close`](crate::Pool::close) came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
     /// How many connections were closed while it waited.

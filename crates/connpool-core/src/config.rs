@@ -99,8 +99,8 @@ pub struct PoolConfig {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Backoff {
-    /// The longest pause after the first failure. Default: 50 ms. Zero makes every pause zero:
-    /// a dead backend is then dialled without rest.
+    /// The longest pause after the first failure. Default: 50 ms. No pause is shorter than 1 ms:
+    /// with zero here, a dead backend is dialled that often.
     #[cfg_attr(feature = "serde", serde(with = "crate::duration_text::plain"))]
     pub first: Duration,
     /// The longest pause ever. Default: 5 s. It is also how late the pool may notice that the

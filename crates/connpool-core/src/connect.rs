@@ -18,6 +18,8 @@ pub(crate) struct Begun<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: Option<Slot<M>>,
     generation: u64,
+    /// Drawn before anything can go wrong: where chance comes from may be gone in a drop.
+    draw: u64,
 }
 
 impl<M: Manager> Begun<M> {
@@ -30,11 +32,13 @@ impl<M: Manager> Begun<M> {
             shared: me,
             slot: Some(slot),
             generation,
+            draw: 0,
         })
     }
 
-    pub(crate) fn spawn(self) {
+    pub(crate) fn spawn(mut self) {
         let runtime = Arc::clone(&self.shared.runtime);
+        self.draw = runtime.random();
         runtime.spawn(Box::pin(self.run()));
     }
 
@@ -43,21 +47,14 @@ impl<M: Manager> Begun<M> {
         if self.shared.is_closed() {
             return;
         }
-        let end = self.connect(closing).await;
-        let Some(slot) = self.slot.take() else { return };
-        match end {
-            End::Done(Ok(conn)) => self.shared.connected(slot, conn, self.generation),
-            End::Done(Err(error)) => {
-                self.shared
-                    .connect_failed(slot, Refusal::Connect(Arc::new(error)));
-            }
-            End::OutOfTime => self.shared.connect_failed(slot, Refusal::ConnectTimeout),
-            End::Panicked(message) => {
-                self.shared
-                    .connect_failed(slot, Refusal::ConnectPanicked(message));
-            }
-            End::Interrupted => self.shared.connect_failed(slot, Refusal::ConnectDropped),
-        }
+        let refusal = match self.connect(closing).await {
+            End::Done(Ok(conn)) => return self.succeed(conn),
+            End::Done(Err(error)) => Refusal::Connect(Arc::new(error)),
+            End::OutOfTime => Refusal::ConnectTimeout,
+            End::Panicked(message) => Refusal::ConnectPanicked(message),
+            End::Interrupted => Refusal::ConnectDropped,
+        };
+        self.fail(refusal);
     }
 
     async fn connect(&self, closing: EventListener) -> End<Result<M::Connection, M::Error>> {
@@ -67,44 +64,40 @@ impl<M: Manager> Begun<M> {
     }
 }
 
-impl<M: Manager> Drop for Begun<M> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.shared.connect_failed(slot, Refusal::ConnectDropped);
-        }
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    fn connected(&self, slot: Slot<M>, conn: M::Connection, generation: u64) {
-        let now = self.runtime.now();
-        let draw = self.runtime.random();
+impl<M: Manager> Begun<M> {
+    fn succeed(&mut self, conn: M::Connection) {
+        let Some(slot) = self.slot.take() else { return };
+        let shared = &self.shared;
+        let now = shared.runtime.now();
         let stamps = Stamps {
-            id: self.counters.created.next(),
+            id: shared.counters.created.next(),
             born: now,
-            expires: self.expiry(now, draw),
+            expires: shared.expiry(now, self.draw),
             idle_since: now,
             proven: now,
             uses: 0,
-            generation,
+            generation: self.generation,
         };
         let mut entry = Box::new(Live { conn, slot, stamps });
-        self.with(|state, effects| {
+        shared.with(|state, effects| {
             entry.slot.opens(&mut state.ledger);
             effects.progress = true;
-            self.place(state, effects, entry, Supply::New, now);
-            self.settle(state, effects, now);
+            shared.place(state, effects, entry, Supply::New, now);
+            shared.settle(state, effects, now);
         });
     }
 
-    fn connect_failed(&self, slot: Slot<M>, refusal: Refusal<M::Error>) {
-        self.counters.connect_failed.up();
-        let now = self.runtime.now();
-        let draw = self.runtime.random();
-        let answers = self.config.fail_fast && !matches!(refusal, Refusal::ConnectDropped);
-        let last = self.with(|state, effects| {
-            state.ledger.connect_failed(now, draw);
-            if answers {
+    fn fail(&mut self, refusal: Refusal<M::Error>) {
+        let Some(slot) = self.slot.take() else { return };
+        let shared = &self.shared;
+        let given_up = matches!(refusal, Refusal::ConnectDropped);
+        if !given_up || !shared.is_closed() {
+            shared.counters.connect_failed.up();
+        }
+        let now = shared.runtime.now();
+        let last = shared.with(|state, effects| {
+            state.ledger.connect_failed(now, self.draw);
+            if shared.config.fail_fast && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
             effects.progress = true;
@@ -113,28 +106,42 @@ impl<M: Manager> Shared<M> {
         drop(last);
         drop(slot);
     }
+}
 
-    /// Notes what the check of a connection that was never lent came to. One that is dead before it
-    /// was of any use counts as a failed connect: a backend that accepts and hangs up must not be
-    /// dialled without rest.
-    pub(crate) fn new_connection_is(&self, step: Step) {
-        if step == Step::Pass && !self.is_troubled() {
+impl<M: Manager> Drop for Begun<M> {
+    fn drop(&mut self) {
+        self.fail(Refusal::ConnectDropped);
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    /// Notes what the check of a connection that was never lent, opened at `born`, came to. One
+    /// that is dead before it was of any use counts as a failed connect: a backend that accepts and
+    /// hangs up must not be dialled without rest.
+    pub(crate) fn new_connection_is(&self, step: Step, born: Moment) {
+        let useless = match step {
+            Step::Pass => None,
+            Step::Close(
+                reason @ (CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked),
+            ) => Some(reason),
+            Step::Look | Step::Ping | Step::Reset | Step::Close(_) => return,
+        };
+        if useless.is_none() && !self.is_troubled() {
             return;
         }
         let now = self.runtime.now();
         let draw = self.runtime.random();
-        let last = self.with(|state, effects| match step {
-            Step::Pass => {
-                state.ledger.connect_proved_good();
-                // Others may have been waiting for the end of a pause that is over now.
-                self.settle(state, effects, now);
-                state.last_failure.take()
-            }
-            Step::Close(CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked) => {
+        let last = self.with(|state, effects| {
+            if let Some(reason) = useless {
                 state.ledger.connect_failed(now, draw);
-                None
+                return state.last_failure.replace(Refusal::Stillborn(reason));
             }
-            Step::Look | Step::Ping | Step::Reset | Step::Close(_) => None,
+            if !state.ledger.proved_good(born) {
+                return None;
+            }
+            // Others may have been waiting for the end of a pause that is over now.
+            self.settle(state, effects, now);
+            state.last_failure.take()
         });
         drop(last);
     }

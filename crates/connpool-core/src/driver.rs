@@ -7,7 +7,7 @@ use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
 use crate::bounded::{bounded, timer_came_first};
-use crate::entry::Entry;
+use crate::entry::{Entry, Slot};
 use crate::health::{Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::Supply;
@@ -101,13 +101,18 @@ impl<M: Manager> Driver<M> {
             };
         }
         self.sweep.step(&shared);
+        let now = self.runtime.now().max(proven);
         let next = shared.with(|state, _| {
             if !state.farewell.is_empty() || !self.sweep.is_over() {
-                Next::More
-            } else if state.ledger.is_closed() {
-                Next::End
-            } else {
-                Next::Rest(state.ledger.next_deadline())
+                return Next::More;
+            }
+            if state.ledger.is_closed() {
+                return Next::End;
+            }
+            match state.ledger.next_deadline() {
+                // A timer for the past would be ready at once, and nobody else would get the thread.
+                Some(at) if at <= now => Next::More,
+                deadline => Next::Rest(deadline),
             }
         });
         Some((roused, next))
@@ -178,7 +183,7 @@ impl<M: Manager> Shared<M> {
         let Some(mut entry) = entry else { return false };
         let step = self.check(&mut entry, Purpose::Sweep).step();
         if !entry.is_used() {
-            self.new_connection_is(step);
+            self.new_connection_is(step, entry.stamps.born);
         }
         let now = self.runtime.now();
         self.with(|state, effects| {
@@ -214,10 +219,26 @@ async fn goodbye<M: Manager>(shared: Arc<Shared<M>>, entry: Entry<M>, reason: Cl
     if somebody_waits {
         return shared.destroy(entry, reason);
     }
-    shared.counters.closed(reason);
     let live = *entry;
-    // Declared first, dropped last: the slot is free when the connection is gone.
-    let _slot = live.slot;
+    // Declared first, dropped last: it is counted, and its slot free, when the connection is gone.
+    let _leaving = Leaving {
+        shared: Arc::clone(&shared),
+        reason,
+        _slot: live.slot,
+    };
     let close = async { shared.manager.close(live.conn).await };
     bounded(&*shared.runtime, shared.config.close_timeout, hurry, close).await;
+}
+
+/// The slot of a connection that is saying goodbye.
+struct Leaving<M: Manager> {
+    shared: Arc<Shared<M>>,
+    reason: CloseReason,
+    _slot: Slot<M>,
+}
+
+impl<M: Manager> Drop for Leaving<M> {
+    fn drop(&mut self) {
+        self.shared.counters.closed(self.reason);
+    }
 }

@@ -67,7 +67,7 @@ pub struct Diagnosis {
     pub connecting: usize,
     /// Everybody else in line.
     pub waiting: usize,
-    /// Why the last connect failed, unless a new connection has proved good since.
+    /// Why the last connect failed, unless a connection opened later has proved good.
     pub last_error: Option<Arc<dyn Error + Send + Sync>>,
 }
 

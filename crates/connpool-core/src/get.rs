@@ -40,11 +40,15 @@ pub(crate) async fn find<M: Manager>(
                 }
             }
         };
+        let never_lent = (!entry.is_used()).then_some(entry.stamps.born);
         let mut candidate = Candidate {
             shared,
             entry: Some(entry),
         };
         let verdict = candidate.check(supply, &mut deadline).await;
+        if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
+            shared.new_connection_is(step, born);
+        }
         match verdict {
             Verdict::Fit => match candidate.lend() {
                 Ok(entry) => return Ok(entry),
@@ -100,6 +104,17 @@ enum Verdict {
     OutOfTime,
 }
 
+impl Verdict {
+    /// The step at which the check ended, if it came to its end.
+    fn step(&self) -> Option<Step> {
+        match self {
+            Verdict::Fit => Some(Step::Pass),
+            Verdict::Unfit(reason) => Some(Step::Close(*reason)),
+            Verdict::OutOfTime => None,
+        }
+    }
+}
+
 impl<M: Manager> Candidate<'_, M> {
     async fn check(&mut self, supply: Supply, deadline: &mut Deadline) -> Verdict {
         let Some(entry) = &mut self.entry else {
@@ -110,9 +125,6 @@ impl<M: Manager> Candidate<'_, M> {
             Supply::New => Purpose::LendNew,
         };
         let mut check = self.shared.check(entry, purpose);
-        if !entry.is_used() {
-            self.shared.new_connection_is(check.step());
-        }
         loop {
             let Shared {
                 manager, config, ..
@@ -198,9 +210,9 @@ impl<E> Miss<E> {
                 step: "connect",
                 message,
             },
-            Miss::Refused(Refusal::ConnectTimeout | Refusal::ConnectDropped) => {
-                timeout(shared, Phase::Connect, deadline)
-            }
+            Miss::Refused(
+                Refusal::ConnectTimeout | Refusal::ConnectDropped | Refusal::Stillborn(_),
+            ) => timeout(shared, Phase::Connect, deadline),
             Miss::Exhausted => GetError::Exhausted(shared.diagnosis(Duration::ZERO)),
             Miss::OutOfTime => timeout(shared, shared.wait_phase(), deadline),
         }

@@ -142,9 +142,10 @@ impl Ledger {
         self.trouble.failed(now, draw);
     }
 
-    /// A new connection proved good.
-    pub(crate) fn connect_proved_good(&mut self) {
-        self.trouble.over();
+    /// A connection opened at `born` proved good. Says whether that ends the trouble, if any.
+    pub(crate) fn proved_good(&mut self, born: Moment) -> bool {
+        self.trouble.proved_good(born);
+        self.trouble.failures() == 0
     }
 
     /// An open connection is being closed: it counts no more, but holds its slot until it is gone.
@@ -194,7 +195,7 @@ impl Ledger {
     /// How many new connections are on their way, or will be as soon as somebody begins them, in
     /// slots that are free or on their way to be.
     fn coming(&self, now: Moment) -> usize {
-        let room = self.room().saturating_add(self.leaving.get());
+        let room = self.max_size.saturating_sub(self.staying());
         self.connecting
             .get()
             .saturating_add(self.wanted_with(room, now))

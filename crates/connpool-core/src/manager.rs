@@ -50,7 +50,9 @@ pub trait Manager: Send + Sync + 'static {
     /// What goes wrong with it.
     type Error: Error + Send + Sync + 'static;
 
-    /// Makes a connection, ready to be lent: with handshake and login, if there are any.
+    /// Makes a connection, ready to be lent: with handshake and login, if there are any. If the
+    /// server speaks first, its greeting is to be read here: bytes that wait in a connection at
+    /// rest are taken for a fault.
     ///
     /// Runs as a task of the pool's own. A caller that gives up does not cancel it: what it makes
     /// goes to the next in line or becomes idle. Bounded by `connect_timeout`.

@@ -1,12 +1,13 @@
 //! Where those in line leave their waker and find their answer.
 
+use std::error::Error;
 use std::task::Waker;
 
-use crate::Manager;
 use crate::entry::Entry;
 use crate::ledger::line::Supply;
 use crate::slab::{Companion, Key};
 use crate::sync::Arc;
+use crate::{CloseReason, Manager};
 
 /// What somebody in line is told.
 pub(crate) enum Answer<M: Manager> {
@@ -22,6 +23,33 @@ pub(crate) enum Refusal<E> {
     ConnectPanicked(String),
     /// The runtime dropped the connect.
     ConnectDropped,
+    /// The connection was of no use before it was ever lent.
+    Stillborn(CloseReason),
+}
+
+impl<E: Error + Send + Sync + 'static> Refusal<E> {
+    /// The failed connect as an error, if it was one.
+    pub(crate) fn as_error(&self) -> Option<Arc<dyn Error + Send + Sync>> {
+        let text = match self {
+            Refusal::Connect(error) => return Some(Arc::clone(error) as _),
+            Refusal::Closed | Refusal::ConnectDropped => return None,
+            Refusal::ConnectTimeout => String::from("it took longer than connect_timeout"),
+            Refusal::ConnectPanicked(message) => format!("it panicked: {message}"),
+            Refusal::Stillborn(CloseReason::Unsolicited) => {
+                String::from("the server spoke first; read its greeting in Manager::connect")
+            }
+            Refusal::Stillborn(CloseReason::Dead) => {
+                String::from("the server closed the connection before it was lent")
+            }
+            Refusal::Stillborn(reason) => {
+                format!(
+                    "the connection was of no use when it was lent: {}",
+                    reason.label()
+                )
+            }
+        };
+        Some(Arc::from(Box::<dyn Error + Send + Sync>::from(text)))
+    }
 }
 
 impl<E> Clone for Refusal<E> {
@@ -32,6 +60,7 @@ impl<E> Clone for Refusal<E> {
             Refusal::ConnectTimeout => Refusal::ConnectTimeout,
             Refusal::ConnectPanicked(message) => Refusal::ConnectPanicked(message.clone()),
             Refusal::ConnectDropped => Refusal::ConnectDropped,
+            Refusal::Stillborn(reason) => Refusal::Stillborn(*reason),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What all handles, guards and tasks of a pool share, and the ways of a connection through it.
 
+use std::collections::VecDeque;
+
 use event_listener::Event;
 
 use crate::bounded::catch;
@@ -52,7 +54,7 @@ impl<M: Manager> Shared<M> {
         let state = State {
             ledger: Ledger::new(&config),
             seats: Seats::default(),
-            farewell: Vec::new(),
+            farewell: VecDeque::new(),
             driver: DriverState::Absent,
             last_failure: None,
             legacy: None,
@@ -311,14 +313,14 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn clear(&self) {
-        let now = self.runtime.now();
-        self.with(|state, effects| {
-            state.ledger.next_generation();
-            self.publish(state);
-            for entry in self.idle.take_all() {
-                self.place(state, effects, entry, Supply::Used, now);
+        self.with(|state, _| state.ledger.next_generation());
+        // Not under the lock: there may be many.
+        for entry in self.idle.take_all() {
+            match self.unwanted(&entry) {
+                Some(reason) => self.retire(entry, reason),
+                None => self.give_back(entry),
             }
-        });
+        }
     }
 
     /// The ledger's figures and how many are idle, of one moment.
@@ -335,10 +337,12 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn diagnosis(&self, waited: std::time::Duration) -> Box<Diagnosis> {
         let (figures, available) = self.figures();
-        let last_error = match &self.state.lock().last_failure {
-            Some(Refusal::Connect(error)) => Some(Arc::clone(error) as _),
-            _ => None,
-        };
+        let last_error = self
+            .state
+            .lock()
+            .last_failure
+            .as_ref()
+            .and_then(Refusal::as_error);
         Box::new(Diagnosis {
             pool: Arc::clone(&self.name),
             waited,

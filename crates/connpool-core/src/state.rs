@@ -1,5 +1,7 @@
 //! What the lock guards: the books, the seats, and what waits for the driver.
 
+use std::collections::VecDeque;
+
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
@@ -15,7 +17,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) ledger: Ledger,
     pub(crate) seats: Seats<M>,
     /// What the driver is to close.
-    pub(crate) farewell: Vec<(Entry<M>, CloseReason)>,
+    pub(crate) farewell: VecDeque<(Entry<M>, CloseReason)>,
     pub(crate) driver: DriverState,
     pub(crate) last_failure: Option<Refusal<M::Error>>,
     /// The pool itself, left to the driver by the last handle so that it can say the goodbyes.
@@ -112,7 +114,7 @@ pub(crate) fn see_off<M: Manager>(
     match state.driver {
         DriverState::Absent => effects.destroy(entry, reason),
         DriverState::Starting | DriverState::Running => {
-            state.farewell.push((entry, reason));
+            state.farewell.push_back((entry, reason));
             effects.rouse_driver = true;
         }
     }

@@ -42,7 +42,7 @@ mod stream;
 mod tcp;
 
 pub use connpool_core::*;
-pub use connpool_tcp::Keepalive;
+pub use connpool_tcp::{Keepalive, PingFn};
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and their extensions, for use with a pooled connection.
 pub use smol::io;

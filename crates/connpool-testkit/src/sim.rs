@@ -78,6 +78,28 @@ impl Flag {
     fn take(&self) -> bool {
         self.0.swap(false, Ordering::SeqCst)
     }
+
+    fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl World {
+    /// The tasks that could be polled. One that is being polled is not among them: its wake is for
+    /// the next time.
+    fn ready(&self) -> Vec<usize> {
+        let is_ready = |running: &Running| running.task.is_some() && running.flag.is_raised();
+        let indices = 0..self.tasks.len();
+        indices
+            .filter(|index| is_ready(&self.tasks[*index]))
+            .collect()
+    }
+
+    /// Whether it is the turn of the future that `block_on` runs, among all that is ready.
+    fn draw_main(&mut self) -> bool {
+        let others = self.ready().len();
+        self.rng.random_range(0..=others) == 0
+    }
 }
 
 impl SimRuntime {
@@ -108,7 +130,9 @@ impl SimRuntime {
         let waker = Waker::from(Arc::clone(&flag));
         let mut cx = Context::from_waker(&waker);
         loop {
-            if flag.take() {
+            let its_turn = flag.is_raised() && self.world().draw_main();
+            if its_turn {
+                flag.take();
                 if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                     return output;
                 }
@@ -196,9 +220,7 @@ impl SimRuntime {
     fn run_one(&self) -> bool {
         let (task, flag) = {
             let mut world = self.world();
-            let ready: Vec<usize> = (0..world.tasks.len())
-                .filter(|index| world.tasks[*index].flag.0.load(Ordering::SeqCst))
-                .collect();
+            let ready = world.ready();
             if ready.is_empty() {
                 return false;
             }
@@ -364,6 +386,54 @@ mod tests {
         sim.advance(Duration::from_secs(2));
         assert_eq!(*seen.lock().unwrap(), [1, 2]);
         assert_eq!(sim.tasks(), 1);
+    }
+
+    /// Ready at the second poll, and woken at once.
+    async fn turn() {
+        let mut turned = false;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut turned, true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_future_that_is_always_ready_starves_no_task() {
+        let sim = SimRuntime::new(1);
+        let done = Arc::new(AtomicBool::new(false));
+        let task = Arc::clone(&done);
+        sim.spawn(Box::pin(async move {
+            turn().await;
+            task.store(true, Ordering::SeqCst);
+        }));
+        sim.block_on(async {
+            while !done.load(Ordering::SeqCst) {
+                turn().await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_task_that_is_woken_while_it_is_polled_is_polled_again() {
+        let sim = SimRuntime::new(1);
+        let inside = sim.clone();
+        sim.spawn(Box::pin(async move {
+            poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                // Whoever runs tasks from within a task does not swallow its wake.
+                inside.settle();
+                Poll::<()>::Ready(())
+            })
+            .await;
+            turn().await;
+        }));
+        sim.settle();
+        assert_eq!(sim.tasks(), 0);
     }
 
     #[test]

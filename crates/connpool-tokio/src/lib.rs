@@ -51,7 +51,7 @@ mod stream;
 mod tcp;
 
 pub use connpool_core::*;
-pub use connpool_tcp::Keepalive;
+pub use connpool_tcp::{Keepalive, PingFn};
 pub use runtime::TokioRuntime;
 pub use stream::Io;
 pub use tcp::{TcpConn, TcpManager, TokioNet};

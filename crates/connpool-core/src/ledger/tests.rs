@@ -254,6 +254,21 @@ fn a_slot_on_its_way_to_be_free_is_worth_waiting_for() {
 }
 
 #[test]
+fn a_slot_that_a_smaller_pool_will_not_have_is_not_worth_waiting_for() {
+    let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (5, Some(0)));
+    for _ in 0..5 {
+        ledger.connect_begins();
+        ledger.connected();
+    }
+    ledger.resize(1).unwrap();
+    (0..4).for_each(|_| ledger.leaves());
+    assert_eq!(
+        ledger.join(at(0), None, Wants::Any),
+        Err(Refused::Exhausted)
+    );
+}
+
+#[test]
 fn a_connection_out_for_a_look_is_worth_waiting_for() {
     let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
     ledger.connect_begins();

@@ -12,14 +12,19 @@ use crate::slab::Count;
 pub(crate) struct Trouble {
     backoff: Backoff,
     failures: Count,
+    failed_at: Moment,
     retry_at: Option<Moment>,
 }
+
+/// A pause shorter than this would be none: with nobody to wake at its end, only a spin.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Trouble {
     pub(crate) fn new(backoff: Backoff) -> Self {
         Trouble {
             backoff,
             failures: Count::default(),
+            failed_at: Moment::ORIGIN,
             retry_at: None,
         }
     }
@@ -27,10 +32,11 @@ impl Trouble {
     /// A connect failed. Those that fail during a pause began before it and count as one with the
     /// failure that began it.
     pub(crate) fn failed(&mut self, now: Moment, draw: u64) {
+        self.failed_at = now;
         if self.pausing(now) {
             return;
         }
-        let pause = random_part(self.ceiling(), draw);
+        let pause = random_part(self.ceiling(), draw).max(SHORTEST_PAUSE);
         self.failures.one_more();
         // A pause too long to be told must not read as no pause.
         self.retry_at = now
@@ -38,8 +44,12 @@ impl Trouble {
             .or(Some(Moment::from_nanos(u64::MAX)));
     }
 
-    /// A connection proved good.
-    pub(crate) fn over(&mut self) {
+    /// A connection opened at `born` proved good. One that is older than the last failure says
+    /// nothing about how the backend is now.
+    pub(crate) fn proved_good(&mut self, born: Moment) {
+        if born < self.failed_at {
+            return;
+        }
         self.failures = Count::default();
         self.retry_at = None;
     }
@@ -111,7 +121,9 @@ mod tests {
     fn a_good_connection_ends_it() {
         let mut trouble = Trouble::new(Backoff::default());
         trouble.failed(millis(1), u64::MAX);
-        trouble.over();
+        trouble.proved_good(millis(0));
+        assert!(trouble.pausing(millis(1)), "an old one proves nothing");
+        trouble.proved_good(millis(1));
         assert!(!trouble.pausing(millis(1)));
         assert_eq!(trouble.failures(), 0);
     }

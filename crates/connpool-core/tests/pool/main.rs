@@ -15,4 +15,5 @@ mod runtime_ends;
 mod support;
 mod sweep;
 mod threads;
+mod trouble;
 mod without_waiting;
