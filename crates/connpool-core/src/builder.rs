@@ -89,8 +89,8 @@ impl<M: Manager> Builder<M> {
     /// A connection that nobody wanted for this long is closed, as long as more than `min_size`
     /// are open. Default: `None`, never.
     ///
-    /// Set it below what firewalls and load balancers on the way allow. Zero lets no connection be
-    /// used twice.
+    /// Set it below what firewalls and load balancers on the way allow. Zero lets no connection
+    /// beyond `min_size` be used twice.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = limit.into();
         self
@@ -169,7 +169,8 @@ impl<M: Manager> Builder<M> {
     /// A connection whose last proof of life (opened, used, pinged, reset) is at least this old is
     /// pinged before it is lent. Default: 1 s.
     ///
-    /// Zero pings before every lending, a round trip each; `None` never does.
+    /// Zero pings before every lending but that of a new connection, a round trip each; `None`
+    /// never does.
     pub fn ping_after(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.config.ping_after = age.into();
         self
@@ -185,8 +186,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How many may stand in line for whom no connection is being opened; the next one gets
-    /// [`Exhausted`](crate::GetError::Exhausted) at once. Default: `None`, any number.
+    /// How many may stand in line beyond those for whom a connection is being opened; the next one
+    /// gets [`Exhausted`](crate::GetError::Exhausted) at once. Default: `None`, any number.
     ///
     /// Zero lets nobody wait for a return: what is idle is lent, and the pool still grows.
     pub fn max_waiters(mut self, most: impl Into<Option<usize>>) -> Self {
@@ -243,8 +244,9 @@ impl<M: Manager> Builder<M> {
     ///
     /// # Errors
     ///
-    /// A setting that is not allowed; with `fail_fast`, the first connect that fails; else, that
-    /// `min_size` connections were not open within `get_timeout`. What was opened is closed again.
+    /// A setting that is not allowed; that the runtime takes no tasks; with `fail_fast`, the first
+    /// connect that fails; else, the last one that failed if `min_size` connections were not open
+    /// within `get_timeout`. What was opened is closed again.
     ///
     /// # Cancellation
     ///
@@ -299,7 +301,8 @@ impl<M: Manager> Shared<M> {
             }
             let time_is_up = deadline.passed(&*self.runtime);
             if timer_came_first(progress, time_is_up).await {
-                return Err(BuildError::Timeout);
+                let failure = self.with(|state, _| state.last_failure.clone());
+                return Err(failure.map_or(BuildError::Timeout, BuildError::from));
             }
         }
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 /// Every setting of a pool. `PoolConfig::default()` is a pool of at most ten connections that
 /// opens them as needed.
 ///
-/// All durations from zero to `Duration::MAX` are legal: zero means "at once", too long to be told
-/// means "never", and so does `None`.
+/// All durations from zero to `Duration::MAX` are legal: zero means "at once" (or as often as makes
+/// sense, which is a millisecond for `evict_interval`), too long to be told means "never", and so
+/// does `None`.
 ///
 /// With the feature `serde`, durations read as `"30s"` or `"1h 5m"`, and `None` as `"off"`.
 ///
@@ -72,8 +73,8 @@ pub struct PoolConfig {
     /// Default: 0, always.
     #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
     pub liveness_after: Option<Duration>,
-    /// How many may stand in line for whom no connection is being opened. Default: `None`, any
-    /// number.
+    /// How many may stand in line beyond those for whom a connection is being opened. Default:
+    /// `None`, any number.
     pub max_waiters: Option<usize>,
     /// How many connections may be idle. Default: `None`, `max_size`.
     pub max_idle: Option<usize>,

@@ -1,8 +1,9 @@
 //! Durations in configuration files: `"30s"`, `"1h 5m"`, and `"off"` for none.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::Error;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const NONE: &str = "off";
@@ -20,9 +21,32 @@ pub(crate) fn serialize<S: Serializer>(
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
-    match Option::<String>::deserialize(deserializer)?.as_deref() {
+    match deserializer.deserialize_any(Text)?.as_deref() {
         None | Some(NONE) => Ok(None),
         Some(text) => plain::parse(text).map(Some),
+    }
+}
+
+/// Takes text or nothing, and says what is wanted where it finds anything else.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"30s\", or \"off\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<String>, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<String>, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Option<String>, E> {
+        Ok(None)
     }
 }
 
@@ -46,7 +70,7 @@ pub(crate) mod plain {
     pub(crate) fn parse<E: Error>(text: &str) -> Result<Duration, E> {
         humantime::parse_duration(text).map_err(|error| {
             E::custom(format_args!(
-                "{text:?} is no duration ({error}): write \"30s\" or \"5m\""
+                "{text:?} is no duration ({error}): write \"30s\", \"5m\", or \"off\" for none"
             ))
         })
     }
@@ -72,6 +96,12 @@ mod tests {
     }
 
     #[test]
+    fn null_is_none() {
+        let config: PoolConfig = serde_json::from_str(r#"{"get_timeout": null}"#).unwrap();
+        assert_eq!(config.get_timeout, None);
+    }
+
+    #[test]
     fn what_is_left_out_keeps_its_default() {
         let config: PoolConfig = serde_json::from_str(r#"{"max_size": 3}"#).unwrap();
         assert_eq!(config.max_size, 3);
@@ -87,5 +117,6 @@ mod tests {
         };
         assert!(error(r#"{"max_sise": 3}"#).contains("unknown field `max_sise`"));
         assert!(error(r#"{"get_timeout": "soon"}"#).contains(r#""soon" is no duration"#));
+        assert!(error(r#"{"get_timeout": 30}"#).contains(r#"a duration such as "30s", or "off""#));
     }
 }

@@ -28,7 +28,7 @@ pub enum GetError<E> {
     Connect(Arc<E>),
     /// A connect for which this `get` waited panicked. Only with `fail_fast`.
     Panicked {
-        /// What panicked.
+        /// What panicked: `"connect"`, the only step that has nothing to fall back on.
         step: &'static str,
         /// The panic's message.
         message: String,
@@ -130,7 +130,7 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
                     f,
                     "{diagnosis}; nothing to lend at once and no waiting allowed: "
                 )?;
-                f.write_str("raise max_size or max_waiters")
+                f.write_str("raise max_size, or wait: with get, and max_waiters that allow it")
             }
             GetError::Timeout { phase, diagnosis } => {
                 write!(
@@ -162,7 +162,9 @@ impl Phase {
     fn remedy(self) -> &'static str {
         match self {
             Phase::Wait => "raise max_size or get_timeout, or return connections sooner",
-            Phase::Connect => "see that the backend is up and answers within get_timeout",
+            Phase::Connect => {
+                "see that the backend is up and answers within connect_timeout and get_timeout"
+            }
             Phase::Check => "see that the backend answers pings and resets within get_timeout",
         }
     }

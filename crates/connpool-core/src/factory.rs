@@ -12,12 +12,19 @@ pub struct FromFn<F>(F);
 /// A manager that connects byte streams and looks at them before lending. See [`stream_fn`].
 pub struct StreamFn<F>(F);
 
-/// Pools whatever `connect` makes, and takes it for alive until somebody says otherwise.
+/// Pools whatever `connect` makes, and takes it for alive and in good order until somebody says
+/// otherwise: for client objects, not for streams.
+///
+/// The closure is called for every connection, so what it captures is cloned into its future:
 ///
 /// ```
 /// use connpool_core::from_fn;
 ///
-/// let manager = from_fn(|| async { Ok::<_, std::io::Error>(String::from("a client")) });
+/// let address = String::from("10.0.0.1");
+/// let manager = from_fn(move || {
+///     let address = address.clone();
+///     async move { Ok::<_, std::io::Error>(format!("a client of {address}")) }
+/// });
 /// # let _ = manager;
 /// ```
 pub fn from_fn<F, Fut, C, E>(connect: F) -> FromFn<F>
@@ -32,6 +39,9 @@ where
 
 /// Pools the byte streams that `connect` makes: a stream that was closed, or that holds bytes
 /// nobody asked for, is found and replaced before it is lent.
+///
+/// It does not see that a user gave up in the middle of a read. The `stream_fn` of the adapter
+/// crates does, since it wraps each stream in an `Io`.
 ///
 /// ```
 /// use connpool_core::stream_fn;

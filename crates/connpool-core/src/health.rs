@@ -72,14 +72,17 @@ pub(crate) enum Purpose {
 /// | Look  | Quiet             | Ping if due, else Reset if due, else Pass |
 /// | Look  | Closed            | Close(Dead)                              |
 /// | Look  | Unsolicited       | Close(Unsolicited)                       |
-/// | Ping  | Done              | Reset if due, else Pass                  |
+/// | Ping  | Done              | Reset if due, else Look again, else Pass |
 /// | Ping  | Failed            | Close(PingFailed)                        |
 /// | Ping  | TimedOut          | Close(PingTimeout)                       |
-/// | Reset | Done              | Pass                                     |
+/// | Reset | Done              | Look again, else Pass                    |
 /// | Reset | Failed            | Close(ResetFailed)                       |
 /// | Reset | TimedOut          | Close(ResetTimeout)                      |
 /// | any   | Panicked          | Close(Panicked)                          |
 /// | Pass, Close(r) | anything | unchanged                                |
+///
+/// The second look finds what the answer to a ping or a reset left unread; it is not taken with
+/// `liveness_after` `None`. After it nothing is due any more.
 ///
 /// A finding that does not belong to the step closes the connection as `Cancelled`: its state is
 /// unknown then.
@@ -120,6 +123,7 @@ pub(crate) struct Check {
     step: Step,
     ping_due: bool,
     reset_due: bool,
+    looks: bool,
 }
 
 impl Check {
@@ -142,6 +146,7 @@ impl Check {
             step: Step::Look,
             ping_due: purpose == Purpose::Lend && unproven(rules.ping_after),
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
+            looks: rules.liveness_after.is_some(),
         };
         if stamps.generation != generation {
             return check.at(Step::Close(CloseReason::Cleared));
@@ -177,6 +182,14 @@ impl Check {
             (_, Found::Panicked) => Step::Close(CloseReason::Panicked),
             (Step::Look, Found::Quiet) if self.ping_due => Step::Ping,
             (Step::Look, Found::Quiet) | (Step::Ping, Found::Done) if self.reset_due => Step::Reset,
+            (Step::Ping | Step::Reset, Found::Done) if self.looks => {
+                return Check {
+                    step: Step::Look,
+                    ping_due: false,
+                    reset_due: false,
+                    ..self
+                };
+            }
             (Step::Look, Found::Quiet) | (Step::Ping | Step::Reset, Found::Done) => Step::Pass,
             (Step::Look, Found::Closed) => Step::Close(CloseReason::Dead),
             (Step::Look, Found::Unsolicited) => Step::Close(CloseReason::Unsolicited),

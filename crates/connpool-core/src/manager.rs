@@ -113,6 +113,10 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Whether a connection that comes back can be lent again. Asked in the guard's drop: must be
     /// quick and must not block. `true` unless overridden.
+    ///
+    /// A manager of streams should say no to one whose user gave up in the middle of a read or a
+    /// write: the adapters' `TcpConn` and `Io` know, and say so by `is_clean()`. A stream of one's
+    /// own can keep a [`StreamState`](crate::StreamState).
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
         let _ = conn;
         true

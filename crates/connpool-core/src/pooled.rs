@@ -103,19 +103,19 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// that merely says no is a good answer, to be returned as `Ok(Err(..))`.
     ///
     /// ```
-    /// # use connpool_core::{stream_fn, Pool, Stats};
+    /// # use connpool_core::Pool;
     /// # use futures_lite::io::{AsyncReadExt, AsyncWriteExt, Cursor, Error};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     connpool_core::from_fn(|| async { Ok::<_, Error>(Cursor::new(Vec::new())) }),
+    /// #     connpool_core::from_fn(|| async { Ok::<_, Error>(Cursor::new(b"GET key\nvalue\n".to_vec())) }),
     /// #     sim.clone()).build_lazy().unwrap();
     /// # sim.block_on(async {
     /// let mut conn = pool.get().await?;
     /// let reply = conn
     ///     .exchange(async |conn| {
     ///         conn.write_all(b"GET key\n").await?;
-    ///         let mut reply = String::new();
-    ///         conn.read_to_string(&mut reply).await?;
+    ///         let mut reply = [0; 6];
+    ///         conn.read_exact(&mut reply).await?;
     ///         Ok::<_, Error>(reply)
     ///     })
     ///     .await?;

@@ -32,7 +32,10 @@ impl<E: Error + Send + Sync + 'static> Refusal<E> {
     pub(crate) fn as_error(&self) -> Option<Arc<dyn Error + Send + Sync>> {
         let text = match self {
             Refusal::Connect(error) => return Some(Arc::clone(error) as _),
-            Refusal::Closed | Refusal::ConnectDropped => return None,
+            Refusal::Closed => return None,
+            Refusal::ConnectDropped => String::from(
+                "the runtime dropped it; call get inside of a runtime that goes on running",
+            ),
             Refusal::ConnectTimeout => String::from("it took longer than connect_timeout"),
             Refusal::ConnectPanicked(message) => format!("it panicked: {message}"),
             Refusal::Stillborn(CloseReason::Unsolicited) => {

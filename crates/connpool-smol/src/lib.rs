@@ -37,12 +37,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod factory;
 mod runtime;
 mod stream;
 mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
+pub use factory::{StreamFn, stream_fn};
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and their extensions, for use with a pooled connection.
 pub use smol::io;

@@ -22,7 +22,7 @@ use crate::Io;
 ///     conn.write_all(b"PING\r\n").await?;
 ///     let mut reply = [0; 7];
 ///     conn.read_exact(&mut reply).await?;
-///     Ok(())
+///     if &reply == b"+PONG\r\n" { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
 /// });
 /// # let _ = manager;
 /// ```

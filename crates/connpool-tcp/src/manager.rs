@@ -85,10 +85,10 @@ where
 }
 
 impl<N: Net> Tcp<N> {
-    /// Connects to `address`, a `host:port`.
-    pub fn new(address: impl Into<Arc<str>>) -> Self {
+    /// Connects to `address`: a `host:port`, or a `SocketAddr`.
+    pub fn new(address: impl ToString) -> Self {
         Tcp {
-            address: address.into(),
+            address: address.to_string().into(),
             options: TcpOptions::default(),
             ping: None,
         }

@@ -23,11 +23,12 @@ pub struct TcpOptions {
 /// When and how often the kernel probes a silent peer. Less than a second counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// How long a connection is silent before the first probe.
+    /// How long a connection is silent before the first probe. Default: 60 s.
     pub after: Duration,
-    /// The time between probes.
+    /// The time between probes. Default: 10 s.
     pub every: Duration,
-    /// After how many unanswered probes the connection is dead.
+    /// After how many unanswered probes the connection is dead. Default: 3; zero counts as one.
+    /// On Linux a `user_timeout` decides instead, if there is one.
     pub times: u32,
 }
 

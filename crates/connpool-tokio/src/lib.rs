@@ -46,12 +46,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod factory;
 mod runtime;
 mod stream;
 mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
+pub use factory::{StreamFn, stream_fn};
 pub use runtime::TokioRuntime;
 pub use stream::Io;
 pub use tcp::{TcpConn, TcpManager, TokioNet};

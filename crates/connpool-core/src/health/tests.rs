@@ -47,50 +47,77 @@ fn the_machine_is_its_table() {
         TimedOut,
         Found::Panicked,
     ];
-    for ping_due in [false, true] {
-        for reset_due in [false, true] {
-            let after_ping = if reset_due { Step::Reset } else { Step::Pass };
-            let after_look = if ping_due { Step::Ping } else { after_ping };
-            let table = [
-                (Step::Look, Quiet, after_look),
-                (Step::Look, Closed, Step::Close(Dead)),
-                (
-                    Step::Look,
-                    Unsolicited,
-                    Step::Close(CloseReason::Unsolicited),
-                ),
-                (Step::Ping, Done, after_ping),
-                (Step::Ping, Failed, Step::Close(PingFailed)),
-                (Step::Ping, TimedOut, Step::Close(PingTimeout)),
-                (Step::Reset, Done, Step::Pass),
-                (Step::Reset, Failed, Step::Close(ResetFailed)),
-                (Step::Reset, TimedOut, Step::Close(ResetTimeout)),
-            ];
-            for step in [
+    for due in 0..8 {
+        let (ping_due, reset_due, looks) = (due & 1 != 0, due & 2 != 0, due & 4 != 0);
+        let after_reset = if looks { Step::Look } else { Step::Pass };
+        let (after_look, after_ping) = match (ping_due, reset_due) {
+            (true, true) => (Step::Ping, Step::Reset),
+            (true, false) => (Step::Ping, after_reset),
+            (false, true) => (Step::Reset, Step::Reset),
+            (false, false) => (Step::Pass, after_reset),
+        };
+        let table = [
+            (Step::Look, Quiet, after_look),
+            (Step::Look, Closed, Step::Close(Dead)),
+            (
                 Step::Look,
-                Step::Ping,
-                Step::Reset,
-                Step::Pass,
-                Step::Close(Marked),
-            ] {
-                for found in all {
-                    let check = Check {
-                        step,
-                        ping_due,
-                        reset_due,
-                    };
-                    let row = table.iter().find(|row| (row.0, row.1) == (step, found));
-                    let expected = match (step, row) {
-                        (Step::Pass | Step::Close(_), _) => step,
-                        (_, Some(row)) => row.2,
-                        (_, None) if found == Found::Panicked => Step::Close(CloseReason::Panicked),
-                        (_, None) => Step::Close(Cancelled),
-                    };
-                    assert_eq!(check.found(found).step(), expected, "{check:?} {found:?}");
-                }
-            }
+                Unsolicited,
+                Step::Close(CloseReason::Unsolicited),
+            ),
+            (Step::Ping, Done, after_ping),
+            (Step::Ping, Failed, Step::Close(PingFailed)),
+            (Step::Ping, TimedOut, Step::Close(PingTimeout)),
+            (Step::Reset, Done, after_reset),
+            (Step::Reset, Failed, Step::Close(ResetFailed)),
+            (Step::Reset, TimedOut, Step::Close(ResetTimeout)),
+        ];
+        let steps = [
+            Step::Look,
+            Step::Ping,
+            Step::Reset,
+            Step::Pass,
+            Step::Close(Marked),
+        ];
+        for (step, found) in steps
+            .iter()
+            .flat_map(|step| all.map(|found| (*step, found)))
+        {
+            let check = Check {
+                step,
+                ping_due,
+                reset_due,
+                looks,
+            };
+            let row = table.iter().find(|row| (row.0, row.1) == (step, found));
+            let expected = match (step, row) {
+                (Step::Pass | Step::Close(_), _) => step,
+                (_, Some(row)) => row.2,
+                (_, None) if found == Found::Panicked => Step::Close(CloseReason::Panicked),
+                (_, None) => Step::Close(Cancelled),
+            };
+            assert_eq!(check.found(found).step(), expected, "{check:?} {found:?}");
         }
     }
+}
+
+#[test]
+fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
+    let mut rules = rules();
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(9));
+    let asked = check
+        .found(Found::Quiet)
+        .found(Found::Done)
+        .found(Found::Done);
+    assert_eq!(asked.step(), Step::Look);
+    assert_eq!(asked.found(Found::Quiet).step(), Step::Pass);
+    let unread = asked.found(Found::Unsolicited).step();
+    assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
+    rules.liveness_after = None;
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(9));
+    assert_eq!(
+        check.found(Found::Done).found(Found::Done).step(),
+        Step::Pass
+    );
 }
 
 #[test]

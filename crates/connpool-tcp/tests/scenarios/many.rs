@@ -161,7 +161,7 @@ pub(crate) async fn no_ended_stream_is_hidden_from_the_generic_look_in_one_go() 
     drop(server.accept_many(300));
     // A generic look sees what the runtime knows, so it is told first.
     for conn in &guards {
-        conn.get_ref().readable().await.unwrap();
+        conn.get_ref().get_ref().readable().await.unwrap();
     }
     drop(guards);
     assert_eq!(pool.stats().available, 300);

@@ -91,7 +91,7 @@ macro_rules! scenarios_on {
             #[cfg(unix)]
             streams {
                 a_look_at_a_stream_leaves_it_clean
-                a_look_at_a_stream_keeps_it_in_a_pool_made_of_a_closure
+                a_pool_made_of_a_closure_keeps_clean_streams_and_no_others
                 a_stream_whose_peer_is_gone_is_replaced
                 a_stream_with_bytes_nobody_asked_for_is_replaced
                 a_stream_left_half_read_is_not_lent_again

@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::until_closed;
 use super::server::LIMIT;
-use crate::adapter::{CloseReason, Connection, Liveness, Manager, Pool, builder, stream_fn};
+use crate::adapter::{CloseReason, Connection, Io, Liveness, Manager, Pool, builder, stream_fn};
 use crate::{UnixIo, unix};
 
 /// A manager as the documentation of `Io` has it. Every server's end goes to a channel.
@@ -78,14 +78,24 @@ pub(crate) async fn a_look_at_a_stream_leaves_it_clean() {
     only_writes(&pool, &ends).await;
 }
 
-pub(crate) async fn a_look_at_a_stream_keeps_it_in_a_pool_made_of_a_closure() {
+pub(crate) async fn a_pool_made_of_a_closure_keeps_clean_streams_and_no_others() {
+    let (pool, ends) = pool_of_a_closure().await;
+    only_writes(&pool, &ends).await;
+    let (pool, _ends) = pool_of_a_closure().await;
+    half_read(&pool).await;
+}
+
+async fn pool_of_a_closure() -> (
+    Pool<impl Manager<Connection = UnixIo>>,
+    Receiver<UnixStream>,
+) {
     let (sender, ends) = channel();
+    // The pool wraps each stream in an `Io` of its own.
     let manager = stream_fn(move || {
-        let stream = pair(&sender);
+        let stream = pair(&sender).map(Io::into_inner);
         async move { stream }
     });
-    let pool = builder(manager).max_size(1).build().await.unwrap();
-    only_writes(&pool, &ends).await;
+    (builder(manager).max_size(1).build().await.unwrap(), ends)
 }
 
 /// Something is done to the other end of an idle stream, which is then replaced.
@@ -121,12 +131,16 @@ pub(crate) async fn a_stream_with_bytes_nobody_asked_for_is_replaced() {
 }
 
 pub(crate) async fn a_stream_left_half_read_is_not_lent_again() {
-    let (pool, ends) = pool_of_one().await;
+    let (pool, _ends) = pool_of_one().await;
+    half_read(&pool).await;
+}
+
+/// The reply to whoever gave up must not reach the next one.
+async fn half_read<M: Manager<Connection = UnixIo>>(pool: &Pool<M>) {
     let mut conn = pool.get().await.unwrap();
     let id = conn.id();
     assert!(poll_once(conn.read(&mut [0; 4])).await.is_none());
     drop(conn);
-    until_closed(&pool, CloseReason::NotReusable, 1).await;
+    until_closed(pool, CloseReason::NotReusable, 1).await;
     assert_ne!(pool.get().await.unwrap().id(), id);
-    drop(ends);
 }
