@@ -1,13 +1,15 @@
 //! The driver's looks, and its goodbyes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{
     Act, MILLI, Op, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
 };
-use connpool_core::{CloseReason, Liveness};
+use connpool_core::{CloseReason, Liveness, Moment, Pool, Runtime, Task};
+use connpool_testkit::SimRuntime;
+use futures_lite::future::yield_now;
 
 // ---- sweeps
 
@@ -295,4 +297,63 @@ fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
     pool.resize(1).unwrap();
     sim.settle();
     assert_eq!((fake.goodbyes().len(), fake.alive()), (4, 2));
+}
+
+// ---- a clock that runs while it is looked at
+
+/// Each look at the clock takes ten microseconds.
+#[derive(Clone)]
+struct Busy {
+    sim: SimRuntime,
+    looks: Arc<AtomicU64>,
+}
+
+impl Runtime for Busy {
+    fn now(&self) -> Moment {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        assert!(looks < 1_000_000, "nobody else gets the thread");
+        Moment::from_nanos(looks * 10_000)
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        let clock = self.clone();
+        Box::pin(async move {
+            while clock.now() < at {
+                yield_now().await;
+            }
+        })
+    }
+
+    fn spawn(&self, task: Task) {
+        self.sim.spawn(task);
+    }
+
+    fn random(&self) -> u64 {
+        self.sim.random()
+    }
+}
+
+#[test]
+fn a_round_that_takes_longer_than_its_interval_leaves_the_thread_to_others() {
+    let (sim, fake) = new(1);
+    let runtime = Busy {
+        sim: sim.clone(),
+        looks: Arc::default(),
+    };
+    let pool = Pool::builder(fake, runtime)
+        .max_size(200)
+        .evict_interval(Duration::ZERO)
+        .build_lazy()
+        .unwrap();
+    sim.block_on(async {
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            held.push(pool.get().await.unwrap());
+        }
+        drop(held);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    });
+    assert!(pool.stats().available >= 199, "{}", pool.stats());
 }
