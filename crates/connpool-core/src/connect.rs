@@ -62,9 +62,7 @@ impl<M: Manager> Begun<M> {
         let connect = async { self.shared.manager.connect_within(limit).await };
         bounded(&*self.shared.runtime, limit, closing, connect).await
     }
-}
 
-impl<M: Manager> Begun<M> {
     fn succeed(&mut self, conn: M::Connection) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;

@@ -152,12 +152,20 @@ impl Sweep {
                 Sweep { used, .. } if *used > 0 => (true, used),
                 _ => return,
             };
-            *left = left.saturating_sub(1);
-            if !shared.sweep_one(used) {
-                *self = Sweep::default();
+            match shared.sweep_one(used) {
+                Swept::One => *left = left.saturating_sub(1),
+                Swept::NoneLeft => *left = 0,
+                Swept::SomebodyWaits => *self = Sweep::default(),
             }
         }
     }
+}
+
+/// What one look of a round came to.
+enum Swept {
+    One,
+    NoneLeft,
+    SomebodyWaits,
 }
 
 impl<M: Manager> Shared<M> {
@@ -167,20 +175,22 @@ impl<M: Manager> Shared<M> {
         to_begin.begin(self);
     }
 
-    /// Looks at the connection that is idle for longest; false if there is none, or if somebody
-    /// waits.
-    fn sweep_one(&self, used: bool) -> bool {
+    /// Looks at the connection that is idle for longest, of those used or of those not.
+    fn sweep_one(&self, used: bool) -> Swept {
         let entry = self.with(|state, _| {
             if !state.ledger.look_begins() {
-                return None;
+                return Err(Swept::SomebodyWaits);
             }
             let entry = self.idle.take_oldest(used);
             if entry.is_none() {
                 state.ledger.look_ends();
             }
-            entry
+            entry.ok_or(Swept::NoneLeft)
         });
-        let Some(mut entry) = entry else { return false };
+        let mut entry = match entry {
+            Ok(entry) => entry,
+            Err(swept) => return swept,
+        };
         let step = self.check(&mut entry, Purpose::Sweep).step();
         if !entry.is_used() {
             self.new_connection_is(step, entry.stamps.born);
@@ -196,7 +206,7 @@ impl<M: Manager> Shared<M> {
             }
             self.settle(state, effects, now);
         });
-        true
+        Swept::One
     }
 
     /// Closes a connection: with a goodbye if it deserves one and nobody waits for its slot.
