@@ -1,5 +1,7 @@
 //! Connects: tasks of the pool's own, whoever asked for them.
 
+use std::time::Duration;
+
 use event_listener::EventListener;
 
 use crate::bounded::{End, bounded};
@@ -13,18 +15,23 @@ use crate::state::State;
 use crate::sync::Arc;
 use crate::{CloseReason, Manager, Moment};
 
+/// A new connection that is dead after so long has lived.
+const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
+
 /// A connect that has its slot. Dropped before it ended, it counts as failed and the slot is free.
 pub(crate) struct Begun<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: Option<Slot<M>>,
     generation: u64,
+    /// A coarse clock may lag behind the moment that a timer proved when this began.
+    began: Moment,
     /// Drawn before anything can go wrong: where chance comes from may be gone in a drop.
     draw: u64,
 }
 
 impl<M: Manager> Begun<M> {
     /// Takes a slot for a connect; `None` if the pool is just going.
-    pub(crate) fn take_slot(shared: &Shared<M>, state: &mut State<M>) -> Option<Self> {
+    pub(crate) fn take_slot(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Option<Self> {
         let me = shared.me.upgrade()?;
         let generation = state.ledger.connect_begins();
         let slot = Slot::connecting(shared.me.clone());
@@ -32,6 +39,7 @@ impl<M: Manager> Begun<M> {
             shared: me,
             slot: Some(slot),
             generation,
+            began: now,
             draw: 0,
         })
     }
@@ -63,10 +71,14 @@ impl<M: Manager> Begun<M> {
         bounded(&*self.shared.runtime, limit, closing, connect).await
     }
 
+    fn now(&self) -> Moment {
+        self.shared.runtime.now().max(self.began)
+    }
+
     fn succeed(&mut self, conn: M::Connection) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
-        let now = shared.runtime.now();
+        let now = self.now();
         let stamps = Stamps {
             id: shared.counters.created.next(),
             born: now,
@@ -92,7 +104,7 @@ impl<M: Manager> Begun<M> {
         if !given_up || !shared.is_closed() {
             shared.counters.connect_failed.up();
         }
-        let now = shared.runtime.now();
+        let now = self.now();
         let last = shared.with(|state, effects| {
             state.ledger.connect_failed(now, self.draw);
             if shared.config.fail_fast && !given_up {
@@ -114,8 +126,8 @@ impl<M: Manager> Drop for Begun<M> {
 
 impl<M: Manager> Shared<M> {
     /// Notes what the check of a connection that was never lent, opened at `born`, came to. One
-    /// that is dead before it was of any use counts as a failed connect: a backend that accepts and
-    /// hangs up must not be dialled without rest.
+    /// that is dead so soon counts as a failed connect: a backend that accepts and hangs up must not
+    /// be dialled without rest. One that has sat idle until its peer had enough of it does not.
     pub(crate) fn new_connection_is(&self, step: Step, born: Moment) {
         let useless = match step {
             Step::Pass => None,
@@ -128,6 +140,9 @@ impl<M: Manager> Shared<M> {
             return;
         }
         let now = self.runtime.now();
+        if useless.is_some() && now.is_past(born, STILLBORN_WITHIN) {
+            return;
+        }
         let draw = self.runtime.random();
         let last = self.with(|state, effects| {
             if let Some(reason) = useless {

@@ -131,6 +131,8 @@ impl<M: Manager> Drop for Driver<M> {
             }
             if was == DriverState::Running {
                 state.call_for_connects(effects);
+                // A `build` may be waiting for what this one was to begin.
+                effects.progress = true;
             }
             state.legacy.take()
         });

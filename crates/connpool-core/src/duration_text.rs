@@ -30,7 +30,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 /// Takes text or nothing, and says what is wanted where it finds anything else.
 struct Text;
 
-impl Visitor<'_> for Text {
+impl<'de> Visitor<'de> for Text {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +47,10 @@ impl Visitor<'_> for Text {
 
     fn visit_none<E: Error>(self) -> Result<Option<String>, E> {
         Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Option<String>, D::Error> {
+        inner.deserialize_any(self)
     }
 }
 

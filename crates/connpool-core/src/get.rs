@@ -77,7 +77,11 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
         return Err(GetError::Closed);
     }
     for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
-        match shared.check(&mut entry, Purpose::TryLend).step() {
+        let step = shared.check(&mut entry, Purpose::TryLend).step();
+        if !entry.is_used() {
+            shared.new_connection_is(step, entry.stamps.born);
+        }
+        match step {
             Step::Close(reason) => shared.retire(entry, reason),
             Step::Look | Step::Ping | Step::Reset | Step::Pass => return Ok(lend(shared, entry)),
         }

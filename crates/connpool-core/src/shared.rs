@@ -19,6 +19,9 @@ use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
 use crate::{CloseReason, Diagnosis, Manager, Moment, Phase, Runtime};
 
+/// How many connections are dealt with under one lock.
+const AT_ONCE: usize = 256;
+
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -313,13 +316,19 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn clear(&self) {
-        self.with(|state, _| state.ledger.next_generation());
-        // Not under the lock: there may be many.
-        for entry in self.idle.take_all() {
-            match self.unwanted(&entry) {
-                Some(reason) => self.retire(entry, reason),
-                None => self.give_back(entry),
+        let now = self.runtime.now();
+        let rest = self.with(|state, effects| {
+            state.ledger.next_generation();
+            self.publish(state);
+            let mut all = self.idle.take_all();
+            for entry in all.by_ref().take(AT_ONCE) {
+                self.place(state, effects, entry, Supply::Used, now);
             }
+            all
+        });
+        // The others not under the lock: there may be many.
+        for entry in rest {
+            self.pass_on(entry, Supply::Used);
         }
     }
 

@@ -228,7 +228,7 @@ impl<M: Manager> ToBegin<M> {
         let driver = state.driver_must_start();
         let wanted = state.ledger.wanted(now);
         let connects = (0..wanted)
-            .filter_map(|_| Begun::take_slot(shared, state))
+            .filter_map(|_| Begun::take_slot(shared, state, now))
             .collect();
         ToBegin { connects, driver }
     }

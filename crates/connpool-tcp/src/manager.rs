@@ -97,7 +97,7 @@ impl<N: Net> Tcp<N> {
     /// The active check before a connection is lent: one question, one answer. Default: none.
     ///
     /// An async closure without captures, or an async function; a ping that needs more is a
-    /// [`Manager`] of its own. Read no more than the answer: what is left over stays for the user.
+    /// [`Manager`] of its own. Read all of the answer: what is left over is taken for a fault.
     pub fn ping<F>(mut self, ping: F) -> Self
     where
         F: AsyncFn(&mut N::Conn) -> io::Result<()>

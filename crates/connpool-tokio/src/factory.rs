@@ -14,7 +14,8 @@ pub struct StreamFn<F>(F);
 
 /// Pools the byte streams that `connect` makes, each in an [`Io`]: one that was closed, or that holds
 /// bytes nobody asked for, is replaced before it is lent, and one whose user gave up in the middle
-/// of a read or a write is not used again.
+/// of a read or a write is not used again. (`connpool_core::stream_fn` takes any stream of
+/// `futures-io` as it is, without that memory.)
 ///
 /// ```
 /// use connpool_tokio::{builder, stream_fn};

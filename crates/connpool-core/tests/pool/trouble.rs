@@ -1,11 +1,17 @@
 //! What counts as trouble with the backend, what ends it, and what is told of it.
 
 use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use connpool_core::{CloseReason, GetError, Liveness};
+use connpool_core::{BuildError, CloseReason, GetError, Liveness, Pool};
 
-use crate::support::{Act, MILLI, Op, SECOND, assert_lends_all, closed, fill, go_get, hold, new};
+use crate::support::watched::Watched;
+use crate::support::{
+    Act, MILLI, Op, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
+};
 
 #[test]
 fn a_connection_older_than_the_failure_ends_no_pause() {
@@ -132,4 +138,82 @@ fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
     assert_eq!((report.closed, report.timed_out), (0, true));
     let rest = sim.block_on(pool.close(Duration::MAX));
     assert_eq!((rest.closed, rest.timed_out), (3, false));
+}
+
+#[test]
+fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
+    let (sim, fake) = new(1);
+    let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
+    // Whoever is older than ten seconds is dead, and nobody ever asks for one.
+    let clock = sim.clone();
+    let opened = fake.clone();
+    fake.look(move |conn| {
+        let born = opened.connects_at()[usize::try_from(conn.id).unwrap() - 1];
+        if clock.elapsed() - born > 10 * SECOND {
+            Liveness::Closed
+        } else {
+            Liveness::Alive
+        }
+    });
+    sim.advance(600 * SECOND);
+    assert!(closed(&pool, CloseReason::Dead) >= 20);
+    let start = sim.elapsed();
+    let held = hold(&sim, &pool, 10);
+    assert_eq!(sim.elapsed(), start, "nothing to wait for");
+    drop(held);
+}
+
+#[test]
+fn a_try_get_tells_of_dead_new_connections_like_a_get() {
+    let (sim, fake) = new(1);
+    let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
+    fake.looks_like(Liveness::Closed);
+    let before = fake.calls(Op::Connect);
+    for _ in 0..1_000 {
+        assert!(pool.try_get().is_err());
+        sim.advance(MILLI);
+    }
+    let calls = fake.calls(Op::Connect) - before;
+    assert!((1..=20).contains(&calls), "{calls} connects in a second");
+}
+
+#[test]
+fn a_coarse_clock_does_not_shorten_the_pauses() {
+    let (sim, fake) = new(1);
+    let runtime = Watched::new(&sim, 100_000).coarse(15 * MILLI);
+    let pool = Pool::builder(fake.clone(), runtime)
+        .fail_fast(false)
+        .get_timeout(None)
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Connect, Act::FailAfter(Duration::from_micros(50)));
+    let job = go_get(&sim, &pool);
+    sim.advance(10 * SECOND);
+    assert!(!job.has_ended());
+    let calls = fake.calls(Op::Connect);
+    assert!((5..=60).contains(&calls), "{calls} connects in ten seconds");
+}
+
+#[test]
+fn a_build_whose_driver_is_gone_says_so() {
+    let (sim, fake) = new(1);
+    fake.always(Op::Connect, Act::Fail);
+    let mut build = Box::pin(
+        fake.pool()
+            .min_size(1)
+            .fail_fast(false)
+            .get_timeout(None)
+            .build(),
+    );
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut cx = Context::from_waker(&waker);
+    assert!(build.as_mut().poll(&mut cx).is_pending());
+    sim.settle();
+    assert!(build.as_mut().poll(&mut cx).is_pending());
+    let before = wakes.count();
+    sim.shut_down();
+    assert!(wakes.count() > before, "nobody tells the build");
+    let built = sim.block_on(build);
+    assert!(matches!(built, Err(BuildError::NoRuntime)));
 }
