@@ -11,14 +11,11 @@ use crate::entry::{Entry, Slot};
 use crate::health::{Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::Supply;
-use crate::shared::Shared;
+use crate::shared::{AT_ONCE, Shared};
 use crate::state::{DriverState, see_off};
 use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
 use crate::{CloseReason, Manager, Moment, Runtime, Task};
-
-/// How many connections one step looks at or closes before others get the thread.
-const BUDGET: usize = 256;
 
 /// Spawns the driver. The caller has marked it as starting.
 pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
@@ -87,7 +84,7 @@ impl<M: Manager> Driver<M> {
         let roused = shared.work.listen();
         let now = self.runtime.now().max(proven);
         let farewells = shared.with(|state, _| {
-            let some = state.farewell.len().min(BUDGET);
+            let some = state.farewell.len().min(AT_ONCE);
             state.farewell.drain(..some).collect::<Vec<_>>()
         });
         for (entry, reason) in farewells {
@@ -148,7 +145,7 @@ impl Sweep {
     /// Looks at some of the idle connections, one at a time: a getter never finds more than that
     /// one missing, and if somebody has to wait for it the round is over.
     fn step<M: Manager>(&mut self, shared: &Shared<M>) {
-        for _ in 0..BUDGET {
+        for _ in 0..AT_ONCE {
             let (used, left) = match self {
                 Sweep { unused, .. } if *unused > 0 => (false, unused),
                 Sweep { used, .. } if *used > 0 => (true, used),

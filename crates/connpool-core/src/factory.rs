@@ -6,11 +6,13 @@ use std::future::Future;
 
 use crate::{Connection, Liveness, Manager};
 
-/// A manager that only connects: any object, no checks. See [`from_fn`].
-pub struct FromFn<F>(F);
-
-/// A manager that connects byte streams and looks at them before lending. See [`stream_fn`].
-pub struct StreamFn<F>(F);
+/// A manager made of a closure that connects, and of what there is to ask of a connection. See
+/// [`from_fn`] and [`stream_fn`].
+pub struct FromFn<F, C> {
+    connect: F,
+    liveness: fn(&mut C) -> Liveness,
+    is_reusable: fn(&C) -> bool,
+}
 
 /// Pools whatever `connect` makes, and takes it for alive and in good order until somebody says
 /// otherwise: for client objects, not for streams.
@@ -27,21 +29,25 @@ pub struct StreamFn<F>(F);
 /// });
 /// # let _ = manager;
 /// ```
-pub fn from_fn<F, Fut, C, E>(connect: F) -> FromFn<F>
+pub fn from_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C, E>> + Send,
     C: Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    FromFn(connect)
+    FromFn {
+        connect,
+        liveness: |_| Liveness::Unknown,
+        is_reusable: |_| true,
+    }
 }
 
 /// Pools the byte streams that `connect` makes: a stream that was closed, or that holds bytes
 /// nobody asked for, is found and replaced before it is lent.
 ///
-/// It does not see that a user gave up in the middle of a read. The `stream_fn` of the adapter
-/// crates does, since it wraps each stream in an `Io`.
+/// It does not see that a user gave up in the middle of a read, unless the stream knows and is
+/// asked by [`reusable_if`](FromFn::reusable_if). The `stream_fn` of the adapter crates does both.
 ///
 /// ```
 /// use connpool_core::stream_fn;
@@ -50,17 +56,32 @@ where
 /// let manager = stream_fn(|| async { Ok::<_, Error>(Cursor::new(Vec::<u8>::new())) });
 /// # let _ = manager;
 /// ```
-pub fn stream_fn<F, Fut, C, E>(connect: F) -> StreamFn<F>
+pub fn stream_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C, E>> + Send,
     C: Connection,
     E: Error + Send + Sync + 'static,
 {
-    StreamFn(connect)
+    FromFn {
+        connect,
+        liveness: C::liveness,
+        is_reusable: |_| true,
+    }
 }
 
-impl<F, Fut, C, E> Manager for FromFn<F>
+impl<F, C> FromFn<F, C> {
+    /// Lends again only what `is_reusable` says yes to when it comes back, such as a stream that
+    /// knows whether it was left half read.
+    pub fn reusable_if(self, is_reusable: fn(&C) -> bool) -> Self {
+        FromFn {
+            is_reusable,
+            ..self
+        }
+    }
+}
+
+impl<F, Fut, C, E> Manager for FromFn<F, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C, E>> + Send,
@@ -71,26 +92,7 @@ where
     type Error = E;
 
     fn connect(&self) -> impl Future<Output = Result<C, E>> + Send {
-        (self.0)()
-    }
-
-    fn resets(&self) -> bool {
-        false
-    }
-}
-
-impl<F, Fut, C, E> Manager for StreamFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<C, E>> + Send,
-    C: Connection,
-    E: Error + Send + Sync + 'static,
-{
-    type Connection = C;
-    type Error = E;
-
-    fn connect(&self) -> impl Future<Output = Result<C, E>> + Send {
-        (self.0)()
+        (self.connect)()
     }
 
     fn resets(&self) -> bool {
@@ -98,18 +100,16 @@ where
     }
 
     fn liveness(&self, conn: &mut C) -> Liveness {
-        conn.liveness()
+        (self.liveness)(conn)
+    }
+
+    fn is_reusable(&self, conn: &mut C) -> bool {
+        (self.is_reusable)(conn)
     }
 }
 
-impl<F> fmt::Debug for FromFn<F> {
+impl<F, C> fmt::Debug for FromFn<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FromFn")
-    }
-}
-
-impl<F> fmt::Debug for StreamFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamFn")
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct IdleSet<T> {
     most: usize,
 }
 
-/// Those never lent stand apart: [`IdleSet::take_unused`] must not search for them.
+/// Those never lent stand apart: `try_get` must not search for them.
 #[derive(Debug)]
 struct Entries<T> {
     used: VecDeque<T>,
@@ -61,11 +61,6 @@ impl<T: Stamped> IdleSet<T> {
             IdleOrder::LastUsedFirst => used.pop_back().or_else(|| unused.pop_back()),
             IdleOrder::RoundRobin => unused.pop_front().or_else(|| used.pop_front()),
         }
-    }
-
-    /// One that was never lent.
-    pub(crate) fn take_unused(&self) -> Option<T> {
-        self.entries.lock().unused.pop_front()
     }
 
     /// The one idle for longest, of those that were lent before or of those that were not.
@@ -157,10 +152,10 @@ mod tests {
     #[test]
     fn each_kind_can_be_had_apart() {
         let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4]);
-        assert_eq!(set.take_unused(), Some(2));
+        assert_eq!(set.take_oldest(false), Some(2));
         assert_eq!(set.take_oldest(true), Some(1));
         assert_eq!(set.take_oldest(false), Some(4));
-        assert_eq!(set.take_unused(), None);
+        assert_eq!(set.take_oldest(false), None);
         assert_eq!(set.take_all().collect::<Vec<_>>(), [3]);
         assert_eq!(set.len(), 0);
     }

@@ -87,7 +87,7 @@ pub use close::CloseReport;
 pub use config::{Backoff, ConfigError, IdleOrder, PoolConfig};
 pub use connection::{Connection, Liveness, StreamState};
 pub use error::{BuildError, Diagnosis, GetError, Phase};
-pub use factory::{FromFn, StreamFn, from_fn, stream_fn};
+pub use factory::{FromFn, from_fn, stream_fn};
 pub use manager::Manager;
 pub use moment::Moment;
 pub use pool::{Pool, WeakPool};

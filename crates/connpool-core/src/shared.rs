@@ -19,8 +19,8 @@ use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
 use crate::{CloseReason, Diagnosis, Manager, Moment, Phase, Runtime};
 
-/// How many connections are dealt with under one lock.
-const AT_ONCE: usize = 256;
+/// How many connections are dealt with under one lock, or before others get the thread.
+pub(crate) const AT_ONCE: usize = 256;
 
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
@@ -122,7 +122,7 @@ impl<M: Manager> Shared<M> {
             return None;
         }
         if self.rules.resets {
-            self.idle.take_unused()
+            self.idle.take_oldest(false)
         } else {
             self.idle.take()
         }

@@ -55,7 +55,6 @@ pub(crate) struct Key(u32);
 pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
     free: Option<u32>,
-    len: usize,
 }
 
 #[derive(Debug)]
@@ -69,14 +68,12 @@ impl<T> Default for Slab<T> {
         Slab {
             places: Vec::new(),
             free: None,
-            len: 0,
         }
     }
 }
 
 impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> Key {
-        self.len += 1;
         if let Some(index) = self.free {
             let place = &mut self.places[index as usize];
             if let Place::Free { next } = *place {
@@ -97,7 +94,6 @@ impl<T> Slab<T> {
         }
         let freed = std::mem::replace(place, Place::Free { next: self.free });
         self.free = Some(key.0);
-        self.len -= 1;
         match freed {
             Place::Taken(value) => Some(value),
             Place::Free { .. } => None,
@@ -116,11 +112,6 @@ impl<T> Slab<T> {
             Place::Taken(value) => Some(value),
             Place::Free { .. } => None,
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 }
 
@@ -170,7 +161,7 @@ mod tests {
         assert_eq!(slab.get(a), None);
         assert_eq!(slab.get(b), Some(&'b'));
         assert_eq!(slab.insert('c'), a);
-        assert_eq!(slab.len(), 2);
+        assert_eq!(slab.places.len(), 2);
         assert_eq!(slab.insert('d'), Key(2));
     }
 

@@ -67,11 +67,9 @@ impl<'a, M: Manager> Turn<'a, M> {
         let now = shared.runtime.now();
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
-        let mut to_begin = ToBegin::new();
-        let answered = shared.with(|state, effects| {
+        let (answered, to_begin) = shared.with(|state, effects| {
             let answered = self.stand_in_line(state, effects, deadline, wants, now, &mut waker);
-            to_begin = ToBegin::what_is_wanted(shared, state, now);
-            answered
+            (answered, ToBegin::what_is_wanted(shared, state, now))
         });
         // Foreign code: not under the lock, and the waker last, whose drop might throw.
         to_begin.begin(shared);
@@ -217,13 +215,6 @@ pub(crate) struct ToBegin<M: Manager> {
 }
 
 impl<M: Manager> ToBegin<M> {
-    pub(crate) fn new() -> Self {
-        ToBegin {
-            connects: Vec::new(),
-            driver: false,
-        }
-    }
-
     pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Self {
         let driver = state.driver_must_start();
         let wanted = state.ledger.wanted(now);

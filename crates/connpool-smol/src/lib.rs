@@ -44,7 +44,7 @@ mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
-pub use factory::{StreamFn, stream_fn};
+pub use factory::stream_fn;
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and their extensions, for use with a pooled connection.
 pub use smol::io;

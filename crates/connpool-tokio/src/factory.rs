@@ -1,16 +1,12 @@
 //! A manager of streams, made of one closure.
 
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
 
-use connpool_core::{Connection, Liveness, Manager};
+use connpool_core::Manager;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Io;
-
-/// A manager that connects byte streams. See [`stream_fn`].
-pub struct StreamFn<F>(F);
 
 /// Pools the byte streams that `connect` makes, each in an [`Io`]: one that was closed, or that holds
 /// bytes nobody asked for, is replaced before it is lent, and one whose user gave up in the middle
@@ -25,45 +21,16 @@ pub struct StreamFn<F>(F);
 /// let pool = builder(stream_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
 /// # let _ = pool; Ok(()) }
 /// ```
-pub fn stream_fn<F, Fut, S, E>(connect: F) -> StreamFn<F>
+pub fn stream_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<S, E>> + Send,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    StreamFn(connect)
-}
-
-impl<F, Fut, S, E> Manager for StreamFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<S, E>> + Send,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    E: Error + Send + Sync + 'static,
-{
-    type Connection = Io<S>;
-    type Error = E;
-
-    async fn connect(&self) -> Result<Io<S>, E> {
-        (self.0)().await.map(Io::new)
-    }
-
-    fn resets(&self) -> bool {
-        false
-    }
-
-    fn liveness(&self, conn: &mut Io<S>) -> Liveness {
-        Connection::liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut Io<S>) -> bool {
-        conn.is_clean()
-    }
-}
-
-impl<F> fmt::Debug for StreamFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StreamFn")
-    }
+    let connect = move || {
+        let connecting = connect();
+        async move { connecting.await.map(Io::new) }
+    };
+    connpool_core::stream_fn(connect).reusable_if(Io::is_clean)
 }

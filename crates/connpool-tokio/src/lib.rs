@@ -53,7 +53,7 @@ mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
-pub use factory::{StreamFn, stream_fn};
+pub use factory::stream_fn;
 pub use runtime::TokioRuntime;
 pub use stream::Io;
 pub use tcp::{TcpConn, TcpManager, TokioNet};
