@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, deny, examples, test};
+use crate::{Result, architecture, bench, deny, examples, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -13,6 +13,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
         step("dependencies", || deny::run(sh))?;
     }
     let tally = step("tests", || test::run(&test::Args::default()))?;
+    step("benches", || bench::run_each_once(sh))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
 

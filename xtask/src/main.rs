@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask <COMMAND>`.
 
 mod architecture;
+mod bench;
 mod ci;
 mod deny;
 mod examples;
@@ -21,10 +22,12 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
-    /// Everything a change must pass: format, lints, architecture, tests, docs, examples
+    /// Everything a change must pass: format, lints, architecture, tests, benches, docs, examples
     Ci,
     /// Every test of the workspace, doctests among them
     Test(test::Args),
+    /// The benchmarks on both runtimes, as one table
+    Bench(bench::Args),
     /// The rules that hold the crates apart
     Architecture,
     /// Every example, run to its end in release mode
@@ -55,6 +58,7 @@ fn run(command: Command) -> Result {
             println!("{}", test::run(&args)?);
             Ok(())
         }
+        Command::Bench(args) => bench::run(&sh, &args),
         Command::Architecture => architecture::run(&sh),
         Command::Examples => examples::run(&sh),
         Command::Deny => deny::run(&sh),

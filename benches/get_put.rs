@@ -1,0 +1,140 @@
+//! What it costs to get a connection and to put it back: the four benchmarks of the Go pool that this
+//! one takes after, under their names, on both runtimes. README.md says what each figure includes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use connpool_benches::{Crowd, Hold, Lane, Smol, Subject, Tokio, echo};
+use connpool_core::{Builder, Manager, Pool, from_fn};
+use criterion::Criterion;
+use criterion::measurement::WallTime;
+
+type Group<'a> = criterion::BenchmarkGroup<'a, WallTime>;
+
+const TASKS: u32 = 64;
+const FEW: usize = 4;
+const WORKERS: usize = 2;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let server = echo::start().expect("starting the echo server");
+    let (tokio, smol) = (Tokio::new(0), Smol::new(0));
+    let (tokio_workers, smol_workers) = (Tokio::new(WORKERS), Smol::new(WORKERS));
+
+    let mut group = criterion.benchmark_group("GetPut_Sequential");
+    sequential(&mut group, &tokio, server);
+    sequential(&mut group, &smol, server);
+    group.finish();
+
+    let mut group = criterion.benchmark_group("GetPut_Parallel");
+    crowded(&mut group, &tokio, TASKS as usize);
+    crowded(&mut group, &smol, TASKS as usize);
+    crowded_on_workers(&mut group, &tokio_workers, TASKS as usize);
+    crowded_on_workers(&mut group, &smol_workers, TASKS as usize);
+    group.finish();
+
+    let mut group = criterion.benchmark_group("GetPut_WithPing");
+    with_ping(&mut group, &tokio, server);
+    with_ping(&mut group, &smol, server);
+    group.finish();
+
+    let mut group = criterion.benchmark_group("GetPut_Contended");
+    crowded(&mut group, &tokio, FEW);
+    crowded(&mut group, &smol, FEW);
+    crowded_on_workers(&mut group, &tokio_workers, FEW);
+    crowded_on_workers(&mut group, &smol_workers, FEW);
+    group.finish();
+
+    criterion.final_summary();
+}
+
+/// One task, one connection. Variants: with limits to look after, and over TCP, where the pool looks
+/// at the connection in the kernel unless it is told not to.
+fn sequential(group: &mut Group, lane: &impl Lane, server: SocketAddr) {
+    let pool = pool_of(1, lane, plain(), |pool| pool);
+    one_task(group, "", lane, &pool);
+    let pool = pool_of(1, lane, plain(), |pool| {
+        pool.idle_timeout(Duration::from_secs(30))
+            .max_lifetime(Duration::from_secs(300))
+    });
+    one_task(group, "-limits", lane, &pool);
+    let pool = pool_of(1, lane, lane.tcp(server), |pool| pool.ping_after(None));
+    one_task(group, "-tcp", lane, &pool);
+    let pool = pool_of(1, lane, lane.tcp(server), |pool| {
+        pool.ping_after(None).liveness_after(None)
+    });
+    one_task(group, "-tcp-no-look", lane, &pool);
+}
+
+/// One task, one TCP connection, pinged each time. Variant: the ping alone, without a pool.
+fn with_ping(group: &mut Group, lane: &impl Lane, server: SocketAddr) {
+    let pool = pool_of(1, lane, lane.tcp(server), |pool| {
+        pool.ping_after(Duration::ZERO)
+    });
+    one_task(group, "", lane, &pool);
+
+    let manager = lane.tcp(server);
+    let mut conn = lane.block_on(manager.connect()).expect("connecting");
+    let mut pings = async |operations| {
+        let start = Instant::now();
+        for _ in 0..operations {
+            manager.ping(&mut conn).await.expect("pinging");
+        }
+        start.elapsed()
+    };
+    group.bench_function(lane.name() + "-ping-alone", |bencher| {
+        bencher.iter_custom(|operations| lane.block_on(pings(operations)));
+    });
+}
+
+/// Many tasks on so many connections, each of which holds its own while the others have their turn.
+fn crowded(group: &mut Group, lane: &impl Lane, connections: usize) {
+    many_tasks(group, "", lane, connections, Hold::OverAYield);
+}
+
+/// The same on several threads. Variant: giving back at once, as the Go benchmark does.
+fn crowded_on_workers(group: &mut Group, lane: &impl Lane, connections: usize) {
+    many_tasks(group, "", lane, connections, Hold::OverAYield);
+    many_tasks(group, "-no-yield", lane, connections, Hold::NotAtAll);
+}
+
+fn one_task(group: &mut Group, variant: &str, lane: &impl Lane, subject: &impl Subject) {
+    group.bench_function(lane.name() + variant, |bencher| {
+        // Criterion drops what comes out of one before it begins the next.
+        bencher.to_async(lane.clone()).iter(|| subject.get());
+    });
+}
+
+fn many_tasks(group: &mut Group, variant: &str, lane: &impl Lane, connections: usize, hold: Hold) {
+    let pool = pool_of(connections, lane, plain(), |pool| pool);
+    let crowd = Crowd { tasks: TASKS, hold };
+    group.bench_function(lane.name() + variant, |bencher| {
+        bencher
+            .to_async(lane.clone())
+            .iter_custom(|operations| crowd.time(lane, &pool, operations));
+    });
+}
+
+/// Connections of eight bytes that are just there: what is measured with them is the pool's own.
+fn plain() -> impl Manager<Connection = u64> {
+    from_fn(async || Ok::<u64, Infallible>(7))
+}
+
+/// A pool with all its connections open.
+fn pool_of<M: Manager>(
+    connections: usize,
+    lane: &impl Lane,
+    manager: M,
+    settings: impl FnOnce(Builder<M>) -> Builder<M>,
+) -> Pool<M> {
+    lane.block_on(async {
+        let pool = settings(lane.builder(manager))
+            .max_size(connections)
+            .min_size(connections);
+        pool.build().await.expect("building the pool")
+    })
+}

@@ -1,0 +1,151 @@
+//! The runtimes as the benchmarks see them.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use connpool_core::{Builder, Manager};
+use criterion::async_executor::AsyncExecutor;
+use smol::Executor;
+use smol::channel::{Sender, bounded};
+
+use crate::echo;
+
+/// A runtime, and so many threads for its tasks. With none, the thread that waits for the tasks
+/// runs them. Clones are handles to the same.
+pub trait Lane: AsyncExecutor + Clone {
+    /// The runtime and its workers, as a part of a benchmark's name: `tokio`, `smol-2-workers`.
+    fn name(&self) -> String;
+
+    /// Connects over TCP on this runtime, and pings by [`echo::once`].
+    fn tcp(&self, address: SocketAddr) -> impl Manager<Error = io::Error>;
+
+    /// Begins a pool on this runtime. To be called in its `block_on`.
+    fn builder<M: Manager>(&self, manager: M) -> Builder<M>;
+
+    /// Starts a task, and gives what waits for its end.
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T>;
+}
+
+/// tokio: `current_thread`, or `multi_thread` with workers.
+#[derive(Clone)]
+pub struct Tokio {
+    workers: usize,
+    runtime: Arc<tokio::runtime::Runtime>,
+}
+
+impl Tokio {
+    /// Starts a runtime. Panics if the system does not let it.
+    pub fn new(workers: usize) -> Self {
+        let mut builder = match workers {
+            0 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        if workers > 0 {
+            builder.worker_threads(workers);
+        }
+        let runtime = builder.enable_all().build().expect("starting tokio");
+        Tokio {
+            workers,
+            runtime: Arc::new(runtime),
+        }
+    }
+}
+
+impl AsyncExecutor for Tokio {
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+impl Lane for Tokio {
+    fn name(&self) -> String {
+        name("tokio", self.workers)
+    }
+
+    fn tcp(&self, address: SocketAddr) -> impl Manager<Error = io::Error> {
+        connpool_tokio::TcpManager::new(address).ping(echo::once)
+    }
+
+    fn builder<M: Manager>(&self, manager: M) -> Builder<M> {
+        connpool_tokio::builder(manager)
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> {
+        let task = self.runtime.spawn(task);
+        async { task.await.expect("the task ends without a panic") }
+    }
+}
+
+/// smol: an executor of its own for the tasks that are measured, while the pool's background task
+/// goes to smol's global one, as it does for every user.
+#[derive(Clone)]
+pub struct Smol {
+    workers: usize,
+    executor: Arc<Executor<'static>>,
+    /// The workers end with the last handle.
+    _stop: Sender<()>,
+}
+
+impl Smol {
+    /// Starts the workers. Panics if the system does not let it.
+    pub fn new(workers: usize) -> Self {
+        let executor = Arc::new(Executor::new());
+        let (stop, stopped) = bounded::<()>(1);
+        for _ in 0..workers {
+            let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+            thread::spawn(move || smol::block_on(executor.run(stopped.recv())));
+        }
+        Smol {
+            workers,
+            executor,
+            _stop: stop,
+        }
+    }
+}
+
+impl AsyncExecutor for Smol {
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        match self.workers {
+            0 => smol::block_on(self.executor.run(future)),
+            _ => smol::block_on(future),
+        }
+    }
+}
+
+impl Lane for Smol {
+    fn name(&self) -> String {
+        name("smol", self.workers)
+    }
+
+    fn tcp(&self, address: SocketAddr) -> impl Manager<Error = io::Error> {
+        connpool_smol::TcpManager::new(address).ping(echo::once)
+    }
+
+    fn builder<M: Manager>(&self, manager: M) -> Builder<M> {
+        connpool_smol::builder(manager)
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> {
+        self.executor.spawn(task)
+    }
+}
+
+fn name(runtime: &str, workers: usize) -> String {
+    match workers {
+        0 => runtime.to_owned(),
+        1 => format!("{runtime}-1-worker"),
+        _ => format!("{runtime}-{workers}-workers"),
+    }
+}
