@@ -1,2 +1,7 @@
-//! Nothing but the README, so that every example in it is compiled and run as a test.
+//! What the examples share: a Redis server of one's own, and how to talk to one. And the README,
+//! so that every example in it is compiled and run as a test.
 #![doc = include_str!("../../README.md")]
+
+pub mod redis;
+pub mod redis_server;
+pub mod resp;
