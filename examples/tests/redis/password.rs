@@ -1,0 +1,150 @@
+//! A password that changes while the pool runs.
+
+use std::io;
+use std::sync::Arc;
+
+use connpool_core::{CloseReason, GetError, Liveness, Manager, Pool};
+use connpool_examples::redis::Redis;
+use connpool_examples::redis_server::RedisServer;
+use futures_lite::future::{poll_once, zip};
+use smol::lock::RwLock;
+
+use crate::support::{
+    Adapter, ask, assert_closed, client_id, clients, field, lend, start_redis, until,
+};
+
+pub(crate) async fn after_a_rotation_nothing_begun_with_the_old_password_is_lent<A: Adapter>() {
+    let (mut server, manager, pool) = secured::<A>(6);
+    // Two are lent, two are logged in but not open yet, two are idle.
+    let mut lent = lend(&pool, 4).await;
+    let gate = manager.gate.write().await;
+    let given_up = poll_once(zip(pool.get(), pool.get())).await;
+    assert!(given_up.is_none());
+    until_logged_in(&mut server, 6).await;
+    lent.truncate(2);
+    let stats = pool.stats();
+    let gauges = (stats.active, stats.available, stats.connecting);
+    assert_eq!(gauges, (2, 2, 2), "{stats}");
+
+    let newest = rotate(&mut server, &manager, &pool);
+    drop(gate);
+    // Redis does not mind those that have said the old password. The pool does.
+    for conn in &mut lent {
+        assert!(client_id(&mut **conn).await <= newest);
+    }
+    drop(lent);
+    for mut conn in lend(&pool, 6).await {
+        assert!(client_id(&mut *conn).await > newest);
+    }
+    assert_closed(&pool, &[(CloseReason::Cleared, 6)]);
+    assert_eq!(pool.stats().connect_failed, 0);
+}
+
+pub(crate) async fn who_waits_during_a_rotation_is_served_with_the_new_password<A: Adapter>() {
+    let (mut server, manager, pool) = secured::<A>(2);
+    let gate = manager.gate.write().await;
+    let mut waiting = Box::pin(zip(pool.get(), pool.get()));
+    assert!(poll_once(&mut waiting).await.is_none());
+    until_logged_in(&mut server, 2).await;
+
+    let newest = rotate(&mut server, &manager, &pool);
+    drop(gate);
+    let (one, other) = waiting.await;
+    for conn in [one, other] {
+        assert!(client_id(&mut *conn.unwrap()).await > newest);
+    }
+    assert_closed(&pool, &[(CloseReason::Cleared, 2)]);
+}
+
+pub(crate) async fn a_wrong_password_is_an_error_that_says_so<A: Adapter>() {
+    let (_server, manager, pool) = secured::<A>(1);
+    manager.redis.set_password("wrong");
+    let error = pool.get().await.unwrap_err();
+    assert!(matches!(error, GetError::Connect(_)), "{error}");
+    assert!(error.to_string().contains("WRONGPASS"), "{error}");
+
+    manager.redis.set_password(OLD);
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(ask(&mut *conn, &["PING"]).await.unwrap(), "PONG");
+}
+
+const OLD: &str = "first";
+const NEW: &str = "second";
+
+type GatedPool<A> = Pool<Arc<Gated<<A as Adapter>::Tcp>>>;
+
+/// A Redis with a password, and a pool that knows it.
+fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, GatedPool<A>) {
+    let mut server = start_redis();
+    require(&mut server, OLD);
+    let redis = Redis::new(A::tcp(server.address()));
+    redis.set_password(OLD);
+    let gate = RwLock::new(());
+    let manager = Arc::new(Gated { redis, gate });
+    let pool = Pool::builder(Arc::clone(&manager), A::runtime()).max_size(max_size);
+    (server, manager, pool.build_lazy().unwrap())
+}
+
+/// Waits until the password is the last word of so many connections.
+async fn until_logged_in(server: &mut RedisServer, count: usize) {
+    until("a login", || {
+        let clients = clients(server);
+        clients
+            .iter()
+            .filter(|it| field(it, "cmd") == "auth")
+            .count()
+            == count
+    })
+    .await;
+}
+
+/// Changes the password on both sides; the id of the last connection that said the old one.
+fn rotate<T>(server: &mut RedisServer, manager: &Gated<T>, pool: &Pool<Arc<Gated<T>>>) -> u64
+where
+    Arc<Gated<T>>: Manager,
+{
+    require(server, NEW);
+    let old = clients(server);
+    manager.redis.set_password(NEW);
+    pool.clear();
+    let ids = old.iter().map(|it| field(it, "id").parse().unwrap());
+    ids.max().unwrap()
+}
+
+fn require(server: &mut RedisServer, password: &str) {
+    let require = ["CONFIG", "SET", "requirepass", password];
+    server.command(&require).unwrap();
+}
+
+/// A Redis whose connects end no sooner than the gate lets them.
+struct Gated<T> {
+    redis: Redis<T>,
+    gate: RwLock<()>,
+}
+
+impl<T> Manager for Gated<T>
+where
+    T: Send + Sync + 'static,
+    Redis<T>: Manager<Error = io::Error>,
+{
+    type Connection = <Redis<T> as Manager>::Connection;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<Self::Connection> {
+        let conn = self.redis.connect().await?;
+        let _open = self.gate.read().await;
+        Ok(conn)
+    }
+
+    async fn reset(&self, conn: &mut Self::Connection) -> io::Result<()> {
+        self.redis.reset(conn).await
+    }
+
+    fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
+        self.redis.liveness(conn)
+    }
+
+    fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
+        self.redis.is_reusable(conn)
+    }
+}

@@ -1,0 +1,195 @@
+//! The two runtimes as the scenarios see them, and what the scenarios share.
+
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use connpool_core::{Builder, CloseReason, Connection, Manager, Pool, PooledConnection, Runtime};
+use connpool_examples::redis::Redis;
+use connpool_examples::redis_server::RedisServer;
+use connpool_examples::resp;
+use futures_lite::future::{or, yield_now};
+
+/// How long a scenario waits for what must come.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a scenario may take.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// A runtime, with its adapter crate.
+pub(crate) trait Adapter: Send + Sync + 'static {
+    type Conn: Connection;
+    type Tcp: Manager<Connection = Self::Conn, Error = io::Error>;
+
+    fn run(scenario: impl Future<Output = ()>);
+
+    /// A task, and its result. Its panic is its result's.
+    fn spawn<T: Send + 'static>(
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T>;
+
+    fn runtime() -> impl Runtime;
+
+    fn tcp(address: String) -> Self::Tcp;
+
+    /// A second handle of a connection's socket.
+    fn socket(conn: &Self::Conn) -> TcpStream;
+}
+
+pub(crate) enum Tokio {}
+
+impl Adapter for Tokio {
+    type Conn = connpool_tokio::TcpConn;
+    type Tcp = connpool_tokio::TcpManager;
+
+    fn run(scenario: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let in_time = runtime.block_on(async { tokio::time::timeout(TOO_LONG, scenario).await });
+        in_time.expect("the scenario hangs");
+    }
+
+    fn spawn<T: Send + 'static>(
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> {
+        let task = tokio::spawn(task);
+        async { task.await.expect("the task does not panic") }
+    }
+
+    fn runtime() -> impl Runtime {
+        connpool_tokio::TokioRuntime::new()
+    }
+
+    fn tcp(address: String) -> Self::Tcp {
+        Self::Tcp::new(address)
+    }
+
+    fn socket(conn: &Self::Conn) -> TcpStream {
+        duplicate(conn.get_ref())
+    }
+}
+
+pub(crate) enum Smol {}
+
+impl Adapter for Smol {
+    type Conn = connpool_smol::TcpConn;
+    type Tcp = connpool_smol::TcpManager;
+
+    fn run(scenario: impl Future<Output = ()>) {
+        let too_late = async {
+            smol::Timer::after(TOO_LONG).await;
+            panic!("the scenario hangs");
+        };
+        smol::block_on(or(scenario, too_late));
+    }
+
+    fn spawn<T: Send + 'static>(
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> {
+        smol::spawn(task)
+    }
+
+    fn runtime() -> impl Runtime {
+        connpool_smol::SmolRuntime::new()
+    }
+
+    fn tcp(address: String) -> Self::Tcp {
+        Self::Tcp::new(address)
+    }
+
+    fn socket(conn: &Self::Conn) -> TcpStream {
+        duplicate(conn.get_ref())
+    }
+}
+
+fn duplicate(socket: &impl AsFd) -> TcpStream {
+    socket.as_fd().try_clone_to_owned().unwrap().into()
+}
+
+pub(crate) fn start_redis() -> RedisServer {
+    RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Begins a pool of connections to this server.
+pub(crate) fn pool_of<A: Adapter>(server: &RedisServer) -> Builder<Redis<A::Tcp>> {
+    Pool::builder(Redis::new(A::tcp(server.address())), A::runtime())
+}
+
+/// So many connections, lent at once.
+pub(crate) async fn lend<M: Manager>(
+    pool: &Pool<M>,
+    count: usize,
+) -> Vec<PooledConnection<'static, M>> {
+    let mut lent = Vec::new();
+    for _ in 0..count {
+        let conn = pool.get_owned().await;
+        lent.push(conn.unwrap_or_else(|error| panic!("{error}")));
+    }
+    lent
+}
+
+/// One command and its reply, as text.
+pub(crate) async fn ask(conn: &mut impl Connection, words: &[&str]) -> io::Result<String> {
+    let reply = resp::exchange(conn, &resp::request(words)).await?;
+    Ok(resp::text(&reply))
+}
+
+/// The number by which Redis knows a connection. They only grow.
+pub(crate) async fn client_id(conn: &mut impl Connection) -> u64 {
+    let id = ask(conn, &["CLIENT", "ID"]).await.unwrap();
+    id.parse().unwrap()
+}
+
+/// What Redis says of its connections, a line each, but for the one that asks.
+pub(crate) fn clients(server: &mut RedisServer) -> Vec<String> {
+    let list = server.command(&["CLIENT", "LIST"]).unwrap();
+    let others = list.lines().filter(|line| !line.contains(" cmd=client"));
+    others.map(str::to_owned).collect()
+}
+
+/// The value of a field in a line of [`clients`].
+pub(crate) fn field<'a>(client: &'a str, name: &str) -> &'a str {
+    let mut fields = client.split(' ').filter_map(|field| field.split_once('='));
+    fields
+        .find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value)
+}
+
+/// Waits, letting others run, until it holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "{what} did not come");
+        yield_now().await;
+    }
+}
+
+/// A second handle of a socket, to wait for what the pool will find in it. It keeps the socket
+/// open, so it ends before the pool looks.
+pub(crate) struct Spy(TcpStream);
+
+impl Spy {
+    pub(crate) fn on<A: Adapter>(conn: &A::Conn) -> Spy {
+        Spy(A::socket(conn))
+    }
+
+    /// Waits until bytes or the end of the stream have arrived.
+    pub(crate) fn sees_something(self) {
+        let start = Instant::now();
+        while matches!(self.0.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+            assert!(start.elapsed() < LIMIT, "nothing arrived");
+            thread::yield_now();
+        }
+    }
+}
+
+/// Checks how many were closed for which reasons, and that there were no others.
+pub(crate) fn assert_closed<M: Manager>(pool: &Pool<M>, expected: &[(CloseReason, u64)]) {
+    let stats = pool.stats();
+    let total: u64 = expected.iter().map(|(_, count)| count).sum();
+    for (reason, count) in expected {
+        assert_eq!(stats.closed.get(*reason), *count, "{reason:?}: {stats}");
+    }
+    assert_eq!(stats.closed.total(), total, "{stats}");
+}
