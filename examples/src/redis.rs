@@ -18,17 +18,17 @@ pub struct Redis<T> {
 }
 
 impl<T> Redis<T> {
-    /// Without a password.
-    pub fn new(tcp: T) -> Self {
+    /// With the password that connections say, if there is one.
+    pub fn new(tcp: T, password: Option<&str>) -> Self {
         Redis {
             tcp,
-            password: Mutex::new(None),
+            password: Mutex::new(password.map(str::to_owned)),
         }
     }
 
     /// What connections say from now on.
-    pub fn set_password(&self, password: impl Into<String>) {
-        *self.password() = Some(password.into());
+    pub fn set_password(&self, password: &str) {
+        *self.password() = Some(password.to_owned());
     }
 
     fn password(&self) -> MutexGuard<'_, Option<String>> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::block_on;
 use futures_lite::io::AssertAsync;
 
+use crate::redis::RedisUrl;
 use crate::resp;
 
 const PROGRAM: &str = "redis-server";
@@ -47,6 +48,14 @@ impl RedisServer {
     /// `host:port`.
     pub fn address(&self) -> String {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> RedisUrl {
+        RedisUrl {
+            address: self.address(),
+            password: None,
+        }
     }
 
     /// Has it shut down in good order, and waits for its end.

@@ -77,8 +77,7 @@ type GatedPool<A> = Pool<Arc<Gated<<A as Adapter>::Tcp>>>;
 fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, GatedPool<A>) {
     let mut server = start_redis();
     require(&mut server, OLD);
-    let redis = Redis::new(A::tcp(server.address()));
-    redis.set_password(OLD);
+    let redis = Redis::new(A::tcp(server.address()), Some(OLD));
     let gate = RwLock::new(());
     let manager = Arc::new(Gated { redis, gate });
     let pool = Pool::builder(Arc::clone(&manager), A::runtime()).max_size(max_size);

@@ -113,7 +113,7 @@ pub(crate) fn start_redis() -> RedisServer {
 
 /// Begins a pool of connections to this server.
 pub(crate) fn pool_of<A: Adapter>(server: &RedisServer) -> Builder<Redis<A::Tcp>> {
-    Pool::builder(Redis::new(A::tcp(server.address())), A::runtime())
+    Pool::builder(Redis::new(A::tcp(server.address()), None), A::runtime())
 }
 
 /// So many connections, lent at once.
