@@ -157,9 +157,12 @@ impl Running {
                 return Err(ended_at_once(port, &fs::read_to_string(log)?, status));
             }
             if let Ok(admin) = log_in(port, folder) {
-                let _process = process;
-                return Ok(Running { admin, _process });
+                return Ok(Running {
+                    admin,
+                    _process: process,
+                });
             }
+            // Nobody tells when it listens.
             thread::sleep(Duration::from_millis(2));
         }
         Err(io::Error::new(
