@@ -6,41 +6,29 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use connpool_core::{Connection, Manager, Pool, Runtime};
-use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
-use smol::channel::{Receiver, Sender, bounded};
-use smol::{Async, LocalExecutor};
+use connpool_examples::args::{Args, Which};
+use connpool_examples::server::Server;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use smol::Async;
+use smol::channel::bounded;
 
 const CLIENTS: usize = 16;
 const POOLED_REQUESTS: usize = 40_000;
 const DIALLED_REQUESTS: usize = 4_000;
 const DOWN_FOR: Duration = Duration::from_millis(300);
 
-/// A TCP echo client, pooled.
-#[derive(Parser)]
-struct Args {
-    /// The runtime that the clients and the pool run on.
-    #[arg(long, value_enum, default_value = "tokio")]
-    runtime: Which,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Which {
-    Tokio,
-    Smol,
-}
-
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
-    let server = Server::start("127.0.0.1:0".parse()?)?;
-    let address = server.address.to_string();
+    let server = Server::start(send_back)?;
+    let address = server.address();
     match Args::parse().runtime {
         Which::Tokio => {
             use connpool_tokio::{TcpManager, TokioRuntime};
@@ -96,7 +84,7 @@ where
     println!("  dialled every time {dialled:>9.0} requests/s");
     println!("  ratio              {:>9.1}\n", pooled / dialled);
 
-    let address = server.address;
+    let address = server.address();
     server.stop();
     println!(
         "the server is gone, and with it all {} connections;",
@@ -105,7 +93,7 @@ where
     println!("the clients go on, the server is back after {DOWN_FOR:?}:");
     let back = thread::spawn(move || {
         thread::sleep(DOWN_FOR);
-        Server::start(address)
+        Server::start_at(address, send_back)
     });
     let start = Instant::now();
     let clients = pool.clone();
@@ -171,45 +159,7 @@ where
     Ok(requests as f64 / start.elapsed().as_secs_f64())
 }
 
-/// An echo server on a thread of its own.
-struct Server {
-    address: SocketAddr,
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Server {
-    fn start(address: SocketAddr) -> Outcome<Server> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
-        let listener = Async::new(listener)?;
-        let (stop, stopped) = bounded(1);
-        let thread = thread::spawn(move || serve(listener, stopped));
-        Ok(Server {
-            address,
-            stop,
-            thread,
-        })
-    }
-
-    /// Closes the port and every connection.
-    fn stop(self) {
-        self.stop.close();
-        self.thread.join().expect("the server does not panic");
-    }
-}
-
-fn serve(listener: Async<TcpListener>, stopped: Receiver<()>) {
-    let executor = LocalExecutor::new();
-    let accept = async {
-        while let Ok((stream, _)) = listener.accept().await {
-            let _ = stream.get_ref().set_nodelay(true);
-            let echo = async move { smol::io::copy(&stream, &mut &stream).await };
-            executor.spawn(echo).detach();
-        }
-    };
-    let until_stopped = async {
-        let _ = stopped.recv().await;
-    };
-    smol::block_on(executor.run(accept.or(until_stopped)));
+/// What the server does with a connection.
+async fn send_back(stream: Async<TcpStream>) -> io::Result<()> {
+    smol::io::copy(&stream, &mut &stream).await.map(drop)
 }
