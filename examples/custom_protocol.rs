@@ -1,0 +1,118 @@
+//! How to write a `Manager`: for a protocol of frames with a handshake, a ping and a reset.
+//!
+//! $ cargo run --release --example custom_protocol
+//! $ cargo run --release --example custom_protocol -- --runtime smol
+
+use std::{error::Error, io, time::Duration};
+
+use clap::Parser;
+use connpool_core::{Builder, Connection, Liveness, Manager};
+use connpool_examples::args::{Args, Which};
+use smol::{Timer, future::FutureExt};
+
+#[path = "custom_protocol/kv.rs"]
+mod kv;
+
+/// Why a connection is of no use.
+#[derive(Debug, thiserror::Error)]
+enum KvError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("denied: {0}")]
+    Denied(String),
+}
+
+/// Connects to the server over the streams of another manager, such as a `TcpManager`.
+struct KvManager<S> {
+    streams: S,
+    token: &'static str,
+}
+
+impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManager<S> {
+    type Connection = S::Connection;
+    type Error = KvError;
+
+    // Handshake and all: what comes out is ready to be lent. The time limit is the pool's.
+    async fn connect(&self) -> Result<S::Connection, KvError> {
+        let mut conn = self.streams.connect().await?;
+        let hello = format!("HELLO 1 {}", self.token);
+        ask(&mut conn, &hello).await?.map_err(KvError::Denied)?;
+        Ok(conn)
+    }
+
+    // Reads the answer to its end: what is left of it would be taken for a fault.
+    async fn ping(&self, conn: &mut S::Connection) -> Result<(), KvError> {
+        ask(conn, "PING").await?.map(drop).map_err(KvError::Denied)
+    }
+
+    // Undoes whatever a user can change, before the next one gets the connection.
+    async fn reset(&self, conn: &mut S::Connection) -> Result<(), KvError> {
+        ask(conn, "RESET").await?.map(drop).map_err(KvError::Denied)
+    }
+
+    // Easily forgotten, and then connections are lent that the server has closed ...
+    fn liveness(&self, conn: &mut S::Connection) -> Liveness {
+        self.streams.liveness(conn)
+    }
+
+    // ... and those whose last user gave up in the middle of a read.
+    fn is_reusable(&self, conn: &mut S::Connection) -> bool {
+        self.streams.is_reusable(conn)
+    }
+
+    // A courtesy, in the background.
+    async fn close(&self, mut conn: S::Connection) {
+        let _ = ask(&mut conn, "BYE").await;
+    }
+}
+
+/// A request and its answer. If that is no, it is `Ok(Err(why))`, and the connection as good as
+/// before; after an `Err` it is not.
+async fn ask(conn: &mut impl Connection, request: &str) -> io::Result<Result<String, String>> {
+    kv::write_frame(conn, request).await?;
+    let answer = kv::read_frame(conn).await?;
+    match answer.split_at_checked(1) {
+        Some(("+", text)) => Ok(Ok(text.to_owned())),
+        Some(("-", reason)) => Ok(Err(reason.to_owned())),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+async fn demo<S: Manager<Connection: Connection, Error = io::Error>>(
+    begin: impl Fn(&'static str) -> Builder<KvManager<S>>,
+) -> Result<(), Box<dyn Error>> {
+    let refused = begin("guess").min_size(1).build().await;
+    println!("{}", refused.expect_err("this is not the token"));
+
+    // All are pinged here, for the show; by default those that were quiet for a second.
+    let pool = begin("sesame").ping_after(Duration::ZERO).build().await?;
+    for request in ["USE orders", "WHERE", "DANCE", "WAIT", "WHERE"] {
+        let mut conn = pool.get().await?;
+        // Whole or not at all: given up half way, or ending with `Err`, it costs the connection.
+        let exchange = conn.exchange(async |conn| ask(conn, request).await);
+        // On tokio alone, `tokio::time::timeout` does this.
+        let too_late = async {
+            Timer::after(Duration::from_millis(300)).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        println!("{:?}", exchange.or(too_late).await);
+    }
+    println!("{}", pool.stats());
+    pool.close(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let server = kv::start_server()?;
+    let address = server.address();
+    match Args::parse().runtime {
+        Which::Tokio => tokio::runtime::Runtime::new()?.block_on(demo(|token| {
+            let streams = connpool_tokio::TcpManager::new(address);
+            connpool_tokio::builder(KvManager { streams, token })
+        })),
+        Which::Smol => smol::block_on(demo(|token| {
+            let streams = connpool_smol::TcpManager::new(address);
+            connpool_smol::builder(KvManager { streams, token })
+        })),
+    }
+}
