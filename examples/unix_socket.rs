@@ -1,0 +1,118 @@
+//! A Unix socket: `stream_fn` makes a pool of any byte stream.
+//!
+//! $ cargo run --release --example unix_socket
+//! $ cargo run --release --example unix_socket -- --runtime smol
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use connpool_core::{Connection, Manager, Pool, Runtime};
+use connpool_examples::args::{Args, Which};
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use smol::channel::{Receiver, unbounded};
+
+const REQUESTS: usize = 10_000;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome<()> {
+    // Removed when it is dropped, with the socket in it.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("example.sock");
+    let hung_up = start_server(&path)?;
+    match Args::parse().runtime {
+        Which::Tokio => {
+            use connpool_tokio::{TokioRuntime, stream_fn};
+            println!("tokio clients of {}\n", path.display());
+            // The path is cloned for every connection, whose future outlives the call.
+            let manager = stream_fn(move || tokio::net::UnixStream::connect(path.clone()));
+            let demo = demo(manager, TokioRuntime::new(), hung_up);
+            tokio::runtime::Runtime::new()?.block_on(demo)
+        }
+        Which::Smol => {
+            use connpool_smol::{SmolRuntime, stream_fn};
+            println!("smol clients of {}\n", path.display());
+            let manager = stream_fn(move || smol::net::unix::UnixStream::connect(path.clone()));
+            smol::block_on(demo(manager, SmolRuntime::new(), hung_up))
+        }
+    }
+}
+
+/// The same on every runtime.
+async fn demo<M>(manager: M, runtime: impl Runtime, hung_up: Receiver<()>) -> Outcome<()>
+where
+    M: Manager<Connection: Connection>,
+{
+    let pool = Pool::builder(manager, runtime).name("unix").build().await?;
+
+    for _ in 0..REQUESTS {
+        ask(&pool, *b"hello").await?;
+    }
+    println!(
+        "{REQUESTS} requests, one after the other:\n  {}",
+        pool.stats()
+    );
+
+    let mut conn = pool.get().await?;
+    let reply = poll_once(conn.read(&mut [0])).await;
+    assert!(reply.is_none(), "nothing was asked");
+    drop(conn);
+    println!("a read was given up half way:\n  {}", pool.stats());
+
+    ask(&pool, *b"leave").await?;
+    hung_up.recv().await?;
+    ask(&pool, *b"hello").await?;
+    println!("the server closed an idle connection:\n  {}", pool.stats());
+
+    pool.close(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// One request, which the server sends back.
+async fn ask<M>(pool: &Pool<M>, request: [u8; 5]) -> Outcome<()>
+where
+    M: Manager<Connection: Connection>,
+{
+    let mut conn = pool.get().await?;
+    let mut reply = [0; 5];
+    conn.write_all(&request).await?;
+    conn.read_exact(&mut reply).await?;
+    if reply == request {
+        Ok(())
+    } else {
+        Err(io::Error::from(io::ErrorKind::InvalidData).into())
+    }
+}
+
+/// A server on threads of its own, which says when it has hung up on a client.
+fn start_server(path: &Path) -> io::Result<Receiver<()>> {
+    let listener = UnixListener::bind(path)?;
+    let (tell, hung_up) = unbounded();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                if send_back(stream).is_ok() {
+                    let _ = tell.send_blocking(());
+                }
+            });
+        }
+    });
+    Ok(hung_up)
+}
+
+/// Sends everything back, and hangs up after a request to leave.
+fn send_back(mut stream: UnixStream) -> io::Result<()> {
+    let mut request = [0; 5];
+    while request != *b"leave" {
+        stream.read_exact(&mut request)?;
+        stream.write_all(&request)?;
+    }
+    Ok(())
+}
