@@ -11,9 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// byte how it was used: see [`is_clean`](Io::is_clean).
 ///
 /// For a manager of Unix sockets or TLS streams: its connections are `Io<UnixStream>`,
-/// `Io<TlsStream<TcpStream>>`, its `liveness` is
+/// `Io<TlsStream<TcpConn>>`, its `liveness` is
 /// [`Connection::liveness`](connpool_core::Connection::liveness), its `is_reusable` is
-/// [`Io::is_clean`].
+/// [`Io::is_clean`]. That look sees what tokio has noticed, and a thread that was busy has noticed
+/// nothing meanwhile. Where there is a [`TcpConn`](crate::TcpConn) underneath, as in
+/// `Io<TlsStream<TcpConn>>`, ask it first and believe its `Closed`: it asks the kernel.
 ///
 /// ```
 /// use connpool_tokio::{Connection, Io, Liveness, Manager};
