@@ -7,15 +7,11 @@ use connpool_smol as adapter;
 use connpool_smol::{CloseReason, GetError, Phase};
 use futures_lite::future::{block_on, poll_once};
 
-use client::{adds_up, echo, pool_of, until_closed};
-use server::{Echo, LIMIT};
+use support::client::{adds_up, echo, pool_of, until_closed};
+use support::server::{Echo, LIMIT};
 
-#[allow(dead_code, reason = "other targets use the rest")]
-#[path = "../../connpool-tcp/tests/scenarios/client.rs"]
-mod client;
-#[allow(dead_code, reason = "other targets use the rest")]
-#[path = "../../connpool-tcp/tests/scenarios/server.rs"]
-mod server;
+#[path = "../../connpool-tcp/tests/support/mod.rs"]
+mod support;
 
 #[test]
 fn a_thread_that_only_blocks_on_futures_is_enough() {

@@ -10,15 +10,11 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, advance, sleep};
 
-use client::{adds_up, echo, pool_of, until, until_closed};
-use server::{Echo, FullServer, LIMIT};
+use support::client::{adds_up, echo, pool_of, until, until_closed};
+use support::server::{Echo, FullServer, LIMIT};
 
-#[allow(dead_code, reason = "other targets use the rest")]
-#[path = "../../connpool-tcp/tests/scenarios/client.rs"]
-mod client;
-#[allow(dead_code, reason = "other targets use the rest")]
-#[path = "../../connpool-tcp/tests/scenarios/server.rs"]
-mod server;
+#[path = "../../connpool-tcp/tests/support/mod.rs"]
+mod support;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{Spy, echo, until_closed};
-use super::server::{Echo, Port, Server};
 use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
+use crate::support::client::{Spy, echo, until_closed};
+use crate::support::server::{Echo, Port, Server};
 
 pub(crate) async fn a_manager_without_its_type_works_the_same() {
     let echoing = Echo::start();

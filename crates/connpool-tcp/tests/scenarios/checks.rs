@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{Spy, echo, talk, until_closed};
-use super::server::{Echo, LIMIT, Server};
 use crate::adapter::{Builder, CloseReason, TcpConn, TcpManager, builder};
+use crate::support::client::{Spy, echo, talk, until_closed};
+use crate::support::server::{Echo, LIMIT, Server};
 
 /// A pool of one that pings before every lending, but for that of a new connection.
 fn pinging(manager: TcpManager) -> Builder<TcpManager> {

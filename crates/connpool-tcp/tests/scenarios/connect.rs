@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::client::{adds_up, echo, pool_of, until};
-use super::server::{Echo, FullServer, LIMIT, Port};
 use crate::adapter::{GetError, Phase, TcpManager};
+use crate::support::client::{adds_up, echo, pool_of, until};
+use crate::support::server::{Echo, FullServer, LIMIT, Port};
 
 /// The kind and the text of the connect error that a `get` from a pool of `address` ends with.
 async fn failure(address: String) -> (ErrorKind, String) {

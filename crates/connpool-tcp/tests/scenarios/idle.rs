@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpStream};
 
 use socket2::SockRef;
 
-use super::client::{Spy, pool_of, talk, until_closed};
-use super::server::{self, Server};
 use crate::adapter::{CloseReason, GetError};
+use crate::support::client::{Spy, pool_of, talk, until_closed};
+use crate::support::server::{self, Server};
 
 pub(crate) async fn a_connection_closed_while_idle_is_replaced() {
     replaced(|end, client| {

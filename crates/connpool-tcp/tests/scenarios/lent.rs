@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{Spy, echo, pool_of, talk, until_closed};
-use super::server::{self, Echo, Server};
 use crate::adapter::{CloseReason, Pool, PooledConnection, TcpManager};
+use crate::support::client::{Spy, echo, pool_of, talk, until_closed};
+use crate::support::server::{self, Echo, Server};
 
 type Guard = PooledConnection<'static, TcpManager>;
 

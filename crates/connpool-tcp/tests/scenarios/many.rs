@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::client::{Spy, has_something, pool_of, until, until_closed};
-use super::server::Server;
 use crate::adapter::{
     CloseReason, Connection, GetError, Manager, Pool, TcpConn, TcpManager, builder, stream_fn,
 };
+use crate::support::client::{Spy, has_something, pool_of, until, until_closed};
+use crate::support::server::Server;
 
 /// These have many files open: one at a time, for systems where a process may have few.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

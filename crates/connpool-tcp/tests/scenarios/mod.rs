@@ -1,20 +1,16 @@
 //! What both adapters promise, over real TCP on the loopback interface: written once, run on every
 //! runtime.
 //!
-//! A test target that includes this brings, in its root: `adapter`, the crate under test; `spawn`,
-//! a task of the runtime whose end can be awaited; `unix`, the adapter's `Io` around a Unix socket.
-//! Nothing here waits for time to pass: it waits for what the kernel or the pool reports, and a
-//! limit of ten seconds on that is there only so that a failure ends.
+//! A test target that includes this brings what `support` needs and, in its root, `unix`: the
+//! adapter's `Io` around a Unix socket.
 
 #[cfg(feature = "dyn")]
 pub(crate) mod boxed;
 pub(crate) mod checks;
-pub(crate) mod client;
 pub(crate) mod connect;
 pub(crate) mod idle;
 pub(crate) mod lent;
 pub(crate) mod many;
-pub(crate) mod server;
 pub(crate) mod start;
 #[cfg(unix)]
 pub(crate) mod streams;
@@ -23,7 +19,7 @@ pub(crate) mod tasks;
 /// Makes a test of every scenario, run by `$run`. The only list of them.
 macro_rules! scenarios_on {
     ($run:path) => {
-        $crate::scenarios::tests! { $run;
+        $crate::support::tests! { $run; scenarios;
             start {
                 the_quick_start_works
                 a_pool_that_cannot_open_its_first_connections_is_not_built
@@ -104,16 +100,4 @@ macro_rules! scenarios_on {
     };
 }
 
-/// See [`scenarios_on`].
-macro_rules! tests {
-    ($run:path; $($(#[$attribute:meta])* $module:ident { $($name:ident)* })*) => {
-        $($(#[$attribute])* mod $module {
-            $(#[test]
-            fn $name() {
-                $run($crate::scenarios::$module::$name());
-            })*
-        })*
-    };
-}
-
-pub(crate) use {scenarios_on, tests};
+pub(crate) use scenarios_on;

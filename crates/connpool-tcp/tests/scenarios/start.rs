@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::client::{adds_up, echo, pool_of, until};
-use super::server::{Echo, Port, Server};
 use crate::adapter::{BuildError, CloseReason, TcpManager, builder};
+use crate::support::client::{adds_up, echo, pool_of, until};
+use crate::support::server::{Echo, Port, Server};
 
 pub(crate) async fn the_quick_start_works() {
     use crate::adapter::io::{AsyncReadExt, AsyncWriteExt};

@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use futures_lite::future::{poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::until_closed;
-use super::server::LIMIT;
 use crate::adapter::{CloseReason, Connection, Io, Liveness, Manager, Pool, builder, stream_fn};
+use crate::support::client::until_closed;
+use crate::support::server::LIMIT;
 use crate::{UnixIo, unix};
 
 /// A manager as the documentation of `Io` has it. Every server's end goes to a channel.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{adds_up, echo, pool_of, talk, until, until_closed};
-use super::server::{Echo, LIMIT, Server};
 use crate::adapter::CloseReason;
+use crate::support::client::{adds_up, echo, pool_of, talk, until, until_closed};
+use crate::support::server::{Echo, LIMIT, Server};
 
 pub(crate) async fn a_guard_can_be_dropped_on_a_thread_without_a_runtime() {
     let server = Echo::start();

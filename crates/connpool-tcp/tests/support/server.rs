@@ -1,4 +1,5 @@
-//! The other end: listeners on the loopback interface that a test plays by hand, or that echo.
+//! The other end: listeners on the loopback interface that a test plays by hand, or that serve by
+//! themselves.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -20,9 +21,20 @@ pub(crate) struct Port {
 
 impl Port {
     pub(crate) fn new() -> Port {
+        Port::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// The port of a server that is gone.
+    pub(crate) fn again(address: &str) -> Port {
+        Port::at(address.parse().unwrap())
+    }
+
+    fn at(address: SocketAddr) -> Port {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        socket.bind(&any.into()).unwrap();
+        // Old connections of the port may linger for a minute.
+        #[cfg(unix)]
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         Port { socket, address }
     }
@@ -75,9 +87,28 @@ impl Server {
         (0..count).map(|_| self.accept()).collect()
     }
 
+    /// Whether a connection waits to be accepted.
+    pub(crate) fn has_a_caller(&self) -> bool {
+        self.listener.set_nonblocking(true).unwrap();
+        let caller = self.listener.accept();
+        self.listener.set_nonblocking(false).unwrap();
+        caller.is_ok()
+    }
+
     /// Accepts and echoes from now on.
     pub(crate) fn echo(self) -> Echo {
-        Echo::run(self)
+        let echo = |stream: &TcpStream| {
+            let (mut from, mut to) = (stream, stream);
+            // Whether it ends in an error is for the client to judge.
+            let _ = io::copy(&mut from, &mut to);
+        };
+        Echo(self.serve(echo))
+    }
+
+    /// Accepts from now on, and has each connection attended to on a thread of its own, at whose
+    /// end it is closed.
+    pub(crate) fn serve(self, attend: impl Fn(&TcpStream) + Send + Sync + 'static) -> Served {
+        Served::run(self, Arc::new(attend))
     }
 }
 
@@ -115,8 +146,25 @@ impl FullServer {
     }
 }
 
-/// A server that echoes, on threads of its own that end with it.
-pub(crate) struct Echo {
+/// A server that echoes.
+pub(crate) struct Echo(Served);
+
+impl Echo {
+    pub(crate) fn start() -> Echo {
+        Server::start().echo()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.0.address()
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.0.accepted()
+    }
+}
+
+/// A server that runs by itself, on threads that end with it.
+pub(crate) struct Served {
     address: SocketAddr,
     inside: Arc<Inside>,
     acceptor: Option<JoinHandle<()>>,
@@ -125,19 +173,22 @@ pub(crate) struct Echo {
 #[derive(Default)]
 struct Inside {
     stopped: AtomicBool,
-    open: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
+    accepted: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
 }
 
-impl Echo {
-    pub(crate) fn start() -> Echo {
-        Server::start().echo()
-    }
+type Attend = dyn Fn(&TcpStream) + Send + Sync;
 
+impl Served {
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    fn run(server: Server) -> Echo {
+    /// How many connections it has accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.inside.accepted.lock().unwrap().len()
+    }
+
+    fn run(server: Server, attend: Arc<Attend>) -> Served {
         let inside = Arc::new(Inside::default());
         let address = server.address;
         // It may have nothing to do for longer than any limit.
@@ -146,9 +197,9 @@ impl Echo {
             .unwrap();
         let acceptor = thread::spawn({
             let inside = Arc::clone(&inside);
-            move || inside.accept(&server.listener)
+            move || inside.accept(&server.listener, &attend)
         });
-        Echo {
+        Served {
             address,
             inside,
             acceptor: Some(acceptor),
@@ -157,7 +208,7 @@ impl Echo {
 }
 
 impl Inside {
-    fn accept(&self, listener: &TcpListener) {
+    fn accept(&self, listener: &TcpListener, attend: &Arc<Attend>) {
         while let Ok((stream, _)) = listener.accept() {
             if self.stopped.load(Ordering::SeqCst) {
                 return;
@@ -166,17 +217,17 @@ impl Inside {
             let Ok(end) = stream.try_clone() else {
                 continue;
             };
+            let attend = Arc::clone(attend);
             let thread = thread::spawn(move || {
-                // Whether it ends in an error is for the client to judge.
-                let _ = io::copy(&mut &stream, &mut &stream);
+                attend(&stream);
                 let _ = stream.shutdown(Shutdown::Both);
             });
-            self.open.lock().unwrap().push((end, thread));
+            self.accepted.lock().unwrap().push((end, thread));
         }
     }
 }
 
-impl Drop for Echo {
+impl Drop for Served {
     fn drop(&mut self) {
         self.inside.stopped.store(true, Ordering::SeqCst);
         // One more connection, for the acceptor to look up.
@@ -184,7 +235,7 @@ impl Drop for Echo {
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
-        for (end, thread) in self.inside.open.lock().unwrap().drain(..) {
+        for (end, thread) in self.inside.accepted.lock().unwrap().drain(..) {
             let _ = end.shutdown(Shutdown::Both);
             let _ = thread.join();
         }
