@@ -111,11 +111,7 @@ impl Ledger {
         if self.closed {
             return 0;
         }
-        let on_their_way = self
-            .connecting
-            .get()
-            .saturating_add(usize::from(self.looking));
-        let for_the_line = self.line.len().saturating_sub(on_their_way);
+        let for_the_line = self.line.len().saturating_sub(self.on_their_way());
         let for_the_least = self.min_size.saturating_sub(self.staying());
         round_up(for_the_line, self.increment).max(for_the_least)
     }
@@ -195,10 +191,16 @@ impl Ledger {
     /// How many new connections are on their way, or will be as soon as somebody begins them, in
     /// slots that are free or on their way to be.
     fn coming(&self, now: Moment) -> usize {
-        let room = self.max_size.saturating_sub(self.staying());
         self.connecting
             .get()
-            .saturating_add(self.wanted_with(room, now))
+            .saturating_add(self.wanted_with(self.room_to_come(), now))
+    }
+
+    /// How many connections come for the line without a return.
+    fn on_their_way(&self) -> usize {
+        self.connecting
+            .get()
+            .saturating_add(usize::from(self.looking))
     }
 
     fn staying(&self) -> usize {
@@ -211,6 +213,11 @@ impl Ledger {
 
     fn room(&self) -> usize {
         self.max_size.saturating_sub(self.taken())
+    }
+
+    /// The room there is, or will be when those are gone that are being closed.
+    fn room_to_come(&self) -> usize {
+        self.max_size.saturating_sub(self.staying())
     }
 
     // ---- the line
@@ -258,6 +265,12 @@ impl Ledger {
         expired: impl FnMut(Key),
     ) -> Option<Key> {
         self.line.serve(supply, self.coming(now), now, expired)
+    }
+
+    /// Whether there are more in line than can be served before somebody returns a connection.
+    pub(crate) fn depends_on_returns(&self) -> bool {
+        let without = self.on_their_way().saturating_add(self.room_to_come());
+        self.line.len() > without
     }
 
     pub(crate) fn wants_used(&self, now: Moment) -> bool {

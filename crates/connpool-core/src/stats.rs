@@ -30,7 +30,8 @@ pub struct Stats {
     pub lifetime_closed: u64,
     /// Connections closed because their ping failed or took too long.
     pub ping_failed: u64,
-    /// Calls of `get` that had to wait.
+    /// Calls of `get` that had to wait until somebody returned a connection: `max_size` was reached,
+    /// and what was being opened was for others. Those that wait for a connect do not count.
     pub wait_count: u64,
     /// How long they waited, all together.
     pub wait_time: Duration,

@@ -21,6 +21,8 @@ use crate::{Manager, Moment};
 pub(crate) struct Turn<'a, M: Manager> {
     shared: &'a Shared<M>,
     key: Option<Key>,
+    /// Whether there was nothing to wait for but a return when it stood in line.
+    depends_on_return: bool,
     waiting_since: Option<Moment>,
     has_waited: bool,
 }
@@ -40,6 +42,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         Turn {
             shared,
             key: None,
+            depends_on_return: false,
             waiting_since: None,
             has_waited: false,
         }
@@ -83,7 +86,9 @@ impl<'a, M: Manager> Turn<'a, M> {
                     .unwrap_or(Err(Miss::OutOfTime)),
             );
         }
-        self.start_waiting(now);
+        if self.depends_on_return {
+            self.start_waiting(now);
+        }
         Poll::Pending
     }
 
@@ -101,7 +106,11 @@ impl<'a, M: Manager> Turn<'a, M> {
             return Some(answer.into_result());
         }
         let entered = match self.key {
-            None => state.ledger.join(now, deadline.begin(now), wants),
+            None => {
+                let entered = state.ledger.join(now, deadline.begin(now), wants);
+                self.depends_on_return = state.ledger.depends_on_returns();
+                entered
+            }
             Some(key) if state.ledger.standing(key) == Some(Standing::Served) => {
                 state.ledger.rejoin(key, wants).map(|()| key)
             }

@@ -210,6 +210,34 @@ fn waits_are_counted_and_timed() {
     assert_eq!(after.waiting, 0);
 }
 
+/// These waits say that `max_size` is too small; those for a connect would only say that the pool
+/// is young, or its backend slow.
+#[test]
+fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    fake.always(Op::Connect, Act::Take(SECOND));
+    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    assert_eq!(pool.stats().waiting, 3);
+    assert_eq!(pool.stats().wait_count, 1, "two connects serve two of them");
+    sim.advance(SECOND);
+    let held = [jobs[0].take(), jobs[1].take()];
+    sim.advance(SECOND);
+    drop(held);
+    sim.settle();
+    assert!(jobs[2].take().is_some_and(|got| got.is_ok()));
+    assert_eq!(pool.stats().wait_time, 2 * SECOND);
+
+    // A dead one in place of which a new one is opened, though its slot is not free yet.
+    fill(&sim, &pool, 2);
+    fake.looks_like(Liveness::Closed);
+    let job = go_get(&sim, &pool);
+    fake.calm();
+    sim.advance(SECOND);
+    assert!(job.take().is_some_and(|got| got.is_ok()));
+    assert_eq!(pool.stats().wait_count, 1);
+}
+
 #[test]
 fn a_wait_that_ends_badly_counts_too() {
     let (sim, fake) = new(1);
