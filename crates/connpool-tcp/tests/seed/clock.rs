@@ -1,0 +1,111 @@
+//! A runtime in which only time is not real: it stands still until the test moves it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_lite::future::yield_now;
+
+use crate::RealRuntime;
+use crate::adapter::{Builder, Moment, Pool, Runtime, Task, TcpManager};
+use crate::support::server::LIMIT;
+
+/// Real sockets, tasks and chance, by a clock that is moved by hand; timers go by it.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<Inside>);
+
+struct Inside {
+    runtime: RealRuntime,
+    nanos: AtomicU64,
+    timers: Mutex<Timers>,
+}
+
+#[derive(Default)]
+struct Timers {
+    asleep: Vec<Waker>,
+    naps: Vec<Duration>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        Clock(Arc::new(Inside {
+            runtime: RealRuntime::new(),
+            nanos: AtomicU64::new(0),
+            timers: Mutex::default(),
+        }))
+    }
+
+    /// A pool of connections to `address` that goes by this clock. Checks are passive.
+    pub(crate) fn pool_of(&self, address: String) -> Builder<TcpManager> {
+        Pool::builder(TcpManager::new(address), self.clone()).ping_after(None)
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap();
+        self.0.nanos.fetch_add(nanos, Ordering::SeqCst);
+        let asleep = std::mem::take(&mut self.0.timers.lock().unwrap().asleep);
+        asleep.into_iter().for_each(Waker::wake);
+    }
+
+    /// For how long each timer was set so far.
+    pub(crate) fn naps(&self) -> Vec<Duration> {
+        self.0.timers.lock().unwrap().naps.clone()
+    }
+
+    /// Waits until somebody has gone to sleep for so long: the evictor, for its interval.
+    pub(crate) async fn sees_a_nap_of(&self, span: Duration) {
+        let start = Instant::now();
+        while !self.naps().contains(&span) {
+            assert!(start.elapsed() < LIMIT, "only these: {:?}", self.naps());
+            yield_now().await;
+        }
+    }
+}
+
+impl Runtime for Clock {
+    fn now(&self) -> Moment {
+        Moment::from_nanos(self.0.nanos.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        let nap = at.since(self.now());
+        self.0.timers.lock().unwrap().naps.push(nap);
+        Box::pin(Timer {
+            clock: self.clone(),
+            at,
+        })
+    }
+
+    fn spawn(&self, task: Task) {
+        self.0.runtime.spawn(task);
+    }
+
+    fn random(&self) -> u64 {
+        self.0.runtime.random()
+    }
+
+    fn unconstrained(&self, probe: &mut dyn FnMut()) {
+        self.0.runtime.unconstrained(probe);
+    }
+}
+
+struct Timer {
+    clock: Clock,
+    at: Moment,
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut timers = self.clock.0.timers.lock().unwrap();
+        if self.clock.now() >= self.at {
+            return Poll::Ready(());
+        }
+        timers.asleep.push(cx.waker().clone());
+        Poll::Pending
+    }
+}

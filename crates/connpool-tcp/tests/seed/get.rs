@@ -1,0 +1,186 @@
+//! `Get(ctx)`: from the idle connections, by growing, by waiting.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use allocation_counter::measure;
+use futures_lite::future::poll_once;
+
+use super::clock::Clock;
+use super::peer::Peer;
+use crate::adapter::{CloseReason, GetError, Phase, TcpManager, builder};
+use crate::support::client::{echo, pool_of, talk, until, until_closed};
+use crate::support::server::{Echo, Server};
+
+pub(crate) async fn an_idle_connection_is_lent_without_waiting() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).min_size(1).build().await.unwrap();
+    let got = poll_once(pool.get()).await;
+    let mut conn = got.expect("at the first poll").unwrap();
+    echo(&mut *conn, b"hello").await.unwrap();
+    assert_eq!(pool.stats().wait_count, 0);
+}
+
+pub(crate) async fn getting_and_putting_back_allocates_nothing() {
+    let server = Echo::start();
+    let manager = TcpManager::new(server.address());
+    let pool = builder(manager)
+        .idle_timeout(Duration::from_secs(30))
+        .max_lifetime(Duration::from_secs(300))
+        .build()
+        .await
+        .unwrap();
+    let mut conn = pool.get().await.unwrap();
+    echo(&mut *conn, b"hello").await.unwrap();
+    let id = conn.id();
+    drop(conn);
+    // Each thread counts its own allocations, and this one does nothing else meanwhile.
+    let info = measure(|| {
+        for _ in 0..100 {
+            let mut context = Context::from_waker(Waker::noop());
+            let got = pin!(pool.get()).poll(&mut context);
+            assert!(matches!(got, Poll::Ready(Ok(conn)) if conn.id() == id));
+        }
+    });
+    assert_eq!(info.count_total, 0, "{info:?}");
+}
+
+pub(crate) async fn a_pool_grows_up_to_max_size() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(4).build().await.unwrap();
+    let mut all = Vec::new();
+    for size in 1..=4 {
+        let mut conn = pool.get().await.unwrap();
+        talk(&mut *conn, &mut server.accept()).await;
+        all.push(conn);
+        assert_eq!(pool.stats().size, size);
+    }
+    assert!(poll_once(pool.get()).await.is_none());
+    assert_eq!((pool.stats().size, pool.stats().connecting), (4, 0));
+    assert!(!server.has_a_caller());
+}
+
+pub(crate) async fn at_max_size_a_get_waits_for_a_connection_to_come_back() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let conn = pool.get().await.unwrap();
+    let (id, mut end) = (conn.id(), server.accept());
+    let waiting = crate::spawn(pool.get_owned());
+    until(&pool, |stats| stats.waiting == 1).await;
+    drop(conn);
+    let mut conn = waiting.await.unwrap();
+    assert_eq!(conn.id(), id);
+    talk(&mut *conn, &mut end).await;
+    assert!(!server.has_a_caller());
+}
+
+pub(crate) async fn those_who_wait_are_served_in_their_order() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mut conn = pool.get_owned().await.unwrap();
+    let mut line: Vec<_> = (0..5).map(|_| Box::pin(pool.get_owned())).collect();
+    for get in &mut line {
+        assert!(poll_once(get).await.is_none());
+    }
+    while !line.is_empty() {
+        let next = line.remove(0);
+        drop(conn);
+        for get in &mut line {
+            assert!(poll_once(get).await.is_none(), "overtaken");
+        }
+        conn = next.await.unwrap();
+    }
+    echo(&mut *conn, b"hello").await.unwrap();
+}
+
+pub(crate) async fn a_get_ends_at_its_deadline() {
+    let clock = Clock::new();
+    let server = Echo::start();
+    let pool = clock.pool_of(server.address()).max_size(1);
+    let pool = pool.build().await.unwrap();
+    let _held = pool.get().await.unwrap();
+    let limit = Duration::from_secs(5);
+    let mut waiting = pin!(pool.get_timeout(limit));
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    clock.advance(limit - Duration::from_nanos(1));
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    clock.advance(Duration::from_nanos(1));
+    match waiting.await {
+        Err(GetError::Timeout { phase, diagnosis }) => {
+            assert_eq!((phase, diagnosis.waited), (Phase::Wait, limit));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The seed has no limit but the context's.
+pub(crate) async fn a_get_without_a_deadline_waits_for_ever() {
+    let clock = Clock::new();
+    let server = Echo::start();
+    let pool = clock.pool_of(server.address()).max_size(1);
+    let pool = pool.get_timeout(None).build().await.unwrap();
+    let held = pool.get().await.unwrap();
+    let mut waiting = pin!(pool.get());
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    clock.advance(Duration::from_secs(3_600 * 24 * 365));
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    drop(held);
+    echo(&mut *waiting.await.unwrap(), b"hello").await.unwrap();
+}
+
+pub(crate) async fn a_get_can_be_cancelled_and_loses_nothing() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let conn = pool.get().await.unwrap();
+    let id = conn.id();
+    let mut cancelled = Box::pin(pool.get());
+    let mut waiting = Box::pin(pool.get());
+    assert!(poll_once(&mut cancelled).await.is_none());
+    assert!(poll_once(&mut waiting).await.is_none());
+    // It is handed the connection, and does not come to take it.
+    drop(conn);
+    drop(cancelled);
+    let mut conn = waiting.await.unwrap();
+    assert_eq!(conn.id(), id);
+    echo(&mut *conn, b"hello").await.unwrap();
+    assert!(poll_once(pool.get()).await.is_none());
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.waiting), (1, 0), "{stats}");
+}
+
+pub(crate) async fn after_three_unhealthy_connections_a_new_one_is_opened() {
+    let peer = Peer::start();
+    let pool = peer.pool().max_size(5).build().await.unwrap();
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        let conn = pool.get().await.unwrap();
+        peer.sicken(&conn);
+        all.push(conn);
+    }
+    drop(all);
+    let mut conn = pool.get().await.unwrap();
+    echo(&mut *conn, b"text").await.unwrap();
+    assert_eq!((conn.id(), conn.uses(), peer.pings()), (6, 1, 3));
+    until_closed(&pool, CloseReason::PingFailed, 3).await;
+    let stats = pool.stats();
+    assert_eq!((stats.active, stats.available), (1, 2), "{stats}");
+    assert_eq!((stats.request, stats.success), (6, 6), "{stats}");
+}
+
+pub(crate) async fn who_may_not_wait_is_told_that_the_pool_is_exhausted() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(1).max_waiters(0);
+    let pool = pool.build().await.unwrap();
+    let _held = pool.get().await.expect("it still grows");
+    for refused in [pool.get().await, pool.try_get()] {
+        match refused {
+            Err(GetError::Exhausted(diagnosis)) => {
+                assert_eq!((diagnosis.size, diagnosis.max_size), (1, 1));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pool.stats().waiting, 0);
+}

@@ -1,0 +1,196 @@
+//! Ping, and the other checks before it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use super::clock::Clock;
+use super::peer::{Peer, ping};
+use crate::adapter::{CloseReason, Pool, TcpConn, TcpManager, builder};
+use crate::support::client::{Spy, adds_up, echo, pool_of, talk, until, until_closed};
+use crate::support::server::Server;
+
+pub(crate) async fn ping_is_called_before_a_connection_is_lent() {
+    let peer = Peer::start();
+    let pool = peer.pool().build().await.unwrap();
+    let id = pool.get().await.unwrap().id();
+    for round in 1..=3 {
+        let mut conn = pool.get().await.unwrap();
+        assert_eq!((conn.id(), peer.pings()), (id, round));
+        echo(&mut *conn, b"text").await.unwrap();
+    }
+}
+
+/// The seed pings what it has connected the moment before.
+pub(crate) async fn a_new_connection_is_lent_without_a_ping() {
+    let peer = Peer::start();
+    let pool = peer.pool().build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    echo(&mut *conn, b"text").await.unwrap();
+    assert_eq!(peer.pings(), 0);
+}
+
+/// The seed pings at every `Get`, as `ping_after` zero does.
+pub(crate) async fn by_default_a_ping_waits_until_the_last_use_is_a_second_ago() {
+    let clock = Clock::new();
+    let peer = Peer::start();
+    let manager = TcpManager::new(peer.address()).ping(ping);
+    let pool = Pool::builder(manager, clock.clone()).build().await.unwrap();
+    drop(pool.get().await.unwrap());
+    clock.advance(Duration::from_millis(999));
+    drop(pool.get().await.unwrap());
+    clock.advance(Duration::from_millis(999));
+    drop(pool.get().await.unwrap());
+    assert_eq!(peer.pings(), 0);
+    clock.advance(Duration::from_millis(1_000));
+    drop(pool.get().await.unwrap());
+    assert_eq!(peer.pings(), 1);
+}
+
+pub(crate) async fn a_connection_whose_ping_fails_is_discarded_and_another_is_tried() {
+    let peer = Peer::start();
+    let pool = peer.pool().build().await.unwrap();
+    let good = pool.get().await.unwrap();
+    let sick = pool.get().await.unwrap();
+    let id = good.id();
+    peer.sicken(&sick);
+    // The last one brought back is tried first.
+    drop(good);
+    drop(sick);
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), id);
+    echo(&mut *conn, b"text").await.unwrap();
+    until_closed(&pool, CloseReason::PingFailed, 1).await;
+    assert_eq!((pool.stats().created, peer.pings()), (2, 2));
+}
+
+pub(crate) async fn without_a_ping_a_peer_is_asked_nothing() {
+    let server = Server::start();
+    let pool = builder(TcpManager::new(server.address()))
+        .ping_after(Duration::ZERO)
+        .build()
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        drop(pool.get().await.unwrap());
+    }
+    assert_eq!(pool.stats().created, 1);
+    let mut end = server.accept();
+    end.set_nonblocking(true).unwrap();
+    let error = end.read(&mut [0; 1]).expect_err("it is open, and quiet");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+pub(crate) async fn the_checks_are_lifetime_then_idle_time_then_ping() {
+    let clock = Clock::new();
+    let server = Server::start();
+    let manager = TcpManager::new(server.address()).ping(async |conn| {
+        conn.write_all(b"PING").await?;
+        Err(io::Error::other("no answer will do"))
+    });
+    let pool = Pool::builder(manager, clock.clone())
+        .max_size(1)
+        .max_lifetime(Duration::from_secs(10))
+        .lifetime_jitter(0.0)
+        .idle_timeout(Duration::from_secs(5))
+        .ping_after(Duration::ZERO)
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    let mut ends = Vec::new();
+    for idle in [10, 5, 4, 0] {
+        let mut conn = pool.get().await.unwrap();
+        assert_eq!(conn.uses(), 1);
+        let mut end = server.accept();
+        talk(&mut *conn, &mut end).await;
+        ends.push(end);
+        drop(conn);
+        clock.advance(Duration::from_secs(idle));
+    }
+    until(&pool, |stats| stats.closed.total() == 3 && adds_up(stats)).await;
+    let asked: Vec<_> = ends.drain(..3).map(everything_said_on).collect();
+    assert_eq!(asked, ["", "", "PING"]);
+    let stats = pool.stats();
+    for reason in [
+        CloseReason::Lifetime,
+        CloseReason::Idle,
+        CloseReason::PingFailed,
+    ] {
+        assert_eq!(stats.closed.get(reason), 1, "{reason:?}: {stats}");
+    }
+}
+
+/// What a client says until it closes.
+fn everything_said_on(mut end: impl Read) -> String {
+    let mut text = String::new();
+    end.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The seed's README has a ping that reads one byte with a short limit, takes silence for health,
+/// and a byte for health as well: the next user then misses it.
+async fn sample_ping(conn: &mut TcpConn) -> io::Result<()> {
+    match poll_once(conn.read(&mut [0; 1])).await {
+        None | Some(Ok(1)) => Ok(()),
+        Some(Ok(_)) => Err(ErrorKind::UnexpectedEof.into()),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+pub(crate) async fn bytes_that_the_sample_ping_would_eat_are_found_and_never_lent() {
+    for pinged in [false, true] {
+        let server = Server::start();
+        let mut manager = TcpManager::new(server.address());
+        if pinged {
+            manager = manager.ping(sample_ping);
+        }
+        let pool = builder(manager)
+            .ping_after(Duration::ZERO)
+            .max_size(1)
+            .build()
+            .await
+            .unwrap();
+        let conn = pool.get().await.unwrap();
+        let (id, client) = (conn.id(), Spy::on(&conn));
+        drop(conn);
+        let mut end = server.accept();
+        end.write_all(b"+late").unwrap();
+        client.sees_something();
+        let mut conn = pool.get().await.unwrap();
+        assert_ne!(conn.id(), id);
+        talk(&mut *conn, &mut server.accept()).await;
+        until_closed(&pool, CloseReason::Unsolicited, 1).await;
+    }
+}
+
+pub(crate) async fn a_dead_connection_is_found_without_the_sample_ping() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let conn = pool.get().await.unwrap();
+    let client = Spy::on(&conn);
+    drop(conn);
+    drop(server.accept());
+    client.sees_something();
+    let mut conn = pool.get().await.unwrap();
+    talk(&mut *conn, &mut server.accept()).await;
+    until_closed(&pool, CloseReason::Dead, 1).await;
+}
+
+pub(crate) async fn the_sample_ping_keeps_a_quiet_connection() {
+    let server = Server::start();
+    let pool = builder(TcpManager::new(server.address()).ping(sample_ping))
+        .ping_after(Duration::ZERO)
+        .build()
+        .await
+        .unwrap();
+    let id = pool.get().await.unwrap().id();
+    let mut end = server.accept();
+    for _ in 0..3 {
+        let mut conn = pool.get().await.unwrap();
+        assert_eq!(conn.id(), id);
+        talk(&mut *conn, &mut end).await;
+    }
+}

@@ -1,0 +1,117 @@
+//! `conn.Close()`, which is dropping the guard.
+
+use std::io::Read;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+
+use super::clock::Clock;
+use crate::adapter::CloseReason;
+use crate::support::client::{echo, pool_of, talk, until_closed};
+use crate::support::server::{Echo, Server};
+
+pub(crate) async fn a_connection_that_comes_back_is_lent_again() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let mut end = server.accept();
+    talk(&mut *conn, &mut end).await;
+    let id = conn.id();
+    drop(conn);
+    assert_eq!((pool.stats().active, pool.stats().available), (0, 1));
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), id);
+    talk(&mut *conn, &mut end).await;
+}
+
+pub(crate) async fn a_connection_marked_unusable_is_destroyed_when_it_comes_back() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let mut end = server.accept();
+    conn.mark_unusable();
+    talk(&mut *conn, &mut end).await;
+    drop(conn);
+    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.closed.get(CloseReason::Marked)), (0, 1));
+}
+
+pub(crate) async fn destroying_one_makes_room_for_another() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let (id, _end) = (conn.id(), server.accept());
+    let mut waiting = pin!(pool.get());
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    conn.mark_unusable();
+    drop(conn);
+    let mut conn = waiting.await.unwrap();
+    assert_ne!(conn.id(), id);
+    talk(&mut *conn, &mut server.accept()).await;
+}
+
+pub(crate) async fn a_connection_that_comes_back_to_a_stopped_pool_is_destroyed() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let mut end = server.accept();
+    assert_eq!(pool.close(Duration::ZERO).await.still_out, 1);
+    talk(&mut *conn, &mut end).await;
+    drop(conn);
+    until_closed(&pool, CloseReason::PoolClosed, 1).await;
+    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+}
+
+pub(crate) async fn coming_back_begins_the_idle_time_anew() {
+    let clock = Clock::new();
+    let server = Echo::start();
+    let pool = clock
+        .pool_of(server.address())
+        .idle_timeout(Duration::from_secs(10))
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    let id = pool.get().await.unwrap().id();
+    for _ in 0..5 {
+        clock.advance(Duration::from_secs(9));
+        let conn = pool.get().await.unwrap();
+        assert_eq!(conn.id(), id);
+        // The time in use is not idle time.
+        clock.advance(Duration::from_secs(60));
+        drop(conn);
+    }
+    clock.advance(Duration::from_secs(10));
+    assert_ne!(pool.get().await.unwrap().id(), id);
+    until_closed(&pool, CloseReason::Idle, 1).await;
+}
+
+pub(crate) async fn what_comes_back_beyond_max_idle_is_destroyed() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(3).max_idle(1);
+    let pool = pool.build().await.unwrap();
+    let one = pool.get().await.unwrap();
+    let all = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let id = one.id();
+    drop(one);
+    drop(all);
+    until_closed(&pool, CloseReason::Overflow, 2).await;
+    assert_eq!((pool.stats().size, pool.stats().available), (1, 1));
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), id);
+    echo(&mut *conn, b"hello").await.unwrap();
+}
+
+pub(crate) async fn by_default_all_may_be_idle() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(3).build().await.unwrap();
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.push(pool.get().await.unwrap());
+    }
+    drop(all);
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.closed.total()), (3, 0), "{stats}");
+}

@@ -1,0 +1,170 @@
+//! MinSize, MaxSize, Increment; what is left out, and what is not allowed.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::adapter::{BuildError, Builder, TcpManager};
+use crate::support::client::{echo, pool_of, until};
+use crate::support::server::{Echo, LIMIT, Server};
+
+pub(crate) async fn the_defaults_are_those_of_the_seed() {
+    let pool = pool_of(String::from("127.0.0.1:1")).build_lazy().unwrap();
+    let config = pool.config();
+    assert_eq!(config.min_size, 0);
+    assert_eq!(config.idle_timeout, None);
+    assert_eq!(config.max_lifetime, None);
+    assert_eq!(config.lifetime_jitter, 0.1);
+    assert_eq!(config.evict_interval, Some(Duration::from_secs(30)));
+    // The seed has these two set by everybody.
+    assert_eq!((config.max_size, config.increment), (10, 1));
+}
+
+pub(crate) async fn min_size_connections_are_open_when_build_returns() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).min_size(3).build().await.unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.available, stats.active), (3, 3, 0));
+    drop(server.accept_many(3));
+    assert!(!server.has_a_caller(), "and no more than these");
+}
+
+pub(crate) async fn a_min_size_of_zero_opens_nothing() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    assert_eq!(pool.stats().size, 0);
+    assert!(!server.has_a_caller());
+}
+
+pub(crate) async fn max_size_is_never_exceeded() {
+    let guests = Arc::<Guests>::default();
+    let server = Server::start().serve({
+        let guests = Arc::clone(&guests);
+        move |stream| _ = guests.attend(stream)
+    });
+    let pool = pool_of(server.address())
+        .min_size(2)
+        .max_size(4)
+        .increment(3)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"hello").await.unwrap();
+        all.push(conn);
+    }
+    drop(all);
+    let tasks: Vec<_> = (0..16)
+        .map(|number| {
+            let pool = pool.clone();
+            crate::spawn(async move {
+                for round in 0..20 {
+                    let mut conn = pool.get().await.unwrap();
+                    if (number + round) % 3 == 0 {
+                        echo(&mut *conn, GOODBYE).await.unwrap();
+                        conn.mark_unusable();
+                    } else {
+                        echo(&mut *conn, b"hello").await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+    assert_eq!(guests.most.load(Ordering::SeqCst), 4);
+    assert!(pool.stats().created > 100, "{}", pool.stats());
+}
+
+const GOODBYE: &[u8; 5] = b"adieu";
+
+/// Counts at the server who is there. Whoever is going to close says goodbye first, so that the
+/// count does not depend on when the end of a stream is noticed.
+#[derive(Default)]
+struct Guests {
+    here: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Guests {
+    fn attend(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let here = self.here.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(here, Ordering::SeqCst);
+        let mut text = [0; 5];
+        loop {
+            stream.read_exact(&mut text)?;
+            if &text == GOODBYE {
+                self.here.fetch_sub(1, Ordering::SeqCst);
+            }
+            stream.write_all(&text)?;
+        }
+    }
+}
+
+pub(crate) async fn increment_is_how_many_are_opened_when_the_pool_grows() {
+    let server = Server::start();
+    let pool = pool_of(server.address())
+        .max_size(10)
+        .increment(4)
+        .build()
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    for expected in [4, 4, 4, 4, 8, 8, 8, 8, 10, 10] {
+        all.push(pool.get().await.unwrap());
+        until(&pool, |stats| stats.connecting == 0).await;
+        let stats = pool.stats();
+        assert_eq!((stats.size, stats.created), (expected, expected as u64));
+        assert_eq!(stats.active, all.len());
+    }
+    drop(server.accept_many(10));
+    assert!(!server.has_a_caller());
+}
+
+/// The seed demands `Increment <= MaxSize - MinSize`, and so has no pool of fixed size.
+pub(crate) async fn a_pool_of_fixed_size_is_allowed_whatever_its_increment() {
+    for increment in [1, 5] {
+        let server = Echo::start();
+        let pool = pool_of(server.address())
+            .min_size(2)
+            .max_size(2)
+            .increment(increment)
+            .build()
+            .await
+            .unwrap();
+        let mut one = pool.get().await.unwrap();
+        let mut two = pool.get().await.unwrap();
+        echo(&mut *one, b"one").await.unwrap();
+        echo(&mut *two, b"two").await.unwrap();
+        assert_eq!((pool.stats().size, pool.stats().created), (2, 2));
+    }
+}
+
+pub(crate) async fn a_max_size_of_zero_is_an_error() {
+    let error = error_of(|pool| pool.max_size(0)).await;
+    assert_eq!(error, "max_size is 0: it must be at least 1");
+}
+
+pub(crate) async fn a_min_size_above_max_size_is_an_error() {
+    let error = error_of(|pool| pool.min_size(5).max_size(4)).await;
+    let expected = "min_size is 5: it must be at most max_size, which is 4";
+    assert_eq!(error, expected);
+}
+
+pub(crate) async fn an_increment_of_zero_is_an_error() {
+    let error = error_of(|pool| pool.increment(0)).await;
+    assert_eq!(error, "increment is 0: it must be at least 1");
+}
+
+async fn error_of(set: impl FnOnce(Builder<TcpManager>) -> Builder<TcpManager>) -> String {
+    match set(pool_of(String::from("127.0.0.1:1"))).build().await {
+        Err(BuildError::Config(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}

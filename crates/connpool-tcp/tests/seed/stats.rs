@@ -1,0 +1,154 @@
+//! The ten figures.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+
+use super::clock::Clock;
+use super::peer::Peer;
+use crate::adapter::{CloseReason, Stats};
+use crate::support::client::{adds_up, pool_of, until, until_closed};
+use crate::support::server::{Echo, Port};
+
+pub(crate) async fn size_is_all_connections_idle_and_active() {
+    let figures = each_step(|stats| stats.size).await;
+    assert_eq!(figures, [2, 2, 2, 3, 3, 2]);
+}
+
+pub(crate) async fn available_is_the_idle_connections() {
+    let figures = each_step(|stats| stats.available).await;
+    assert_eq!(figures, [2, 1, 0, 0, 1, 1]);
+}
+
+pub(crate) async fn active_is_the_connections_checked_out() {
+    let figures = each_step(|stats| stats.active).await;
+    assert_eq!(figures, [0, 1, 2, 3, 2, 1]);
+}
+
+/// A gauge after each of: build, three gets, a return, and a return of a broken connection.
+async fn each_step(gauge: impl Fn(&Stats) -> usize) -> [usize; 6] {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
+    let read = || gauge(&pool.stats());
+    let built = read();
+    let mut one = pool.get().await.unwrap();
+    let first = read();
+    let two = pool.get().await.unwrap();
+    let second = read();
+    let _three = pool.get().await.unwrap();
+    let third = read();
+    drop(two);
+    let returned = read();
+    one.mark_unusable();
+    drop(one);
+    [built, first, second, third, returned, read()]
+}
+
+pub(crate) async fn request_counts_every_get() {
+    let (requests, _) = asked_four_times_and_served_twice().await;
+    assert_eq!(requests, 4);
+}
+
+pub(crate) async fn success_counts_every_get_that_got_one() {
+    let (_, successes) = asked_four_times_and_served_twice().await;
+    assert_eq!(successes, 2);
+}
+
+async fn asked_four_times_and_served_twice() -> (u64, u64) {
+    let port = Port::new();
+    let pool = pool_of(port.address()).max_size(1).build().await.unwrap();
+    assert!(pool.get().await.is_err(), "nobody listens");
+    let _server = port.listen().echo();
+    let conn = pool.get().await.unwrap();
+    assert!(pool.get_timeout(Duration::ZERO).await.is_err());
+    drop(conn);
+    let _conn = pool.get().await.unwrap();
+    (pool.stats().request, pool.stats().success)
+}
+
+pub(crate) async fn idle_closed_counts_those_over_idle_timeout() {
+    let stats = three_closed(Some(Duration::from_secs(1)), None).await;
+    assert_eq!(closed(&stats), (3, 0, 0), "{stats}");
+}
+
+pub(crate) async fn lifetime_closed_counts_those_over_max_lifetime() {
+    let stats = three_closed(None, Some(Duration::from_secs(1))).await;
+    assert_eq!(closed(&stats), (0, 3, 0), "{stats}");
+}
+
+/// Three connections over a limit, found by a get.
+async fn three_closed(idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Stats {
+    let clock = Clock::new();
+    let server = Echo::start();
+    let pool = clock
+        .pool_of(server.address())
+        .increment(3)
+        .max_size(3)
+        .idle_timeout(idle_timeout)
+        .max_lifetime(max_lifetime)
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    until(&pool, |stats| stats.available == 3).await;
+    clock.advance(Duration::from_secs(1));
+    drop(pool.get().await.unwrap());
+    until(&pool, |stats| stats.closed.total() == 3 && adds_up(stats)).await;
+    pool.stats()
+}
+
+pub(crate) async fn ping_failed_counts_those_whose_ping_failed() {
+    let peer = Peer::start();
+    let pool = peer.pool().max_size(3).build().await.unwrap();
+    let all = [
+        pool.get().await.unwrap(),
+        pool.get().await.unwrap(),
+        pool.get().await.unwrap(),
+    ];
+    all.iter().for_each(|conn| peer.sicken(conn));
+    drop(all);
+    drop(pool.get().await.unwrap());
+    until_closed(&pool, CloseReason::PingFailed, 3).await;
+    assert_eq!(closed(&pool.stats()), (0, 0, 3));
+}
+
+fn closed(stats: &Stats) -> (u64, u64, u64) {
+    (stats.idle_closed, stats.lifetime_closed, stats.ping_failed)
+}
+
+pub(crate) async fn wait_count_counts_every_get_that_waits_at_max_size() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(2).build().await.unwrap();
+    let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    assert_eq!(pool.stats().wait_count, 0, "it grew");
+    for count in 1..=3 {
+        assert!(poll_once(pool.get()).await.is_none());
+        assert_eq!(pool.stats().wait_count, count);
+    }
+    drop(held);
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.stats().wait_count, 3);
+}
+
+pub(crate) async fn wait_time_adds_up_what_they_waited() {
+    let clock = Clock::new();
+    let server = Echo::start();
+    let pool = clock.pool_of(server.address()).max_size(1);
+    let pool = pool.build().await.unwrap();
+    let held = pool.get().await.unwrap();
+    assert_eq!(pool.stats().wait_time, Duration::ZERO);
+    let mut waiting = pin!(pool.get());
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    clock.advance(Duration::from_secs(3));
+    drop(held);
+    let _held = waiting.await.unwrap();
+    assert_eq!(pool.stats().wait_time, Duration::from_secs(3));
+    // One who waits in vain counts as well.
+    let mut waiting = pin!(pool.get_timeout(Duration::from_secs(4)));
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    clock.advance(Duration::from_secs(4));
+    assert!(waiting.await.is_err());
+    assert_eq!(pool.stats().wait_time, Duration::from_secs(7));
+}

@@ -1,0 +1,110 @@
+//! `Stop`, and what comes after it.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::{poll_once, yield_now, zip};
+
+use crate::adapter::{CloseReason, GetError};
+use crate::support::client::{adds_up, echo, pool_of, until, until_closed};
+use crate::support::server::{Echo, LIMIT, Server};
+
+pub(crate) async fn stop_closes_every_connection() {
+    let server = Server::start();
+    let pool = pool_of(server.address())
+        .min_size(3)
+        .evict_interval(Duration::from_millis(1))
+        .build()
+        .await
+        .unwrap();
+    let out = pool.get_owned().await.unwrap();
+    let report = pool.close(Duration::ZERO).await;
+    assert_eq!(report.still_out, 1);
+    drop(out);
+    let report = pool.close(LIMIT).await;
+    assert_eq!((report.still_out, report.timed_out), (0, false));
+    for mut end in server.accept_many(3) {
+        assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    }
+    until_closed(&pool, CloseReason::PoolClosed, 3).await;
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.connecting), (0, 0), "{stats}");
+    assert!(!server.has_a_caller(), "min_size is kept no longer");
+}
+
+pub(crate) async fn stop_waits_for_what_is_out() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let mut conn = pool.get_owned().await.unwrap();
+    let mut stop = Box::pin(pool.close(LIMIT));
+    assert!(poll_once(&mut stop).await.is_none());
+    echo(&mut *conn, b"still in use").await.unwrap();
+    drop(conn);
+    let report = stop.await;
+    assert_eq!((report.closed, report.still_out), (1, 0));
+}
+
+pub(crate) async fn stop_wakes_everybody_who_waits() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_size(1)
+        .get_timeout(None)
+        .build()
+        .await
+        .unwrap();
+    let _held = pool.get().await.unwrap();
+    let waiting: Vec<_> = (0..3).map(|_| crate::spawn(pool.get_owned())).collect();
+    until(&pool, |stats| stats.waiting == 3).await;
+    pool.close(Duration::ZERO).await;
+    for get in waiting {
+        assert!(get.await.unwrap_err().is_closed());
+    }
+}
+
+pub(crate) async fn a_get_after_stop_says_that_the_pool_is_closed() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).min_size(1).build().await.unwrap();
+    assert!(!pool.is_closed());
+    pool.close(LIMIT).await;
+    assert!(pool.is_closed());
+    for error in [pool.get().await, pool.try_get()].map(Result::unwrap_err) {
+        assert!(matches!(error, GetError::Closed), "{error:?}");
+        assert_eq!(error.to_string(), "the pool is closed");
+    }
+}
+
+pub(crate) async fn stop_can_be_repeated() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
+    let (one, other) = zip(pool.close(LIMIT), pool.close(LIMIT)).await;
+    assert!(!one.timed_out && !other.timed_out);
+    let again = pool.close(LIMIT).await;
+    assert_eq!((again.closed, again.still_out), (0, 0));
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.closed.total()), (0, 2), "{stats}");
+    assert!(adds_up(&stats), "{stats}");
+}
+
+/// The seed's pool, forgotten without a `Stop`, goes on in its evictor.
+pub(crate) async fn a_pool_that_nobody_has_any_more_stops_by_itself() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
+    let other = pool.clone();
+    drop(pool);
+    assert!(!other.is_closed());
+    drop(other);
+    for end in server.accept_many(2) {
+        until_ended(&end).await;
+    }
+}
+
+/// Waits for the end of a stream without blocking: this thread may be the one to bring it about.
+async fn until_ended(mut end: &TcpStream) {
+    end.set_nonblocking(true).unwrap();
+    let start = Instant::now();
+    while end.read(&mut [0; 1]).ok() != Some(0) {
+        assert!(start.elapsed() < LIMIT, "it stays open");
+        yield_now().await;
+    }
+}

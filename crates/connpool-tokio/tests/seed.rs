@@ -1,0 +1,23 @@
+//! The promises of the seed on tokio, each on one thread and then on two.
+
+use std::future::Future;
+
+use connpool_tokio as adapter;
+use connpool_tokio::TokioRuntime as RealRuntime;
+use executor::{on_one_thread, on_two_threads, spawn};
+
+mod executor;
+#[path = "../../connpool-tcp/tests/seed/mod.rs"]
+mod seed;
+#[path = "../../connpool-tcp/tests/support/mod.rs"]
+mod support;
+
+fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    // Seen only if it fails.
+    println!("on one thread");
+    on_one_thread(&test);
+    println!("on two threads");
+    on_two_threads(&test);
+}
+
+seed::promises_on!(crate::on_both);
