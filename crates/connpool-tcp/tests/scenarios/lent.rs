@@ -35,16 +35,31 @@ async fn not_lent_again(server: &Server, pool: &Pool<TcpManager>, conn: Guard, w
 }
 
 pub(crate) async fn a_connection_closed_while_lent_and_not_used_is_not_lent_again() {
+    harmed_while_lent_and_not_used(|end, client| {
+        drop(end);
+        client.sees_something();
+    })
+    .await;
+}
+
+pub(crate) async fn a_connection_reset_while_lent_and_not_used_is_not_lent_again() {
+    harmed_while_lent_and_not_used(|end, client| {
+        server::reset(end);
+        client.sees_a_reset();
+    })
+    .await;
+}
+
+async fn harmed_while_lent_and_not_used(harm: impl FnOnce(TcpStream, Spy)) {
     let (server, pool, conn, end) = one().await;
     let id = conn.id();
     let client = Spy::on(&conn);
-    drop(end);
-    client.sees_something();
+    harm(end, client);
     drop(conn);
-    let next = pool.get().await.unwrap();
+    let mut next = pool.get().await.unwrap();
     assert_ne!(next.id(), id);
+    talk(&mut *next, &mut server.accept()).await;
     until_closed(&pool, CloseReason::Dead, 1).await;
-    drop((next, server));
 }
 
 pub(crate) async fn a_read_left_pending_is_not_lent_again() {

@@ -9,8 +9,8 @@ use socket2::SockRef;
 use crate::adapter::{
     CloseReason, Connection, GetError, Manager, Pool, TcpConn, TcpManager, builder, stream_fn,
 };
-use crate::support::client::{Spy, has_something, pool_of, until, until_closed};
-use crate::support::server::Server;
+use crate::support::client::{Spy, echo, has_something, pool_of, until, until_closed};
+use crate::support::server::{Echo, Port, Server};
 
 /// These have many files open: one at a time, for systems where a process may have few.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -75,6 +75,44 @@ pub(crate) async fn two_hundred_dead_connections_are_all_replaced() {
     }
     until_closed(&pool, CloseReason::Dead, 200).await;
     assert_eq!(pool.stats().created, 400);
+}
+
+pub(crate) async fn a_restarted_server_gets_new_connections_only() {
+    let _alone = one_at_a_time();
+    let server = Echo::start();
+    let address = server.address();
+    let pool = pool_of(address.clone())
+        .max_size(200)
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"before").await.unwrap();
+        all.push(conn);
+    }
+    let dead: HashSet<u64> = all.iter().map(|conn| conn.id()).collect();
+    let clients: Vec<_> = all.iter().map(Spy::on).collect();
+    drop(all);
+    drop(server);
+    clients.into_iter().for_each(Spy::sees_something);
+    assert_eq!(pool.stats().available, 200);
+    // Nobody is there: this one is told so, after three dead ones.
+    let error = pool.get().await.unwrap_err();
+    assert!(matches!(error, GetError::Connect(_)), "{error:?}");
+
+    let _server = Port::again(&address).listen().echo();
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let mut conn = pool.get().await.expect("the server is back");
+        assert!(!dead.contains(&conn.id()));
+        echo(&mut *conn, b"after").await.unwrap();
+        all.push(conn);
+    }
+    until_closed(&pool, CloseReason::Dead, 200).await;
+    assert_eq!((pool.stats().created, pool.stats().size), (400, 200));
 }
 
 pub(crate) async fn two_hundred_dead_connections_are_found_without_anybody_asking() {

@@ -8,6 +8,7 @@
 pub(crate) mod boxed;
 pub(crate) mod checks;
 pub(crate) mod connect;
+pub(crate) mod faults;
 pub(crate) mod idle;
 pub(crate) mod lent;
 pub(crate) mod many;
@@ -40,6 +41,7 @@ macro_rules! scenarios_on {
             }
             many {
                 two_hundred_dead_connections_are_all_replaced
+                a_restarted_server_gets_new_connections_only
                 two_hundred_dead_connections_are_found_without_anybody_asking
                 no_dead_connection_is_hidden_from_a_sweep_in_one_go
                 no_dead_connection_is_hidden_from_gets_in_one_go
@@ -47,6 +49,7 @@ macro_rules! scenarios_on {
             }
             lent {
                 a_connection_closed_while_lent_and_not_used_is_not_lent_again
+                a_connection_reset_while_lent_and_not_used_is_not_lent_again
                 a_read_left_pending_is_not_lent_again
                 a_write_left_pending_is_not_lent_again
                 a_connection_whose_end_was_read_is_not_lent_again
@@ -73,6 +76,13 @@ macro_rules! scenarios_on {
                 a_ping_of_a_dead_connection_is_not_even_sent
                 a_connection_over_its_lifetime_is_replaced
                 a_connection_idle_for_too_long_is_closed
+            }
+            faults {
+                a_peer_that_accepts_and_hangs_up_is_not_dialled_without_rest
+                a_peer_that_accepts_and_resets_is_not_dialled_without_rest
+                a_peer_that_refuses_is_not_dialled_without_rest
+                a_ping_that_is_answered_byte_by_byte_is_out_of_time
+                a_peer_that_hangs_up_when_it_is_pinged_is_replaced
             }
             tasks {
                 a_guard_can_be_dropped_on_a_thread_without_a_runtime

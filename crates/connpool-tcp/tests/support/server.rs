@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl Server {
     }
 
     /// Accepts from now on, and has each connection attended to on a thread of its own, at whose
-    /// end it is closed.
+    /// end it is closed: the thread alone keeps it open.
     pub(crate) fn serve(self, attend: impl Fn(&TcpStream) + Send + Sync + 'static) -> Served {
         Served::run(self, Arc::new(attend))
     }
@@ -173,7 +173,7 @@ pub(crate) struct Served {
 #[derive(Default)]
 struct Inside {
     stopped: AtomicBool,
-    accepted: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
+    accepted: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
 }
 
 type Attend = dyn Fn(&TcpStream) + Send + Sync;
@@ -214,14 +214,10 @@ impl Inside {
                 return;
             }
             let _ = stream.set_nodelay(true);
-            let Ok(end) = stream.try_clone() else {
-                continue;
-            };
+            let stream = Arc::new(stream);
+            let end = Arc::downgrade(&stream);
             let attend = Arc::clone(attend);
-            let thread = thread::spawn(move || {
-                attend(&stream);
-                let _ = stream.shutdown(Shutdown::Both);
-            });
+            let thread = thread::spawn(move || attend(&stream));
             self.accepted.lock().unwrap().push((end, thread));
         }
     }
@@ -236,7 +232,9 @@ impl Drop for Served {
             let _ = acceptor.join();
         }
         for (end, thread) in self.inside.accepted.lock().unwrap().drain(..) {
-            let _ = end.shutdown(Shutdown::Both);
+            if let Some(end) = end.upgrade() {
+                let _ = end.shutdown(Shutdown::Both);
+            }
             let _ = thread.join();
         }
     }
@@ -244,6 +242,11 @@ impl Drop for Served {
 
 /// Ends a connection as a crash does: with RST, not FIN.
 pub(crate) fn reset(stream: TcpStream) {
-    let socket = SockRef::from(&stream);
+    will_reset(&stream);
+}
+
+/// Has a connection end so when it is closed.
+pub(crate) fn will_reset(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
