@@ -1,10 +1,26 @@
 //! Tests of pools, and of the managers they run, in virtual time.
 //!
-//! [`SimRuntime`] is a [`Runtime`](connpool_core::Runtime) with a clock that is moved, not waited
-//! for: a test of a thirty-second timeout takes microseconds and comes out the same every time.
+//! * [`SimRuntime`] is a [`Runtime`](connpool_core::Runtime) with a clock that is moved, not waited
+//!   for: a test of a thirty-second timeout takes microseconds and comes out the same every time.
+//! * [`FaultyManager`] is a backend that fails, hangs, panics and lies as told, on any runtime.
+//!   [`pipe`] makes the streams for a manager of your own.
+//! * [`assert_invariants`] compares a pool's books with what really exists.
+//! * [`drop_at_every_poll`] drops a future at every point at which it can be dropped.
 
 #![forbid(unsafe_code)]
 
+mod conn;
+mod faulty;
+mod kpoll;
+mod script;
 mod sim;
+mod stream;
+mod truth;
 
+pub use conn::FaultyConn;
+pub use faulty::{FaultyManager, silence_scripted_panics};
+pub use kpoll::drop_at_every_poll;
+pub use script::{Act, Op, Refused};
 pub use sim::SimRuntime;
+pub use stream::{SimStream, pipe};
+pub use truth::{Truth, assert_at_rest, assert_invariants, assert_nobody_sleeps_for_nothing};

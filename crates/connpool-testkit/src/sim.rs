@@ -49,9 +49,11 @@ struct World {
     spawned: usize,
     slept: usize,
     refusing: bool,
+    trace: Trace,
 }
 
 struct Running {
+    number: usize,
     /// Taken out while it is being polled.
     task: Option<Task>,
     flag: Arc<Flag>,
@@ -81,6 +83,23 @@ impl Flag {
 
     fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A hash of what happened, by FNV-1a: nothing that differs from one build to the next.
+struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        Trace(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    fn note(&mut self, what: u64) {
+        for byte in what.to_le_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
     }
 }
 
@@ -115,6 +134,7 @@ impl SimRuntime {
                 spawned: 0,
                 slept: 0,
                 refusing: false,
+                trace: Trace::default(),
             })),
         }
     }
@@ -133,6 +153,7 @@ impl SimRuntime {
             let its_turn = flag.is_raised() && self.world().draw_main();
             if its_turn {
                 flag.take();
+                self.world().trace.note(u64::MAX);
                 if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                     return output;
                 }
@@ -175,6 +196,12 @@ impl SimRuntime {
     /// How much virtual time has passed.
     pub fn elapsed(&self) -> Duration {
         self.now().since(Moment::ORIGIN)
+    }
+
+    /// A number that follows from everything that happened so far: which task ran when, and how the
+    /// clock moved. Two runs of one program from one seed have the same.
+    pub fn trace_hash(&self) -> u64 {
+        self.world().trace.0
     }
 
     /// How many tasks were ever spawned.
@@ -225,7 +252,9 @@ impl SimRuntime {
                 return false;
             }
             let chosen = ready[world.rng.random_range(0..ready.len())];
-            let running = &mut world.tasks[chosen];
+            let World { tasks, trace, .. } = &mut *world;
+            let running = &mut tasks[chosen];
+            trace.note(running.number as u64);
             running.flag.take();
             (running.task.take(), Arc::clone(&running.flag))
         };
@@ -262,6 +291,7 @@ impl SimRuntime {
             };
             world.now = world.now.max(at);
             let now = world.now;
+            world.trace.note(now.as_nanos());
             let later = world.timers.split_off(&(now, u64::MAX));
             std::mem::replace(&mut world.timers, later)
                 .into_values()
@@ -291,7 +321,9 @@ impl Runtime for SimRuntime {
         let mut world = self.world();
         world.spawned += 1;
         if !world.refusing {
+            let number = world.spawned;
             world.tasks.push(Running {
+                number,
                 task: Some(task),
                 flag: Flag::raised(),
             });
@@ -450,5 +482,23 @@ mod tests {
         };
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn the_trace_follows_from_the_seed_and_from_what_is_run() {
+        let trace = |seed, tasks: u64| {
+            let sim = SimRuntime::new(seed);
+            for task in 0..tasks {
+                let sim_ = sim.clone();
+                sim.spawn(Box::pin(async move {
+                    sim_.sleep(Duration::from_nanos(task)).await;
+                }));
+            }
+            sim.advance(Duration::from_secs(1));
+            sim.trace_hash()
+        };
+        assert_eq!(trace(7, 9), trace(7, 9));
+        assert_ne!(trace(7, 9), trace(8, 9));
+        assert_ne!(trace(7, 9), trace(7, 8));
     }
 }

@@ -1,7 +1,7 @@
 //! Dropping a future at any point loses nothing.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::support::{
     Act, Fake, Guard, MILLI, Op, SECOND, Wakes, assert_books, assert_lends_all, fill, go_get, hold,
     poll_once,
 };
-use connpool_core::{Builder, CloseReason, Liveness, Pool};
-use connpool_testkit::SimRuntime;
+use connpool_core::{Builder, CloseReason, Liveness, Pool, Task};
+use connpool_testkit::{SimRuntime, drop_at_every_poll};
 
 /// What happens between two polls of the future that will be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,10 @@ struct Case {
     held: Vec<Guard>,
 }
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 impl Case {
     fn new(seed: u64, settings: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> Self {
         let sim = SimRuntime::new(seed);
-        let fake = Fake::new(&sim);
+        let fake = crate::support::fake(&sim);
         let pool = settings(fake.pool()).build_lazy().unwrap();
         let held = Vec::new();
         Case {
@@ -54,63 +52,49 @@ impl Case {
         self
     }
 
-    fn get(&self) -> Work {
+    fn get(&self) -> Task {
         let get = self.pool.get_owned();
         Box::pin(async move { drop(get.await) })
     }
 }
 
-/// Polls what `make` makes k times and drops it, for every k until it ends by itself, with
-/// everything that may happen between two polls. `after` judges what is left.
-fn at_every_poll(make: impl Fn(u64) -> (Case, Work), after: impl Fn(Case)) {
-    let most = 40;
+/// Drops what `make` makes at every poll, with everything that may happen between two polls.
+/// `after` judges what is left.
+fn at_every_poll(make: impl Fn(u64) -> (Case, Task), after: impl Fn(Case)) {
     let all = [
         Between::Nothing,
         Between::Settle,
         Between::Pass(MILLI),
         Between::Pass(100 * MILLI),
     ];
-    let mut somehow = false;
-    for between in all {
-        let mut ended = false;
-        for k in 0..most {
-            let (mut case, mut work) = make(k);
-            let waker = Waker::from(Arc::new(Wakes::default()));
-            for poll in 0..k {
-                if poll == 2 {
-                    case.held.clear();
-                }
-                if work
-                    .as_mut()
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_ready()
-                {
-                    ended = true;
-                    break;
-                }
+    let ended = all.map(|between| {
+        drop_at_every_poll(
+            40,
+            |k| make(k as u64),
+            |case, poll| {
                 match between {
                     Between::Nothing => {}
                     Between::Settle => case.sim.settle(),
                     Between::Pass(time) => case.sim.advance(time),
                 }
-            }
-            drop(work);
-            case.held.clear();
-            case.sim.settle();
-            case.sim.advance(60 * SECOND);
-            case.fake.calm();
-            after(case);
-            if ended {
-                break;
-            }
-        }
-        somehow |= ended;
-    }
-    assert!(somehow, "it never ended by itself");
+                if poll == 1 {
+                    case.held.clear();
+                }
+            },
+            |mut case| {
+                case.held.clear();
+                case.sim.settle();
+                case.sim.advance(60 * SECOND);
+                case.fake.calm();
+                after(case);
+            },
+        )
+    });
+    assert!(ended.contains(&true), "it never ended by itself");
 }
 
 fn nothing_is_lost(case: Case) {
-    assert_books(&case.fake, &case.pool, 0);
+    assert_books(&case.pool, &case.fake, 0);
     assert_lends_all(&case.sim, &case.fake, &case.pool);
 }
 
@@ -145,7 +129,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
         |k| {
             let case = {
                 let sim = SimRuntime::new(k);
-                let fake = Fake::new(&sim);
+                let fake = crate::support::fake(&sim);
                 let pool = fake.with_resets().pool().max_size(2).build_lazy().unwrap();
                 let held = Vec::new();
                 Case {
@@ -193,7 +177,7 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
             case.fake
                 .next(Op::Connect, [Act::Fail, Act::Pend(1), Act::Panic]);
-            case.fake.look(|conn| match conn.id {
+            case.fake.look(|conn| match conn.id() {
                 1 => Liveness::Closed,
                 _ => Liveness::Alive,
             });
@@ -303,7 +287,7 @@ fn a_close_can_be_dropped_at_every_poll() {
         },
         |case| {
             if case.pool.is_closed() {
-                assert_books(&case.fake, &case.pool, 0);
+                assert_books(&case.pool, &case.fake, 0);
                 assert_eq!(case.fake.alive(), 0);
             } else {
                 nothing_is_lost(case);
@@ -315,7 +299,7 @@ fn a_close_can_be_dropped_at_every_poll() {
 #[test]
 fn a_cancelled_check_destroys_its_connection() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.always(Op::Ping, Act::Hang);
@@ -333,7 +317,7 @@ fn a_cancelled_check_destroys_its_connection() {
 #[test]
 fn a_dropped_waiter_passes_on_what_it_was_handed() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let mut first = Box::pin(pool.get_owned());
@@ -352,7 +336,7 @@ fn a_dropped_waiter_passes_on_what_it_was_handed() {
 #[test]
 fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let mut waiter = Box::pin(pool.get_owned());
@@ -366,7 +350,7 @@ fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
 #[test]
 fn waiters_dropped_from_anywhere_in_line_leave_the_others_in_order() {
     let sim = SimRuntime::new(3);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let mut line: Vec<_> = (0..20).map(|_| Box::pin(pool.get_owned())).collect();
@@ -386,7 +370,7 @@ fn waiters_dropped_from_anywhere_in_line_leave_the_others_in_order() {
 #[test]
 fn a_connect_survives_its_caller_and_becomes_idle() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Op::Connect, Act::Take(SECOND));
     {
@@ -403,7 +387,7 @@ fn a_connect_survives_its_caller_and_becomes_idle() {
 #[test]
 fn a_connect_survives_its_caller_and_serves_the_next() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.always(Op::Connect, Act::Take(SECOND));
     {
@@ -421,7 +405,7 @@ fn a_connect_survives_its_caller_and_serves_the_next() {
 #[test]
 fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake
         .pool()
         .max_size(2)
@@ -453,7 +437,7 @@ fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
 #[test]
 fn a_get_that_is_never_polled_costs_nothing() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     drop(pool.get());
     drop(pool.get_owned());

@@ -239,7 +239,7 @@ fn dead_and_talkative_ones_are_replaced() {
         let pool = fake.pool().build_lazy().unwrap();
         fill(&sim, &pool, 1);
         fake.look(move |conn| {
-            if conn.id == 1 {
+            if conn.id() == 1 {
                 liveness
             } else {
                 Liveness::Alive

@@ -316,7 +316,7 @@ fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
     assert!(sim.block_on(pool.get_timeout(SECOND)).is_err());
     assert_eq!(pool.stats().connecting, 1);
     sim.advance(SECOND);
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_eq!(pool.stats().connect_failed, 1);
     assert_lends_all(&sim, &fake, &pool);
 }

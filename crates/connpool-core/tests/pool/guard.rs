@@ -80,7 +80,7 @@ fn a_slot_is_held_until_its_connection_is_gone() {
 fn one_that_is_not_reusable_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.reusable(|conn| conn.id != 1);
+    fake.reusable(|conn| conn.id() != 1);
     drop(hold(&sim, &pool, 2));
     assert_eq!((fake.dropped(), pool.stats().available), (vec![1], 1));
     assert_eq!(closed(&pool, CloseReason::NotReusable), 1);
@@ -95,7 +95,7 @@ fn a_detached_connection_is_its_users_and_its_slot_is_free() {
     let conn = guard.detach();
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
-    assert_eq!((conn.id, fake.alive()), (1, 2));
+    assert_eq!((conn.id(), fake.alive()), (1, 2));
     let stats = pool.stats();
     assert_eq!(
         (stats.detached, stats.size, stats.closed.total()),
@@ -130,7 +130,7 @@ fn an_exchange_spoils_its_connection_unless_it_ends_well() {
         let mut guard = hold(&sim, &pool, 1).remove(0);
         match end {
             End::Well => {
-                let done = sim.block_on(guard.exchange(async |conn| Ok::<_, Refused>(conn.id)));
+                let done = sim.block_on(guard.exchange(async |conn| Ok::<_, Refused>(conn.id())));
                 assert_eq!(done, Ok(1));
             }
             End::BadAnswer => {
@@ -227,7 +227,7 @@ where
     assert_eq!(fake.dropped(), [1]);
     fake.calm();
     drop(sim.block_on(pool.get()).unwrap());
-    fake.look(|conn| match conn.id {
+    fake.look(|conn| match conn.id() {
         2 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -309,6 +309,6 @@ fn a_pool_is_usable_through_many_handles_and_threads() {
             });
         }
     });
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_eq!(fake.calls(Op::Connect), 4);
 }

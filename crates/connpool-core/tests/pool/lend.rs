@@ -115,7 +115,7 @@ fn max_size_holds_for_many_who_come_and_go() {
             .collect();
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
-        assert_books(&fake, &pool, 0);
+        assert_books(&pool, &fake, 0);
         assert_lends_all(&sim, &fake, &pool);
     }
 }

@@ -23,7 +23,7 @@ fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
     assert_eq!(fake.alive(), 0);
     let stats = pool.stats();
     assert_eq!((stats.idle_closed, fake.goodbyes().len()), (4, 4));
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }
 
 #[test]
@@ -214,5 +214,5 @@ fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 1);
     sim.settle();
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }

@@ -19,7 +19,7 @@ fn nothing_is_lent_by_a_pool_that_was_closed_during_the_ping() {
     sim.block_on(pool.close(Duration::ZERO));
     sim.advance(2 * SECOND);
     assert!(matches!(job.take(), Some(Err(GetError::Closed))));
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_connection_handed_over_is_not_lent_if_the_pool_is_closed_before_the_next_po
     sim.block_on(pool.close(Duration::ZERO));
     assert!(matches!(sim.block_on(get), Err(GetError::Closed)));
     sim.settle();
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_slot_that_is_being_vacated_is_worth_waiting_for() {
     let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.look(|conn| {
-        if conn.id == 1 {
+        if conn.id() == 1 {
             Liveness::Closed
         } else {
             Liveness::Alive

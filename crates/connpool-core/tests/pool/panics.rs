@@ -86,7 +86,7 @@ fn a_look_that_panics_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.look(|conn| match conn.id {
+    fake.look(|conn| match conn.id() {
         4.. => Liveness::Alive,
         _ => scripted(),
     });
@@ -116,7 +116,7 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
 fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.look(|conn| match conn.id {
+    fake.look(|conn| match conn.id() {
         1 => scripted(),
         _ => Liveness::Alive,
     });

@@ -106,7 +106,7 @@ fn a_get_on_a_runtime_that_refuses_all_tasks_ends_at_its_deadline_without_spinni
         assert_eq!(sim.elapsed(), 10 * SECOND);
         assert!(runtime.polls() <= 5, "{} polls", runtime.polls());
         assert!(sim.spawned() <= 10, "{} tasks", sim.spawned());
-        assert_books(&fake, &pool, 0);
+        assert_books(&pool, &fake, 0);
     }
 }
 
@@ -157,7 +157,7 @@ fn what_is_idle_is_lent_by_a_runtime_that_refuses_all_tasks() {
         drop(held);
         assert!(pool.try_get().is_ok());
     }
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
     sim.settle();
     assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 2));
     sim.shut_down();
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
     sim.start_again();
     assert_lends_all_hanging(&sim, &fake, &pool);
@@ -312,7 +312,7 @@ fn what_the_driver_was_to_close_is_closed_without_it() {
     assert_eq!(fake.alive(), 3);
     sim.shut_down();
     assert_eq!(fake.alive(), 0);
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
 }
 
 // ---- handles
@@ -413,7 +413,7 @@ fn the_last_handle_can_be_dropped_by_a_connections_own_drop() {
 #[test]
 fn a_coarse_clock_makes_nothing_spin() {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let runtime = Watched::new(&sim, 5_000).coarse(70 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime.clone())
         .max_size(2)

@@ -18,7 +18,7 @@ fn a_sweep_finds_dead_ones_without_anybody_asking() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id {
+    fake.look(|conn| match conn.id() {
         2 | 4 => Liveness::Closed,
         5 => Liveness::Unsolicited,
         _ => Liveness::Alive,
@@ -104,7 +104,7 @@ fn a_sweep_hides_no_healthy_connection_from_a_getter() {
                 served_.fetch_add(1, Ordering::SeqCst);
             }
             inside.fetch_sub(1, Ordering::SeqCst);
-            match conn.id % 2 {
+            match conn.id() % 2 {
                 0 if evil => Liveness::Closed,
                 _ => Liveness::Alive,
             }
@@ -236,7 +236,7 @@ fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, fake.alive()), (1, 0, 1));
     sim.advance(MILLI);
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
 }
 

@@ -49,7 +49,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
 
 fn pool_of(size: usize) -> (SimRuntime, Fake, Pool<Fake>) {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(&sim);
+    let fake = crate::support::fake(&sim);
     let pool = fake
         .pool()
         .max_size(size)
@@ -70,7 +70,7 @@ fn threads_that_contend_for_few_connections_all_get_theirs() {
         }
     });
     assert_eq!(fake.alive(), 2);
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_eq!(pool.stats().success, 2 + 2_000 * THREADS as u64);
     assert_lends_all(&sim, &fake, &pool);
 }
@@ -90,7 +90,7 @@ fn threads_that_give_up_at_once_lose_nothing() {
         }
     });
     assert_eq!(fake.alive(), 2);
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -112,7 +112,7 @@ fn threads_that_break_clear_and_resize_lose_nothing() {
     });
     pool.resize(4).unwrap();
     sim.settle();
-    assert_books(&fake, &pool, 0);
+    assert_books(&pool, &fake, 0);
     assert_lends_all(&sim, &fake, &pool);
 }
 

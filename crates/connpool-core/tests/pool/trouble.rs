@@ -148,7 +148,7 @@ fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
     let clock = sim.clone();
     let opened = fake.clone();
     fake.look(move |conn| {
-        let born = opened.connects_at()[usize::try_from(conn.id).unwrap() - 1];
+        let born = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
         if clock.elapsed() - born > 10 * SECOND {
             Liveness::Closed
         } else {

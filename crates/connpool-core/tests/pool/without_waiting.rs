@@ -38,7 +38,7 @@ fn try_get_gives_up_after_three_unfit_ones() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id {
+    fake.look(|conn| match conn.id() {
         1 => Liveness::Alive,
         _ => Liveness::Closed,
     });

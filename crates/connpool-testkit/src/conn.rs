@@ -1,0 +1,115 @@
+//! The connections of a faulty manager.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use connpool_core::StreamState;
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use crate::SimStream;
+use crate::faulty::World;
+
+/// A connection of a [`FaultyManager`](crate::FaultyManager): a byte stream whose other end the
+/// manager holds. Its drop is noted by the manager.
+pub struct FaultyConn {
+    id: u64,
+    user: Option<u32>,
+    stream: SimStream,
+    state: StreamState,
+    world: Arc<World>,
+}
+
+impl FaultyConn {
+    pub(crate) fn new(id: u64, stream: SimStream, world: Arc<World>) -> Self {
+        FaultyConn {
+            id,
+            user: None,
+            stream,
+            state: StreamState::new(),
+            world,
+        }
+    }
+
+    /// The number of the connect that made it, among those that succeeded; the first has 1.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Leaves the trace of a user, which only a reset takes away.
+    ///
+    /// # Panics
+    ///
+    /// If there is one already: the connection was lent to a second user without a reset.
+    pub fn used_by(&mut self, user: u32) {
+        assert_eq!(
+            self.user, None,
+            "connection {} was lent with another user's state on it",
+            self.id
+        );
+        self.user = Some(user);
+    }
+
+    pub(crate) fn wash(&mut self) {
+        self.user = None;
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.state.is_clean()
+    }
+}
+
+impl Drop for FaultyConn {
+    fn drop(&mut self) {
+        self.world.dropped(self.id);
+    }
+}
+
+impl fmt::Debug for FaultyConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyConn")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for FaultyConn {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let FaultyConn { stream, state, .. } = self.get_mut();
+        let result = Pin::new(stream).poll_read(cx, buf);
+        state.read(cx, &result, buf.len());
+        result
+    }
+}
+
+impl AsyncWrite for FaultyConn {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let FaultyConn { stream, state, .. } = self.get_mut();
+        let result = Pin::new(stream).poll_write(cx, buf);
+        state.write(&result);
+        result
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let FaultyConn { stream, state, .. } = self.get_mut();
+        let result = Pin::new(stream).poll_flush(cx);
+        state.flush(&result);
+        result
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let FaultyConn { stream, state, .. } = self.get_mut();
+        state.shutdown();
+        Pin::new(stream).poll_close(cx)
+    }
+}
