@@ -150,10 +150,12 @@ impl<M: Manager> Candidate<'_, M> {
             let Some(found) = found else {
                 return Verdict::OutOfTime;
             };
-            if found == Found::Done {
+            check = if found == Found::Done {
                 entry.stamps.proven = self.shared.moment();
-            }
-            check = check.found(found);
+                check.done(&entry.stamps)
+            } else {
+                check.found(found)
+            };
         }
     }
 

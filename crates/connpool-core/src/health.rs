@@ -49,6 +49,12 @@ pub(crate) struct Stamps {
     pub(crate) generation: u64,
 }
 
+impl Stamps {
+    fn is_over_lifetime(&self, now: Moment) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+}
+
 /// What a connection is checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -73,6 +79,7 @@ pub(crate) enum Purpose {
 /// | Look  | Closed            | Close(Dead)                              |
 /// | Look  | Unsolicited       | Close(Unsolicited)                       |
 /// | Ping  | Done              | Reset if due, else Look again, else Pass |
+/// | Ping, Reset | Done, and over its lifetime by now | Close(Lifetime)    |
 /// | Ping  | Failed            | Close(PingFailed)                        |
 /// | Ping  | TimedOut          | Close(PingTimeout)                       |
 /// | Reset | Done              | Look again, else Pass                    |
@@ -152,7 +159,7 @@ impl Check {
             return check.at(Step::Close(CloseReason::Cleared));
         }
         if purpose != Purpose::LendNew {
-            if stamps.expires.is_some_and(|expires| now >= expires) {
+            if stamps.is_over_lifetime(now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
             if spare
@@ -202,6 +209,16 @@ impl Check {
         self.at(next)
     }
 
+    /// The check after a ping or a reset that ended well at `stamps.proven`: that took its time, and
+    /// the lifetime may be over by now.
+    pub(crate) fn done(self, stamps: &Stamps) -> Check {
+        if stamps.is_over_lifetime(stamps.proven) {
+            self.at(Step::Close(CloseReason::Lifetime))
+        } else {
+            self.found(Found::Done)
+        }
+    }
+
     fn at(self, step: Step) -> Check {
         Check { step, ..self }
     }
@@ -242,7 +259,7 @@ pub(crate) fn on_return(
 ) -> Option<CloseReason> {
     if stamps.generation != generation {
         Some(CloseReason::Cleared)
-    } else if stamps.expires.is_some_and(|expires| now >= expires) {
+    } else if stamps.is_over_lifetime(now) {
         Some(CloseReason::Lifetime)
     } else if rules.max_uses.is_some_and(|most| stamps.uses >= most) {
         Some(CloseReason::MaxUses)

@@ -16,6 +16,7 @@ use crate::faulty::World;
 /// manager holds. Its drop is noted by the manager.
 pub struct FaultyConn {
     id: u64,
+    connect: usize,
     user: Option<u32>,
     stream: SimStream,
     state: StreamState,
@@ -23,9 +24,10 @@ pub struct FaultyConn {
 }
 
 impl FaultyConn {
-    pub(crate) fn new(id: u64, stream: SimStream, world: Arc<World>) -> Self {
+    pub(crate) fn new(id: u64, connect: usize, stream: SimStream, world: Arc<World>) -> Self {
         FaultyConn {
             id,
+            connect,
             user: None,
             stream,
             state: StreamState::new(),
@@ -33,9 +35,14 @@ impl FaultyConn {
         }
     }
 
-    /// The number of the connect that made it, among those that succeeded; the first has 1.
+    /// Its number among all that were opened; the first has 1.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The number of the connect that made it, among all that began.
+    pub fn connect(&self) -> usize {
+        self.connect
     }
 
     /// Leaves the trace of a user, which only a reset takes away.

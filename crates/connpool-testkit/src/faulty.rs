@@ -174,6 +174,11 @@ impl FaultyManager {
         self.0.script().truth.clone()
     }
 
+    /// Looks at the truth without copying it.
+    pub(crate) fn with_truth<R>(&self, look: impl FnOnce(&Truth) -> R) -> R {
+        look(&self.0.script().truth)
+    }
+
     /// How many calls there were.
     pub fn calls(&self, op: Op) -> usize {
         self.0.script().plan(op).calls()
@@ -255,6 +260,7 @@ impl Manager for FaultyManager {
 
     async fn connect(&self) -> Result<FaultyConn, Refused> {
         let under_way = UnderWay::begin(&self.0);
+        let number = self.0.script().truth.connects_at.len();
         let act = self.play(Op::Connect).await?;
         drop(under_way);
         let (here, there) = pipe(CAPACITY);
@@ -265,7 +271,7 @@ impl Manager for FaultyManager {
             id
         };
         self.aftermath(act, id);
-        Ok(FaultyConn::new(id, here, Arc::clone(&self.0)))
+        Ok(FaultyConn::new(id, number, here, Arc::clone(&self.0)))
     }
 
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), Refused> {
@@ -322,7 +328,7 @@ impl World {
     pub(crate) fn dropped(&self, id: u64) {
         let (at_drop, peer) = {
             let mut script = self.script();
-            script.truth.dropped.push(id);
+            script.truth.closed(id);
             (Arc::clone(&script.at_drop), script.peers.remove(&id))
         };
         drop(peer);

@@ -6,11 +6,13 @@
 //!   [`pipe`] makes the streams for a manager of your own.
 //! * [`assert_invariants`] compares a pool's books with what really exists.
 //! * [`drop_at_every_poll`] drops a future at every point at which it can be dropped.
+//! * [`fuzz`] does at random whatever can be done to a pool.
 
 #![forbid(unsafe_code)]
 
 mod conn;
 mod faulty;
+mod fuzz;
 mod kpoll;
 mod script;
 mod sim;
@@ -19,6 +21,7 @@ mod truth;
 
 pub use conn::FaultyConn;
 pub use faulty::{FaultyManager, silence_scripted_panics};
+pub use fuzz::{Violation, fuzz};
 pub use kpoll::drop_at_every_poll;
 pub use script::{Act, Op, Refused};
 pub use sim::SimRuntime;

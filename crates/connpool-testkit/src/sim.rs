@@ -60,7 +60,7 @@ struct Running {
 }
 
 /// A waker that remembers that it was used.
-struct Flag(AtomicBool);
+pub(crate) struct Flag(AtomicBool);
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
@@ -73,15 +73,15 @@ impl Wake for Flag {
 }
 
 impl Flag {
-    fn raised() -> Arc<Self> {
+    pub(crate) fn raised() -> Arc<Self> {
         Arc::new(Flag(AtomicBool::new(true)))
     }
 
-    fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         self.0.swap(false, Ordering::SeqCst)
     }
 
-    fn is_raised(&self) -> bool {
+    pub(crate) fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -244,7 +244,7 @@ impl SimRuntime {
     }
 
     /// Polls one of the ready tasks; false if there is none.
-    fn run_one(&self) -> bool {
+    pub fn run_one(&self) -> bool {
         let (task, flag) = {
             let mut world = self.world();
             let ready = world.ready();

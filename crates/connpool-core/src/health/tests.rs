@@ -121,6 +121,19 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
 }
 
 #[test]
+fn a_check_that_outlasts_the_lifetime_ends_it() {
+    for step in [Step::Ping, Step::Reset] {
+        let mut stamps = stamps();
+        stamps.expires = Some(at(9));
+        let check = Check::begin(Purpose::Lend, &stamps, &rules(), 7, true, at(8)).at(step);
+        stamps.proven = at(8);
+        assert_ne!(check.done(&stamps).step(), Step::Close(Lifetime));
+        stamps.proven = at(9);
+        assert_eq!(check.done(&stamps).step(), Step::Close(Lifetime));
+    }
+}
+
+#[test]
 fn the_cheapest_check_comes_first() {
     let mut stamps = stamps();
     let mut rules = rules();

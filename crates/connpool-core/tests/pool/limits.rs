@@ -124,6 +124,25 @@ fn a_get_does_not_lend_a_connection_over_its_age() {
 }
 
 #[test]
+fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(1)
+        .max_lifetime(SECOND)
+        .lifetime_jitter(0.0)
+        .ping_after(Duration::ZERO)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    sim.advance(SECOND / 2);
+    let guard = sim.block_on(pool.get()).unwrap();
+    assert_eq!(guard.id(), 2);
+    assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
+}
+
+#[test]
 fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(3).max_lifetime(10 * SECOND);
