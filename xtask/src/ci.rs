@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, bench, deny, examples, test};
+use crate::{Result, architecture, bench, deny, examples, sim, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -14,6 +14,9 @@ pub(crate) fn run(sh: &Shell) -> Result {
     }
     let tally = step("tests", || test::run(&test::Args::default()))?;
     step("benches", || bench::run_each_once(sh))?;
+    step("simulation", || {
+        sim::run(sh, &sim::Args::for_every_change())
+    })?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
 

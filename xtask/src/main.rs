@@ -6,6 +6,7 @@ mod ci;
 mod deny;
 mod examples;
 mod files;
+mod sim;
 mod test;
 
 use std::error::Error;
@@ -32,6 +33,8 @@ enum Command {
     Architecture,
     /// Every example, run to its end in release mode
     Examples,
+    /// Random traffic in virtual time; a violation prints its seed and a short history
+    Sim(sim::Args),
     /// The licenses, versions and sources of the dependencies, by cargo-deny
     Deny,
 }
@@ -61,6 +64,7 @@ fn run(command: Command) -> Result {
         Command::Bench(args) => bench::run(&sh, &args),
         Command::Architecture => architecture::run(&sh),
         Command::Examples => examples::run(&sh),
+        Command::Sim(args) => sim::run(&sh, &args),
         Command::Deny => deny::run(&sh),
     }
 }

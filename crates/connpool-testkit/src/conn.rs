@@ -18,6 +18,7 @@ pub struct FaultyConn {
     id: u64,
     connect: usize,
     user: Option<u32>,
+    under_check: bool,
     stream: SimStream,
     state: StreamState,
     world: Arc<World>,
@@ -29,6 +30,7 @@ impl FaultyConn {
             id,
             connect,
             user: None,
+            under_check: false,
             stream,
             state: StreamState::new(),
             world,
@@ -57,6 +59,16 @@ impl FaultyConn {
             self.id
         );
         self.user = Some(user);
+    }
+
+    /// Whether a ping or a reset was begun on it and did not end: its answer is still to come, and
+    /// whoever is lent it now would read that.
+    pub fn is_under_check(&self) -> bool {
+        self.under_check
+    }
+
+    pub(crate) fn set_under_check(&mut self, under_check: bool) {
+        self.under_check = under_check;
     }
 
     pub(crate) fn wash(&mut self) {

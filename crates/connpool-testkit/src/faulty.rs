@@ -244,6 +244,13 @@ impl FaultyManager {
         }
     }
 
+    async fn check(&self, op: Op, conn: &mut FaultyConn) -> Result<Act, Refused> {
+        conn.set_under_check(true);
+        let act = self.play(op).await?;
+        conn.set_under_check(false);
+        Ok(act)
+    }
+
     /// What the peer does on top of a success.
     fn aftermath(&self, act: Act, id: u64) {
         match act {
@@ -275,13 +282,13 @@ impl Manager for FaultyManager {
     }
 
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), Refused> {
-        let act = self.play(Op::Ping).await?;
+        let act = self.check(Op::Ping, conn).await?;
         self.aftermath(act, conn.id());
         Ok(())
     }
 
     async fn reset(&self, conn: &mut FaultyConn) -> Result<(), Refused> {
-        let act = self.play(Op::Reset).await?;
+        let act = self.check(Op::Reset, conn).await?;
         conn.wash();
         self.aftermath(act, conn.id());
         Ok(())

@@ -68,13 +68,17 @@ impl Wake for Flag {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
+        self.raise();
     }
 }
 
 impl Flag {
     pub(crate) fn raised() -> Arc<Self> {
         Arc::new(Flag(AtomicBool::new(true)))
+    }
+
+    pub(crate) fn raise(&self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn take(&self) -> bool {

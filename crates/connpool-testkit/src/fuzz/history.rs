@@ -39,6 +39,8 @@ pub(crate) enum Move {
     /// Everything runs that can.
     Round,
     Leap(Duration),
+    ShutDown,
+    StartAgain,
     Next(Op, Act),
     Always(Op, Act),
     Calm,
@@ -198,9 +200,12 @@ impl Move {
             610..700 => Move::Turns(rng.random_range(1..6)),
             700..800 => Move::Round,
             800..880 => Move::Leap(leap(rng)),
-            880..900 => Move::Calm,
+            880..898 => Move::Calm,
             _ if gentle => Move::Round,
-            900..915 => Move::Speak(index),
+            // Mostly the next runtime takes over at once.
+            898 => Move::ShutDown,
+            899..903 => Move::StartAgain,
+            903..915 => Move::Speak(index),
             915..930 => Move::HangUp(index),
             930..940 => Move::BreakOff(index),
             940..945 => Move::Restart,
