@@ -1,4 +1,4 @@
-//! A Unix socket: `stream_fn` makes a pool of any byte stream.
+//! A Unix socket: `socket_fn` makes a pool of any socket, `stream_fn` of any other byte stream.
 //!
 //! $ cargo run --release --example unix_socket
 //! $ cargo run --release --example unix_socket -- --runtime smol
@@ -28,17 +28,17 @@ fn main() -> Outcome<()> {
     let hung_up = start_server(&path)?;
     match Args::parse().runtime {
         Which::Tokio => {
-            use connpool_tokio::{TokioRuntime, stream_fn};
+            use connpool_tokio::{TokioRuntime, socket_fn};
             println!("tokio clients of {}\n", path.display());
             // The path is cloned for every connection, whose future outlives the call.
-            let manager = stream_fn(move || tokio::net::UnixStream::connect(path.clone()));
+            let manager = socket_fn(move || tokio::net::UnixStream::connect(path.clone()));
             let demo = demo(manager, TokioRuntime::new(), hung_up);
             tokio::runtime::Runtime::new()?.block_on(demo)
         }
         Which::Smol => {
-            use connpool_smol::{SmolRuntime, stream_fn};
+            use connpool_smol::{SmolRuntime, socket_fn};
             println!("smol clients of {}\n", path.display());
-            let manager = stream_fn(move || smol::net::unix::UnixStream::connect(path.clone()));
+            let manager = socket_fn(move || smol::net::unix::UnixStream::connect(path.clone()));
             smol::block_on(demo(manager, SmolRuntime::new(), hung_up))
         }
     }

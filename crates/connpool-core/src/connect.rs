@@ -106,11 +106,16 @@ impl<M: Manager> Begun<M> {
         }
         let now = self.now();
         let last = shared.with(|state, effects| {
+            effects.progress = true;
+            if self.generation != state.ledger.generation() {
+                // Begun before a `clear`, with an old password perhaps: it says nothing of how the
+                // backend is now.
+                return Some(refusal);
+            }
             state.ledger.connect_failed(now, self.draw);
             if shared.config.fail_fast && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
-            effects.progress = true;
             state.last_failure.replace(refusal)
         });
         drop(last);

@@ -71,6 +71,12 @@ where
 }
 
 impl<F, C> FromFn<F, C> {
+    /// Looks at an idle connection in this way: for a stream that knows more of itself than a read
+    /// would tell, such as a socket that can be looked at in the kernel.
+    pub fn looked_at_by(self, liveness: fn(&mut C) -> Liveness) -> Self {
+        FromFn { liveness, ..self }
+    }
+
     /// Lends again only what `is_reusable` says yes to when it comes back, such as a stream that
     /// knows whether it was left half read.
     pub fn reusable_if(self, is_reusable: fn(&C) -> bool) -> Self {

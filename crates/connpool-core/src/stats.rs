@@ -71,7 +71,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "size={} active={} available={} connecting={} waiting={} request={} success={} \
-             wait_count={} wait_time={:.1?} created={} closed={}",
+             wait_count={} wait_time={:.1?} created={} connect_failed={} closed={}",
             self.size,
             self.active,
             self.available,
@@ -82,6 +82,7 @@ impl fmt::Display for Stats {
             self.wait_count,
             self.wait_time,
             self.created,
+            self.connect_failed,
             self.closed.total(),
         )?;
         let mut separator = " (";

@@ -2,9 +2,17 @@
 
 use std::error::Error;
 use std::future::Future;
+#[cfg(unix)]
+use std::os::fd::AsFd;
 
 use connpool_core::Manager;
+#[cfg(unix)]
+use connpool_core::{Connection, Liveness};
+#[cfg(unix)]
+use connpool_tcp::peek;
 use futures_lite::{AsyncRead, AsyncWrite};
+#[cfg(unix)]
+use socket2::SockRef;
 
 use crate::Io;
 
@@ -33,4 +41,38 @@ where
         async move { connecting.await.map(Io::new) }
     };
     connpool_core::stream_fn(connect).reusable_if(Io::is_clean)
+}
+
+/// Pools the sockets that `connect` makes, like [`stream_fn`], but looks at them in the kernel: what
+/// the runtime has not noticed yet is seen all the same. For Unix sockets; never for TLS, whose
+/// bytes on the wire are not all for the user.
+///
+/// ```
+/// use connpool_smol::{builder, socket_fn};
+/// use smol::net::unix::UnixStream;
+///
+/// # fn main() -> Result<(), connpool_smol::ConfigError> {
+/// let pool = builder(socket_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
+/// # let _ = pool; Ok(()) }
+/// ```
+#[cfg(unix)]
+pub fn socket_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<S, E>> + Send,
+    S: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    E: Error + Send + Sync + 'static,
+{
+    let connect = move || {
+        let connecting = connect();
+        async move { connecting.await.map(Io::new) }
+    };
+    let look = |conn: &mut Io<S>| match peek(SockRef::from(conn.get_ref())) {
+        // A stream whose runtime has ended tells so when it is read.
+        Liveness::Alive => conn.liveness(),
+        seen => seen,
+    };
+    connpool_core::stream_fn(connect)
+        .looked_at_by(look)
+        .reusable_if(Io::is_clean)
 }

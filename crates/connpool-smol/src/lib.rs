@@ -44,6 +44,8 @@ mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
+#[cfg(unix)]
+pub use factory::socket_fn;
 pub use factory::stream_fn;
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and their extensions, for use with a pooled connection.

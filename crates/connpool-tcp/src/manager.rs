@@ -241,6 +241,16 @@ impl Error for AddressError {
     }
 }
 
+impl<N: Net> Clone for Tcp<N> {
+    fn clone(&self) -> Self {
+        Tcp {
+            address: Arc::clone(&self.address),
+            options: self.options.clone(),
+            ping: self.ping.clone(),
+        }
+    }
+}
+
 impl<N: Net> fmt::Debug for Tcp<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpManager")

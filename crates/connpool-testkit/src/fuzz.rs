@@ -31,7 +31,7 @@ pub fn fuzz(seed: u64, steps: usize) -> Result<u64, Violation> {
         Violation {
             // The shortest history may fail for a reason of its own, which is then the one to see.
             message: run(&history).err().unwrap_or(message),
-            history,
+            history: Box::new(history),
         }
     })
 }
@@ -40,7 +40,7 @@ pub fn fuzz(seed: u64, steps: usize) -> Result<u64, Violation> {
 #[derive(Debug, Clone)]
 pub struct Violation {
     message: String,
-    history: History,
+    history: Box<History>,
 }
 
 impl fmt::Display for Violation {

@@ -53,6 +53,8 @@ mod tcp;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{Keepalive, PingFn};
+#[cfg(unix)]
+pub use factory::socket_fn;
 pub use factory::stream_fn;
 pub use runtime::TokioRuntime;
 pub use stream::Io;

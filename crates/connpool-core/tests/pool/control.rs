@@ -89,6 +89,23 @@ fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
 
 /// It says nothing about the backend.
 #[test]
+fn a_connect_from_before_a_clear_that_fails_after_it_answers_nobody() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    fake.next(Op::Connect, [Act::FailAfter(SECOND)]);
+    let getter = go_get(&sim, &pool);
+    pool.clear();
+    sim.advance(SECOND);
+    let guard = getter.take().expect("it was served at once").unwrap();
+    assert_eq!(guard.connect(), 2);
+    assert_eq!(
+        fake.connects_at(),
+        [Duration::ZERO, SECOND],
+        "without a pause"
+    );
+}
+
+#[test]
 fn a_clear_is_not_taken_for_a_failed_connect() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);

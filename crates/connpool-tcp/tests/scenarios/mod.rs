@@ -101,6 +101,7 @@ macro_rules! scenarios_on {
                 a_stream_whose_peer_is_gone_is_replaced
                 a_stream_with_bytes_nobody_asked_for_is_replaced
                 a_stream_left_half_read_is_not_lent_again
+                no_ended_socket_is_hidden_from_a_look_in_the_kernel
             }
             #[cfg(feature = "dyn")]
             boxed {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use futures_lite::future::{poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::adapter::{CloseReason, Connection, Io, Liveness, Manager, Pool, builder, stream_fn};
+use crate::adapter::{CloseReason, Connection, Io, Liveness, Manager, Pool, builder, socket_fn, stream_fn};
 use crate::support::client::until_closed;
 use crate::support::server::LIMIT;
 use crate::{UnixIo, unix};
@@ -128,6 +128,28 @@ pub(crate) async fn a_stream_with_bytes_nobody_asked_for_is_replaced() {
         Some(end)
     })
     .await;
+}
+
+/// What the runtime has no chance to notice: the peer hangs up after a reply, and the next `get` comes
+/// before the thread has turned to the reactor.
+pub(crate) async fn no_ended_socket_is_hidden_from_a_look_in_the_kernel() {
+    let (sender, ends) = channel();
+    let manager = socket_fn(move || {
+        let stream = pair(&sender).map(Io::into_inner);
+        async move { stream }
+    });
+    let pool = builder(manager).max_size(1).build().await.unwrap();
+    for round in 1..=100 {
+        let mut conn = pool.get().await.unwrap();
+        assert_eq!(conn.id(), round, "a connection that had ended was lent");
+        let mut end = ends.recv_timeout(LIMIT).unwrap();
+        end.write_all(b"!").unwrap();
+        assert_eq!(conn.read(&mut [0; 64]).await.unwrap(), 1);
+        drop(conn);
+        drop(end);
+    }
+    let conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), 101);
 }
 
 pub(crate) async fn a_stream_left_half_read_is_not_lent_again() {
