@@ -1,0 +1,67 @@
+//! Every duration at its extremes, with the timers of a real runtime.
+
+use std::time::Duration;
+
+use super::client::{adds_up, echo, until};
+use super::server::{Echo, LIMIT};
+use crate::adapter::{Builder, GetError, TcpManager, builder};
+
+type Set = fn(Builder<TcpManager>, Duration) -> Builder<TcpManager>;
+
+const DURATIONS: [(&str, Set); 10] = [
+    ("idle_timeout", |pool, span| pool.idle_timeout(span)),
+    ("max_lifetime", |pool, span| pool.max_lifetime(span)),
+    ("evict_interval", |pool, span| pool.evict_interval(span)),
+    ("get_timeout", |pool, span| pool.get_timeout(span)),
+    ("connect_timeout", |pool, span| pool.connect_timeout(span)),
+    ("ping_timeout", |pool, span| pool.ping_timeout(span)),
+    ("reset_timeout", |pool, span| pool.reset_timeout(span)),
+    ("close_timeout", |pool, span| pool.close_timeout(span)),
+    ("ping_after", |pool, span| pool.ping_after(span)),
+    ("liveness_after", |pool, span| pool.liveness_after(span)),
+];
+
+const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
+
+pub(crate) async fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
+    let server = Echo::start();
+    for (name, set) in DURATIONS {
+        for span in SPANS {
+            let manager =
+                TcpManager::new(server.address()).ping(async |conn| echo(conn, b"ping").await);
+            let pool = builder(manager)
+                .max_size(2)
+                .ping_after(Duration::ZERO)
+                .get_timeout(LIMIT)
+                .connect_timeout(LIMIT);
+            let pool = set(pool, span).build_lazy().unwrap();
+            // There may be too little time to get a connection, or to check it.
+            let hurried = span < LIMIT && ["get_timeout", "connect_timeout"].contains(&name);
+            for _ in 0..5 {
+                match pool.get().await {
+                    Ok(mut conn) => echo(&mut *conn, b"hello").await.unwrap(),
+                    Err(GetError::Timeout { .. }) if hurried => {}
+                    Err(other) => panic!("{name} {span:?}: {other}"),
+                }
+            }
+            let report = pool.close(LIMIT).await;
+            assert_eq!(
+                (report.still_out, report.timed_out),
+                (0, false),
+                "{name} {span:?}"
+            );
+            until(&pool, |stats| stats.size == 0 && adds_up(stats)).await;
+        }
+    }
+}
+
+pub(crate) async fn a_close_may_take_no_time_or_for_ever() {
+    let server = Echo::start();
+    for limit in SPANS {
+        let pool = builder(TcpManager::new(server.address())).min_size(2);
+        let pool = pool.build().await.unwrap();
+        let report = pool.close(limit).await;
+        assert_eq!(report.still_out, 0, "{limit:?}");
+        until(&pool, |stats| stats.size == 0).await;
+    }
+}

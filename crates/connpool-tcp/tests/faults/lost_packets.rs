@@ -1,0 +1,199 @@
+//! A peer that has vanished without a word: packets get lost on the way.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+
+use super::client::{echo, pool_of, talk, until, until_closed};
+use super::kernel::{open_sockets, until_open_sockets_are};
+use super::network::Lost;
+use super::server::{Echo, LIMIT, Server};
+use crate::adapter::{
+    Builder, CloseReason, GetError, Keepalive, Manager, Phase, Pool, PooledConnection, TcpConn,
+    TcpManager, builder,
+};
+
+/// Pings before every lending but the first.
+fn pinging(address: String) -> Builder<TcpManager> {
+    let manager = TcpManager::new(address).ping(async |conn| echo(conn, b"ping").await);
+    builder(manager)
+        .ping_after(Duration::ZERO)
+        .get_timeout(LIMIT)
+}
+
+fn port_of(address: &str) -> &str {
+    address.rsplit(':').next().unwrap()
+}
+
+/// What belongs to this very connection, and not to those that are made later.
+fn packets_of<M: Manager<Connection = TcpConn>>(conns: &[PooledConnection<'_, M>]) -> String {
+    let ports = conns.iter().map(|conn| {
+        let address = SockRef::from(conn.get_ref()).local_addr().unwrap();
+        address.as_socket().unwrap().port().to_string()
+    });
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    format!("tcp sport {{ {ports} }}")
+}
+
+async fn take<M: Manager>(pool: &Pool<M>, count: usize) -> Vec<PooledConnection<'_, M>> {
+    let mut guards = Vec::new();
+    for _ in 0..count {
+        guards.push(pool.get().await.unwrap());
+    }
+    guards
+}
+
+pub(crate) async fn three_lost_connections_are_enough_for_a_new_one() {
+    let server = Echo::start();
+    let pool = pinging(server.address())
+        .max_size(10)
+        .ping_timeout(Duration::from_millis(100))
+        .build()
+        .await
+        .unwrap();
+    let guards = take(&pool, 9).await;
+    let lost = Lost::all(&packets_of(&guards));
+    drop(guards);
+    // A look finds nothing: only the peer could know.
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.uses(), 1, "{}", pool.stats());
+    echo(&mut *conn, b"hello").await.unwrap();
+    until_closed(&pool, CloseReason::PingTimeout, 3).await;
+    assert_eq!(pool.stats().available, 6);
+    lost.no_more();
+}
+
+pub(crate) async fn a_get_is_over_in_time_while_nothing_arrives_and_all_is_well_after() {
+    let server = Echo::start();
+    let pool = pinging(server.address())
+        .max_size(4)
+        .ping_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    drop(take(&pool, 2).await);
+    let lost = Lost::all(&format!("tcp dport {}", port_of(&server.address())));
+    let time = Duration::from_millis(30);
+    for _ in 0..2 {
+        match pool.get_timeout(time).await {
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
+            other => panic!("{other:?}"),
+        }
+    }
+    match pool.get_timeout(time).await {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+        other => panic!("{other:?}"),
+    }
+    lost.no_more();
+    for conn in &mut take(&pool, 4).await {
+        echo(&mut **conn, b"hello").await.unwrap();
+    }
+    until_closed(&pool, CloseReason::Cancelled, 2).await;
+}
+
+pub(crate) async fn a_lost_connection_is_found_by_the_kernels_own_probes() {
+    let server = Server::start();
+    let second = Duration::from_secs(1);
+    let probing = Keepalive {
+        after: second,
+        every: second,
+        times: 1,
+    };
+    let manager = TcpManager::new(server.address())
+        .keepalive(probing)
+        .user_timeout(None);
+    let pool = builder(manager)
+        .evict_interval(Duration::from_millis(10))
+        .build()
+        .await
+        .unwrap();
+    let guards = take(&pool, 3).await;
+    let mut ends = server.accept_many(3);
+    let lost = Lost::all(&packets_of(&guards[..2]));
+    drop(guards);
+    // Nobody asks.
+    until_closed(&pool, CloseReason::Dead, 2).await;
+    lost.no_more();
+    let mut conn = pool.get().await.unwrap();
+    talk(&mut *conn, &mut ends[2]).await;
+}
+
+pub(crate) async fn a_request_that_gets_lost_fails_after_user_timeout() {
+    let server = Echo::start();
+    let manager = TcpManager::new(server.address()).user_timeout(Duration::from_millis(200));
+    let pool = builder(manager).max_size(1).build().await.unwrap();
+    let mut guards = take(&pool, 1).await;
+    let lost = Lost::all(&packets_of(&guards));
+    let mut conn = guards.pop().unwrap();
+    let error = echo(&mut *conn, b"hello").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    drop(conn);
+    let mut conn = pool.get().await.unwrap();
+    echo(&mut *conn, b"hello").await.unwrap();
+    until_closed(&pool, CloseReason::NotReusable, 1).await;
+    lost.no_more();
+}
+
+pub(crate) async fn a_guard_of_a_lost_connection_frees_its_slot_and_its_socket_as_it_is_dropped() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mut guards = take(&pool, 1).await;
+    let _end = server.accept();
+    let lost = Lost::all(&packets_of(&guards));
+    let mut conn = guards.pop().unwrap();
+    conn.write_all(b"a request").await.unwrap();
+    assert!(poll_once(conn.read(&mut [0; 8])).await.is_none());
+    let sockets = open_sockets();
+    drop(conn);
+    // Nothing is waited for: not the reply, nor that the request arrives.
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.closed.total()), (0, 1), "{stats}");
+    assert_eq!(open_sockets(), sockets - 1);
+    let mut conn = pool.get().await.unwrap();
+    talk(&mut *conn, &mut server.accept()).await;
+    lost.no_more();
+}
+
+pub(crate) async fn connects_that_get_lost_are_timeouts_and_the_pool_is_well_after() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_size(2)
+        .connect_timeout(Duration::from_millis(50))
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let mut open = pool.get().await.unwrap();
+    echo(&mut *open, b"hello").await.unwrap();
+    let sockets = open_sockets();
+    let address = server.address();
+    let lost = Lost::all(&format!("tcp dport {} tcp flags syn", port_of(&address)));
+    // Whoever asked for it, and though he is gone.
+    assert!(poll_once(pool.get()).await.is_none());
+    until(&pool, |stats| {
+        stats.connect_failed == 1 && stats.connecting == 0
+    })
+    .await;
+    match pool.get().await {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+        other => panic!("{other:?}"),
+    }
+    until(&pool, |stats| stats.connecting == 0).await;
+    until_open_sockets_are(sockets).await;
+    echo(&mut *open, b"hello").await.unwrap();
+
+    lost.no_more();
+    let mut conn = loop {
+        match pool.get().await {
+            Ok(conn) => break conn,
+            // With such a limit a healthy one may be late as well.
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    echo(&mut *conn, b"hello").await.unwrap();
+    assert_eq!(pool.stats().size, 2);
+}

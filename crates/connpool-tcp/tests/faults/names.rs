@@ -1,0 +1,131 @@
+//! A name that cannot be looked up, or takes too long, or leads to a dead address first.
+
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::client::{pool_of, until};
+use super::kernel::eventually;
+use super::network::{Lost, Names};
+use super::server::LIMIT;
+use crate::adapter::{Builder, GetError, Phase, PooledConnection, TcpManager};
+
+const ONE: &str = "127.0.0.1";
+const TWO: &str = "127.0.0.2";
+const PORT: u16 = 7000;
+
+fn pool_of_db() -> Builder<TcpManager> {
+    pool_of(format!("db.test:{PORT}")).get_timeout(LIMIT)
+}
+
+fn peer(conn: &PooledConnection<'_, TcpManager>) -> String {
+    let address = SockRef::from(conn.get_ref()).peer_addr().unwrap();
+    address.as_socket().unwrap().ip().to_string()
+}
+
+pub(crate) async fn a_name_is_looked_up_for_every_connection() {
+    let names = Names::none();
+    let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());
+    let pool = pool_of_db().build().await.unwrap();
+    names.are("db.test", &[ONE]);
+    let one = pool.get().await.unwrap();
+    names.are("db.test", &[TWO]);
+    let two = pool.get().await.unwrap();
+    assert_eq!((peer(&one), peer(&two)), (ONE.into(), TWO.into()));
+}
+
+pub(crate) async fn a_name_that_is_not_known_yet_is_an_error_that_names_it() {
+    let names = Names::none();
+    let _server = TcpListener::bind((ONE, PORT)).unwrap();
+    let pool = pool_of_db().build().await.unwrap();
+    for _ in 0..3 {
+        match pool.get().await {
+            Err(GetError::Connect(error)) => {
+                assert!(error.to_string().starts_with("db.test:7000: "), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Not the name, and not that it failed, is kept.
+    names.are("db.test", &[ONE]);
+    let conn = pool.get().await.unwrap();
+    assert_eq!(peer(&conn), ONE);
+    names.are("db.test", &[]);
+    pool.get().await.unwrap_err();
+    drop(conn);
+    drop(pool.get().await.expect("what is open needs no name"));
+}
+
+pub(crate) async fn a_name_server_that_does_not_answer_holds_nobody_beyond_connect_timeout() {
+    let names = Names::none();
+    let _mute = UdpSocket::bind((ONE, 53)).unwrap();
+    let _server = TcpListener::bind((ONE, PORT)).unwrap();
+    let pool = pool_of_db()
+        .max_size(1)
+        .connect_timeout(Duration::from_millis(50))
+        .build()
+        .await
+        .unwrap();
+    match pool.get().await {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+        other => panic!("{other:?}"),
+    }
+    // The thread that asks is still at it; the slot is free all the same.
+    until(&pool, |stats| stats.connecting == 0).await;
+    assert_eq!(pool.stats().connect_failed, 1);
+    names.are("db.test", &[ONE]);
+    let conn = loop {
+        match pool.get().await {
+            Ok(conn) => break conn,
+            // With such a limit a healthy one may be late as well.
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(peer(&conn), ONE);
+}
+
+pub(crate) async fn a_close_does_not_wait_for_a_name_server() {
+    let _names = Names::none();
+    let mute = UdpSocket::bind((ONE, 53)).unwrap();
+    mute.set_nonblocking(true).unwrap();
+    let pool = pool_of_db().build().await.unwrap();
+    let getter = crate::spawn(pool.get_owned());
+    eventually("a question", || mute.recv(&mut [0; 512]).is_ok()).await;
+    let report = pool.close(LIMIT).await;
+    assert_eq!((report.still_out, report.timed_out), (0, false));
+    assert!(getter.await.unwrap_err().is_closed());
+    let stats = pool.stats();
+    assert_eq!((stats.connecting, stats.connect_failed), (0, 0), "{stats}");
+}
+
+pub(crate) async fn an_address_where_nobody_listens_is_passed_over() {
+    let names = Names::none();
+    names.are("db.test", &[ONE, TWO]);
+    // In one of the two rounds the dead one is the first, whatever the order they are tried in.
+    for alive in [ONE, TWO] {
+        let _server = TcpListener::bind((alive, PORT)).unwrap();
+        let pool = pool_of_db().build().await.unwrap();
+        assert_eq!(peer(&pool.get().await.unwrap()), alive);
+        assert_eq!(pool.stats().connect_failed, 0);
+    }
+}
+
+pub(crate) async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let names = Names::none();
+    names.are("db.test", &[ONE, TWO]);
+    let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());
+    for (alive, dead) in [(ONE, TWO), (TWO, ONE)] {
+        let lost = Lost::all(&format!("ip daddr {dead} tcp dport {PORT}"));
+        // Were all of the time spent on the dead one, no attempt would ever come to an end.
+        let pool = pool_of_db()
+            .connect_timeout(Duration::from_millis(500))
+            .fail_fast(false)
+            .build()
+            .await
+            .unwrap();
+        assert_eq!(peer(&pool.get().await.unwrap()), alive);
+        lost.no_more();
+    }
+}

@@ -1,0 +1,99 @@
+//! The process has as many files open as it may.
+
+use std::error::Error;
+use std::io;
+
+use futures_lite::future::poll_once;
+
+use super::client::{adds_up, pool_of, talk, until};
+use super::kernel::{allow_many_files, allow_no_more_files};
+use super::server::{LIMIT, Server};
+use crate::adapter::GetError;
+
+/// `EMFILE`, too many open files.
+const TOO_MANY: i32 = 24;
+
+pub(crate) async fn without_files_what_is_open_is_lent_and_no_more_is_opened() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(8).build().await.unwrap();
+    let mut guards = Vec::new();
+    for _ in 0..4 {
+        guards.push(pool.get().await.unwrap());
+    }
+    let mut ends = server.accept_many(4);
+
+    allow_no_more_files();
+    let refused = pool.get().await.unwrap_err();
+    assert!(matches!(refused, GetError::Connect(_)), "{refused:?}");
+    assert_eq!(code(&refused), Some(TOO_MANY), "{refused}");
+    assert!(refused.to_string().contains(&server.address()), "{refused}");
+    for (conn, end) in guards.iter_mut().zip(&mut ends) {
+        talk(&mut **conn, end).await;
+    }
+    drop(guards);
+    for _ in 0..20 {
+        drop(pool.get().await.unwrap());
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.available), (4, 4), "{stats}");
+    assert_eq!((stats.closed.total(), stats.connect_failed), (0, 1));
+
+    allow_many_files();
+    let mut guards = Vec::new();
+    for _ in 0..8 {
+        guards.push(pool.get().await.unwrap());
+    }
+    assert_eq!(pool.stats().created, 8);
+}
+
+pub(crate) async fn who_waits_out_a_want_of_files_is_served_by_a_return_or_when_there_are_some() {
+    let server = Server::start();
+    let pool = pool_of(server.address())
+        .fail_fast(false)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let first = pool.get().await.unwrap();
+    let mut end = server.accept();
+    let id = first.id();
+
+    allow_no_more_files();
+    let mut waiting = Box::pin(pool.get());
+    assert!(poll_once(&mut waiting).await.is_none());
+    until(&pool, |stats| stats.connect_failed >= 1).await;
+    drop(first);
+    let mut first = waiting.await.unwrap();
+    assert_eq!(first.id(), id);
+    talk(&mut *first, &mut end).await;
+
+    let getter = crate::spawn(pool.get_owned());
+    let failed = pool.stats().connect_failed;
+    until(&pool, |stats| stats.connect_failed > failed).await;
+    allow_many_files();
+    let mut second = getter.await.unwrap();
+    talk(&mut *second, &mut server.accept()).await;
+    assert!(adds_up(&pool.stats()));
+}
+
+pub(crate) async fn a_name_cannot_be_looked_up_without_files_and_the_error_names_it() {
+    let server = Server::start();
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    let pool = pool_of(format!("localhost:{port}")).build().await.unwrap();
+    // A runtime may need files of its own to begin with.
+    let first = pool.get().await.unwrap();
+    allow_no_more_files();
+    let error = pool.get().await.unwrap_err();
+    assert!(matches!(error, GetError::Connect(_)), "{error:?}");
+    assert!(error.to_string().contains("localhost:"), "{error}");
+    drop(first);
+    allow_many_files();
+    let _two = [pool.get().await.unwrap(), pool.get().await.unwrap()];
+    assert_eq!(pool.stats().created, 2);
+}
+
+/// What the system called it, which is somewhere below.
+fn code(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
+    own.or_else(|| error.source().and_then(code))
+}

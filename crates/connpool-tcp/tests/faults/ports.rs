@@ -1,0 +1,108 @@
+//! The kernel has no port left for a connection, or gives it the one that it goes to.
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::client::{adds_up, pool_of, talk};
+use super::network::take_ports_from;
+use super::server::LIMIT;
+use crate::adapter::{Backoff, CloseReason, GetError};
+
+/// Out of every range below.
+const SERVER: &str = "127.0.0.1:7000";
+
+pub(crate) async fn without_ports_what_is_open_is_lent_and_no_more_is_opened() {
+    take_ports_from(40_000..=40_003);
+    let server = TcpListener::bind(SERVER).unwrap();
+    let pool = pool_of(SERVER.to_owned())
+        .max_size(8)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let mut guards = Vec::new();
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        guards.push(pool.get().await.unwrap());
+        ends.push(server.accept().unwrap().0);
+    }
+    match pool.get().await {
+        Err(GetError::Connect(error)) => {
+            assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error}");
+            assert!(error.to_string().contains(SERVER), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    for (conn, end) in guards.iter_mut().zip(&mut ends) {
+        talk(&mut **conn, end).await;
+    }
+    drop(guards);
+    for _ in 0..20 {
+        drop(pool.get().await.unwrap());
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.available), (4, 4), "{stats}");
+    assert_eq!((stats.closed.total(), stats.connect_failed), (0, 1));
+}
+
+pub(crate) async fn who_waits_out_a_want_of_ports_is_served_when_there_are_some() {
+    take_ports_from(40_000..=40_001);
+    let server = TcpListener::bind(SERVER).unwrap();
+    let pool = pool_of(SERVER.to_owned())
+        .fail_fast(false)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let _open = [pool.get().await.unwrap(), pool.get().await.unwrap()];
+    let _ends = [server.accept().unwrap(), server.accept().unwrap()];
+    match pool.get_timeout(Duration::from_millis(30)).await {
+        Err(GetError::Timeout { diagnosis, .. }) => {
+            let error = diagnosis.last_error.unwrap().to_string();
+            assert!(error.contains(SERVER), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let getter = crate::spawn(pool.get_owned());
+    super::client::until(&pool, |stats| stats.waiting == 1).await;
+    take_ports_from(40_000..=40_100);
+    let mut conn = getter.await.unwrap();
+    talk(&mut *conn, &mut server.accept().unwrap().0).await;
+    assert_eq!(pool.stats().created, 3);
+}
+
+pub(crate) async fn a_connection_to_itself_is_never_lent() {
+    take_ports_from(40_000..=40_007);
+    let nobody = "127.0.0.1:40004";
+    let no_pause = Backoff {
+        first: Duration::ZERO,
+        max: Duration::ZERO,
+        factor: 1.0,
+    };
+    let pool = pool_of(nobody.to_owned())
+        .backoff(no_pause)
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    let mut to_itself = 0;
+    for _ in 0..200 {
+        match pool.get().await {
+            Err(GetError::Connect(error)) => match error.kind() {
+                ErrorKind::ConnectionRefused => {}
+                ErrorKind::AddrNotAvailable if error.to_string().contains("itself") => {
+                    to_itself += 1;
+                }
+                // Those before hold their ports for a while.
+                ErrorKind::AddrNotAvailable => {}
+                _ => panic!("{error}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(to_itself > 0, "the kernel made none");
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.connect_failed), (0, 200), "{stats}");
+    assert!(adds_up(&stats) && stats.closed.get(CloseReason::Dead) == 0);
+}

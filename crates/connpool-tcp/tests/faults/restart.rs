@@ -1,0 +1,193 @@
+//! A real server is killed with many connections open, and is started again on its port.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::{adds_up, until, until_closed};
+use super::counted::{Count, Counted};
+use super::kernel::{established_to, eventually, open_sockets, until_open_sockets_are};
+use super::redis::{Redis, ping};
+use super::server::LIMIT;
+use crate::adapter::{Builder, CloseReason, GetError, Manager, Pool, TcpConn, TcpManager, builder};
+
+const MANY: usize = 1000;
+
+fn pool_of(redis: &Redis) -> (Builder<Counted<TcpManager>>, Arc<Count>) {
+    let manager = Counted::new(redis.manager());
+    let count = Arc::clone(&manager.count);
+    let pool = builder(manager)
+        .max_size(MANY)
+        .get_timeout(LIMIT)
+        .connect_timeout(LIMIT);
+    (pool, count)
+}
+
+/// Has so many connections idle, each of them used, and tells which.
+async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) -> HashSet<u64> {
+    let mut guards = Vec::new();
+    for _ in 0..count {
+        let mut conn = pool.get().await.unwrap();
+        ping(&mut *conn).await.unwrap();
+        guards.push(conn);
+    }
+    guards.iter().map(|conn| conn.id()).collect()
+}
+
+/// Kills the server, and waits until the kernel knows that all of its connections are over.
+async fn kill(redis: &mut Redis) {
+    redis.kill();
+    let port = redis.port();
+    eventually("the end of all connections", || established_to(port) == 0).await;
+}
+
+pub(crate) async fn the_first_get_after_a_restart_is_served() {
+    let mut redis = Redis::start();
+    let (pool, _) = pool_of(&redis);
+    let pool = pool.evict_interval(None).build().await.unwrap();
+    let dead = fill(&pool, MANY).await;
+    kill(&mut redis).await;
+    redis.start_again();
+    let mut conn = pool.get().await.unwrap();
+    assert!(!dead.contains(&conn.id()));
+    ping(&mut *conn).await.unwrap();
+    until_closed(&pool, CloseReason::Dead, 3).await;
+
+    // And so is everybody after it.
+    let mut guards = vec![conn];
+    for _ in 1..MANY {
+        let mut conn = pool.get().await.unwrap();
+        assert!(!dead.contains(&conn.id()));
+        ping(&mut *conn).await.unwrap();
+        guards.push(conn);
+    }
+    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.connect_failed), (MANY, 0), "{stats}");
+}
+
+pub(crate) async fn one_round_of_looks_finds_all_of_a_thousand_dead() {
+    let mut redis = Redis::start();
+    let (pool, count) = pool_of(&redis);
+    let pool = pool
+        .evict_interval(Duration::from_millis(100))
+        .build()
+        .await
+        .unwrap();
+    drop(pool.get().await.unwrap());
+    let sockets = open_sockets() - 1;
+    fill(&pool, MANY).await;
+    assert_eq!(open_sockets(), sockets + MANY);
+    kill(&mut redis).await;
+    count.all_are_dead();
+    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    assert_eq!(count.misses(), 0);
+    until(&pool, |stats| stats.size == 0).await;
+    until_open_sockets_are(sockets).await;
+
+    redis.start_again();
+    ping(&mut *pool.get().await.unwrap()).await.unwrap();
+}
+
+pub(crate) async fn min_size_is_open_again_after_a_restart_and_not_all_at_once() {
+    let mut redis = Redis::start();
+    let manager = Counted::new(redis.manager());
+    let count = manager.count.clone();
+    let pool = builder(manager)
+        .max_size(MANY)
+        .min_size(20)
+        .max_connecting(4)
+        .get_timeout(LIMIT)
+        .connect_timeout(LIMIT)
+        .evict_interval(Duration::from_millis(20))
+        .build()
+        .await
+        .unwrap();
+    let sockets = open_sockets() - 20;
+    fill(&pool, MANY).await;
+    kill(&mut redis).await;
+    // It tries in vain for a while.
+    until(&pool, |stats| stats.connect_failed > 0).await;
+    redis.start_again();
+    until(&pool, |stats| stats.available == 20 && stats.size == 20).await;
+    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    until_open_sockets_are(sockets + 20).await;
+    let most = count.most_connecting();
+    assert!((1..=4).contains(&most), "{most} connects at once");
+    for _ in 0..20 {
+        ping(&mut *pool.get().await.unwrap()).await.unwrap();
+    }
+}
+
+pub(crate) async fn a_thousand_who_wait_out_a_restart_are_all_served() {
+    let mut redis = Redis::start();
+    let (pool, _) = pool_of(&redis);
+    let pool = pool.max_size(10).fail_fast(false).build().await.unwrap();
+    let served = wait_out_a_restart(&mut redis, &pool).await;
+    for end in served {
+        end.unwrap();
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.request, stats.success), (1010, 1010), "{stats}");
+    assert_eq!(stats.closed.get(CloseReason::Dead), 10, "{stats}");
+    assert!(stats.created <= 20 && adds_up(&stats), "{stats}");
+}
+
+pub(crate) async fn a_thousand_who_wait_during_a_restart_are_served_or_told_why_not() {
+    let mut redis = Redis::start();
+    let (pool, _) = pool_of(&redis);
+    let pool = pool.max_size(10).build().await.unwrap();
+    let ends = wait_out_a_restart(&mut redis, &pool).await;
+    let refused = ends
+        .iter()
+        .filter(|end| match end {
+            Ok(()) => false,
+            Err(GetError::Connect(error)) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+                true
+            }
+            Err(other) => panic!("{other}"),
+        })
+        .count() as u64;
+    let stats = pool.stats();
+    assert_eq!(stats.success, 1010 - refused, "{stats}");
+    assert!(refused > 0 && refused <= stats.connect_failed, "{stats}");
+    assert!(adds_up(&stats), "{stats}");
+    // The pool itself has not suffered.
+    ping(&mut *pool.get().await.unwrap()).await.unwrap();
+}
+
+/// Kills the server while ten have a connection and a thousand wait for one, has a connect fail,
+/// starts the server again, and tells how the thousand fared.
+async fn wait_out_a_restart<M>(
+    redis: &mut Redis,
+    pool: &Pool<M>,
+) -> Vec<Result<(), GetError<M::Error>>>
+where
+    M: Manager<Connection = TcpConn>,
+{
+    let mut lent = Vec::new();
+    for _ in 0..10 {
+        lent.push(pool.get().await.unwrap());
+    }
+    let tasks: Vec<_> = (0..MANY)
+        .map(|_| {
+            let pool = pool.clone();
+            crate::spawn(async move {
+                let mut conn = pool.get().await?;
+                ping(&mut *conn).await.unwrap();
+                Ok(())
+            })
+        })
+        .collect();
+    until(pool, |stats| stats.waiting == MANY).await;
+    kill(redis).await;
+    drop(lent);
+    until(pool, |stats| stats.connect_failed > 0).await;
+    redis.start_again();
+    let mut ends = Vec::new();
+    for task in tasks {
+        ends.push(task.await);
+    }
+    ends
+}

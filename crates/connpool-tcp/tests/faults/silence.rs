@@ -1,0 +1,179 @@
+//! A peer that is there, and reads, and says nothing.
+
+use std::io::Read;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::{pool_of, talk, until, until_closed};
+use super::counted::Counted;
+use super::greeted::{Greeter, greet};
+use super::server::{LIMIT, Server};
+use crate::adapter::{
+    Builder, CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder,
+};
+
+/// Pings before every lending but the first.
+fn pinging(server: &Server) -> Builder<TcpManager> {
+    let manager = TcpManager::new(server.address()).ping(async |conn| {
+        conn.write_all(b"ping").await?;
+        conn.read_exact(&mut [0; 4]).await
+    });
+    builder(manager)
+        .ping_after(Duration::ZERO)
+        .get_timeout(LIMIT)
+}
+
+/// Opens so many connections and has them idle.
+async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) {
+    let mut guards = Vec::new();
+    for _ in 0..count {
+        guards.push(pool.get().await.unwrap());
+    }
+    drop(guards);
+    assert_eq!(pool.stats().available, count);
+}
+
+pub(crate) async fn three_silent_connections_are_enough_for_a_new_one() {
+    let server = Server::start();
+    let pool = pinging(&server)
+        .max_size(10)
+        .ping_timeout(Duration::from_millis(30))
+        .build()
+        .await
+        .unwrap();
+    fill(&pool, 9).await;
+    let _silent = server.accept_many(9);
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.uses(), 1, "{}", pool.stats());
+    talk(&mut *conn, &mut server.accept()).await;
+    until_closed(&pool, CloseReason::PingTimeout, 3).await;
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.created), (6, 10), "{stats}");
+}
+
+pub(crate) async fn silent_connections_do_not_stretch_a_get_beyond_its_time() {
+    let server = Server::start();
+    let pool = pinging(&server).ping_timeout(LIMIT).build().await.unwrap();
+    fill(&pool, 5).await;
+    let _silent = server.accept_many(5);
+    match pool.get_timeout(Duration::from_millis(30)).await {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
+        other => panic!("{other:?}"),
+    }
+    // The one whose answer may still come is not lent again.
+    until_closed(&pool, CloseReason::Cancelled, 1).await;
+    assert_eq!(pool.stats().available, 4);
+}
+
+pub(crate) async fn a_guard_whose_peer_is_silent_frees_its_slot_as_it_is_dropped() {
+    let server = Server::start();
+    let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let mut silent = server.accept();
+    conn.write_all(b"a request").await.unwrap();
+    assert!(poll_once(conn.read(&mut [0; 8])).await.is_none());
+    let mut waiting = Box::pin(pool.get());
+    assert!(poll_once(&mut waiting).await.is_none());
+    drop(conn);
+    assert_eq!(pool.stats().closed.total(), 1);
+    let mut conn = waiting.await.unwrap();
+    talk(&mut *conn, &mut server.accept()).await;
+    until_closed(&pool, CloseReason::NotReusable, 1).await;
+    assert_eq!(
+        silent.read(&mut [0; 16]).unwrap(),
+        9,
+        "it was open until now"
+    );
+}
+
+pub(crate) async fn a_handshake_that_never_ends_is_given_up_and_its_socket_closed() {
+    let server = Greeter::start();
+    let pool = builder(server.manager())
+        .max_size(1)
+        .connect_timeout(Duration::from_millis(30))
+        .get_timeout(LIMIT)
+        .build()
+        .await
+        .unwrap();
+    match pool.get().await {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+        other => panic!("{other:?}"),
+    }
+    until(&pool, |stats| stats.connecting == 0).await;
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");
+    assert_eq!(server.meet().await.read(&mut [0; 1]).unwrap(), 0);
+}
+
+pub(crate) async fn a_handshake_that_never_ends_is_given_up_also_if_its_getter_has_left() {
+    let server = Greeter::start();
+    let pool = builder(server.manager())
+        .max_size(1)
+        .connect_timeout(Duration::from_millis(30))
+        .build()
+        .await
+        .unwrap();
+    assert!(poll_once(pool.get()).await.is_none());
+    let mut silent = server.meet().await;
+    until(&pool, |stats| {
+        stats.connect_failed == 1 && stats.connecting == 0
+    })
+    .await;
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+}
+
+pub(crate) async fn no_more_handshakes_are_under_way_than_allowed() {
+    let server = Greeter::start();
+    let manager = Counted::new(server.manager());
+    let count = manager.count.clone();
+    let pool = patient(manager)
+        .max_size(6)
+        .max_connecting(2)
+        .build()
+        .await
+        .unwrap();
+    let getters: Vec<_> = (0..6).map(|_| crate::spawn(pool.get_owned())).collect();
+    until(&pool, |stats| stats.waiting == 6 && stats.connecting == 2).await;
+    let mut ends = Vec::new();
+    for greeted in 1..=6 {
+        let mut end = server.meet().await;
+        greet(&mut end);
+        ends.push(end);
+        until(&pool, |stats| stats.created == greeted).await;
+    }
+    let mut guards = Vec::new();
+    for getter in getters {
+        guards.push(getter.await.unwrap());
+    }
+    assert_eq!(count.most_connecting(), 2);
+    assert_eq!(pool.stats().size, 6);
+}
+
+pub(crate) async fn who_waits_for_a_slow_handshake_takes_what_comes_back_first() {
+    let server = Greeter::start();
+    let pool = patient(server.manager()).max_size(2).build().await.unwrap();
+    let getter = crate::spawn(pool.get_owned());
+    let mut quick = server.meet().await;
+    greet(&mut quick);
+    let first = getter.await.unwrap();
+    let id = first.id();
+
+    let getter = crate::spawn(pool.get_owned());
+    let mut slow = server.meet().await;
+    drop(first);
+    let mut second = getter.await.unwrap();
+    assert_eq!(second.id(), id);
+    talk(&mut *second, &mut quick).await;
+    // The handshake goes on, and what comes of it is there for the next one.
+    greet(&mut slow);
+    until(&pool, |stats| stats.available == 1).await;
+    let mut late = pool.get().await.unwrap();
+    talk(&mut *late, &mut slow).await;
+}
+
+/// A pool that does not run out of time.
+fn patient<M: Manager>(manager: M) -> Builder<M> {
+    builder(manager).get_timeout(LIMIT).connect_timeout(LIMIT)
+}
