@@ -204,7 +204,10 @@ fn the_figures_read_well() {
     held.pop();
     let text = pool.stats().to_string();
     assert!(text.starts_with("size=2 active=1 available=1 connecting=0 waiting=0 request=3"));
-    assert!(text.ends_with("created=3 closed=1 (marked=1)"), "{text}");
+    assert!(
+        text.ends_with("created=3 connect_failed=0 closed=1 (marked=1)"),
+        "{text}"
+    );
 }
 
 // ---- managers of other kinds

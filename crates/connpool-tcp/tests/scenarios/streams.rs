@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use futures_lite::future::{poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::adapter::{CloseReason, Connection, Io, Liveness, Manager, Pool, builder, socket_fn, stream_fn};
+use crate::adapter::{
+    CloseReason, Connection, Io, Liveness, Manager, Pool, builder, socket_fn, stream_fn,
+};
 use crate::support::client::until_closed;
 use crate::support::server::LIMIT;
 use crate::{UnixIo, unix};
