@@ -25,7 +25,6 @@ const QUICK: &[&str] = &[
     "--warm-up-time=0.3",
     "--measurement-time=0.6",
     "--sample-size=20",
-    "--nresamples=10000",
     "--noplot",
 ];
 
