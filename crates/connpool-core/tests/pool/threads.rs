@@ -116,6 +116,22 @@ fn threads_that_break_clear_and_resize_lose_nothing() {
     assert_lends_all(&sim, &fake, &pool);
 }
 
+/// Gauges are computed from what they tell of, under one lock; a count kept beside it would be
+/// wrong for an instant, and whoever goes by it then goes wrong for ever.
+#[test]
+fn no_figure_is_ever_beyond_what_there_is() {
+    let (sim, fake, pool) = pool_of(1);
+    let shared = pool.clone();
+    on_threads(&sim, move |_| {
+        for _ in 0..5_000 {
+            drop(shared.try_get());
+            let stats = shared.stats();
+            assert!(stats.available <= 1 && stats.size == 1, "{stats}");
+        }
+    });
+    assert_books(&fake, &pool, 0);
+}
+
 #[test]
 fn a_close_among_threads_ends_all_of_them() {
     for round in 0..20 {

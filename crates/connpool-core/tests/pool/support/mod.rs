@@ -1,6 +1,7 @@
 //! A scripted manager, a runtime that is watched, and small tools for the tests.
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 
+pub(crate) mod meddling;
 pub(crate) mod watched;
 
 use std::collections::VecDeque;
