@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, deny, examples, test};
+use crate::{Result, architecture, deny, examples, seeded_bugs, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -13,6 +13,9 @@ pub(crate) fn run(sh: &Shell) -> Result {
         step("dependencies", || deny::run(sh))?;
     }
     let tally = step("tests", || test::run(&test::Args::default()))?;
+    step("seeded bugs", || {
+        seeded_bugs::run(sh, &seeded_bugs::Args::default())
+    })?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
 

@@ -5,6 +5,8 @@ mod ci;
 mod deny;
 mod examples;
 mod files;
+mod process;
+mod seeded_bugs;
 mod test;
 
 use std::error::Error;
@@ -31,6 +33,8 @@ enum Command {
     Examples,
     /// The licenses, versions and sources of the dependencies, by cargo-deny
     Deny,
+    /// Bugs that other pools had, each put into a copy of this one, must be caught by its tests
+    SeededBugs(seeded_bugs::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,5 +62,6 @@ fn run(command: Command) -> Result {
         Command::Architecture => architecture::run(&sh),
         Command::Examples => examples::run(&sh),
         Command::Deny => deny::run(&sh),
+        Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
     }
 }
