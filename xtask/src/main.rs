@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask <COMMAND>`.
 
 mod architecture;
+mod binary;
 mod ci;
 mod deny;
 mod examples;
@@ -8,6 +9,7 @@ mod files;
 mod process;
 mod seeded_bugs;
 mod test;
+mod tsan;
 
 use std::error::Error;
 use std::path::Path;
@@ -35,6 +37,8 @@ enum Command {
     Deny,
     /// Bugs that other pools had, each put into a copy of this one, must be caught by its tests
     SeededBugs(seeded_bugs::Args),
+    /// The tests with threads, by ThreadSanitizer: no data race, and one that is meant is found
+    Tsan,
 }
 
 fn main() -> ExitCode {
@@ -63,5 +67,6 @@ fn run(command: Command) -> Result {
         Command::Examples => examples::run(&sh),
         Command::Deny => deny::run(&sh),
         Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
+        Command::Tsan => tsan::run(&sh),
     }
 }

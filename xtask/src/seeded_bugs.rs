@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use xshell::Shell;
 
 use crate::Result;
+use crate::binary::Outcome;
 use bug::{Bug, By};
-use scratch::{Outcome, Scratch};
+use scratch::Scratch;
 
 const FOLDER: &str = "xtask/seeded-bugs";
 
@@ -139,8 +140,10 @@ mod tests {
         Bug::read(Path::new("01-x.patch"), &text).expect("a header")
     }
 
-    fn outcome(output: &str, hangs: bool) -> Outcome {
-        Outcome::read(output, hangs)
+    fn outcome(printed: &str, hangs: bool) -> Outcome {
+        let mut outcome = Outcome::read(printed);
+        outcome.hangs = hangs;
+        outcome
     }
 
     #[test]

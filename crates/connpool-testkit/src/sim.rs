@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use connpool_core::{Moment, Runtime, Task};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+
+#[cfg(connpool_tsan)]
+use connpool_core::instrumented as sync;
+#[cfg(not(connpool_tsan))]
+use std::sync;
+
+use sync::{Mutex, MutexGuard};
 
 /// A simulated runtime: virtual time, and a schedule that follows from the seed.
 ///

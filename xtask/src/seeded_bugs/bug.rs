@@ -153,6 +153,14 @@ mod tests {
     }
 
     #[test]
+    fn the_twelve_bugs_are_there() {
+        let bugs = all(Path::new("seeded-bugs")).expect("patches with heads");
+        let rows: Vec<u32> = bugs.iter().map(|bug| bug.row).collect();
+        let twelve = [1, 2, 3, 4, 6, 9, 13, 15, 16, 18, 28, 33];
+        assert!(twelve.iter().all(|row| rows.contains(row)), "{rows:?}");
+    }
+
+    #[test]
     fn a_head_without_what_it_needs_says_so() {
         let broken = |from: &str, to: &str| {
             let text = TEXT.replace(from, to);

@@ -31,7 +31,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
     drop(done);
     let over = AtomicBool::new(false);
     let ended = thread::scope(|threads| {
-        threads.spawn(|| {
+        let tasks = threads.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 sim.settle();
                 thread::yield_now();
@@ -41,6 +41,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
             .filter(|_| all_done.recv_timeout(HANG).is_ok())
             .count();
         over.store(true, Ordering::SeqCst);
+        tasks.join().unwrap();
         ended
     });
     assert_eq!(ended, THREADS, "some of the threads panicked or hang");

@@ -11,7 +11,7 @@ use std::future::{Future, pending};
 use std::panic;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -20,6 +20,13 @@ use connpool_core::{
 };
 use connpool_testkit::SimRuntime;
 use futures_lite::future::yield_now;
+
+#[cfg(connpool_tsan)]
+use connpool_core::instrumented as sync;
+#[cfg(not(connpool_tsan))]
+use std::sync;
+
+use sync::{Mutex, MutexGuard};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
