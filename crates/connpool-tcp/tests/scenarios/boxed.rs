@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{Spy, echo, until_closed};
-use super::server::{Echo, Port, Server};
+use super::server::{Echo, LIMIT, Port, Server};
 use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
 
 pub(crate) async fn a_manager_without_its_type_works_the_same() {
@@ -25,6 +25,7 @@ pub(crate) async fn a_manager_without_its_type_works_the_same() {
         builder(manager)
             .max_size(1)
             .ping_after(Duration::ZERO)
+            .ping_timeout(LIMIT)
             .build_lazy()
             .unwrap()
     });
