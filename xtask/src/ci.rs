@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, deny, examples, seeded_bugs, test};
+use crate::{Result, architecture, deny, examples, seeded_bugs, soak, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -18,6 +18,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     })?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
+    step("soak", || soak::run(sh, &soak::Args::short()))?;
 
     println!("\n{tally}");
     Ok(())

@@ -8,6 +8,7 @@ mod examples;
 mod files;
 mod process;
 mod seeded_bugs;
+mod soak;
 mod test;
 mod tsan;
 
@@ -37,6 +38,8 @@ enum Command {
     Deny,
     /// Bugs that other pools had, each put into a copy of this one, must be caught by its tests
     SeededBugs(seeded_bugs::Args),
+    /// Clients of a server that misbehaves, for as long as one likes: nothing leaks, nothing drifts
+    Soak(soak::Args),
     /// The tests with threads, by ThreadSanitizer: no data race, and one that is meant is found
     Tsan,
 }
@@ -67,6 +70,7 @@ fn run(command: Command) -> Result {
         Command::Examples => examples::run(&sh),
         Command::Deny => deny::run(&sh),
         Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
+        Command::Soak(args) => soak::run(&sh, &args),
         Command::Tsan => tsan::run(&sh),
     }
 }
