@@ -40,14 +40,10 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     for bug in &bugs {
         eprintln!("\nwith {}", bug.name);
         let start = Instant::now();
-        let misses = with(&scratch, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
+        let miss = with(&scratch, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
         let seconds = start.elapsed().as_secs_f64();
-        table += &rows_of(bug, &misses, seconds);
-        missed.extend(
-            misses
-                .into_iter()
-                .map(|miss| format!("{}: {miss}", bug.name)),
-        );
+        table += &rows_of(bug, miss.is_none(), seconds);
+        missed.extend(miss.map(|miss| format!("{}: {miss}", bug.name)));
     }
     println!("\n{:<34} {:>7}  caught by", "bug", "seconds");
     print!("{table}");
@@ -107,24 +103,24 @@ fn with(scratch: &Scratch, bug: &Bug) -> Result<Option<String>> {
 }
 
 fn miss(bug: &Bug, outcome: &Outcome) -> Option<String> {
-    let passes = |test: &&String| outcome.passed(test) == Some(true);
-    if let Some(test) = bug.caught_by.iter().find(passes) {
-        return Some(format!("{test} passes all the same"));
+    for test in &bug.caught_by {
+        let miss = match (outcome.passed(test), bug.by, outcome.hangs) {
+            (Some(false), By::Failure, _) | (None, By::Hang, true) => continue,
+            (Some(true), ..) => "passes all the same".to_owned(),
+            (Some(false), By::Hang, _) => "fails instead of hanging".to_owned(),
+            (None, By::Failure, true) => format!("hangs instead of failing within {LIMIT:?}"),
+            (None, _, false) => "does not come to its end: the test program died".to_owned(),
+        };
+        return Some(format!("{test} {miss}"));
     }
-    match (bug.by, outcome.hangs) {
-        (By::Failure, true) => Some(format!(
-            "the tests hang instead of failing within {LIMIT:?}"
-        )),
-        (By::Hang, false) => Some("the tests fail instead of hanging".to_owned()),
-        (By::Failure, false) | (By::Hang, true) => None,
-    }
+    None
 }
 
-fn rows_of(bug: &Bug, misses: &Option<String>, seconds: f64) -> String {
+fn rows_of(bug: &Bug, caught: bool, seconds: f64) -> String {
     let mut rows = String::new();
     let mut head = format!("{:<34} {seconds:>7.1}", bug.name);
     for test in &bug.caught_by {
-        let test = if misses.is_some() { "NOT CAUGHT" } else { test };
+        let test = if caught { test } else { "NOT CAUGHT" };
         rows += &format!("{head:<42}  {test}\n");
         head.clear();
     }
@@ -159,10 +155,18 @@ mod tests {
 
     #[test]
     fn a_hang_is_a_catch_only_where_it_is_expected() {
-        let hang = outcome("test a ... FAILED\n", true);
-        assert!(miss(&bug(""), &hang).is_some());
+        let hang = outcome("running 2 tests\n", true);
+        let text = miss(&bug(""), &hang).unwrap_or_default();
+        assert_eq!(text, "a hangs instead of failing within 60s");
         assert_eq!(miss(&bug("by: hang\n"), &hang), None);
         let failure = outcome("test a ... FAILED\ntest b ... FAILED\n", false);
         assert!(miss(&bug("by: hang\n"), &failure).is_some());
+    }
+
+    #[test]
+    fn a_test_program_that_dies_has_caught_nothing() {
+        let dead = outcome("test a ... FAILED\n", false);
+        let text = miss(&bug(""), &dead).unwrap_or_default();
+        assert_eq!(text, "b does not come to its end: the test program died");
     }
 }
