@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, bench, deny, examples, sim, test};
+use crate::{Result, architecture, bench, deny, examples, seeded_bugs, sim, soak, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -17,8 +17,12 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("simulation", || {
         sim::run(sh, &sim::Args::for_every_change())
     })?;
+    step("seeded bugs", || {
+        seeded_bugs::run(sh, &seeded_bugs::Args::default())
+    })?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
+    step("soak", || soak::run(sh, &soak::Args::short()))?;
 
     println!("\n{tally}");
     Ok(())

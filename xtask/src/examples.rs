@@ -1,13 +1,12 @@
 //! `cargo xtask examples`: every example, run to its end the way its own text says.
 
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, files};
+use crate::{Result, files, process};
 
 const FOLDER: &str = "examples";
 const RUN: &str = "//! $ cargo run --release --example ";
@@ -69,25 +68,11 @@ fn run_to_its_end(run: &str) -> Result {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| format!("`{run}`: {error}"))?;
-    match wait(&mut child, LIMIT)? {
+    match process::wait(&mut child, LIMIT)? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(format!("`{run}`: {status}").into()),
         None => Err(format!("`{run}`: still running after {LIMIT:?}, killed").into()),
     }
-}
-
-/// How the child ended, or none when it did not and was killed.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    let start = Instant::now();
-    while start.elapsed() < limit {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    child.kill()?;
-    child.wait()?;
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -127,16 +112,5 @@ mod tests {
     fn a_run_that_needs_a_shell_is_an_error() {
         let source = "//! $ cargo run --release --example echo | tail\n";
         assert!(runs_of("echo", source).is_err());
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_child_past_its_limit_is_killed() {
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("starting a child");
-        let ended = wait(&mut child, Duration::from_millis(50)).expect("waiting for the child");
-        assert_eq!(ended, None);
     }
 }

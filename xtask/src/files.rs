@@ -24,15 +24,22 @@ pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The Rust sources in a folder and in the folders below it.
-pub(crate) fn rust_sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut sources = Vec::new();
+/// The files in a folder and in the folders below it.
+pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for path in in_folder(folder)? {
         if path.is_dir() {
-            sources.extend(rust_sources(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push(path);
+            found.extend(all(&path)?);
+        } else {
+            found.push(path);
         }
     }
+    Ok(found)
+}
+
+/// The Rust sources in a folder and in the folders below it.
+pub(crate) fn rust_sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = all(folder)?;
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     Ok(sources)
 }

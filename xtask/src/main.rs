@@ -2,12 +2,17 @@
 
 mod architecture;
 mod bench;
+mod binary;
 mod ci;
 mod deny;
 mod examples;
 mod files;
+mod process;
+mod seeded_bugs;
 mod sim;
+mod soak;
 mod test;
+mod tsan;
 
 use std::error::Error;
 use std::path::Path;
@@ -37,6 +42,12 @@ enum Command {
     Sim(sim::Args),
     /// The licenses, versions and sources of the dependencies, by cargo-deny
     Deny,
+    /// Bugs that other pools had, each put into a copy of this one, must be caught by its tests
+    SeededBugs(seeded_bugs::Args),
+    /// Clients of a server that misbehaves, for as long as one likes: nothing leaks, nothing drifts
+    Soak(soak::Args),
+    /// The tests with threads, by ThreadSanitizer: no data race, and one that is meant is found
+    Tsan,
 }
 
 fn main() -> ExitCode {
@@ -66,5 +77,8 @@ fn run(command: Command) -> Result {
         Command::Examples => examples::run(&sh),
         Command::Sim(args) => sim::run(&sh, &args),
         Command::Deny => deny::run(&sh),
+        Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
+        Command::Soak(args) => soak::run(&sh, &args),
+        Command::Tsan => tsan::run(&sh),
     }
 }

@@ -65,6 +65,9 @@ mod gate;
 mod get;
 mod health;
 mod idle;
+#[cfg(connpool_tsan)]
+#[doc(hidden)]
+pub mod instrumented;
 mod ledger;
 mod manager;
 mod moment;

@@ -1,17 +1,24 @@
 //! The locks and atomics of the pool, in one place.
 
-pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::PoisonError;
 pub(crate) use std::sync::{Arc, Weak};
-use std::sync::{MutexGuard, PoisonError};
+
+#[cfg(connpool_tsan)]
+use crate::instrumented as chosen;
+#[cfg(not(connpool_tsan))]
+use std::sync as chosen;
+
+use chosen::MutexGuard;
+pub(crate) use chosen::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// A lock without poisoning: no foreign code runs under it, so that a panic elsewhere says
 /// nothing about what it guards.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(chosen::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(chosen::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {

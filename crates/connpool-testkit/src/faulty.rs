@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::panic;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once, PoisonError};
 use std::time::Duration;
 
 use connpool_core::{Builder, Connection, Liveness, Manager, Moment, Pool, Runtime};
 use futures_lite::future::yield_now;
 
 use crate::script::{Act, Op, Plan, Refused};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{FaultyConn, SimStream, Truth, pipe};
 
 /// A manager whose connects, pings, resets and goodbyes succeed, fail, take their time, hang or

@@ -17,6 +17,7 @@ mod kpoll;
 mod script;
 mod sim;
 mod stream;
+mod sync;
 mod truth;
 
 pub use conn::FaultyConn;

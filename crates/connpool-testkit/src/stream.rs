@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::{AsyncRead, AsyncWrite};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Two ends of one connection: what is written to one is read from the other. Each direction holds
 /// at most `capacity` bytes; a write to a full one waits.

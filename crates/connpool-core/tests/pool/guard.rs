@@ -77,6 +77,20 @@ fn a_slot_is_held_until_its_connection_is_gone() {
 }
 
 #[test]
+fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
+    let (sim, fake) = new(1);
+    let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    for op in [Op::Ping, Op::Reset, Op::Close] {
+        fake.always(op, Act::Hang);
+    }
+    drop(held);
+    sim.settle();
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.active), (1, 0), "{stats}");
+}
+
+#[test]
 fn one_that_is_not_reusable_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();

@@ -1,9 +1,15 @@
 //! What happens to one while something happens to the pool.
 
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::support::{Act, Op, assert_books, fill, go, go_get, hold, new, poll_once};
-use connpool_core::{Backoff, GetError, Liveness};
+use crate::support::meddling::Meddling;
+use crate::support::{
+    Act, Got, Op, assert_books, assert_lends_all, fill, go, go_get, hold, new, poll_once,
+};
+use connpool_core::{Backoff, GetError, Liveness, Pool};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -115,4 +121,104 @@ fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
     let job = told.recv().unwrap();
     assert!(job.take().expect("it has ended").is_ok());
     assert_eq!(fake.calls(Op::Connect), 1);
+}
+
+#[test]
+fn a_connection_that_comes_back_between_the_look_and_the_line_is_found() {
+    let (sim, fake) = new(1);
+    let runtime = Meddling::new(&sim);
+    let pool = Pool::builder(fake.clone(), runtime.clone())
+        .max_size(1)
+        .build_lazy()
+        .unwrap();
+    let held = hold(&sim, &pool, 1);
+    // A get looks at the clock when it has found nothing and has yet to stand in line.
+    runtime.at_the_clock(move || drop(held));
+    let mut get = pin!(pool.get());
+    assert!(poll_once(get.as_mut()).is_ready(), "{}", pool.stats());
+    assert_eq!(fake.calls(Op::Connect), 1);
+}
+
+#[test]
+fn two_that_want_to_connect_at_once_do_not_both_take_the_last_slot() {
+    let (sim, fake) = new(1);
+    let runtime = Meddling::new(&sim);
+    let pool = Pool::builder(fake.clone(), runtime.clone())
+        .max_size(1)
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Connect, Act::Take(SECOND));
+    let mut second = Box::pin(pool.get_owned());
+    let (leave, left) = std::sync::mpsc::channel();
+    // The first one has decided by now what is to be begun, and begins it.
+    runtime.at_the_spawn(move || {
+        assert!(poll_once(second.as_mut()).is_pending());
+        leave.send(second).unwrap();
+    });
+    let first = go_get(&sim, &pool);
+    let second = left.recv().unwrap();
+    assert_eq!(pool.stats().connecting, 1);
+    sim.advance(SECOND);
+    drop((first.take(), second));
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_connection_that_is_on_its_way_back_when_the_pool_closes_is_not_kept() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let weak = pool.downgrade();
+    fake.reusable(move |_| {
+        let pool = weak.upgrade().unwrap();
+        let mut close = pin!(pool.close(Duration::ZERO));
+        assert!(poll_once(close.as_mut()).is_ready());
+        true
+    });
+    drop(held);
+    sim.settle();
+    assert!(pool.is_closed());
+    assert_eq!(fake.alive(), 0, "{}", pool.stats());
+    assert_books(&pool, &fake, 0);
+}
+
+/// Whoever is woken may run at once, on another thread or, as here, within the wake.
+#[test]
+fn who_is_woken_finds_the_books_settled() {
+    type Get = Pin<Box<dyn Future<Output = Got> + Send>>;
+    struct Wakeful(Box<dyn Fn() + Send + Sync>);
+    impl Wake for Wakeful {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let get: Arc<Mutex<Get>> = Arc::new(Mutex::new(Box::pin(pool.get_owned())));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let waker = {
+        let pool = pool.clone();
+        let (get, seen) = (Arc::clone(&get), Arc::clone(&seen));
+        Waker::from(Arc::new(Wakeful(Box::new(move || {
+            let look = || {
+                let mut seen = seen.lock().unwrap();
+                seen.push((pool.stats().size, fake.alive()));
+            };
+            if let Poll::Ready(Ok(mut guard)) = poll_once(get.lock().unwrap().as_mut()) {
+                look();
+                guard.mark_unusable();
+                drop(guard);
+                look();
+            }
+        }))))
+    };
+    let polled = get
+        .lock()
+        .unwrap()
+        .as_mut()
+        .poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    sim.settle();
+    assert_eq!(*seen.lock().unwrap(), [(1, 1), (0, 0)]);
 }

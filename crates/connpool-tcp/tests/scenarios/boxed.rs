@@ -7,7 +7,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
 use crate::support::client::{Spy, echo, until_closed};
-use crate::support::server::{Echo, Port, Server};
+use crate::support::server::{Echo, LIMIT, Port, Server};
 
 pub(crate) async fn a_manager_without_its_type_works_the_same() {
     let echoing = Echo::start();
@@ -25,6 +25,7 @@ pub(crate) async fn a_manager_without_its_type_works_the_same() {
         builder(manager)
             .max_size(1)
             .ping_after(Duration::ZERO)
+            .ping_timeout(LIMIT)
             .build_lazy()
             .unwrap()
     });

@@ -5,12 +5,13 @@
     reason = "each test binary uses its own part of it"
 )]
 
+pub(crate) mod meddling;
 pub(crate) mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -20,6 +21,13 @@ use connpool_testkit::{SimRuntime, silence_scripted_panics};
 pub(crate) use connpool_testkit::{
     Act, FaultyConn as Conn, FaultyManager as Fake, Op, Refused, assert_at_rest as assert_books,
 };
+
+#[cfg(connpool_tsan)]
+use connpool_core::instrumented as sync;
+#[cfg(not(connpool_tsan))]
+use std::sync;
+
+use sync::Mutex;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLI: Duration = Duration::from_millis(1);

@@ -1,0 +1,173 @@
+//! The clients: what users of a pool do, and what they should not but will.
+
+use std::future::{Future, pending};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use connpool_core::{Connection, Manager, Pool, Runtime};
+use futures_lite::FutureExt;
+use smol::channel::{Receiver, Sender, bounded};
+
+use crate::protocol::ask;
+use crate::tally::Tally;
+
+/// How many there are.
+const CLIENTS: usize = 64;
+
+/// How long a client waits for a reply. The server stalls for longer.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// By when all of them are done that were told to stop: no step of theirs is without a limit.
+const DONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Clients that are at it, each a task.
+pub(crate) struct Clients {
+    stop: Arc<AtomicBool>,
+    done: Receiver<()>,
+}
+
+impl Clients {
+    pub(crate) fn start<M>(
+        pool: &Pool<M>,
+        tally: &Arc<Tally>,
+        runtime: &Arc<dyn Runtime>,
+    ) -> Clients
+    where
+        M: Manager<Connection: Connection>,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, done) = bounded(CLIENTS);
+        for _ in 0..CLIENTS {
+            let one = One {
+                pool: pool.clone(),
+                tally: Arc::clone(tally),
+                runtime: Arc::clone(runtime),
+                stop: Arc::clone(&stop),
+            };
+            runtime.spawn(Box::pin(one.run(sender.clone())));
+        }
+        Clients { stop, done }
+    }
+
+    /// Tells them to stop, and returns how many did not.
+    pub(crate) async fn stop(self, runtime: &dyn Runtime) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        for ended in 0..CLIENTS {
+            if within(runtime, DONE_WITHIN, self.done.recv())
+                .await
+                .is_none()
+            {
+                return CLIENTS - ended;
+            }
+        }
+        0
+    }
+}
+
+struct One<M: Manager> {
+    pool: Pool<M>,
+    tally: Arc<Tally>,
+    runtime: Arc<dyn Runtime>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<M> One<M>
+where
+    M: Manager<Connection: Connection>,
+{
+    async fn run(self, done: Sender<()>) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.think().await;
+            match rand::random_range(0..100) {
+                0..4 => self.give_up_the_get().await,
+                4..6 => self.give_up_the_exchange().await,
+                6..8 => self.take_what_is_there().await,
+                8 => self.mark().await,
+                9 => self.detach().await,
+                _ => self.ask(PATIENCE).await,
+            }
+        }
+        // Its pool goes first: whoever hears of the end finds nothing of it.
+        drop(self);
+        let _ = done.send(()).await;
+    }
+
+    /// Most of the time a moment. In one second of five so long that connections become idle.
+    async fn think(&self) {
+        let in_a_lull = self.runtime.now().as_nanos() / 1_000_000_000 % 5 == 4;
+        let most = if in_a_lull { 2_000 } else { 20 };
+        self.sleep(rand::random_range(0..most)).await;
+    }
+
+    async fn ask(&self, patience: Duration) {
+        let got = self.pool.get().await;
+        self.tally.get(Some(&got));
+        let Ok(mut conn) = got else { return };
+        let exchange = conn.exchange(async |conn| ask(conn, &self.tally).await);
+        // Too late, refused, closed or garbage: the connection is destroyed.
+        let _: Option<io::Result<()>> = within(&*self.runtime, patience, exchange).await;
+    }
+
+    async fn give_up_the_get(&self) {
+        let limit = Duration::from_micros(rand::random_range(0..3_000));
+        let got = within(&*self.runtime, limit, self.pool.get()).await;
+        self.tally.get(got.as_ref());
+    }
+
+    async fn give_up_the_exchange(&self) {
+        self.ask(Duration::from_micros(rand::random_range(0..500)))
+            .await;
+    }
+
+    async fn take_what_is_there(&self) {
+        let got = self.pool.try_get();
+        self.tally.get(Some(&got));
+        // Held for a while, and given back unused.
+        self.sleep(rand::random_range(0..5)).await;
+    }
+
+    async fn mark(&self) {
+        let got = self.pool.get_owned().await;
+        self.tally.get(Some(&got));
+        if let Ok(mut conn) = got {
+            conn.mark_unusable();
+        }
+    }
+
+    async fn detach(&self) {
+        let got = self.pool.get().await;
+        self.tally.get(Some(&got));
+        let Ok(conn) = got else { return };
+        let mut conn = conn.detach();
+        self.tally.detached();
+        let _ = within(&*self.runtime, PATIENCE, ask(&mut conn, &self.tally)).await;
+    }
+
+    async fn sleep(&self, millis: u64) {
+        sleep(&*self.runtime, Duration::from_millis(millis)).await;
+    }
+}
+
+/// Sleeps on the runtime's own clock.
+pub(crate) async fn sleep(runtime: &dyn Runtime, time: Duration) {
+    match runtime.now().checked_add(time) {
+        Some(at) => runtime.sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+/// What `work` came to, unless it took longer than `limit`. It is polled once in any case.
+async fn within<T>(
+    runtime: &dyn Runtime,
+    limit: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let work = async { Some(work.await) };
+    let limit = async {
+        sleep(runtime, limit).await;
+        None
+    };
+    work.or(limit).await
+}

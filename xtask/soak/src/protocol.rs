@@ -1,0 +1,118 @@
+//! Numbered requests and their replies: whoever is given the reply to another one's request knows.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use connpool_core::{Connection, Liveness, Manager};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use crate::tally::Tally;
+
+/// A request or a reply on the wire.
+pub(crate) type Frame = [u8; 16];
+
+/// The frame of this number.
+pub(crate) fn frame(number: u64) -> Frame {
+    let (low, high) = (number.to_le_bytes(), check(number).to_le_bytes());
+    std::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
+}
+
+/// The number of a frame; none if it is garbage.
+pub(crate) fn number(frame: Frame) -> Option<u64> {
+    let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| frame[from + at]));
+    let number = half(0);
+    (half(8) == check(number)).then_some(number)
+}
+
+/// Garbage does not guess this.
+fn check(number: u64) -> u64 {
+    (number ^ 0x736f_616b).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// One request and its reply.
+pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result<()> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let mine = LAST.fetch_add(1, Ordering::Relaxed);
+    conn.write_all(&frame(mine)).await?;
+    let mut reply = Frame::default();
+    conn.read_exact(&mut reply).await?;
+    match number(reply) {
+        Some(theirs) if theirs == mine => {
+            tally.reply();
+            Ok(())
+        }
+        Some(theirs) => {
+            tally.wrong_reply();
+            let text = format!("asked {mine} and was answered {theirs}");
+            Err(io::Error::new(ErrorKind::InvalidData, text))
+        }
+        None => Err(ErrorKind::InvalidData.into()),
+    }
+}
+
+/// A manager over that of a runtime, which pings, resets and says goodbye with requests as well.
+pub(crate) struct Client<T> {
+    tcp: T,
+    tally: Arc<Tally>,
+}
+
+impl<T> Client<T> {
+    pub(crate) fn new(tcp: T, tally: Arc<Tally>) -> Self {
+        Client { tcp, tally }
+    }
+}
+
+impl<T> Manager for Client<T>
+where
+    T: Manager<Connection: Connection, Error = io::Error>,
+{
+    type Connection = T::Connection;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<T::Connection> {
+        self.tcp.connect().await
+    }
+
+    async fn connect_within(&self, limit: Option<Duration>) -> io::Result<T::Connection> {
+        self.tcp.connect_within(limit).await
+    }
+
+    async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
+        ask(conn, &self.tally).await
+    }
+
+    async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
+        ask(conn, &self.tally).await
+    }
+
+    fn liveness(&self, conn: &mut T::Connection) -> Liveness {
+        self.tcp.liveness(conn)
+    }
+
+    fn is_reusable(&self, conn: &mut T::Connection) -> bool {
+        self.tcp.is_reusable(conn)
+    }
+
+    async fn close(&self, mut conn: T::Connection) {
+        // The goodbye of one who has nothing to say any more fails; it is closed all the same.
+        let _ = ask(&mut conn, &self.tally).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_has_its_number_and_garbage_has_none() {
+        for value in [0, 1, u64::MAX] {
+            assert_eq!(number(frame(value)), Some(value));
+        }
+        let mut garbage = frame(7);
+        garbage[9] ^= 1;
+        assert_eq!(number(garbage), None);
+        assert_eq!(number(Frame::default()), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! What this process holds: open descriptors and resident memory, as Linux tells them.
+
+use std::fmt;
+use std::fs;
+
+use crate::Outcome;
+
+/// The process at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vitals {
+    pub(crate) descriptors: usize,
+    pub(crate) resident_kib: u64,
+}
+
+impl Vitals {
+    pub(crate) fn now() -> Outcome<Vitals> {
+        // One of them is the folder that is being read.
+        let descriptors = fs::read_dir("/proc/self/fd")?.count() - 1;
+        let status = fs::read_to_string("/proc/self/status")?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
+            .ok_or("/proc/self/status has no VmRSS")?;
+        Ok(Vitals {
+            descriptors,
+            resident_kib: resident.parse()?,
+        })
+    }
+}
+
+impl fmt::Display for Vitals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.resident_kib as f64 / 1024.0;
+        write!(f, "{} fds  {mib:.1} MiB", self.descriptors)
+    }
+}
