@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::panic;
 use std::sync::{Arc, Once, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use connpool_core::{Builder, Connection, Liveness, Manager, Moment, Pool, Runtime};
 use futures_lite::future::yield_now;
 
+use crate::held::Queue;
 use crate::script::{Act, Op, Plan, Refused};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{FaultyConn, SimStream, Truth, pipe};
@@ -50,6 +52,7 @@ type Hook<T> = Arc<dyn Fn(&mut FaultyConn) -> T + Send + Sync>;
 
 struct Script {
     plans: [Plan; 4],
+    held: [Queue; 4],
     resets: bool,
     look: Hook<Liveness>,
     reusable: Hook<bool>,
@@ -68,6 +71,7 @@ impl FaultyManager {
     pub fn new(runtime: impl Runtime) -> Self {
         let script = Script {
             plans: Default::default(),
+            held: Default::default(),
             resets: false,
             look: Arc::new(|conn| conn.liveness()),
             reusable: Arc::new(|conn| conn.is_clean()),
@@ -101,7 +105,44 @@ impl FaultyManager {
         self
     }
 
+    /// Lets the call go on that has been [held](Act::Hold) for longest, to do `act`. Says whether
+    /// there was one; one that was given up meanwhile is none.
+    ///
+    /// With it a test decides what comes before what, on any runtime, and needs no time for it:
+    ///
+    /// ```
+    /// use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+    ///
+    /// let sim = SimRuntime::new(1);
+    /// let backend = FaultyManager::new(sim.clone());
+    /// backend.always(Op::Connect, Act::Hold);
+    /// let pool = backend.pool().max_size(2).build_lazy().unwrap();
+    /// assert!(!backend.release(Op::Connect, Act::Succeed), "nobody has asked for one");
+    ///
+    /// let mut get = Box::pin(pool.get());
+    /// assert!(sim.block_on(futures_lite::future::poll_once(&mut get)).is_none());
+    /// sim.settle();
+    /// assert_eq!((backend.held(Op::Connect), pool.stats().connecting), (1, 1));
+    ///
+    /// assert!(backend.release(Op::Connect, Act::Succeed));
+    /// assert_eq!(sim.block_on(get).unwrap().id(), 1);
+    /// ```
+    pub fn release(&self, op: Op, act: Act) -> bool {
+        let released = self.0.script().held(op).release(act);
+        match released {
+            Some(waker) => waker.into_iter().for_each(Waker::wake),
+            None => return false,
+        }
+        true
+    }
+
+    /// How many calls are held.
+    pub fn held(&self, op: Op) -> usize {
+        self.0.script().held(op).len()
+    }
+
     /// From now on everything succeeds, and looks and answers are those of the connection itself.
+    /// What is under way, or held, goes on as it is.
     pub fn calm(&self) -> &Self {
         self.0.script().plans.iter_mut().for_each(Plan::calm);
         self.look(|conn| conn.liveness());
@@ -216,32 +257,39 @@ impl FaultyManager {
     }
 
     async fn play(&self, op: Op) -> Result<Act, Refused> {
-        let (act, call) = self.0.script().plan(op).call();
-        match act {
-            Act::Succeed | Act::Speak | Act::HangUp => Ok(act),
-            Act::Fail => Err(Refused(call)),
-            Act::Take(time) => {
-                self.0.sleep(time).await;
-                Ok(act)
-            }
-            Act::FailAfter(time) => {
-                self.0.sleep(time).await;
-                Err(Refused(call))
-            }
-            Act::Pend(times) => {
-                pend(times).await;
-                Ok(act)
-            }
-            Act::PendThenFail(times) => {
-                pend(times).await;
-                Err(Refused(call))
-            }
-            Act::PendThenPanic(times) => {
-                pend(times).await;
-                panic!("scripted panic in {op:?}")
-            }
-            Act::Hang => pending().await,
-            Act::Panic => panic!("scripted panic in {op:?}"),
+        let (mut act, call) = self.0.script().plan(op).call();
+        loop {
+            return match act {
+                Act::Succeed | Act::Speak | Act::HangUp => Ok(act),
+                Act::Fail => Err(Refused(call)),
+                Act::Take(time) => {
+                    self.0.sleep(time).await;
+                    Ok(act)
+                }
+                Act::FailAfter(time) => {
+                    self.0.sleep(time).await;
+                    Err(Refused(call))
+                }
+                Act::Pend(times) => {
+                    pend(times).await;
+                    Ok(act)
+                }
+                Act::PendThenFail(times) => {
+                    pend(times).await;
+                    Err(Refused(call))
+                }
+                Act::PendThenPanic(times) => {
+                    pend(times).await;
+                    panic!("scripted panic in {op:?}")
+                }
+                Act::Hold => {
+                    let held = self.0.script().held(op).join();
+                    act = held.await;
+                    continue;
+                }
+                Act::Hang => pending().await,
+                Act::Panic => panic!("scripted panic in {op:?}"),
+            };
         }
     }
 
@@ -345,6 +393,10 @@ impl World {
 }
 
 impl Script {
+    fn held(&mut self, op: Op) -> &mut Queue {
+        &mut self.held[op as usize]
+    }
+
     fn plan(&mut self, op: Op) -> &mut Plan {
         &mut self.plans[op as usize]
     }

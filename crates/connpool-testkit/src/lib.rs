@@ -13,6 +13,7 @@
 mod conn;
 mod faulty;
 mod fuzz;
+mod held;
 mod kpoll;
 mod script;
 mod sim;

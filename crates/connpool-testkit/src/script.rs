@@ -24,6 +24,8 @@ pub enum Act {
     PendThenPanic(usize),
     /// Never ends.
     Hang,
+    /// Waits for the test's word, [`FaultyManager::release`](crate::FaultyManager::release).
+    Hold,
     /// Panics at its first poll.
     Panic,
     /// Succeeds, and the peer sends bytes that nobody asked for.

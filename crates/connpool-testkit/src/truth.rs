@@ -14,6 +14,8 @@ pub struct Truth {
     pub opened: u64,
     /// How many connects are under way.
     pub connecting: usize,
+    /// How many connects were under way at once, at most.
+    pub most_connecting: usize,
     /// How many connections there were at once, at most, open or being opened.
     pub peak: usize,
     /// When each connect began, since the origin of the runtime's clock.
@@ -58,6 +60,7 @@ impl Truth {
     }
 
     fn count(&mut self) {
+        self.most_connecting = self.most_connecting.max(self.connecting);
         self.peak = self.peak.max(self.alive() + self.connecting);
     }
 }
