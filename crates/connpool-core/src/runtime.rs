@@ -13,7 +13,7 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// The adapter crates `connpool-tokio` and `connpool-smol` implement it; a third runtime is these
 /// four methods. The pool holds it as `Arc<dyn Runtime>`, so that a `Pool` has one type on every
-/// runtime.
+/// runtime. `connpool_testkit::conformance!` tests that everything a pool does works on it.
 ///
 /// ```
 /// use connpool_core::{Moment, Runtime, Task};

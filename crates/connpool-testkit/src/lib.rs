@@ -1,4 +1,4 @@
-//! Tests of pools, and of the managers they run, in virtual time.
+//! Tests of pools, of the managers they run, and of the runtimes they run on.
 //!
 //! * [`SimRuntime`] is a [`Runtime`](connpool_core::Runtime) with a clock that is moved, not waited
 //!   for: a test of a thirty-second timeout takes microseconds and comes out the same every time.
@@ -7,9 +7,11 @@
 //! * [`assert_invariants`] compares a pool's books with what really exists.
 //! * [`drop_at_every_poll`] drops a future at every point at which it can be dropped.
 //! * [`fuzz`] does at random whatever can be done to a pool.
+//! * [`conformance!`] makes tests of all that a pool does, on a runtime of your own.
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod conn;
 mod faulty;
 mod fuzz;

@@ -1,0 +1,16 @@
+//! The suite in virtual time, in many schedules.
+
+use std::sync::Arc;
+
+use connpool_testkit::SimRuntime;
+use connpool_testkit::conformance::Scenario;
+
+fn run(scenario: Scenario) {
+    for seed in 0..5 {
+        let sim = SimRuntime::new(seed);
+        sim.block_on(scenario(Arc::new(sim.clone())));
+        assert_eq!(sim.tasks(), 0);
+    }
+}
+
+connpool_testkit::conformance!(run);

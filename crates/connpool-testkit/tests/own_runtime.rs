@@ -1,0 +1,48 @@
+//! A runtime of one's own, in the shortest form, and the suite that proves it.
+
+use std::future::pending;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use connpool_core::{Moment, Runtime, Task};
+use connpool_testkit::conformance::Scenario;
+use futures_lite::future::block_on;
+
+/// A thread for each task, and the timers of `async-io`.
+struct Threads {
+    epoch: Instant,
+}
+
+impl Runtime for Threads {
+    fn now(&self) -> Moment {
+        let elapsed = self.epoch.elapsed();
+        Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        match self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) {
+            Some(at) => Box::pin(async move { _ = Timer::at(at).await }),
+            None => Box::pin(pending()),
+        }
+    }
+
+    fn spawn(&self, task: Task) {
+        // If there is no thread to be had, the task is dropped: a legal answer.
+        let _ = thread::Builder::new().spawn(move || block_on(task));
+    }
+
+    fn random(&self) -> u64 {
+        // Keyed at random, and differently each time.
+        RandomState::new().hash_one(())
+    }
+}
+
+fn run(scenario: Scenario) {
+    let epoch = Instant::now();
+    block_on(scenario(Arc::new(Threads { epoch })));
+}
+
+connpool_testkit::conformance!(run);
