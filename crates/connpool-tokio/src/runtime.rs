@@ -51,6 +51,12 @@ impl Default for TokioRuntime {
 
 impl Runtime for TokioRuntime {
     fn now(&self) -> Moment {
+        // A paused clock is that of its runtime; a thread outside of any would see the real one.
+        #[cfg(feature = "test-util")]
+        let _entered = match Handle::try_current() {
+            Ok(_) => None,
+            Err(_) => self.made_in.as_ref().map(Handle::enter),
+        };
         let elapsed = Instant::now().saturating_duration_since(self.epoch);
         Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
     }
