@@ -261,6 +261,18 @@ pub async fn who_has_no_time_left_is_passed_over(host: Host) {
     assert_eq!((stats.created, stats.success), (1, 2));
 }
 
+/// Step 6: one more look before the timeout.
+pub async fn at_the_end_of_his_time_a_waiter_takes_what_is_idle(host: Host) {
+    let backend = host.backend();
+    let pool = backend.pool().max_size(1).build_lazy().unwrap();
+    let held = host.hold(&pool, 1).await;
+    let late = waiting(pool.get_timeout(SHORT)).await;
+    host.sleep(2 * SHORT).await;
+    drop(held);
+    assert_eq!(pool.stats().available, 1, "handed to one without time");
+    assert_eq!(late.await.unwrap().id(), 1);
+}
+
 /// Fine print: `max_waiters`.
 pub async fn the_line_has_room_for_max_waiters(host: Host) {
     let backend = host.backend();

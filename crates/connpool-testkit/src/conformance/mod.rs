@@ -63,6 +63,7 @@
 //! | | `line::who_has_no_time_left_is_passed_over` |
 //! | | `cancel::a_get_can_be_dropped_at_every_poll_of_a_wait` |
 //! | get 6: one deadline, and a last look | `line::what_was_handed_over_in_time_beats_a_late_timer` |
+//! | | `line::at_the_end_of_his_time_a_waiter_takes_what_is_idle` |
 //! | | `checks::pings_that_hang_do_not_stretch_the_deadline` |
 //! | | `checks::the_deadline_runs_through_wait_and_check` |
 //! | | `checks::a_timeout_of_a_wait_says_who_has_what` |
@@ -143,6 +144,19 @@
 //! | | `control::connects_beyond_a_smaller_size_are_closed_when_they_are_there` |
 //! | | `control::a_size_that_cannot_be_is_refused` |
 //!
+//! Two things at the same moment:
+//!
+//! | one and the other | scenario |
+//! |---|---|
+//! | a return and a `get` | `duels::a_return_and_a_get_meet` |
+//! | a freed slot and a `get` | `duels::a_freed_slot_and_a_get_meet` |
+//! | a return and a cancelled `get` | `duels::a_return_and_a_waiter_that_gives_up_lose_nothing` |
+//! | a connect and a cancelled `get` | `duels::a_connect_and_a_waiter_that_gives_up_lose_nothing` |
+//! | `close` and `get` | `duels::a_close_and_a_get_leave_nothing` |
+//! | the last handle and a guard | `duels::the_last_handle_and_a_guard_leave_nothing` |
+//! | `clear` and a return | `duels::a_clear_reaches_what_just_comes_back` |
+//! | `resize` and a return | `duels::a_resize_reaches_what_just_comes_back` |
+//!
 //! What the suites of other pools test, in our own words and on a smaller scale:
 //!
 //! | no. | from | scenario |
@@ -193,6 +207,8 @@ pub mod connect;
 pub mod control;
 #[doc(hidden)]
 pub mod driver;
+#[doc(hidden)]
+pub mod duels;
 #[doc(hidden)]
 pub mod get;
 #[doc(hidden)]
@@ -336,6 +352,7 @@ macro_rules! __conformance {
                 a_waiter_keeps_what_it_was_handed_until_it_is_dropped
                 what_was_handed_over_in_time_beats_a_late_timer
                 who_has_no_time_left_is_passed_over
+                at_the_end_of_his_time_a_waiter_takes_what_is_idle
                 the_line_has_room_for_max_waiters
                 a_pool_in_which_nobody_may_wait_still_grows
                 waits_are_counted_and_timed
@@ -450,6 +467,16 @@ macro_rules! __conformance {
                 the_background_outlives_every_panic
                 a_connection_whose_drop_panics_frees_its_slot
             }
+            duels {
+                a_return_and_a_get_meet
+                a_freed_slot_and_a_get_meet
+                a_return_and_a_waiter_that_gives_up_lose_nothing
+                a_connect_and_a_waiter_that_gives_up_lose_nothing
+                a_close_and_a_get_leave_nothing
+                the_last_handle_and_a_guard_leave_nothing
+                a_clear_reaches_what_just_comes_back
+                a_resize_reaches_what_just_comes_back
+            }
             stress {
                 no_connection_ever_has_two_holders
                 two_tasks_pass_one_connection_to_and_fro
@@ -501,13 +528,14 @@ mod tests {
 
     const DOCS: &str = include_str!("mod.rs");
 
-    const SOURCES: [(&str, &str); 13] = [
+    const SOURCES: [(&str, &str); 14] = [
         ("cancel", include_str!("cancel.rs")),
         ("checks", include_str!("checks.rs")),
         ("close", include_str!("close.rs")),
         ("connect", include_str!("connect.rs")),
         ("control", include_str!("control.rs")),
         ("driver", include_str!("driver.rs")),
+        ("duels", include_str!("duels.rs")),
         ("get", include_str!("get.rs")),
         ("goodbye", include_str!("goodbye.rs")),
         ("line", include_str!("line.rs")),
