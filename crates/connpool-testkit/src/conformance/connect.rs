@@ -103,8 +103,7 @@ pub async fn a_timeout_tells_why_the_last_connect_failed(host: Host) {
         .build_lazy()
         .unwrap();
     let _first = waiting(pool.get()).await;
-    host.until_stats(&pool, |stats| stats.connect_failed == 1)
-        .await;
+    host.until_stats(&pool, |stats| stats.connecting == 0).await;
     let error = pool.get_timeout(SHORT).await.unwrap_err();
     let GetError::Timeout { phase, diagnosis } = &error else {
         panic!("{error:?}");

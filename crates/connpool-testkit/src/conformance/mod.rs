@@ -153,6 +153,7 @@
 //! | a return and a cancelled `get` | `duels::a_return_and_a_waiter_that_gives_up_lose_nothing` |
 //! | a connect and a cancelled `get` | `duels::a_connect_and_a_waiter_that_gives_up_lose_nothing` |
 //! | `close` and `get` | `duels::a_close_and_a_get_leave_nothing` |
+//! | `close` and a return | `duels::a_close_reaches_what_just_comes_back` |
 //! | the last handle and a guard | `duels::the_last_handle_and_a_guard_leave_nothing` |
 //! | `clear` and a return | `duels::a_clear_reaches_what_just_comes_back` |
 //! | `resize` and a return | `duels::a_resize_reaches_what_just_comes_back` |
@@ -473,6 +474,7 @@ macro_rules! __conformance {
                 a_return_and_a_waiter_that_gives_up_lose_nothing
                 a_connect_and_a_waiter_that_gives_up_lose_nothing
                 a_close_and_a_get_leave_nothing
+                a_close_reaches_what_just_comes_back
                 the_last_handle_and_a_guard_leave_nothing
                 a_clear_reaches_what_just_comes_back
                 a_resize_reaches_what_just_comes_back
