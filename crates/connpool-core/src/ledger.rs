@@ -257,14 +257,21 @@ impl Ledger {
         self.line.leave(key);
     }
 
-    /// Who gets this: the first whose deadline has not passed.
+    /// Who gets this: the first whose deadline has not passed. Those before it are told to
+    /// `expired`, each once.
     pub(crate) fn serve(
         &mut self,
         supply: Supply,
         now: Moment,
-        expired: impl FnMut(Key),
+        mut expired: impl FnMut(Key),
     ) -> Option<Key> {
-        self.line.serve(supply, self.coming(now), now, expired)
+        loop {
+            // Asked again each time: less is coming for a line without those who are late.
+            match self.line.call(supply, self.coming(now), now)? {
+                (key, Standing::Expired) => expired(key),
+                (key, _) => return Some(key),
+            }
+        }
     }
 
     /// Whether there are more in line than can be served before somebody returns a connection.

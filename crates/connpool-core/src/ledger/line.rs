@@ -95,32 +95,25 @@ impl Line {
         self.waiters.remove(key);
     }
 
-    /// Takes the first one out of the line whom this would serve, and those before it whose
-    /// deadline has passed: these are told to `expired`, each once.
+    /// Takes the first one out of the line whom this would serve, as served, or as expired if its
+    /// deadline has passed: then there may be another.
     ///
     /// `coming` is how many new connections are on their way. A waiter that wants a new one is
     /// served a used one only if none is coming for it: better than nothing.
-    pub(crate) fn serve(
+    pub(crate) fn call(
         &mut self,
         supply: Supply,
         coming: usize,
         now: Moment,
-        mut expired: impl FnMut(Key),
-    ) -> Option<Key> {
-        loop {
-            let key = self.first(supply, coming)?;
-            let too_late = self
-                .waiters
-                .get(key)?
-                .deadline
-                .is_some_and(|deadline| now >= deadline);
-            if !too_late {
-                self.unlink(key, Standing::Served);
-                return Some(key);
-            }
-            self.unlink(key, Standing::Expired);
-            expired(key);
-        }
+    ) -> Option<(Key, Standing)> {
+        let key = self.first(supply, coming)?;
+        let deadline = self.waiters.get(key)?.deadline;
+        let standing = match deadline.is_some_and(|deadline| now >= deadline) {
+            true => Standing::Expired,
+            false => Standing::Served,
+        };
+        self.unlink(key, standing);
+        Some((key, standing))
     }
 
     /// Whether a used connection would serve anybody.
@@ -239,7 +232,13 @@ mod tests {
     const NOW: Moment = Moment::from_nanos(1_000);
 
     fn serve(line: &mut Line, supply: Supply) -> Option<Key> {
-        line.serve(supply, 0, NOW, |_| panic!("nobody has expired"))
+        call(line, supply, 0)
+    }
+
+    fn call(line: &mut Line, supply: Supply, coming: usize) -> Option<Key> {
+        let (key, standing) = line.call(supply, coming, NOW)?;
+        assert_eq!(standing, Standing::Served, "nobody has expired");
+        Some(key)
     }
 
     fn joined<const N: usize>(line: &mut Line) -> [Key; N] {
@@ -293,9 +292,10 @@ mod tests {
         let mut line = Line::default();
         let late = line.join(Wants::Any, Some(NOW));
         let in_time = line.join(Wants::Any, Some(Moment::from_nanos(1_001)));
-        let mut expired = Vec::new();
-        let served = line.serve(Supply::Used, 0, NOW, |key| expired.push(key));
-        assert_eq!((served, expired), (Some(in_time), vec![late]));
+        let mut call = || line.call(Supply::Used, 0, NOW);
+        assert_eq!(call(), Some((late, Standing::Expired)));
+        assert_eq!(call(), Some((in_time, Standing::Served)));
+        assert_eq!(call(), None);
         assert_eq!(line.standing(late), Some(Standing::Expired));
         assert_eq!(line.standing(in_time), Some(Standing::Served));
         assert_eq!(line.len(), 0);
@@ -308,11 +308,11 @@ mod tests {
         let mut line = Line::default();
         let new = line.join(Wants::New, None);
         assert!(!line.wants_used(1));
-        assert_eq!(line.serve(Supply::Used, 1, NOW, |_| ()), None);
+        assert_eq!(call(&mut line, Supply::Used, 1), None);
         let any = line.join(Wants::Any, None);
-        assert_eq!(line.serve(Supply::Used, 1, NOW, |_| ()), Some(any));
+        assert_eq!(call(&mut line, Supply::Used, 1), Some(any));
         line.rejoin(any, Wants::Any);
-        assert_eq!(line.serve(Supply::Used, 0, NOW, |_| ()), Some(new));
+        assert_eq!(call(&mut line, Supply::Used, 0), Some(new));
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
         let c = line.join(Wants::Any, None);
         assert_eq!(line.head(), Some(a));
         for key in [a, b, c] {
-            assert_eq!(line.serve(Supply::New, 9, NOW, |_| ()), Some(key));
+            assert_eq!(call(&mut line, Supply::New, 9), Some(key));
         }
     }
 
@@ -360,7 +360,7 @@ mod tests {
                     model.push((tickets, line.join(wants, None), wants));
                 }
                 2 => {
-                    let key = line.serve(Supply::New, 0, NOW, |_| ());
+                    let key = call(&mut line, Supply::New, 0);
                     assert_eq!(key, model.first().map(|waiter| waiter.1));
                     if key.is_some() {
                         let (ticket, key, _) = model.remove(0);

@@ -1,3 +1,5 @@
+mod model;
+
 use super::*;
 
 fn at(millis: u64) -> Moment {
@@ -295,4 +297,15 @@ fn who_wants_a_new_one_is_not_served_a_used_one_while_there_is_room() {
         "no connect can begin during the pause"
     );
     assert_eq!(ledger.serve(Supply::Used, at(0), |_| ()), Some(key));
+}
+
+#[test]
+fn nothing_is_coming_for_those_who_are_late() {
+    let mut ledger = ledger(|_| ());
+    assert!(ledger.look_begins());
+    let late = ledger.join(at(0), Some(at(1)), Wants::Any).unwrap();
+    let new = ledger.join(at(0), None, Wants::New).unwrap();
+    let mut expired = Vec::new();
+    let served = ledger.serve(Supply::Used, at(1), |key| expired.push(key));
+    assert_eq!((served, expired), (Some(new), vec![late]));
 }

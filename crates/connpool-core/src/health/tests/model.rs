@@ -1,0 +1,183 @@
+//! The health of a connection beside a naive account of it: a list of what is asked, in order.
+
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::super::*;
+use super::at;
+
+/// One connection on its way to be lent, kept or left idle.
+#[derive(Debug, Clone)]
+struct Case {
+    purpose: Purpose,
+    stamps: Stamps,
+    rules: Rules,
+    generation: u64,
+    spare: bool,
+    now: Moment,
+    found: [Found; 4],
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
+    (0..8_u64).prop_map(at)
+}
+
+fn span() -> impl Strategy<Value = Option<Duration>> {
+    of((0..8_u64).prop_map(Duration::from_secs))
+}
+
+prop_compose! {
+    fn stamps()(
+        (born, idle_since, proven) in (moment(), moment(), moment()),
+        expires in of(moment()),
+        uses in 0..4_u64,
+        generation in 0..2_u64,
+    ) -> Stamps {
+        Stamps { id: 1, born, expires, idle_since, proven, uses, generation }
+    }
+}
+
+prop_compose! {
+    fn rules()(
+        (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
+        max_uses in of(1..4_u64),
+        resets in any::<bool>(),
+    ) -> Rules {
+        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, resets }
+    }
+}
+
+/// Mostly good, so that later questions are reached.
+fn found() -> impl Strategy<Value = Found> {
+    use Found::*;
+    let bad = prop::sample::select(vec![Closed, Unsolicited, Failed, TimedOut, Found::Panicked]);
+    prop_oneof![4 => Just(Quiet), 4 => Just(Done), 1 => bad]
+}
+
+prop_compose! {
+    fn case()(
+        purpose in prop::sample::select(vec![
+            Purpose::Lend, Purpose::LendNew, Purpose::TryLend, Purpose::Sweep,
+        ]),
+        (stamps, rules, generation) in (stamps(), rules(), 0..2_u64),
+        spare in any::<bool>(),
+        now in moment(),
+        found in [found(), found(), found(), found()],
+    ) -> Case {
+        Case { purpose, stamps, rules, generation, spare, now, found }
+    }
+}
+
+impl Case {
+    fn is_older_than(&self, since: Moment, limit: Option<Duration>) -> bool {
+        limit.is_some_and(|limit| self.now.since(since) >= limit)
+    }
+
+    /// What is wrong with it before anybody asks.
+    fn fault(&self) -> Option<CloseReason> {
+        let Case { stamps, rules, .. } = self;
+        let is_new = self.purpose == Purpose::LendNew;
+        let over_age = stamps.expires.is_some_and(|end| end <= self.now);
+        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout);
+        if stamps.generation != self.generation {
+            Some(CloseReason::Cleared)
+        } else if over_age && !is_new {
+            Some(CloseReason::Lifetime)
+        } else if over_idle && self.spare && !is_new {
+            Some(CloseReason::Idle)
+        } else {
+            None
+        }
+    }
+
+    fn questions(&self) -> Vec<Step> {
+        let Case { stamps, rules, .. } = self;
+        let mut questions = Vec::new();
+        if self.purpose == Purpose::LendNew
+            || self.is_older_than(stamps.proven, rules.liveness_after)
+        {
+            questions.push(Step::Look);
+        }
+        if self.purpose == Purpose::Lend {
+            let before = questions.len();
+            if self.is_older_than(stamps.proven, rules.ping_after) {
+                questions.push(Step::Ping);
+            }
+            if rules.resets && stamps.uses > 0 {
+                questions.push(Step::Reset);
+            }
+            if questions.len() > before && rules.liveness_after.is_some() {
+                questions.push(Step::Look);
+            }
+        }
+        questions
+    }
+
+    /// Every step of its check, the last of which ends it.
+    fn steps(&self) -> Vec<Step> {
+        if let Some(fault) = self.fault() {
+            return vec![Step::Close(fault)];
+        }
+        let mut steps = Vec::new();
+        for (question, found) in self.questions().into_iter().zip(self.found) {
+            steps.push(question);
+            if let Some(reason) = verdict(question, found) {
+                steps.push(Step::Close(reason));
+                return steps;
+            }
+        }
+        steps.push(Step::Pass);
+        steps
+    }
+}
+
+/// What an answer says against a connection.
+fn verdict(question: Step, answer: Found) -> Option<CloseReason> {
+    match (question, answer) {
+        (Step::Look, Found::Quiet) | (Step::Ping | Step::Reset, Found::Done) => None,
+        (_, Found::Panicked) => Some(CloseReason::Panicked),
+        (Step::Look, Found::Closed) => Some(CloseReason::Dead),
+        (Step::Look, Found::Unsolicited) => Some(CloseReason::Unsolicited),
+        (Step::Ping, Found::Failed) => Some(CloseReason::PingFailed),
+        (Step::Ping, Found::TimedOut) => Some(CloseReason::PingTimeout),
+        (Step::Reset, Found::Failed) => Some(CloseReason::ResetFailed),
+        (Step::Reset, Found::TimedOut) => Some(CloseReason::ResetTimeout),
+        _ => Some(CloseReason::Cancelled),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4096,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_check_takes_the_steps_of_a_naive_one(case in case()) {
+        let Case { purpose, stamps, rules, generation, spare, now, found } = &case;
+        let mut check = Check::begin(*purpose, stamps, rules, *generation, *spare, *now);
+        let mut steps = vec![check.step()];
+        for found in found {
+            check = check.found(*found);
+            steps.push(check.step());
+        }
+        let mut expected = case.steps();
+        // The end is the end, whatever else is found.
+        let end = expected[expected.len() - 1];
+        expected.resize(steps.len(), end);
+        prop_assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn a_return_is_judged_as_by_a_naive_judge(case in case()) {
+        let Case { stamps, rules, generation, now, .. } = &case;
+        let reasons = [
+            (stamps.generation != *generation, CloseReason::Cleared),
+            (stamps.expires.is_some_and(|end| end <= *now), CloseReason::Lifetime),
+            (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
+        ];
+        let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);
+        prop_assert_eq!(on_return(stamps, rules, *generation, *now), first);
+    }
+}

@@ -1,0 +1,445 @@
+//! The ledger beside a naive one: a list, plain numbers, and every rule in other words.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::super::*;
+use super::at;
+use crate::config::Backoff;
+use crate::slab::Slab;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// What can happen. Numbers choose among those who are there; what cannot happen is left out.
+#[derive(Debug, Clone)]
+enum Event {
+    Join(Wants, Option<u64>),
+    Leave(usize),
+    Rejoin(usize, Wants),
+    Serve(Supply),
+    ConnectsBegin,
+    ConnectSucceeds,
+    ConnectFails(u64),
+    NewOneIsDead(u64),
+    OneProvesGood(u64),
+    OneLeaves,
+    SlotFreed(Hold),
+    LookBegins,
+    LookEnds,
+    SweepIsDue,
+    Clear,
+    Resize(usize),
+    TimePasses(u64),
+    Close,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let wants = || prop_oneof![3 => Just(Wants::Any), 1 => Just(Wants::New)];
+    let draw = || prop_oneof![Just(0), Just(u64::MAX), any::<u64>()];
+    let anybody = || 0..100_usize;
+    let hold = prop_oneof![Just(Hold::Open), Just(Hold::Leaving)];
+    let ordinary = prop_oneof![
+        8 => (wants(), of(0..40_u64)).prop_map(|(wants, patience)| Event::Join(wants, patience)),
+        3 => anybody().prop_map(Event::Leave),
+        2 => (anybody(), wants()).prop_map(|(nth, wants)| Event::Rejoin(nth, wants)),
+        3 => prop_oneof![Just(Supply::Used), Just(Supply::New)].prop_map(Event::Serve),
+        4 => Just(Event::ConnectsBegin),
+        5 => Just(Event::ConnectSucceeds),
+        2 => draw().prop_map(Event::ConnectFails),
+        1 => draw().prop_map(Event::NewOneIsDead),
+        2 => (0..50_u64).prop_map(Event::OneProvesGood),
+        2 => Just(Event::OneLeaves),
+        3 => hold.prop_map(Event::SlotFreed),
+        2 => Just(Event::LookBegins),
+        2 => Just(Event::LookEnds),
+        2 => Just(Event::SweepIsDue),
+        1 => Just(Event::Clear),
+        1 => (0..8_usize).prop_map(Event::Resize),
+        4 => (0..30_u64).prop_map(Event::TimePasses),
+    ];
+    prop_oneof![200 => ordinary, 1 => Just(Event::Close)]
+}
+
+fn settings() -> impl Strategy<Value = PoolConfig> {
+    let sizes = (1..7_usize).prop_flat_map(|max| (Just(max), 0..=max));
+    let backoff = (0..40_u32, 1..4_u32, prop_oneof![Just(1.0), Just(2.0)]);
+    let limits = (1..4_usize, of(1..4_usize), of(0..4_usize), of(0..20_u32));
+    (sizes, backoff, limits).prop_map(|((max_size, min_size), backoff, limits)| {
+        let (first, times, factor) = backoff;
+        let (increment, max_connecting, max_waiters, evict_interval) = limits;
+        PoolConfig {
+            max_size,
+            min_size,
+            increment,
+            max_connecting,
+            max_waiters,
+            evict_interval: evict_interval.map(|millis| MILLI * millis),
+            backoff: Backoff {
+                first: MILLI * first,
+                max: MILLI * first * times,
+                factor,
+            },
+            ..PoolConfig::default()
+        }
+    })
+}
+
+/// Somebody with a place in the ledger. The list of them is in the order in which they came.
+#[derive(Debug)]
+struct Person {
+    key: Key,
+    wants: Wants,
+    deadline: Option<Moment>,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+struct Naive {
+    config: PoolConfig,
+    now: Moment,
+    people: Vec<Person>,
+    open: usize,
+    connecting: usize,
+    leaving: usize,
+    looking: bool,
+    failures: usize,
+    failed_at: Moment,
+    retry_at: Option<Moment>,
+    sweep_at: Option<Moment>,
+    generation: u64,
+    closed: bool,
+}
+
+impl Naive {
+    fn new(config: PoolConfig) -> Self {
+        Naive {
+            config,
+            now: at(0),
+            people: Vec::new(),
+            open: 0,
+            connecting: 0,
+            leaving: 0,
+            looking: false,
+            failures: 0,
+            failed_at: at(0),
+            retry_at: None,
+            sweep_at: None,
+            generation: 0,
+            closed: false,
+        }
+    }
+
+    fn in_line(&self) -> impl Iterator<Item = &Person> {
+        let waiting = |person: &&Person| person.standing == Standing::Waiting;
+        self.people.iter().filter(waiting)
+    }
+
+    fn waiting(&self) -> usize {
+        self.in_line().count()
+    }
+
+    /// Slots beyond what is open or being opened, and beside that what is being closed.
+    fn room(&self, beside: usize) -> usize {
+        let taken = self.open + self.connecting + beside;
+        self.config.max_size - taken.min(self.config.max_size)
+    }
+
+    fn most_connecting(&self) -> usize {
+        self.config.max_connecting.unwrap_or(usize::MAX)
+    }
+
+    fn pausing(&self) -> bool {
+        self.retry_at.is_some_and(|at| self.now < at)
+    }
+
+    fn lacking(&self) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let on_their_way = self.connecting + usize::from(self.looking);
+        let mut lacking = 0;
+        while lacking + on_their_way < self.waiting() {
+            lacking += self.config.increment;
+        }
+        while lacking + self.open + self.connecting < self.config.min_size {
+            lacking += 1;
+        }
+        lacking
+    }
+
+    fn wanted(&self, room: usize) -> usize {
+        let may_begin = self.most_connecting() - self.connecting.min(self.most_connecting());
+        match self.pausing() {
+            true => 0,
+            false => *[self.lacking(), room, may_begin].iter().min().unwrap(),
+        }
+    }
+
+    fn coming(&self) -> usize {
+        self.connecting + self.wanted(self.room(0))
+    }
+
+    /// The place in the list of the first whom this would serve.
+    fn first(&self, supply: Supply) -> Option<usize> {
+        let picky = self.in_line().filter(|person| person.wants == Wants::New);
+        let one_in_vain = picky.count() > self.coming();
+        self.people.iter().position(|person| {
+            person.standing == Standing::Waiting
+                && (person.wants == Wants::Any || supply == Supply::New || one_in_vain)
+        })
+    }
+
+    fn serve(&mut self, supply: Supply) -> (Option<Key>, Vec<Key>) {
+        let mut late = Vec::new();
+        while let Some(place) = self.first(supply) {
+            let now = self.now;
+            let person = &mut self.people[place];
+            if person.deadline.is_none_or(|deadline| now < deadline) {
+                person.standing = Standing::Served;
+                return (Some(person.key), late);
+            }
+            person.standing = Standing::Expired;
+            late.push(person.key);
+        }
+        (None, late)
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let useful = self.lacking() > 0
+            && self.room(self.leaving) > 0
+            && self.connecting < self.most_connecting();
+        let retry = self.retry_at.filter(|_| useful);
+        retry
+            .into_iter()
+            .chain(self.sweep_at)
+            .min()
+            .filter(|_| !self.closed)
+    }
+
+    /// The pause that a failure calls for.
+    fn pause(&self, draw: u64) -> Duration {
+        let Backoff { first, max, factor } = self.config.backoff;
+        let mut ceiling = first;
+        for _ in 0..self.failures {
+            ceiling = ceiling.mul_f64(factor).min(max);
+        }
+        ceiling.mul_f64(draw as f64 / u64::MAX as f64).max(MILLI)
+    }
+}
+
+/// Both of them, to whom the same things happen.
+struct Both {
+    ledger: Ledger,
+    naive: Naive,
+}
+
+impl Both {
+    fn happens(&mut self, event: Event) {
+        let Both { ledger, naive } = self;
+        let now = naive.now;
+        let somebody = |nth: usize| nth % naive.people.len().max(1);
+        match event {
+            Event::Join(wants, patience) => self.join(wants, patience),
+            Event::Leave(nth) if !naive.people.is_empty() => {
+                let person = naive.people.remove(somebody(nth));
+                ledger.leave(person.key);
+                assert_eq!(ledger.standing(person.key), None);
+            }
+            Event::Rejoin(nth, wants) if !naive.people.is_empty() => {
+                let place = somebody(nth);
+                let person = &mut naive.people[place];
+                let back = ledger.rejoin(person.key, wants);
+                if naive.closed {
+                    assert_eq!(back, Err(Refused::Closed));
+                } else if person.standing != Standing::Waiting {
+                    (person.standing, person.wants) = (Standing::Waiting, wants);
+                }
+            }
+            Event::Serve(supply) => {
+                let mut late = Vec::new();
+                let served = ledger.serve(supply, now, |key| late.push(key));
+                assert_eq!((served, late), naive.serve(supply));
+            }
+            Event::ConnectsBegin => {
+                for _ in 0..ledger.wanted(now) {
+                    assert_eq!(ledger.connect_begins(), naive.generation);
+                    naive.connecting += 1;
+                }
+            }
+            Event::ConnectSucceeds if naive.connecting > 0 => {
+                ledger.connected();
+                naive.connecting -= 1;
+                naive.open += 1;
+            }
+            Event::ConnectFails(draw) if naive.connecting > 0 => {
+                self.fail(draw);
+                self.ledger.slot_freed(Hold::Connecting);
+                self.naive.connecting -= 1;
+            }
+            Event::NewOneIsDead(draw) if naive.open > 0 => self.fail(draw),
+            Event::OneProvesGood(born) => {
+                let good = ledger.proved_good(at(born));
+                if at(born) >= naive.failed_at {
+                    (naive.failures, naive.retry_at) = (0, None);
+                }
+                assert_eq!(good, naive.failures == 0);
+            }
+            Event::OneLeaves if naive.open > 0 => {
+                ledger.leaves();
+                naive.open -= 1;
+                naive.leaving += 1;
+            }
+            Event::SlotFreed(Hold::Open) if naive.open > 0 => {
+                ledger.slot_freed(Hold::Open);
+                naive.open -= 1;
+            }
+            Event::SlotFreed(Hold::Leaving) if naive.leaving > 0 => {
+                ledger.slot_freed(Hold::Leaving);
+                naive.leaving -= 1;
+            }
+            Event::LookBegins if !naive.looking => {
+                naive.looking = !naive.closed && naive.waiting() == 0;
+                assert_eq!(ledger.look_begins(), naive.looking);
+            }
+            Event::LookEnds => {
+                ledger.look_ends();
+                naive.looking = false;
+            }
+            Event::SweepIsDue => {
+                let due = naive.sweep_at.is_some_and(|at| now >= at);
+                assert_eq!(ledger.sweep_is_due(now), due);
+                if due || naive.sweep_at.is_none() {
+                    let every = naive.config.evict_interval.map(|every| every.max(MILLI));
+                    naive.sweep_at = every.and_then(|every| now.checked_add(every));
+                }
+            }
+            Event::Clear => {
+                ledger.next_generation();
+                naive.generation += 1;
+            }
+            Event::Resize(size) => {
+                let allowed = size >= 1 && size >= naive.config.min_size;
+                assert_eq!(ledger.resize(size).is_ok(), allowed);
+                if allowed {
+                    naive.config.max_size = size;
+                }
+            }
+            Event::TimePasses(millis) => {
+                naive.now = now.checked_add(MILLI * millis as u32).unwrap();
+            }
+            Event::Close => {
+                let told: Vec<Key> = naive.in_line().map(|person| person.key).collect();
+                assert_eq!(ledger.close(), told);
+                naive.closed = true;
+                let waiting = |person: &&mut Person| person.standing == Standing::Waiting;
+                for person in naive.people.iter_mut().filter(waiting) {
+                    person.standing = Standing::Served;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn join(&mut self, wants: Wants, patience: Option<u64>) {
+        let Both { ledger, naive } = self;
+        let deadline = patience.and_then(|millis| naive.now.checked_add(MILLI * millis as u32));
+        let joined = ledger.join(naive.now, deadline, wants);
+        if naive.closed {
+            assert_eq!(joined, Err(Refused::Closed));
+            return;
+        }
+        // Whether he is let in is judged with him in line.
+        let nobody = Slab::default().insert(());
+        naive.people.push(Person {
+            key: joined.unwrap_or(nobody),
+            wants,
+            deadline,
+            standing: Standing::Waiting,
+        });
+        let provided_for = naive.coming() + usize::from(naive.looking);
+        let fits = |most: usize| naive.waiting() <= most + provided_for;
+        if !naive.config.max_waiters.is_none_or(fits) {
+            naive.people.pop();
+            assert_eq!(joined, Err(Refused::Exhausted));
+        } else {
+            assert!(joined.is_ok(), "refused: {joined:?}");
+        }
+    }
+
+    fn fail(&mut self, draw: u64) {
+        let Both { ledger, naive } = self;
+        ledger.connect_failed(naive.now, draw);
+        naive.failed_at = naive.now;
+        if naive.pausing() {
+            return;
+        }
+        let retry_at = ledger.trouble.retry_at().expect("a pause");
+        let (pause, expected) = (retry_at.since(naive.now), naive.pause(draw));
+        assert!(
+            pause.abs_diff(expected) < MILLI / 1000,
+            "{pause:?} {expected:?}"
+        );
+        naive.failures += 1;
+        naive.retry_at = Some(retry_at);
+    }
+
+    fn assert_agree(&self) {
+        let Both { ledger, naive } = self;
+        let now = naive.now;
+        assert_eq!(
+            ledger.figures(),
+            Figures {
+                max_size: naive.config.max_size,
+                size: naive.open + naive.leaving,
+                leaving: naive.leaving,
+                connecting: naive.connecting,
+                waiting: naive.waiting(),
+            }
+        );
+        assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
+        let room = naive.room(naive.leaving);
+        assert_eq!(ledger.wanted(now), naive.wanted(room), "wanted");
+        let staying = naive.open + naive.connecting;
+        let surplus = staying - staying.min(naive.config.max_size);
+        assert_eq!(ledger.surplus(), surplus, "surplus");
+        assert_eq!(ledger.can_spare_one(), naive.open > naive.config.min_size);
+        assert_eq!(ledger.has_min_size(), naive.open >= naive.config.min_size);
+        let vacant = naive.closed && staying + naive.leaving == 0;
+        assert_eq!(ledger.is_vacant(), vacant, "vacant");
+        let held_up = match naive.leaving > 0 && room == 0 {
+            true => naive.waiting(),
+            false => 0,
+        };
+        assert_eq!(ledger.held_up_by_goodbyes(), held_up, "held up");
+        let pause = naive.pausing() && naive.lacking() > 0;
+        assert_eq!(ledger.waits_for_a_pause(now), pause, "waits for a pause");
+        let connecting = naive.connecting > 0 || (naive.failures > 0 && room > 0);
+        assert_eq!(ledger.is_connecting(), connecting, "is connecting");
+        assert_eq!(ledger.failures(), naive.failures, "failures");
+        let head = naive.in_line().next().map(|person| person.key);
+        assert_eq!(ledger.head(), head, "head");
+        let wants_used = naive.first(Supply::Used).is_some();
+        assert_eq!(ledger.wants_used(now), wants_used, "wants used");
+        for person in &naive.people {
+            assert_eq!(ledger.standing(person.key), Some(person.standing));
+        }
+        assert_eq!(ledger.next_deadline(), naive.next_deadline(), "deadline");
+        assert_eq!(ledger.generation(), naive.generation, "generation");
+        assert_eq!(ledger.is_closed(), naive.closed, "closed");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_ledger_agrees_with_a_naive_one(config in settings(), events in vec(event(), 1..=100)) {
+        prop_assert_eq!(config.validate(), Ok(()));
+        let mut both = Both { ledger: Ledger::new(&config), naive: Naive::new(config) };
+        for event in events {
+            both.happens(event);
+            both.assert_agree();
+        }
+    }
+}
