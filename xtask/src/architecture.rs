@@ -108,8 +108,12 @@ fn core_reads_no_clock(_: &Shell) -> Result<Vec<String>> {
         "smol::",
         "rand::",
     ];
+    let source = Path::new("crates/connpool-core/src");
+    let mut sources = files::rust_sources(source)?;
+    // Tests under a model checker, which has threads and randomness of its own.
+    sources.retain(|path| !path.starts_with(source.join("models")));
     let mut places = Vec::new();
-    for path in files::rust_sources(Path::new("crates/connpool-core/src"))? {
+    for path in sources {
         places.extend(mentions(&path, code(&files::read(&path)?), &words));
     }
     Ok(places)

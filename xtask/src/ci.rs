@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, bench, deny, examples, seeded_bugs, sim, soak, test};
+use crate::{Result, architecture, bench, deny, examples, model, seeded_bugs, sim, soak, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -20,6 +20,8 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("seeded bugs", || {
         seeded_bugs::run(sh, &seeded_bugs::Args::default())
     })?;
+    step("loom", || model::loom(sh, &model::Loom::default()))?;
+    step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;

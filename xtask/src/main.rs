@@ -7,6 +7,7 @@ mod ci;
 mod deny;
 mod examples;
 mod files;
+mod model;
 mod process;
 mod seeded_bugs;
 mod sim;
@@ -34,6 +35,10 @@ enum Command {
     Test(test::Args),
     /// The benchmarks on both runtimes, as one table
     Bench(bench::Args),
+    /// The core's small models, in every schedule of their threads, by loom
+    Loom(model::Loom),
+    /// The core's large model, in random schedules of its tasks, by shuttle
+    Shuttle(model::Shuttle),
     /// The rules that hold the crates apart
     Architecture,
     /// Every example, run to its end in release mode
@@ -73,6 +78,8 @@ fn run(command: Command) -> Result {
             Ok(())
         }
         Command::Bench(args) => bench::run(&sh, &args),
+        Command::Loom(args) => model::loom(&sh, &args),
+        Command::Shuttle(args) => model::shuttle(&sh, &args),
         Command::Architecture => architecture::run(&sh),
         Command::Examples => examples::run(&sh),
         Command::Sim(args) => sim::run(&sh, &args),

@@ -70,6 +70,8 @@ mod idle;
 pub mod instrumented;
 mod ledger;
 mod manager;
+#[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
+mod models;
 mod moment;
 mod pool;
 mod pooled;

@@ -1,12 +1,23 @@
 //! The locks and atomics of the pool, in one place.
+//!
+//! In the crate's own tests, `--cfg connpool_loom` and `--cfg connpool_shuttle` exchange them for
+//! those of a model checker, which tries the schedules of the threads that use them: see `models`.
+//! The cfgs are the pool's own, since dependencies read a global `--cfg loom`.
 
-use std::sync::PoisonError;
+// Always those of std: loom's `Arc` has no `Weak`, and no order between threads is built on a count
+// of references.
 pub(crate) use std::sync::{Arc, Weak};
 
 #[cfg(connpool_tsan)]
 use crate::instrumented as chosen;
-#[cfg(not(connpool_tsan))]
+#[cfg(all(test, connpool_loom))]
+use loom::sync as chosen;
+#[cfg(all(test, connpool_shuttle))]
+use shuttle::sync as chosen;
+#[cfg(not(any(connpool_tsan, all(test, any(connpool_loom, connpool_shuttle)))))]
 use std::sync as chosen;
+
+use std::sync::PoisonError;
 
 use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -26,9 +37,10 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A number that only grows. Exact, but ordered with nothing else.
+/// A number that only grows. Exact, but ordered with nothing else: no model has to try what comes
+/// before and after it.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter(std::sync::atomic::AtomicU64);
 
 impl Counter {
     pub(crate) fn up(&self) {

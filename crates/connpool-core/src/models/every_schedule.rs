@@ -1,0 +1,291 @@
+//! Small models by loom: two or three threads, every schedule with few preemptions.
+//!
+//! A lost wake-up shows as loom's "deadlock", since nobody else wakes the thread that waits.
+
+mod inline;
+mod world;
+
+use std::time::Duration;
+
+use loom::thread;
+
+use crate::models::fake::{Op, YES};
+use crate::{CloseReason, GetError, Pool};
+use inline::Inline;
+use world::{HANGS, SECOND, World, check, says_no};
+
+#[test]
+fn a_return_is_not_missed_by_a_get() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let giver = world.go(|world| world.give_back(guard));
+        world.use_one();
+        giver.join().unwrap();
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn one_return_serves_two_getters_one_after_the_other() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let getters = [world.go(World::use_one), world.go(World::use_one)];
+        world.give_back(guard);
+        for getter in getters {
+            getter.join().unwrap();
+        }
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn a_getter_that_gives_up_passes_its_turn_on() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let quitter = world.go(|world| world.give_up(|| ()));
+        let getter = world.go(World::use_one);
+        world.give_back(guard);
+        quitter.join().unwrap();
+        getter.join().unwrap();
+        world.end();
+    });
+}
+
+#[test]
+fn a_failed_connect_leaves_nobody_waiting() {
+    for fail_fast in [true, false] {
+        check(move || {
+            let fails_once = says_no(Op::Connect, |nth| nth == 0);
+            let world = World::with(Inline::in_a_hurry(), 1, fails_once, |builder| {
+                builder.fail_fast(fail_fast)
+            });
+            let getters = [(); 2].map(|()| {
+                world.go(|world| match world.get() {
+                    Ok(guard) => {
+                        world.give_back(guard);
+                        0
+                    }
+                    Err(GetError::Connect(_)) => 1,
+                    Err(error) => panic!("{error}"),
+                })
+            });
+            let refused: usize = getters.map(|getter| getter.join().unwrap()).iter().sum();
+            assert_eq!(refused, usize::from(fail_fast));
+            assert_eq!(world.pool.stats().connect_failed, 1);
+            world.end();
+        });
+    }
+}
+
+#[test]
+fn a_destroyed_connection_makes_room_for_who_waits() {
+    check(|| {
+        let world = World::new(1);
+        let [mut guard] = world.hold();
+        guard.mark_unusable();
+        let breaker = world.go(|world| world.give_back(guard));
+        world.use_one();
+        breaker.join().unwrap();
+        assert_eq!(world.pool.stats().created, 2);
+        world.end();
+    });
+}
+
+#[test]
+fn a_detached_connection_makes_room_for_who_waits() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let taker = world.go(|world| world.detach(guard));
+        world.use_one();
+        taker.join().unwrap();
+        assert_eq!(world.pool.stats().detached, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn a_driver_that_is_dropped_leaves_its_work_to_who_waits() {
+    check(|| {
+        let world = World::with(Inline::in_a_hurry(), 1, |_| YES, |builder| builder);
+        let [mut guard] = world.hold();
+        guard.mark_unusable();
+        let breaker = world.go(|world| {
+            world.runtime.forget_tasks();
+            world.give_back(guard);
+        });
+        let quitter = world.go(|world| world.give_up(|| ()));
+        world.use_one();
+        breaker.join().unwrap();
+        quitter.join().unwrap();
+        world.end();
+    });
+}
+
+#[test]
+fn a_look_at_a_good_connection_hides_it_from_nobody_for_long() {
+    check(|| look_among_others(false, None));
+}
+
+#[test]
+fn a_look_that_finds_a_dead_connection_makes_room_for_who_waits() {
+    check(|| look_among_others(true, None));
+}
+
+#[test]
+fn a_look_that_finds_one_idle_for_too_long_makes_room_for_who_waits() {
+    check(|| look_among_others(false, Some(SECOND)));
+}
+
+fn look_among_others(finds_it_dead: bool, idle_timeout: Option<Duration>) {
+    // The first two are for lending.
+    let third_look = says_no(Op::Look, move |nth| finds_it_dead && nth == 2);
+    let world = World::with(Inline::default(), 2, third_look, |builder| {
+        builder.evict_interval(SECOND).idle_timeout(idle_timeout)
+    });
+    let [idle, guard] = world.hold();
+    world.give_back(idle);
+    let ticker = world.go(|world| {
+        world.runtime.clock.advance(SECOND);
+        world.runtime.run();
+    });
+    let getter = world.go(World::use_one);
+    world.give_back(guard);
+    ticker.join().unwrap();
+    getter.join().unwrap();
+    world.end();
+}
+
+#[test]
+fn a_waker_may_use_the_pool_when_it_is_woken_or_dropped() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let giver = world.go(|world| world.give_back(guard));
+        let use_pool = |pool: Pool<_>| {
+            move || {
+                let _ = pool.stats();
+                drop(pool.try_get());
+            }
+        };
+        world.give_up(use_pool(world.pool.clone()));
+        let got = world
+            .runtime
+            .block_on_with(world.pool.get_owned(), use_pool(world.pool.clone()));
+        drop(got.expect("a pool that lends"));
+        giver.join().unwrap();
+        world.end();
+    });
+}
+
+#[test]
+fn a_close_is_told_to_everybody_and_closes_everything() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let closer = world.go(|world| {
+            world.close();
+            assert!(
+                matches!(world.get(), Err(GetError::Closed)),
+                "lent after the close"
+            );
+        });
+        let getter = world.go(World::use_one_unless_closed);
+        world.give_back(guard);
+        closer.join().unwrap();
+        getter.join().unwrap();
+        let report = world.close().expect("nothing is left to wait for");
+        assert_eq!((report.still_out, report.timed_out), (0, false));
+        world.assert_at_rest();
+        assert_eq!(world.pool.stats().closed.get(CloseReason::PoolClosed), 1);
+        world.vanish();
+    });
+}
+
+#[test]
+fn a_close_ends_the_connects_under_way() {
+    check(|| {
+        let connects_hang = |op| if op == Op::Connect { HANGS } else { YES };
+        let world = World::with(Inline::default(), 1, connects_hang, |builder| builder);
+        let getters = [(); 2].map(|()| world.go(World::use_one_unless_closed));
+        world.close();
+        for getter in getters {
+            getter.join().unwrap();
+        }
+        let report = world.close().expect("nothing is left to wait for");
+        assert_eq!((report.still_out, report.timed_out), (0, false));
+        world.assert_at_rest();
+        world.vanish();
+    });
+}
+
+#[test]
+fn what_comes_back_while_the_last_handle_goes_is_closed() {
+    check(|| {
+        let world = World::new(2);
+        let guards = world.hold::<2>();
+        let givers = guards.map(|guard| {
+            let runtime = world.runtime.clone();
+            thread::spawn(move || {
+                drop(guard);
+                runtime.run();
+            })
+        });
+        let gone = world.drop_the_pool();
+        for giver in givers {
+            giver.join().unwrap();
+        }
+        gone.assert_nothing_is_left();
+    });
+}
+
+#[test]
+fn a_smaller_pool_closes_what_comes_back() {
+    check(|| {
+        let world = World::new(2);
+        let [one, other] = world.hold();
+        let giver = world.go(|world| world.give_back(one));
+        let resizer = world.go(|world| world.resize(1));
+        world.give_back(other);
+        giver.join().unwrap();
+        resizer.join().unwrap();
+        assert_eq!(world.pool.stats().available, 1);
+        world.resize(2);
+        world.end();
+    });
+}
+
+#[test]
+fn a_larger_pool_serves_who_waits() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let getters = [(); 2].map(|()| world.go(|world| world.get().expect("a pool that lends")));
+        world.resize(2);
+        world.give_back(guard);
+        for getter in getters {
+            world.give_back(getter.join().unwrap());
+        }
+        world.end();
+    });
+}
+
+#[test]
+fn what_is_older_than_a_clear_is_not_lent_after_it() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let giver = world.go(|world| world.give_back(guard));
+        world.clear();
+        let guard = world.get().expect("a pool that lends");
+        assert_eq!(guard.id(), 2, "lent in spite of the clear");
+        world.give_back(guard);
+        giver.join().unwrap();
+        world.end();
+    });
+}

@@ -1,0 +1,286 @@
+//! A backend that counts, and a clock that is moved by hand.
+//!
+//! Their locks are std's, which no checker knows: nothing that could switch threads happens under
+//! them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use std::{fmt, future};
+
+use futures_lite::future::yield_now;
+
+use crate::sync::{AtomicU64, Ordering};
+use crate::{Builder, Liveness, Manager, Moment, Pool, PooledConnection, Runtime, Stats, Task};
+
+/// What the pool asks of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Connect,
+    Ping,
+    Reset,
+    Look,
+    Return,
+    Close,
+}
+
+/// What comes of it: nothing at the first `polls` polls, then yes or no. With as many polls as can
+/// be told it never comes to anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Act {
+    pub(super) succeeds: bool,
+    pub(super) polls: usize,
+}
+
+pub(super) const YES: Act = Act {
+    succeeds: true,
+    polls: 0,
+};
+
+/// The manager. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Fake(Arc<World>);
+
+struct World {
+    play: Box<dyn Fn(Op) -> Act + Send + Sync>,
+    /// One of the checker's, which then tries what others do before and after it.
+    alive: AtomicU64,
+    /// How many of them the pool has given away for good.
+    detached: atomic::AtomicU64,
+    peak: atomic::AtomicU64,
+}
+
+/// A connection, which knows whether somebody has it.
+pub(super) struct Conn {
+    is_lent: bool,
+    _alive: Alive,
+}
+
+#[derive(Debug)]
+pub(super) struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the backend says no")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Fake {
+    pub(super) fn new(play: impl Fn(Op) -> Act + Send + Sync + 'static) -> Self {
+        Fake(Arc::new(World {
+            play: Box::new(play),
+            alive: AtomicU64::new(0),
+            detached: atomic::AtomicU64::new(0),
+            peak: atomic::AtomicU64::new(0),
+        }))
+    }
+
+    /// A pool over it that waits for ever and looks after nothing by itself, unless told to.
+    pub(super) fn pool(&self, runtime: impl Runtime) -> Builder<Fake> {
+        Pool::builder(self.clone(), runtime)
+            .name("model")
+            .get_timeout(None)
+            .connect_timeout(None)
+            .ping_timeout(None)
+            .reset_timeout(None)
+            .close_timeout(None)
+            .evict_interval(None)
+    }
+
+    /// How many connections there are, open or being opened.
+    pub(super) fn alive(&self) -> usize {
+        self.0.alive.load(Ordering::SeqCst) as usize
+    }
+
+    /// Takes a connection out of its pool, and closes it.
+    pub(super) fn detach(&self, guard: PooledConnection<'_, Fake>) {
+        self.0.detached.fetch_add(1, Ordering::SeqCst);
+        drop(guard.detach());
+        self.0.detached.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The most the pool had at once.
+    pub(super) fn peak(&self) -> usize {
+        self.0.peak.load(Ordering::SeqCst) as usize
+    }
+
+    /// Whether the books agree with what there is.
+    pub(super) fn agrees_with(&self, stats: &Stats) -> bool {
+        stats.size == self.alive()
+            && stats.created == stats.size as u64 + stats.closed.total() + stats.detached
+    }
+}
+
+impl World {
+    async fn ask(&self, op: Op) -> Result<(), Refused> {
+        let Act { succeeds, polls } = (self.play)(op);
+        if polls == usize::MAX {
+            future::pending::<()>().await;
+        }
+        for _ in 0..polls {
+            yield_now().await;
+        }
+        if succeeds { Ok(()) } else { Err(Refused) }
+    }
+}
+
+impl Conn {
+    pub(super) fn lent(&mut self) {
+        assert!(!std::mem::replace(&mut self.is_lent, true), "lent to two");
+    }
+
+    pub(super) fn returned(&mut self) {
+        assert!(std::mem::take(&mut self.is_lent), "returned by two");
+    }
+}
+
+/// What the backend sees from the beginning of a connect to the end of the connection.
+struct Alive(Arc<World>);
+
+impl Alive {
+    fn begin(world: &Arc<World>) -> Self {
+        let all = world.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        let of_the_pool = all.saturating_sub(world.detached.load(Ordering::SeqCst));
+        world.peak.fetch_max(of_the_pool, Ordering::SeqCst);
+        Alive(Arc::clone(world))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Manager for Fake {
+    type Connection = Conn;
+    type Error = Refused;
+
+    async fn connect(&self) -> Result<Conn, Refused> {
+        let alive = Alive::begin(&self.0);
+        self.0.ask(Op::Connect).await?;
+        Ok(Conn {
+            is_lent: false,
+            _alive: alive,
+        })
+    }
+
+    async fn ping(&self, _: &mut Conn) -> Result<(), Refused> {
+        self.0.ask(Op::Ping).await
+    }
+
+    async fn reset(&self, _: &mut Conn) -> Result<(), Refused> {
+        self.0.ask(Op::Reset).await
+    }
+
+    fn liveness(&self, _: &mut Conn) -> Liveness {
+        match (self.0.play)(Op::Look).succeeds {
+            true => Liveness::Alive,
+            false => Liveness::Closed,
+        }
+    }
+
+    fn is_reusable(&self, _: &mut Conn) -> bool {
+        (self.0.play)(Op::Return).succeeds
+    }
+
+    async fn close(&self, conn: Conn) {
+        // A goodbye that is refused ends all the same.
+        let _ = self.0.ask(Op::Close).await;
+        drop(conn);
+    }
+}
+
+/// The time, which stands still until somebody moves it. Clones are the same clock.
+#[derive(Clone, Default)]
+pub(super) struct Clock(Arc<Mutex<Times>>);
+
+#[derive(Default)]
+struct Times {
+    now: Moment,
+    timers: Vec<(u64, Moment, Waker)>,
+    next: u64,
+}
+
+impl Clock {
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.times().now
+    }
+
+    /// Moves on to the next timer, and says whether there was one.
+    pub(super) fn tick(&self) -> bool {
+        let next = self.times().timers.iter().map(|timer| timer.1).min();
+        if let Some(at) = next {
+            self.move_to(at);
+        }
+        next.is_some()
+    }
+
+    pub(super) fn advance(&self, span: Duration) {
+        let later = self.now().checked_add(span);
+        self.move_to(later.expect("a moment beyond the end of time"));
+    }
+
+    fn move_to(&self, at: Moment) {
+        let mut times = self.times();
+        times.now = times.now.max(at);
+        let (due, later) = std::mem::take(&mut times.timers)
+            .into_iter()
+            .partition(|timer| timer.1 <= at);
+        times.timers = later;
+        drop(times);
+        let due: Vec<(u64, Moment, Waker)> = due;
+        due.into_iter().for_each(|(.., waker)| waker.wake());
+    }
+
+    pub(super) fn sleep_until(&self, at: Moment) -> Task {
+        let mut timer = Timer {
+            clock: self.clone(),
+            at,
+            number: None,
+        };
+        Box::pin(future::poll_fn(move |cx| timer.poll(cx)))
+    }
+}
+
+struct Timer {
+    clock: Clock,
+    at: Moment,
+    number: Option<u64>,
+}
+
+impl Timer {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.stop();
+        let mut times = self.clock.times();
+        if times.now >= self.at {
+            return Poll::Ready(());
+        }
+        times.next += 1;
+        let number = times.next;
+        times.timers.push((number, self.at, cx.waker().clone()));
+        self.number = Some(number);
+        Poll::Pending
+    }
+
+    fn stop(&mut self) {
+        let mut times = self.clock.times();
+        let number = self.number.take();
+        let place = (times.timers.iter()).position(|timer| Some(timer.0) == number);
+        let stopped = place.map(|place| times.timers.swap_remove(place));
+        drop(times);
+        drop(stopped);
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

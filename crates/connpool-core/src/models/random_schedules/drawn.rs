@@ -1,0 +1,104 @@
+//! What a run draws: the pool's settings, the backend's moods, the moves of each task.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shuttle::rand::{Rng, thread_rng};
+
+use crate::models::fake::{Act, Fake, Op, YES};
+use crate::{Backoff, Builder, IdleOrder};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+pub(super) fn one_in(n: u32) -> bool {
+    thread_rng().gen_ratio(1, n)
+}
+
+pub(super) fn up_to(most: usize) -> usize {
+    thread_rng().gen_range(0..=most)
+}
+
+pub(super) fn millis(most: u64) -> Duration {
+    MILLI * thread_rng().gen_range(0..=most as u32)
+}
+
+fn maybe<T>(value: T) -> Option<T> {
+    one_in(2).then_some(value)
+}
+
+/// A backend that says no now and then, until it is `calm`.
+pub(super) fn moody(calm: &Arc<AtomicBool>) -> Fake {
+    let calm = Arc::clone(calm);
+    let worst = [0, 4, 12][up_to(2)];
+    Fake::new(move |op| {
+        if calm.load(Ordering::SeqCst) {
+            return YES;
+        }
+        let polls = match op {
+            Op::Look | Op::Return => 0,
+            Op::Connect | Op::Ping | Op::Reset | Op::Close => up_to(2),
+        };
+        let succeeds = worst == 0 || !one_in(worst);
+        Act { succeeds, polls }
+    })
+}
+
+pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake> {
+    let min_size = if one_in(2) { 0 } else { up_to(max_size) };
+    builder
+        .max_size(max_size)
+        .min_size(min_size)
+        .increment(1 + up_to(2))
+        .idle_timeout(maybe(millis(30)))
+        .max_lifetime(maybe(millis(60)))
+        .evict_interval(maybe(millis(10)))
+        .ping_after(maybe(Duration::ZERO))
+        .liveness_after(maybe(Duration::ZERO))
+        .max_waiters(maybe(up_to(8)))
+        .max_idle(maybe(min_size + up_to(2)))
+        .max_uses(maybe(1 + up_to(5) as u64))
+        .max_connecting(maybe(1 + up_to(1)))
+        .fail_fast(one_in(2))
+        .backoff(Backoff {
+            first: millis(10),
+            max: MILLI * 40,
+            factor: 2.0,
+        })
+        .idle_order(match one_in(2) {
+            true => IdleOrder::LastUsedFirst,
+            false => IdleOrder::RoundRobin,
+        })
+}
+
+/// What a task does next.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Move {
+    Use,
+    UseWithin(Duration),
+    GiveUpAfter(usize),
+    TryGet,
+    Mark,
+    LeaveUnfinished,
+    Detach,
+    Clear,
+    Resize,
+    Close,
+}
+
+impl Move {
+    pub(super) fn draw() -> Move {
+        match up_to(99) {
+            0..35 => Move::Use,
+            35..45 => Move::UseWithin(millis(20)),
+            45..65 => Move::GiveUpAfter(up_to(4)),
+            65..71 => Move::TryGet,
+            71..79 => Move::Mark,
+            79..83 => Move::LeaveUnfinished,
+            83..87 => Move::Detach,
+            87..91 => Move::Clear,
+            91..99 => Move::Resize,
+            _ => Move::Close,
+        }
+    }
+}
