@@ -6,8 +6,9 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// A shadow of the state, written under its lock only. No flag raised: nothing is in the way.
 ///
-/// Whoever raises a flag and then looks at the idle set sees what was put there before, or is seen
-/// by the one who puts and then looks at the flags: both go through the lock of the idle set.
+/// Whoever raises a flag or the generation and then looks at the idle set sees what was put there
+/// before, or is seen by the one who puts and then looks here: both go through the lock of the idle
+/// set.
 #[derive(Debug)]
 pub(crate) struct Gate {
     flags: AtomicU8,

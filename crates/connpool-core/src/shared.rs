@@ -204,14 +204,18 @@ impl<M: Manager> Shared<M> {
         if !self.gate.lets_connections_pass() {
             return self.pass_on(entry, Supply::Used);
         }
+        let generation = entry.stamps.generation;
         if let Err(entry) = self.idle.put(entry) {
             return self.retire(entry, CloseReason::Overflow);
         }
-        // Somebody may have come into line, or the pool may have been closed, after the first
-        // look at the gate and before the put.
+        // Somebody may have come into line, or the pool may have been closed or cleared, after the
+        // first look at the gate and before the put.
         if !self.gate.lets_connections_pass() {
             let now = self.runtime.now();
             self.with(|state, effects| self.settle(state, effects, now));
+        }
+        if self.gate.generation() != generation {
+            self.sort_out_idle();
         }
     }
 
@@ -316,10 +320,14 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn clear(&self) {
+        self.with(|state, _| state.ledger.next_generation());
+        self.sort_out_idle();
+    }
+
+    /// Puts everything that is idle where it belongs now.
+    fn sort_out_idle(&self) {
         let now = self.runtime.now();
         let rest = self.with(|state, effects| {
-            state.ledger.next_generation();
-            self.publish(state);
             let mut all = self.idle.take_all();
             for entry in all.by_ref().take(AT_ONCE) {
                 self.place(state, effects, entry, Supply::Used, now);

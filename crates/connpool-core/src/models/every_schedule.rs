@@ -289,3 +289,18 @@ fn what_is_older_than_a_clear_is_not_lent_after_it() {
         world.end();
     });
 }
+
+#[test]
+fn what_is_older_than_a_clear_does_not_stay_idle() {
+    check(|| {
+        let world = World::new(2);
+        let [one, other] = world.hold();
+        let giver = world.go(|world| world.give_back(one));
+        let clearer = world.go(World::clear);
+        world.give_back(other);
+        giver.join().unwrap();
+        clearer.join().unwrap();
+        assert_eq!(world.pool.stats().size, 0, "idle in spite of the clear");
+        world.end();
+    });
+}
