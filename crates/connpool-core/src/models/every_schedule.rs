@@ -57,6 +57,25 @@ fn a_getter_that_gives_up_passes_its_turn_on() {
 }
 
 #[test]
+fn what_comes_at_the_end_of_a_wait_is_lent_or_stays() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let clock = world.runtime.clock.clone();
+        let timer = thread::spawn(move || clock.advance(SECOND));
+        let getter = world.go(|world| match world.get_within(SECOND) {
+            Ok(guard) => world.give_back(guard),
+            Err(error) => assert!(error.is_timeout(), "{error}"),
+        });
+        world.give_back(guard);
+        timer.join().unwrap();
+        getter.join().unwrap();
+        assert_eq!(world.pool.stats().available, 1);
+        world.end();
+    });
+}
+
+#[test]
 fn a_failed_connect_leaves_nobody_waiting() {
     for fail_fast in [true, false] {
         check(move || {
@@ -218,6 +237,22 @@ fn a_close_ends_the_connects_under_way() {
             getter.join().unwrap();
         }
         let report = world.close().expect("nothing is left to wait for");
+        assert_eq!((report.still_out, report.timed_out), (0, false));
+        world.assert_at_rest();
+        world.vanish();
+    });
+}
+
+#[test]
+fn a_close_that_waits_is_told_when_everything_is_gone() {
+    check(|| {
+        let world = World::new(2);
+        let [one, other] = world.hold();
+        let giver = world.go(|world| world.give_back(one));
+        let report = world.begin_to_close();
+        world.give_back(other);
+        giver.join().unwrap();
+        let report = report.lock().unwrap().take().expect("an end of the wait");
         assert_eq!((report.still_out, report.timed_out), (0, false));
         world.assert_at_rest();
         world.vanish();

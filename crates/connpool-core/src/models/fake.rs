@@ -195,27 +195,26 @@ impl Manager for Fake {
 
 /// The time, which stands still until somebody moves it. Clones are the same clock.
 #[derive(Clone, Default)]
-pub(super) struct Clock(Arc<Mutex<Times>>);
+pub(super) struct Clock {
+    /// One of the checker's, as what others do while it is moved is worth trying.
+    nanos: Arc<AtomicU64>,
+    timers: Arc<Mutex<Timers>>,
+}
 
 #[derive(Default)]
-struct Times {
-    now: Moment,
-    timers: Vec<(u64, Moment, Waker)>,
+struct Timers {
+    waiting: Vec<(u64, Moment, Waker)>,
     next: u64,
 }
 
 impl Clock {
-    fn times(&self) -> MutexGuard<'_, Times> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn now(&self) -> Moment {
-        self.times().now
+        Moment::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
 
     /// Moves on to the next timer, and says whether there was one.
     pub(super) fn tick(&self) -> bool {
-        let next = self.times().timers.iter().map(|timer| timer.1).min();
+        let next = self.timers().waiting.iter().map(|timer| timer.1).min();
         if let Some(at) = next {
             self.move_to(at);
         }
@@ -228,13 +227,13 @@ impl Clock {
     }
 
     fn move_to(&self, at: Moment) {
-        let mut times = self.times();
-        times.now = times.now.max(at);
-        let (due, later) = std::mem::take(&mut times.timers)
+        self.nanos.fetch_max(at.as_nanos(), Ordering::SeqCst);
+        let mut timers = self.timers();
+        let (due, later) = std::mem::take(&mut timers.waiting)
             .into_iter()
             .partition(|timer| timer.1 <= at);
-        times.timers = later;
-        drop(times);
+        timers.waiting = later;
+        drop(timers);
         let due: Vec<(u64, Moment, Waker)> = due;
         due.into_iter().for_each(|(.., waker)| waker.wake());
     }
@@ -247,6 +246,10 @@ impl Clock {
         };
         Box::pin(future::poll_fn(move |cx| timer.poll(cx)))
     }
+
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Timer {
@@ -256,25 +259,33 @@ struct Timer {
 }
 
 impl Timer {
+    /// First in the list, then a look at the clock: whoever moves it looks at the list after it.
     fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.stop();
-        let mut times = self.clock.times();
-        if times.now >= self.at {
-            return Poll::Ready(());
+        self.start(cx.waker().clone());
+        if self.clock.now() >= self.at {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        times.next += 1;
-        let number = times.next;
-        times.timers.push((number, self.at, cx.waker().clone()));
+    }
+
+    fn start(&mut self, waker: Waker) {
+        let mut timers = self.clock.timers();
+        timers.next += 1;
+        let number = timers.next;
+        timers.waiting.push((number, self.at, waker));
         self.number = Some(number);
-        Poll::Pending
     }
 
     fn stop(&mut self) {
-        let mut times = self.clock.times();
-        let number = self.number.take();
-        let place = (times.timers.iter()).position(|timer| Some(timer.0) == number);
-        let stopped = place.map(|place| times.timers.swap_remove(place));
-        drop(times);
+        let Some(number) = self.number.take() else {
+            return;
+        };
+        let mut timers = self.clock.timers();
+        let place = (timers.waiting.iter()).position(|timer| timer.0 == number);
+        let stopped = place.map(|place| timers.waiting.swap_remove(place));
+        drop(timers);
         drop(stopped);
     }
 }

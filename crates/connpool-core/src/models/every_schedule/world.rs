@@ -3,7 +3,7 @@
 use std::panic;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use loom::thread::{self, JoinHandle};
 
 use super::inline::{Hook, Inline, hooked};
 use crate::models::fake::{Act, Fake, Op, Refused, YES};
-use crate::{Builder, CloseReport, GetError, Pool, PooledConnection};
+use crate::{Builder, CloseReport, GetError, Pool, PooledConnection, Runtime};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -108,7 +108,18 @@ impl World {
     }
 
     pub(super) fn get(&self) -> Result<Guard, GetError<Refused>> {
-        let mut got = self.runtime.block_on(self.pool.get_owned());
+        self.got(self.pool.get_owned())
+    }
+
+    pub(super) fn get_within(&self, limit: Duration) -> Result<Guard, GetError<Refused>> {
+        self.got(self.pool.get_owned_timeout(limit))
+    }
+
+    fn got(
+        &self,
+        get: impl Future<Output = Result<Guard, GetError<Refused>>>,
+    ) -> Result<Guard, GetError<Refused>> {
+        let mut got = self.runtime.block_on(get);
         if let Ok(guard) = &mut got {
             guard.lent();
         }
@@ -173,6 +184,18 @@ impl World {
             Poll::Ready(report) => Some(report),
             Poll::Pending => None,
         }
+    }
+
+    /// Closes the pool in a task of its own, which leaves the report when its wait is over.
+    pub(super) fn begin_to_close(&self) -> Arc<Mutex<Option<CloseReport>>> {
+        let report = Arc::new(Mutex::new(None));
+        let (place, pool) = (Arc::clone(&report), self.pool.clone());
+        self.runtime.spawn(Box::pin(async move {
+            let report = pool.close(SECOND).await;
+            *place.lock().unwrap() = Some(report);
+        }));
+        self.runtime.run();
+        report
     }
 
     pub(super) fn assert_at_rest(&self) {
