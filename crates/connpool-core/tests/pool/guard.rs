@@ -271,6 +271,26 @@ fn a_boxed_manager_does_all_that_its_inside_does() {
 }
 
 #[test]
+fn a_boxed_manager_resets_if_its_inside_does() {
+    let (_, fake) = new(1);
+    assert!(!BoxManager::new(fake.clone()).resets());
+    fake.with_resets();
+    assert!(BoxManager::new(fake).resets());
+}
+
+#[test]
+fn what_is_printed_for_debugging_names_settings_and_no_manager() {
+    let (_, fake) = new(1);
+    assert_eq!(format!("{:?}", BoxManager::new(fake.clone())), "BoxManager");
+    let builder = format!("{:?}", fake.pool().max_size(7));
+    assert!(
+        builder.starts_with("Builder { config: PoolConfig {"),
+        "{builder}"
+    );
+    assert!(builder.contains("max_size: 7"), "{builder}");
+}
+
+#[test]
 fn a_shared_manager_does_all_that_its_inside_does() {
     let (sim, fake) = new(1);
     fake.with_resets();
