@@ -18,7 +18,8 @@ pub struct FaultyConn {
     id: u64,
     connect: usize,
     user: Option<u32>,
-    under_check: bool,
+    /// How many pings and resets were begun on it and did not end well.
+    unanswered: u32,
     stream: SimStream,
     state: StreamState,
     world: Arc<World>,
@@ -30,7 +31,7 @@ impl FaultyConn {
             id,
             connect,
             user: None,
-            under_check: false,
+            unanswered: 0,
             stream,
             state: StreamState::new(),
             world,
@@ -61,14 +62,18 @@ impl FaultyConn {
         self.user = Some(user);
     }
 
-    /// Whether a ping or a reset was begun on it and did not end: its answer is still to come, and
-    /// whoever is lent it now would read that.
+    /// Whether a ping or a reset was begun on it and did not end well: its answer is still to come,
+    /// whatever was asked since, and whoever is lent it now would read that.
     pub fn is_under_check(&self) -> bool {
-        self.under_check
+        self.unanswered > 0
     }
 
-    pub(crate) fn set_under_check(&mut self, under_check: bool) {
-        self.under_check = under_check;
+    pub(crate) fn asked(&mut self) {
+        self.unanswered += 1;
+    }
+
+    pub(crate) fn answered(&mut self) {
+        self.unanswered -= 1;
     }
 
     pub(crate) fn wash(&mut self) {

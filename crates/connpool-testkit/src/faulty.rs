@@ -294,9 +294,9 @@ impl FaultyManager {
     }
 
     async fn check(&self, op: Op, conn: &mut FaultyConn) -> Result<Act, Refused> {
-        conn.set_under_check(true);
+        conn.asked();
         let act = self.play(op).await?;
-        conn.set_under_check(false);
+        conn.answered();
         Ok(act)
     }
 
