@@ -9,7 +9,7 @@ use crate::Result;
 /// How far loom goes.
 #[derive(clap::Args, Default)]
 pub(crate) struct Loom {
-    /// The most preemptions in a schedule, instead of 2; with 3 it takes an hour
+    /// The most preemptions in a schedule, instead of 2; with 3 it takes half an hour
     #[arg(long)]
     preemptions: Option<usize>,
     /// Arguments for the tests, such as a part of their names

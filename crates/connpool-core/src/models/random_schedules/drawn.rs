@@ -37,6 +37,10 @@ pub(super) fn moody(calm: &Arc<AtomicBool>) -> Fake {
         }
         let polls = match op {
             Op::Look | Op::Return => 0,
+            // For ever, which is until the pool's limit.
+            Op::Connect | Op::Ping | Op::Reset | Op::Close if worst != 0 && one_in(30) => {
+                usize::MAX
+            }
             Op::Connect | Op::Ping | Op::Reset | Op::Close => up_to(2),
         };
         let succeeds = worst == 0 || !one_in(worst);
@@ -44,10 +48,21 @@ pub(super) fn moody(calm: &Arc<AtomicBool>) -> Fake {
     })
 }
 
+/// Half of the pools do nothing by themselves: whatever the others do might make up for a wake-up
+/// that was lost.
 pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake> {
+    let limit = MILLI * 20;
+    let builder = builder
+        .max_size(max_size)
+        .connect_timeout(limit)
+        .ping_timeout(limit)
+        .reset_timeout(limit)
+        .close_timeout(limit);
+    if one_in(2) {
+        return builder;
+    }
     let min_size = if one_in(2) { 0 } else { up_to(max_size) };
     builder
-        .max_size(max_size)
         .min_size(min_size)
         .increment(1 + up_to(2))
         .idle_timeout(maybe(millis(30)))

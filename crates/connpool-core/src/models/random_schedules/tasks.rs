@@ -23,6 +23,7 @@ struct World {
     pool: Pool<Fake>,
     fake: Fake,
     most: usize,
+    most_moves: usize,
     may_close: bool,
     over: Arc<AtomicBool>,
 }
@@ -40,6 +41,8 @@ pub(super) async fn everybody_does_as_he_likes() {
         pool,
         fake,
         most,
+        // With few of them nobody comes to make up for what went wrong before.
+        most_moves: [1, 2, 6][up_to(2)],
         may_close: one_in(4),
         over: Arc::default(),
     };
@@ -73,7 +76,7 @@ impl World {
     }
 
     async fn make_some_moves(self) {
-        for _ in 0..1 + up_to(5) {
+        for _ in 0..=up_to(self.most_moves - 1) {
             self.make(Move::draw()).await;
         }
     }
