@@ -1,5 +1,6 @@
 //! What a user can do with a connection in hand, and managers of other kinds.
 
+use std::io::IoSlice;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use crate::support::{
     Act, Fake, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, closed, fill, go_get,
     hold, new, poll_once,
 };
-use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool};
+use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool, from_fn};
 use connpool_testkit::SimRuntime;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 // ---- a connection in hand
 
@@ -268,6 +270,28 @@ fn a_boxed_manager_does_all_that_its_inside_does() {
         .build_lazy()
         .unwrap();
     walk_through(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_manager_made_of_a_closure_lends_again_only_what_it_is_told_to() {
+    let sim = SimRuntime::new(1);
+    let manager = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
+    let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
+    drop(sim.block_on(pool.get()).unwrap());
+    assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
+}
+
+#[test]
+fn a_guard_passes_on_what_is_written_in_pieces() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut guard = sim.block_on(pool.get()).unwrap();
+    let mut peer = fake.take_peer(guard.id()).unwrap();
+    let pieces = [IoSlice::new(b"hello"), IoSlice::new(b" there")];
+    let written = sim.block_on(guard.write_vectored(&pieces)).unwrap();
+    let mut text = vec![0; written];
+    sim.block_on(peer.read_exact(&mut text)).unwrap();
+    assert_eq!(text, b"hello");
 }
 
 #[test]
