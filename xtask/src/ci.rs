@@ -2,7 +2,9 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, architecture, bench, deny, examples, model, seeded_bugs, sim, soak, test};
+use crate::{
+    Result, architecture, bench, deny, examples, model, seeded_bugs, sim, soak, test, tsan,
+};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -22,6 +24,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     })?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
+    step("tsan", || tsan::run(sh))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;
