@@ -11,7 +11,7 @@ use super::kernel::eventually;
 use super::server::Server;
 use crate::adapter::{Liveness, Manager, TcpConn, TcpManager};
 
-const HELLO: &[u8; 5] = b"hello";
+pub(crate) const HELLO: &[u8; 5] = b"hello";
 
 /// The server, played by hand.
 pub(crate) struct Greeter {
@@ -27,7 +27,7 @@ impl Greeter {
 
     /// Connects to it, and has a connection when it was greeted.
     pub(crate) fn manager(&self) -> Greeted {
-        Greeted(TcpManager::new(self.server.address()))
+        Greeted::by(self.server.address())
     }
 
     /// The server's end of the next connection, which has not been greeted yet. It need not have
@@ -47,6 +47,13 @@ pub(crate) fn greet(end: &mut TcpStream) {
 
 /// The client.
 pub(crate) struct Greeted(TcpManager);
+
+impl Greeted {
+    /// Of a server that greets.
+    pub(crate) fn by(address: String) -> Greeted {
+        Greeted(TcpManager::new(address))
+    }
+}
 
 impl Manager for Greeted {
     type Connection = TcpConn;

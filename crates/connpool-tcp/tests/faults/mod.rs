@@ -13,7 +13,7 @@
 //! | F8 the same while lent | `silence`, `a_guard_..`; `lost_packets`, `a_guard_..` and `a_request_..` |
 //! | F9 connects that get lost | `lost_packets`, `connects_..`; scenarios `connect::a_connect_that_hangs_is_a_timeout_and_the_pool_works_after`, `connect::a_connect_over_its_own_limit_is_a_timeout_and_frees_its_slot` |
 //! | F10 connects refused | scenarios `faults::a_peer_that_refuses_is_not_dialled_without_rest`, `connect::a_refused_connect_says_what_refused_it`, `connect::a_server_that_comes_back_is_found`; core `failures`, `trouble` |
-//! | F11 accepted, then closed | scenarios `faults::a_peer_that_accepts_and_hangs_up_is_not_dialled_without_rest`, `faults::a_peer_that_accepts_and_resets_is_not_dialled_without_rest`; core `failures::a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest` and the three after it |
+//! | F11 accepted, then closed | `outage`; scenarios `faults::a_peer_that_accepts_and_hangs_up_is_not_dialled_without_rest`, `faults::a_peer_that_accepts_and_resets_is_not_dialled_without_rest`; core `failures::a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest` and the three after it |
 //! | F12 slow handshakes | `silence`, `no_more_..` and `who_waits_..` |
 //! | F13 a reply byte by byte | scenario `faults::a_ping_that_is_answered_byte_by_byte_is_out_of_time`; core `checks::ten_pings_that_hang_do_not_stretch_the_deadline` |
 //! | F14 restart with 1000 idle | `restart`, `the_first_..`, `one_round_..` and `min_size_..`; scenario `many::a_restarted_server_gets_new_connections_only` |
@@ -29,7 +29,7 @@
 //! | F24 a task that panics with a guard | `panics`, `a_task_..`; core `panics` |
 //! | F25 a runtime that ends before the guards | `runtimes`, `guards_..`, `a_pool_is_closed_..` and `tasks_..`; `runtime` of `connpool-tokio`; core `runtime_ends` |
 //! | F26 a pool that goes on in another runtime | `runtimes`, `a_pool_works_..` and `the_background_..`; `runtime` of `connpool-tokio` |
-//! | F27 dropped at any await | core `cancel`; scenario `tasks::a_cancelled_get_takes_nothing_along` |
+//! | F27 dropped at any await | core `cancel`; scenario `tasks::a_cancelled_get_takes_nothing_along`; `given_up` |
 //! | F28 stopped and continued | `standstill`, `rounds_..` and `what_..`; core `sweep::a_round_that_takes_longer_than_its_interval_leaves_the_thread_to_others` |
 //! | F29 a starved executor | `standstill`, `a_get_..`; core `lend::what_was_handed_over_in_time_beats_a_late_timer` |
 //! | F30 extreme durations | `extremes`; core `extremes` |
@@ -55,9 +55,11 @@ pub(crate) mod redis;
 
 pub(crate) mod control;
 pub(crate) mod extremes;
+pub(crate) mod given_up;
 pub(crate) mod lost_packets;
 pub(crate) mod names;
 pub(crate) mod open_files;
+pub(crate) mod outage;
 pub(crate) mod panics;
 pub(crate) mod ports;
 pub(crate) mod restart;
@@ -105,6 +107,12 @@ macro_rules! faults_on {
                 without_files_what_is_open_is_lent_and_no_more_is_opened
                 who_waits_out_a_want_of_files_is_served_by_a_return_or_when_there_are_some
                 a_name_cannot_be_looked_up_without_files_and_the_error_names_it
+            }
+            own_network given_up {
+                no_reply_reaches_another_request_than_its_own
+            }
+            here outage {
+                a_backend_that_is_down_is_not_stormed_by_a_thousand_who_wait
             }
             own_network ports {
                 without_ports_what_is_open_is_lent_and_no_more_is_opened
