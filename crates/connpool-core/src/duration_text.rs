@@ -82,6 +82,8 @@ pub(crate) mod plain {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IntoDeserializer;
+
     use super::*;
     use crate::PoolConfig;
 
@@ -103,6 +105,15 @@ mod tests {
     fn null_is_none() {
         let config: PoolConfig = serde_json::from_str(r#"{"get_timeout": null}"#).unwrap();
         assert_eq!(config.get_timeout, None);
+    }
+
+    #[test]
+    fn formats_that_know_options_are_understood() {
+        type Outcome = Result<Option<String>, serde::de::value::Error>;
+        let none: Outcome = Text.visit_none();
+        assert_eq!(none, Ok(None));
+        let some: Outcome = Text.visit_some("30s".into_deserializer());
+        assert_eq!(some, Ok(Some("30s".to_owned())));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::support::{
     Act, Fake, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, closed, fill, go_get,
     hold, new, poll_once,
 };
-use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool, from_fn};
+use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
@@ -270,15 +270,6 @@ fn a_boxed_manager_does_all_that_its_inside_does() {
         .build_lazy()
         .unwrap();
     walk_through(&sim, &fake, &pool);
-}
-
-#[test]
-fn a_manager_made_of_a_closure_lends_again_only_what_it_is_told_to() {
-    let sim = SimRuntime::new(1);
-    let manager = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
-    let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
-    drop(sim.block_on(pool.get()).unwrap());
-    assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
 }
 
 #[test]

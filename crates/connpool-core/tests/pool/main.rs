@@ -3,7 +3,9 @@
 mod cancel;
 mod checks;
 mod close;
+mod closures;
 mod control;
+mod errors;
 mod extremes;
 mod failures;
 mod guard;

@@ -1,0 +1,65 @@
+//! What errors say of themselves.
+
+use std::error::Error;
+
+use crate::support::{Act, MILLI, Op, Refused, SECOND, new};
+use connpool_core::{BuildError, GetError, PoolConfig};
+
+#[test]
+fn an_error_knows_what_it_is() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let lent = sim.block_on(pool.get()).unwrap();
+    let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
+    let exhausted = pool.try_get().unwrap_err();
+    drop(lent);
+    sim.block_on(pool.close(SECOND));
+    let closed = sim.block_on(pool.get()).unwrap_err();
+    let kinds = [timeout, exhausted, closed].map(|error| (error.is_timeout(), error.is_closed()));
+    assert_eq!(kinds, [(true, false), (false, false), (false, true)]);
+}
+
+#[test]
+fn an_error_can_be_printed_for_those_who_debug() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    fake.next(Op::Connect, [Act::Fail, Act::Panic]);
+    let refused = sim.block_on(pool.get()).unwrap_err();
+    assert!(format!("{refused:?}").starts_with("Connect(Refused("));
+    let panicked = sim.block_on(pool.get()).unwrap_err();
+    assert!(format!("{panicked:?}").starts_with("Panicked { step: \"connect\", message: "));
+    let lent = sim.block_on(pool.get()).unwrap();
+    let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
+    assert!(format!("{timeout:?}").starts_with("Timeout { phase: Wait, diagnosis: Diagnosis {"));
+    let exhausted = pool.try_get().unwrap_err();
+    assert!(format!("{exhausted:?}").starts_with("Exhausted(Diagnosis {"));
+    drop(lent);
+    let closed: GetError<Refused> = GetError::Closed;
+    assert_eq!(format!("{closed:?}"), "Closed");
+}
+
+#[test]
+fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
+    let mut wrong = PoolConfig::default();
+    wrong.max_size = 0;
+    let refused = BuildError::Connect(std::sync::Arc::new(Refused(7)));
+    let cause = refused.source().map(ToString::to_string);
+    assert_eq!(cause, Some(Refused(7).to_string()));
+    let config = BuildError::<Refused>::from(wrong.validate().unwrap_err());
+    assert!(config.source().is_some());
+    let panicked = BuildError::<Refused>::Panicked("too hot".to_owned());
+    assert!(panicked.source().is_none());
+    let texts = [
+        (config, "max_size is 0: it must be at least 1"),
+        (refused, "cannot connect: refused"),
+        (panicked, "connect panicked: too hot"),
+        (BuildError::Timeout, "use build_lazy"),
+        (
+            BuildError::NoRuntime,
+            "build the pool inside of a running one",
+        ),
+    ];
+    for (error, text) in texts {
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
