@@ -3,14 +3,15 @@
 mod cancel;
 mod checks;
 mod close;
-mod closures;
 mod control;
 mod errors;
 mod extremes;
 mod failures;
 mod guard;
+mod in_hand;
 mod lend;
 mod limits;
+mod managers;
 mod meanwhile;
 mod panics;
 mod runtime_ends;

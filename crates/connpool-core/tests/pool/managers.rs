@@ -1,15 +1,44 @@
-//! Managers made of a closure.
+//! Managers of the simplest kinds: with nothing but a connect, shared, or made of a closure.
+
+use std::sync::Arc;
 
 use crate::support::Refused;
 use connpool_core::{CloseReason, Liveness, Manager, Pool, from_fn};
 use connpool_testkit::SimRuntime;
+
+/// Has nothing but what it must have.
+struct Plain;
+
+impl Manager for Plain {
+    type Connection = u32;
+    type Error = Refused;
+
+    async fn connect(&self) -> Result<u32, Refused> {
+        Ok(7)
+    }
+}
+
+#[test]
+fn a_manager_resets_and_keeps_what_comes_back_unless_it_says_otherwise() {
+    assert!(Plain.resets());
+    assert!(Plain.is_reusable(&mut 7));
+    assert_eq!(Plain.liveness(&mut 7), Liveness::Unknown);
+}
+
+#[test]
+fn a_shared_manager_answers_as_its_inside_does() {
+    assert!(Arc::new(Plain).resets());
+    assert!(!Arc::new(sevens()).resets());
+    let never = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
+    assert!(!Arc::new(never).is_reusable(&mut 7));
+}
 
 fn sevens() -> impl Manager<Connection = u32, Error = Refused> + std::fmt::Debug {
     from_fn(async || Ok::<u32, Refused>(7))
 }
 
 #[test]
-fn what_they_make_is_lent_again_without_a_question() {
+fn what_a_closure_makes_is_lent_again_without_a_question() {
     let sim = SimRuntime::new(1);
     let manager = sevens();
     assert!(!manager.resets());
@@ -20,7 +49,7 @@ fn what_they_make_is_lent_again_without_a_question() {
 }
 
 #[test]
-fn they_lend_again_only_what_they_are_told_to() {
+fn a_closure_lends_again_only_what_it_is_told_to() {
     let sim = SimRuntime::new(1);
     let manager = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
@@ -29,7 +58,7 @@ fn they_lend_again_only_what_they_are_told_to() {
 }
 
 #[test]
-fn they_look_as_they_are_told_to() {
+fn a_closure_looks_as_it_is_told_to() {
     let sim = SimRuntime::new(1);
     let odd_is_dead = |conn: &mut u32| match *conn % 2 {
         0 => Liveness::Alive,
@@ -43,6 +72,6 @@ fn they_look_as_they_are_told_to() {
 }
 
 #[test]
-fn they_show_nothing_of_themselves() {
+fn a_closure_shows_nothing_of_itself() {
     assert_eq!(format!("{:?}", sevens()), "FromFn");
 }

@@ -1,0 +1,140 @@
+//! A guard as the byte stream that it guards, and what may be printed of a pool.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::support::{Refused, Wakes, hold, new};
+use connpool_core::{Moment, Pool, from_fn};
+use connpool_testkit::SimRuntime;
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A stream that notes what is done to it. Its answers are told apart by their length.
+#[derive(Default)]
+struct Recorder(Vec<&'static str>);
+
+impl Recorder {
+    fn note<T>(&mut self, what: &'static str, answer: T) -> Poll<io::Result<T>> {
+        self.0.push(what);
+        Poll::Ready(Ok(answer))
+    }
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.note("read", 2)
+    }
+
+    fn poll_read_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.note("read in pieces", 3)
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.note("write", 4)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.note("write in pieces", 5)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note("flush", ())
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.note("close", ())
+    }
+}
+
+#[test]
+fn a_guard_passes_on_whatever_is_done_to_the_stream() {
+    let sim = SimRuntime::new(1);
+    let manager = from_fn(async || Ok::<_, Refused>(Recorder::default()));
+    let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
+    let (lengths, notes) = sim.block_on(async {
+        let mut guard = pool.get().await.unwrap();
+        let mut buffer = [0; 9];
+        let lengths = [
+            guard.read(&mut buffer).await.unwrap(),
+            guard
+                .read_vectored(&mut [IoSliceMut::new(&mut buffer)])
+                .await
+                .unwrap(),
+            guard.write(&buffer).await.unwrap(),
+            guard
+                .write_vectored(&[IoSlice::new(&buffer)])
+                .await
+                .unwrap(),
+        ];
+        guard.flush().await.unwrap();
+        guard.close().await.unwrap();
+        (lengths, std::mem::take(&mut guard.0))
+    });
+    assert_eq!(lengths, [2, 3, 4, 5]);
+    let all = [
+        "read",
+        "read in pieces",
+        "write",
+        "write in pieces",
+        "flush",
+        "close",
+    ];
+    assert_eq!(notes, all);
+}
+
+#[test]
+fn a_get_that_moves_to_another_task_is_woken_there() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let lent = hold(&sim, &pool, 1);
+    let mut get = Box::pin(pool.get());
+    let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+    for task in &tasks {
+        let waker = Waker::from(Arc::clone(task));
+        assert!(
+            get.as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+    }
+    drop(lent);
+    assert_eq!(tasks.map(|task| task.count()), [0, 1]);
+}
+
+#[test]
+fn what_is_printed_of_a_pool_is_its_name_and_its_figures() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().name("orders").build_lazy().unwrap();
+    let guard = sim.block_on(pool.get()).unwrap();
+    let text = format!("{pool:?}");
+    assert!(
+        text.starts_with("Pool { name: \"orders\", closed: false, stats: Stats {"),
+        "{text}"
+    );
+    assert_eq!(format!("{:?}", pool.downgrade()), "WeakPool { .. }");
+    let text = format!("{guard:?}");
+    assert!(
+        text.starts_with("PooledConnection { pool: \"orders\", id: 1, uses: 1"),
+        "{text}"
+    );
+    assert_eq!(format!("{:?}", Moment::from_nanos(1_500)), "Moment(1.5µs)");
+}
