@@ -3,6 +3,7 @@
 //! Pure: every method takes what it needs and returns what the shell must do. Nothing here knows a
 //! connection, a waker or a clock.
 
+pub(crate) mod breaker;
 pub(crate) mod line;
 pub(crate) mod trouble;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::PoolConfig;
 use crate::slab::{Count, Key, round_up};
-use crate::{ConfigError, Moment};
+use crate::{BreakerState, ConfigError, Moment};
 use line::{Line, Standing, Supply, Wants};
 use trouble::Trouble;
 
@@ -41,6 +42,9 @@ pub(crate) struct Figures {
     pub(crate) leaving: usize,
     pub(crate) connecting: usize,
     pub(crate) waiting: usize,
+    pub(crate) breaker: BreakerState,
+    /// Whether nothing is lent until somebody resumes the pool.
+    pub(crate) paused: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub(crate) struct Ledger {
     trouble: Trouble,
     generation: u64,
     closed: bool,
+    paused: bool,
     sweep_at: Option<Moment>,
 }
 
@@ -86,6 +91,7 @@ impl Ledger {
             trouble: Trouble::new(config.backoff),
             generation: 0,
             closed: false,
+            paused: false,
             sweep_at: None,
         }
     }
@@ -292,6 +298,13 @@ impl Ledger {
         self.line.len()
     }
 
+    /// The place of somebody who waits, counted from one; `None` for one who does not, or who is
+    /// too far behind to be worth counting.
+    #[allow(dead_code, reason = "for the diagnosis")]
+    pub(crate) fn place_in_line(&self, key: Key) -> Option<usize> {
+        self.line.place(key)
+    }
+
     pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
         self.line.standing(key)
     }
@@ -367,6 +380,12 @@ impl Ledger {
         self.trouble.failures()
     }
 
+    /// When a connect last failed; `None`: never, or a connection opened later has proved good.
+    #[allow(dead_code, reason = "for the diagnosis")]
+    pub(crate) fn last_failure_at(&self) -> Option<Moment> {
+        self.trouble.last_failure_at()
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             max_size: self.max_size,
@@ -374,6 +393,8 @@ impl Ledger {
             leaving: self.leaving.get(),
             connecting: self.connecting.get(),
             waiting: self.line.len(),
+            breaker: self.trouble.breaker(),
+            paused: self.paused,
         }
     }
 }

@@ -232,7 +232,9 @@ fn an_opened_connection_takes_one_slot_all_along() {
             size: 1,
             leaving: 0,
             connecting: 0,
-            waiting: 2
+            waiting: 2,
+            breaker: BreakerState::Closed,
+            paused: false,
         }
     );
     assert_eq!(begin_all(&mut ledger, at(0)), 0);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Moment;
 use crate::config::Backoff;
 use crate::moment::random_part;
 use crate::slab::Count;
+use crate::{BreakerState, Moment};
 
 /// Failures in a row and the pause they call for.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub(crate) struct Trouble {
     backoff: Backoff,
     failures: Count,
     failed_at: Moment,
+    state: BreakerState,
     retry_at: Option<Moment>,
 }
 
@@ -25,6 +26,7 @@ impl Trouble {
             backoff,
             failures: Count::default(),
             failed_at: Moment::ORIGIN,
+            state: BreakerState::Closed,
             retry_at: None,
         }
     }
@@ -66,6 +68,15 @@ impl Trouble {
 
     pub(crate) fn failures(&self) -> usize {
         self.failures.get()
+    }
+
+    pub(crate) fn breaker(&self) -> BreakerState {
+        self.state
+    }
+
+    /// When the last failure was, of those that are not over.
+    pub(crate) fn last_failure_at(&self) -> Option<Moment> {
+        (self.failures() > 0).then_some(self.failed_at)
     }
 
     fn ceiling(&self) -> Duration {

@@ -397,6 +397,8 @@ impl Both {
                 leaving: naive.leaving,
                 connecting: naive.connecting,
                 waiting: naive.waiting(),
+                breaker: ledger.trouble.breaker(),
+                paused: false,
             }
         );
         assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
