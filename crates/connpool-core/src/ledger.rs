@@ -26,11 +26,20 @@ pub(crate) enum Hold {
     Leaving,
 }
 
+/// What is remembered of a connect from when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) generation: u64,
+    closing: u64,
+}
+
 /// Why somebody is not let into the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Closed,
     Exhausted,
+    /// The breaker is open, and nothing is open that could come back.
+    Broken,
 }
 
 /// The numbers of one moment.
@@ -55,6 +64,7 @@ pub(crate) struct Ledger {
     max_connecting: usize,
     max_waiters: Option<usize>,
     evict_interval: Option<Duration>,
+    fail_fast: bool,
     open: Count,
     connecting: Count,
     leaving: Count,
@@ -83,12 +93,13 @@ impl Ledger {
             evict_interval: config
                 .evict_interval
                 .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            fail_fast: config.fail_fast,
             open: Count::default(),
             connecting: Count::default(),
             leaving: Count::default(),
             looking: false,
             line: Line::default(),
-            trouble: Trouble::new(config.backoff),
+            trouble: Trouble::new(config.backoff, config.breaker),
             generation: 0,
             closed: false,
             paused: false,
@@ -107,8 +118,13 @@ impl Ledger {
         if self.trouble.pausing(now) {
             return 0;
         }
-        let may_begin = self.max_connecting.saturating_sub(self.connecting.get());
-        self.lacking().min(room).min(may_begin)
+        self.lacking().min(room).min(self.may_begin())
+    }
+
+    /// How many more connects may be under way at once.
+    fn may_begin(&self) -> usize {
+        let most = self.max_connecting.min(self.trouble.window());
+        most.saturating_sub(self.connecting.get())
     }
 
     /// How many connections are missing, whatever forbids to open them: for those in line for whom
@@ -127,16 +143,34 @@ impl Ledger {
         self.trouble.pausing(now) && self.lacking() > 0
     }
 
-    /// Takes a slot for a connect that begins now, and says of which generation it is.
-    pub(crate) fn connect_begins(&mut self) -> u64 {
+    /// Takes a slot for a connect that begins now.
+    pub(crate) fn connect_begins(&mut self, now: Moment) -> Start {
         self.connecting.one_more();
-        self.generation
+        self.trouble.begins(now);
+        Start {
+            generation: self.generation,
+            closing: self.trouble.closing(),
+        }
+    }
+
+    /// Whether a connect that has begun, but dialled nobody yet, gives its slot back instead:
+    /// another one has failed meanwhile. A thousand that begin at once must not all find out that
+    /// nobody is there.
+    pub(crate) fn stands_back(&self, start: Start, now: Moment) -> bool {
+        start.closing != self.trouble.closing()
+            && (self.trouble.pausing(now) || self.connecting.get() > self.trouble.window())
     }
 
     /// A connect ended well: its slot now holds an open connection.
     pub(crate) fn connected(&mut self) {
         self.connecting.one_less();
         self.open.one_more();
+        self.trouble.connected(self.max_size);
+        if self.trouble.breaker() == BreakerState::HalfOpen {
+            // If nobody wants what the probe made, a look has to tell whether it is any good.
+            let look = self.trouble.retry_at();
+            self.sweep_at = [self.sweep_at, look].into_iter().flatten().min();
+        }
     }
 
     /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
@@ -240,6 +274,10 @@ impl Ledger {
             return Err(Refused::Closed);
         }
         let key = self.line.join(wants, deadline);
+        if self.is_broken() && self.line.len() > self.probes(now) {
+            self.line.leave(key);
+            return Err(Refused::Broken);
+        }
         if let Some(most) = self.max_waiters {
             let coming = self.coming(now).saturating_add(usize::from(self.looking));
             if self.line.len().saturating_sub(coming) > most {
@@ -257,6 +295,32 @@ impl Ledger {
         }
         self.line.rejoin(key, wants);
         Ok(())
+    }
+
+    /// Takes everybody out of the line if the breaker is open, nothing is open that could come
+    /// back, and no probe begins for the first of them: they are to be told the last error.
+    pub(crate) fn give_up(&mut self, now: Moment) -> Vec<Key> {
+        let given_up = self.is_broken()
+            && self.trouble.breaker() == BreakerState::Open
+            && self.probes(now) == 0;
+        if given_up {
+            self.line.dismiss_all()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether there is nothing to hope for but a probe, and whoever has none is told at once.
+    fn is_broken(&self) -> bool {
+        self.fail_fast && self.open.get() == 0 && self.trouble.breaker() != BreakerState::Closed
+    }
+
+    /// How many probes there are to wait for. What began before the breaker opened is none.
+    fn probes(&self, now: Moment) -> usize {
+        match self.trouble.breaker() {
+            BreakerState::Open => self.wanted_with(self.room_to_come(), now),
+            BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
+        }
     }
 
     pub(crate) fn leave(&mut self, key: Key) {
@@ -322,8 +386,7 @@ impl Ledger {
         if self.closed {
             return None;
         }
-        let can_open =
-            self.lacking() > 0 && self.room() > 0 && self.connecting.get() < self.max_connecting;
+        let can_open = self.lacking() > 0 && self.room() > 0 && self.may_begin() > 0;
         let retry = self.trouble.retry_at().filter(|_| can_open);
         match (retry, self.sweep_at) {
             (Some(a), Some(b)) => Some(a.min(b)),

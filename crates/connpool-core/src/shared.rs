@@ -273,6 +273,7 @@ impl<M: Manager> Shared<M> {
     /// Serves the line: every event that frees capacity comes through here.
     pub(crate) fn settle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
         self.serve_idle(state, effects, now);
+        state.give_up_if_broken(effects, now);
         if state.ledger.lacking() > 0 {
             state.call_for_connects(effects);
         }

@@ -1,5 +1,6 @@
 //! The pool as its users see it, in virtual time.
 
+mod breaker;
 mod cancel;
 mod checks;
 mod close;
