@@ -97,6 +97,7 @@ impl<M: Manager> Begun<M> {
             proven: now,
             uses: 0,
             generation: self.start.generation,
+            epoch: shared.era().epoch,
         };
         let mut entry = Box::new(Live { conn, slot, stamps });
         shared.with(|state, effects| {
@@ -174,8 +175,10 @@ impl<M: Manager> Shared<M> {
         drop(last);
     }
 
-    fn expiry(&self, born: Moment, draw: u64) -> Option<Moment> {
-        let lifetime = self.config.max_lifetime?;
-        born.checked_add(jittered(lifetime, self.config.lifetime_jitter, draw))
+    fn expiry(&self, born: Moment, draw: u64) -> Moment {
+        let jitter = self.config.lifetime_jitter;
+        let lifetime = self.config.max_lifetime;
+        let expires = lifetime.and_then(|limit| born.checked_add(jittered(limit, jitter, draw)));
+        expires.unwrap_or(Moment::NEVER)
     }
 }

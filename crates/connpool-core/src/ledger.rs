@@ -5,6 +5,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod line;
+mod suspicion;
 pub(crate) mod trouble;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::PoolConfig;
 use crate::slab::{Count, Key, round_up};
 use crate::{BreakerState, ConfigError, Moment};
 use line::{Line, Standing, Supply, Wants};
+use suspicion::Suspicion;
 use trouble::Trouble;
 
 /// What a slot holds.
@@ -73,6 +75,7 @@ pub(crate) struct Ledger {
     looking: bool,
     line: Line,
     trouble: Trouble,
+    suspicion: Suspicion,
     generation: u64,
     closed: bool,
     paused: bool,
@@ -100,6 +103,7 @@ impl Ledger {
             looking: false,
             line: Line::default(),
             trouble: Trouble::new(config.backoff, config.breaker),
+            suspicion: Suspicion::default(),
             generation: 0,
             closed: false,
             paused: false,
@@ -182,6 +186,16 @@ impl Ledger {
     pub(crate) fn proved_good(&mut self, born: Moment) -> bool {
         self.trouble.proved_good(born);
         self.trouble.failures() == 0
+    }
+
+    /// A check found a connection broken. If others were, too, all are suspect, and a backend that
+    /// just lost them is not dialled by everybody at once. Says whether they are from now on.
+    pub(crate) fn found_broken(&mut self, now: Moment) -> bool {
+        let raised = self.suspicion.found_broken(now);
+        if raised {
+            self.trouble.is_suspected();
+        }
+        raised
     }
 
     /// An open connection is being closed: it counts no more, but holds its slot until it is gone.
@@ -417,6 +431,10 @@ impl Ledger {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.suspicion.epoch()
     }
 
     pub(crate) fn next_generation(&mut self) {

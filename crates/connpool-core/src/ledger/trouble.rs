@@ -69,6 +69,13 @@ impl Trouble {
         self.pause(now, pause);
     }
 
+    /// Connections were lost, and maybe the backend with them: slow start, without a pause.
+    pub(crate) fn is_suspected(&mut self) {
+        if self.window() > 1 {
+            self.close_window();
+        }
+    }
+
     /// A connect begins. If it is a probe, the next one is not due before `probe_every`, should
     /// nobody tell what became of this one.
     pub(crate) fn begins(&mut self, now: Moment) {

@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Got, Job, MILLI, Op, SECOND, assert_lends_all, go, go_get, hold, new,
+    Act, Fake, Got, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
 };
-use connpool_core::{Breaker, BreakerState, GetError, Liveness, Pool};
+use connpool_core::{Breaker, BreakerState, CloseReason, GetError, Liveness, Pool};
 use connpool_testkit::SimRuntime;
+
+/// The most connects in any second.
+fn most_in_a_second(at: &[Duration]) -> usize {
+    let within = |from: Duration| {
+        let second = from..from + SECOND;
+        at.iter().filter(|at| second.contains(at)).count()
+    };
+    at.iter().map(|from| within(*from)).max().unwrap_or(0)
+}
 
 fn failed(jobs: &[Job<Got>]) -> usize {
     jobs.iter().filter(|job| job.has_ended()).count()
@@ -25,6 +34,56 @@ fn comes_back(fake: &Fake) {
         true => Liveness::Closed,
         false => Liveness::Alive,
     });
+}
+
+/// A thousand who want a connection, and come again when they are told that there is none.
+fn a_thousand_who_come_again(sim: &SimRuntime, pool: &Pool<Fake>) -> Vec<Job<()>> {
+    let visit = |nth: u64| {
+        let (pool, sim_) = (pool.clone(), sim.clone());
+        go(sim, async move {
+            while pool.get().await.is_err() {
+                sim_.sleep(MILLI * (200 + nth as u32)).await;
+            }
+        })
+    };
+    (0..1_000).map(visit).collect()
+}
+
+#[test]
+fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_most() {
+    for fail_fast in [true, false] {
+        for how in [
+            Act::Fail,
+            Act::FailAfter(MILLI),
+            Act::FailAfter(300 * MILLI),
+            Act::Hang,
+        ] {
+            let (sim, fake) = new(7);
+            let pool = fake
+                .pool()
+                .max_size(100)
+                .fail_fast(fail_fast)
+                .connect_timeout(SECOND)
+                .get_timeout(60 * SECOND)
+                .build_lazy()
+                .unwrap();
+            fill(&sim, &pool, 100);
+            let before = fake.connects_at().len();
+            goes_down(&fake, how);
+            let jobs = a_thousand_who_come_again(&sim, &pool);
+            sim.advance(10 * SECOND);
+            let attempts = fake.connects_at().split_off(before);
+            let most = most_in_a_second(&attempts);
+            let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
+            assert!((1..=20).contains(&most), "{most} in a second; {case}");
+            assert_eq!(fake.truth().most_connecting, 1, "{case}");
+            assert_eq!(closed(&pool, CloseReason::Dead), 100, "{case}");
+            comes_back(&fake);
+            sim.advance(10 * SECOND);
+            assert!(jobs.iter().all(Job::has_ended), "{case}");
+            assert_lends_all(&sim, &fake, &pool);
+        }
+    }
 }
 
 #[test]

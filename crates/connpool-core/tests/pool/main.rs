@@ -14,6 +14,7 @@ mod meanwhile;
 mod panics;
 mod runtime_ends;
 mod support;
+mod suspicion;
 mod sweep;
 mod threads;
 mod trouble;

@@ -23,6 +23,7 @@ enum Event {
     ConnectFails(u64),
     NewOneIsDead(u64),
     OneProvesGood(u64),
+    OneIsBroken,
     OneLeaves,
     SlotFreed(Hold),
     LookBegins,
@@ -50,6 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => draw().prop_map(Event::ConnectFails),
         2 => draw().prop_map(Event::NewOneIsDead),
         3 => (0..20_u64).prop_map(Event::OneProvesGood),
+        3 => Just(Event::OneIsBroken),
         2 => Just(Event::OneLeaves),
         3 => hold.prop_map(Event::SlotFreed),
         2 => Just(Event::LookBegins),
@@ -119,8 +121,12 @@ struct Naive {
     breaker: BreakerState,
     /// How many connects at once; zero stands for any number.
     window: usize,
-    /// The last connect that began, and whether one has failed since.
+    /// The last connect that began, and whether the window was closed since.
     start: Option<(Start, bool)>,
+    /// When connections were found broken, of late.
+    broken: Vec<Moment>,
+    raised_at: Option<Moment>,
+    epoch: u64,
     generation: u64,
     closed: bool,
 }
@@ -142,6 +148,9 @@ impl Naive {
             breaker: BreakerState::Closed,
             window: 0,
             start: None,
+            broken: Vec::new(),
+            raised_at: None,
+            epoch: 0,
             generation: 0,
             closed: false,
         }
@@ -363,6 +372,25 @@ impl Both {
                 }
                 assert_eq!(good, naive.failures == 0);
             }
+            Event::OneIsBroken => {
+                let second_ago = |at: &Moment| now.since(*at) < MILLI * 1_000;
+                let raised = if naive.raised_at.is_some_and(|at| second_ago(&at)) {
+                    false
+                } else {
+                    naive.broken.retain(second_ago);
+                    naive.broken.push(now);
+                    naive.broken.len() >= 3
+                };
+                if raised {
+                    naive.broken.clear();
+                    (naive.raised_at, naive.epoch) = (Some(now), naive.epoch + 1);
+                    if naive.window() > 1 {
+                        naive.window = 1;
+                        naive.start = naive.start.map(|(start, _)| (start, true));
+                    }
+                }
+                assert_eq!(ledger.found_broken(now), raised);
+            }
             Event::OneLeaves if naive.open > 0 => {
                 ledger.leaves();
                 naive.open -= 1;
@@ -523,6 +551,7 @@ impl Both {
             assert_eq!(ledger.standing(person.key), Some(person.standing));
         }
         assert_eq!(ledger.next_deadline(), naive.next_deadline(), "deadline");
+        assert_eq!(ledger.epoch(), naive.epoch, "epoch");
         assert_eq!(ledger.generation(), naive.generation, "generation");
         assert_eq!(ledger.is_closed(), naive.closed, "closed");
     }
