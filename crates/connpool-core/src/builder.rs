@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bounded::{Deadline, timer_came_first};
-use crate::config::{Backoff, IdleOrder, PoolConfig};
+use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::DriverState;
@@ -231,6 +231,17 @@ impl<M: Manager> Builder<M> {
     /// random part is waited.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
+        self
+    }
+
+    /// When to stop dialling a backend that is down and only probe it: after how many failures in
+    /// a row, and how often. Default: 5, and 1 s.
+    ///
+    /// Zero failures are an error; `None` dials on, with the pauses of
+    /// [`backoff`](Builder::backoff). A `probe_every` that is too long is how late the pool notices
+    /// that the backend is back.
+    pub fn breaker(mut self, breaker: impl Into<Option<Breaker>>) -> Self {
+        self.config.breaker = breaker.into();
         self
     }
 

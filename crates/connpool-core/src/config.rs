@@ -87,6 +87,10 @@ pub struct PoolConfig {
     pub fail_fast: bool,
     /// How long to wait after failed connects. Default: 50 ms doubling up to 5 s.
     pub backoff: Backoff,
+    /// When to stop dialling a backend that is down, and only probe it. Default: after 5 failures
+    /// in a row, once a second. `None`: never.
+    #[cfg_attr(feature = "serde", serde(with = "crate::or_off"))]
+    pub breaker: Option<Breaker>,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
 }
@@ -110,6 +114,27 @@ pub struct Backoff {
     pub max: Duration,
     /// What the longest pause is multiplied by after each failure, at least 1. Default: 2.
     pub factor: f64,
+}
+
+/// When the pool stops dialling a backend that is down, and only probes it.
+///
+/// After so many failed connects in a row the breaker opens, see
+/// [`BreakerState`](crate::BreakerState): there is one connect at a time and `probe_every` between
+/// one and the next, until a new connection proves good. With `fail_fast`, and no connection open
+/// that could come back, everybody in line and whoever comes is answered at once with the last
+/// error; who comes when a probe is due waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+pub struct Breaker {
+    /// How many connects fail in a row before the breaker opens. Default: 5. Zero is an error:
+    /// `None` in place of the whole switches the breaker off. Failures of one moment count as one.
+    pub failures: u32,
+    /// The time from a failure to the next probe, less up to a tenth of it at random. Default:
+    /// 1 s; less than 1 ms is 1 ms. It is also how late the pool may notice that the backend is
+    /// back; `Duration::MAX` has it never notice.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text::plain"))]
+    pub probe_every: Duration,
 }
 
 /// Which idle connection is lent first.
@@ -157,6 +182,7 @@ impl Default for PoolConfig {
             max_connecting: None,
             fail_fast: true,
             backoff: Backoff::default(),
+            breaker: Some(Breaker::default()),
             idle_order: IdleOrder::default(),
         }
     }
@@ -168,6 +194,15 @@ impl Default for Backoff {
             first: Duration::from_millis(50),
             max: Duration::from_secs(5),
             factor: 2.0,
+        }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Breaker {
+            failures: 5,
+            probe_every: Duration::from_secs(1),
         }
     }
 }
@@ -222,6 +257,14 @@ impl PoolConfig {
                 "max_connecting",
                 most,
                 "it must be at least 1, or None",
+            )?;
+        }
+        if let Some(breaker) = self.breaker {
+            require(
+                breaker.failures >= 1,
+                "breaker.failures",
+                breaker.failures,
+                "it must be at least 1, or breaker None",
             )?;
         }
         let Backoff { first, max, factor } = self.backoff;
@@ -297,7 +340,7 @@ mod tests {
     #[test]
     fn every_error_names_the_field_the_value_and_the_rule() {
         type Change = fn(&mut PoolConfig);
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 11] = [
             (|c| c.max_size = 0, "max_size is 0: it must be at least 1"),
             (
                 |c| c.min_size = 11,
@@ -323,6 +366,15 @@ mod tests {
             (
                 |c| c.max_connecting = Some(0),
                 "max_connecting is 0: it must be at least 1, or None",
+            ),
+            (
+                |c| {
+                    c.breaker = Some(Breaker {
+                        failures: 0,
+                        ..Breaker::default()
+                    })
+                },
+                "breaker.failures is 0: it must be at least 1, or breaker None",
             ),
             (
                 |c| c.backoff.first = Duration::from_secs(6),
@@ -357,6 +409,10 @@ mod tests {
                 *field = Some(span);
             }
             (config.backoff.first, config.backoff.max) = (span, span);
+            config.breaker = Some(Breaker {
+                failures: u32::MAX,
+                probe_every: span,
+            });
             config.max_size = usize::MAX;
             config.increment = usize::MAX;
             config.max_waiters = Some(0);

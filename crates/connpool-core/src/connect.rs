@@ -7,6 +7,7 @@ use event_listener::EventListener;
 use crate::bounded::{End, bounded};
 use crate::entry::{Live, Slot};
 use crate::health::{Stamps, Step};
+use crate::ledger::Start;
 use crate::ledger::line::Supply;
 use crate::moment::jittered;
 use crate::seats::Refusal;
@@ -22,7 +23,7 @@ const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Begun<M: Manager> {
     shared: Arc<Shared<M>>,
     slot: Option<Slot<M>>,
-    generation: u64,
+    start: Start,
     /// A coarse clock may lag behind the moment that a timer proved when this began.
     began: Moment,
     /// Drawn before anything can go wrong: where chance comes from may be gone in a drop.
@@ -33,12 +34,12 @@ impl<M: Manager> Begun<M> {
     /// Takes a slot for a connect; `None` if the pool is just going.
     pub(crate) fn take_slot(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Option<Self> {
         let me = shared.me.upgrade()?;
-        let generation = state.ledger.connect_begins();
+        let start = state.ledger.connect_begins(now);
         let slot = Slot::connecting(shared.me.clone());
         Some(Begun {
             shared: me,
             slot: Some(slot),
-            generation,
+            start,
             began: now,
             draw: 0,
         })
@@ -53,6 +54,15 @@ impl<M: Manager> Begun<M> {
     async fn run(mut self) {
         let closing = self.shared.closing.listen();
         if self.shared.is_closed() {
+            return;
+        }
+        let now = self.now();
+        let stands_back = self
+            .shared
+            .with(|state, _| state.ledger.stands_back(self.start, now));
+        if stands_back {
+            // The slot alone: nothing was tried, and nothing has failed.
+            drop(self.slot.take());
             return;
         }
         let refusal = match self.connect(closing).await {
@@ -86,7 +96,8 @@ impl<M: Manager> Begun<M> {
             idle_since: now,
             proven: now,
             uses: 0,
-            generation: self.generation,
+            generation: self.start.generation,
+            epoch: shared.era().epoch,
         };
         let mut entry = Box::new(Live { conn, slot, stamps });
         shared.with(|state, effects| {
@@ -107,7 +118,7 @@ impl<M: Manager> Begun<M> {
         let now = self.now();
         let last = shared.with(|state, effects| {
             effects.progress = true;
-            if self.generation != state.ledger.generation() {
+            if self.start.generation != state.ledger.generation() {
                 // Begun before a `clear`, with an old password perhaps: it says nothing of how the
                 // backend is now.
                 return Some(refusal);
@@ -164,8 +175,10 @@ impl<M: Manager> Shared<M> {
         drop(last);
     }
 
-    fn expiry(&self, born: Moment, draw: u64) -> Option<Moment> {
-        let lifetime = self.config.max_lifetime?;
-        born.checked_add(jittered(lifetime, self.config.lifetime_jitter, draw))
+    fn expiry(&self, born: Moment, draw: u64) -> Moment {
+        let jitter = self.config.lifetime_jitter;
+        let lifetime = self.config.max_lifetime;
+        let expires = lifetime.and_then(|limit| born.checked_add(jittered(limit, jitter, draw)));
+        expires.unwrap_or(Moment::NEVER)
     }
 }

@@ -198,7 +198,12 @@ impl<M: Manager> Shared<M> {
         self.with(|state, effects| {
             state.ledger.look_ends();
             match step {
-                Step::Close(reason) => see_off(state, effects, entry, reason),
+                Step::Close(reason) => {
+                    if reason.is_breakage() {
+                        state.ledger.found_broken(now);
+                    }
+                    see_off(state, effects, entry, reason);
+                }
                 Step::Look | Step::Ping | Step::Reset | Step::Pass => {
                     self.place(state, effects, entry, Supply::Used, now);
                 }

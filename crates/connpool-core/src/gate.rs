@@ -1,6 +1,7 @@
 //! What the fast paths must know of the state, without its lock.
 
 use crate::Manager;
+use crate::health::Era;
 use crate::state::{DriverState, State};
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
@@ -13,6 +14,8 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 pub(crate) struct Gate {
     flags: AtomicU8,
     generation: AtomicU64,
+    /// In nobody's way, either: who reads an old one finds a connection less suspect than it is.
+    epoch: AtomicU64,
 }
 
 const CLOSED: u8 = 1;
@@ -28,6 +31,7 @@ impl Gate {
         Gate {
             flags: AtomicU8::new(DRIVERLESS),
             generation: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
         }
     }
 
@@ -42,6 +46,7 @@ impl Gate {
             | flag(ledger.failures() > 0, TROUBLE);
         self.flags.store(flags, Ordering::SeqCst);
         self.generation.store(ledger.generation(), Ordering::SeqCst);
+        self.epoch.store(ledger.epoch(), Ordering::Release);
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
@@ -65,5 +70,12 @@ impl Gate {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        Era {
+            generation: self.generation(),
+            epoch: self.epoch.load(Ordering::Acquire),
+        }
     }
 }

@@ -151,7 +151,8 @@ impl<M: Manager> Candidate<'_, M> {
                 return Verdict::OutOfTime;
             };
             check = if found == Found::Done {
-                entry.stamps.proven = self.shared.moment();
+                let now = self.shared.moment();
+                entry.stamps.proves_alive(now, self.shared.era());
                 check.done(&entry.stamps)
             } else {
                 check.found(found)

@@ -37,8 +37,8 @@ pub(crate) struct Stamps {
     pub(crate) id: u64,
     /// When its connect ended.
     pub(crate) born: Moment,
-    /// When its lifetime ends; `None`: never.
-    pub(crate) expires: Option<Moment>,
+    /// When its lifetime ends.
+    pub(crate) expires: Moment,
     /// When it last came back, or was born.
     pub(crate) idle_since: Moment,
     /// The last proof of life: born, used, pinged or reset.
@@ -47,11 +47,28 @@ pub(crate) struct Stamps {
     pub(crate) uses: u64,
     /// The pool's generation when its connect began.
     pub(crate) generation: u64,
+    /// The epoch of its last proof of life; if the pool's is another one, it is suspect.
+    pub(crate) epoch: u64,
+}
+
+/// The counters of the pool that its connections are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Era {
+    /// Another one than that of a connection: it was opened before a `clear`.
+    pub(crate) generation: u64,
+    /// Raised when several connections were found broken in a short time.
+    pub(crate) epoch: u64,
 }
 
 impl Stamps {
+    /// It has just shown that it is alive.
+    pub(crate) fn proves_alive(&mut self, now: Moment, era: Era) {
+        self.proven = now;
+        self.epoch = era.epoch;
+    }
+
     fn is_over_lifetime(&self, now: Moment) -> bool {
-        self.expires.is_some_and(|expires| now >= expires)
+        now >= self.expires
     }
 }
 
@@ -137,17 +154,19 @@ impl Check {
     /// The check that `purpose` asks for at `now`. Limits, which cost nothing, are judged here.
     ///
     /// `spare` says whether the pool can do without this connection: `idle_timeout` does not bring
-    /// it below `min_size`.
+    /// it below `min_size`. One that is suspect is looked at and pinged whatever the rules say.
     pub(crate) fn begin(
         purpose: Purpose,
         stamps: &Stamps,
         rules: &Rules,
-        generation: u64,
+        era: Era,
         spare: bool,
         now: Moment,
     ) -> Check {
-        let unproven =
-            |after: Option<Duration>| after.is_some_and(|after| now.is_past(stamps.proven, after));
+        let is_suspect = stamps.epoch != era.epoch;
+        let unproven = |after: Option<Duration>| {
+            is_suspect || after.is_some_and(|after| now.is_past(stamps.proven, after))
+        };
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {
             step: Step::Look,
@@ -155,7 +174,7 @@ impl Check {
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
             looks: rules.liveness_after.is_some(),
         };
-        if stamps.generation != generation {
+        if stamps.generation != era.generation {
             return check.at(Step::Close(CloseReason::Cleared));
         }
         if purpose != Purpose::LendNew {

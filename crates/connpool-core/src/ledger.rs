@@ -3,15 +3,18 @@
 //! Pure: every method takes what it needs and returns what the shell must do. Nothing here knows a
 //! connection, a waker or a clock.
 
+pub(crate) mod breaker;
 pub(crate) mod line;
+mod suspicion;
 pub(crate) mod trouble;
 
 use std::time::Duration;
 
 use crate::config::PoolConfig;
 use crate::slab::{Count, Key, round_up};
-use crate::{ConfigError, Moment};
+use crate::{BreakerState, ConfigError, Moment};
 use line::{Line, Standing, Supply, Wants};
+use suspicion::Suspicion;
 use trouble::Trouble;
 
 /// What a slot holds.
@@ -25,11 +28,20 @@ pub(crate) enum Hold {
     Leaving,
 }
 
+/// What is remembered of a connect from when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) generation: u64,
+    closing: u64,
+}
+
 /// Why somebody is not let into the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Closed,
     Exhausted,
+    /// The breaker is open, and nothing is open that could come back.
+    Broken,
 }
 
 /// The numbers of one moment.
@@ -41,6 +53,9 @@ pub(crate) struct Figures {
     pub(crate) leaving: usize,
     pub(crate) connecting: usize,
     pub(crate) waiting: usize,
+    pub(crate) breaker: BreakerState,
+    /// Whether nothing is lent until somebody resumes the pool.
+    pub(crate) paused: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +66,7 @@ pub(crate) struct Ledger {
     max_connecting: usize,
     max_waiters: Option<usize>,
     evict_interval: Option<Duration>,
+    fail_fast: bool,
     open: Count,
     connecting: Count,
     leaving: Count,
@@ -59,8 +75,10 @@ pub(crate) struct Ledger {
     looking: bool,
     line: Line,
     trouble: Trouble,
+    suspicion: Suspicion,
     generation: u64,
     closed: bool,
+    paused: bool,
     sweep_at: Option<Moment>,
 }
 
@@ -78,14 +96,17 @@ impl Ledger {
             evict_interval: config
                 .evict_interval
                 .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            fail_fast: config.fail_fast,
             open: Count::default(),
             connecting: Count::default(),
             leaving: Count::default(),
             looking: false,
             line: Line::default(),
-            trouble: Trouble::new(config.backoff),
+            trouble: Trouble::new(config.backoff, config.breaker),
+            suspicion: Suspicion::default(),
             generation: 0,
             closed: false,
+            paused: false,
             sweep_at: None,
         }
     }
@@ -101,8 +122,13 @@ impl Ledger {
         if self.trouble.pausing(now) {
             return 0;
         }
-        let may_begin = self.max_connecting.saturating_sub(self.connecting.get());
-        self.lacking().min(room).min(may_begin)
+        self.lacking().min(room).min(self.may_begin())
+    }
+
+    /// How many more connects may be under way at once.
+    fn may_begin(&self) -> usize {
+        let most = self.max_connecting.min(self.trouble.window());
+        most.saturating_sub(self.connecting.get())
     }
 
     /// How many connections are missing, whatever forbids to open them: for those in line for whom
@@ -121,16 +147,34 @@ impl Ledger {
         self.trouble.pausing(now) && self.lacking() > 0
     }
 
-    /// Takes a slot for a connect that begins now, and says of which generation it is.
-    pub(crate) fn connect_begins(&mut self) -> u64 {
+    /// Takes a slot for a connect that begins now.
+    pub(crate) fn connect_begins(&mut self, now: Moment) -> Start {
         self.connecting.one_more();
-        self.generation
+        self.trouble.begins(now);
+        Start {
+            generation: self.generation,
+            closing: self.trouble.closing(),
+        }
+    }
+
+    /// Whether a connect that has begun, but dialled nobody yet, gives its slot back instead:
+    /// another one has failed meanwhile. A thousand that begin at once must not all find out that
+    /// nobody is there.
+    pub(crate) fn stands_back(&self, start: Start, now: Moment) -> bool {
+        start.closing != self.trouble.closing()
+            && (self.trouble.pausing(now) || self.connecting.get() > self.trouble.window())
     }
 
     /// A connect ended well: its slot now holds an open connection.
     pub(crate) fn connected(&mut self) {
         self.connecting.one_less();
         self.open.one_more();
+        self.trouble.connected(self.max_size);
+        if self.trouble.breaker() == BreakerState::HalfOpen {
+            // If nobody wants what the probe made, a look has to tell whether it is any good.
+            let look = self.trouble.retry_at();
+            self.sweep_at = [self.sweep_at, look].into_iter().flatten().min();
+        }
     }
 
     /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
@@ -142,6 +186,16 @@ impl Ledger {
     pub(crate) fn proved_good(&mut self, born: Moment) -> bool {
         self.trouble.proved_good(born);
         self.trouble.failures() == 0
+    }
+
+    /// A check found a connection broken. If others were, too, all are suspect, and a backend that
+    /// just lost them is not dialled by everybody at once. Says whether they are from now on.
+    pub(crate) fn found_broken(&mut self, now: Moment) -> bool {
+        let raised = self.suspicion.found_broken(now);
+        if raised {
+            self.trouble.is_suspected();
+        }
+        raised
     }
 
     /// An open connection is being closed: it counts no more, but holds its slot until it is gone.
@@ -234,6 +288,10 @@ impl Ledger {
             return Err(Refused::Closed);
         }
         let key = self.line.join(wants, deadline);
+        if self.is_broken() && self.line.len() > self.probes(now) {
+            self.line.leave(key);
+            return Err(Refused::Broken);
+        }
         if let Some(most) = self.max_waiters {
             let coming = self.coming(now).saturating_add(usize::from(self.looking));
             if self.line.len().saturating_sub(coming) > most {
@@ -251,6 +309,32 @@ impl Ledger {
         }
         self.line.rejoin(key, wants);
         Ok(())
+    }
+
+    /// Takes everybody out of the line if the breaker is open, nothing is open that could come
+    /// back, and no probe begins for the first of them: they are to be told the last error.
+    pub(crate) fn give_up(&mut self, now: Moment) -> Vec<Key> {
+        let given_up = self.is_broken()
+            && self.trouble.breaker() == BreakerState::Open
+            && self.probes(now) == 0;
+        if given_up {
+            self.line.dismiss_all()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether there is nothing to hope for but a probe, and whoever has none is told at once.
+    fn is_broken(&self) -> bool {
+        self.fail_fast && self.open.get() == 0 && self.trouble.breaker() != BreakerState::Closed
+    }
+
+    /// How many probes there are to wait for. What began before the breaker opened is none.
+    fn probes(&self, now: Moment) -> usize {
+        match self.trouble.breaker() {
+            BreakerState::Open => self.wanted_with(self.room_to_come(), now),
+            BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
+        }
     }
 
     pub(crate) fn leave(&mut self, key: Key) {
@@ -292,6 +376,13 @@ impl Ledger {
         self.line.len()
     }
 
+    /// The place of somebody who waits, counted from one; `None` for one who does not, or who is
+    /// too far behind to be worth counting.
+    #[allow(dead_code, reason = "for the diagnosis")]
+    pub(crate) fn place_in_line(&self, key: Key) -> Option<usize> {
+        self.line.place(key)
+    }
+
     pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
         self.line.standing(key)
     }
@@ -309,8 +400,7 @@ impl Ledger {
         if self.closed {
             return None;
         }
-        let can_open =
-            self.lacking() > 0 && self.room() > 0 && self.connecting.get() < self.max_connecting;
+        let can_open = self.lacking() > 0 && self.room() > 0 && self.may_begin() > 0;
         let retry = self.trouble.retry_at().filter(|_| can_open);
         match (retry, self.sweep_at) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -343,6 +433,10 @@ impl Ledger {
         self.generation
     }
 
+    pub(crate) fn epoch(&self) -> u64 {
+        self.suspicion.epoch()
+    }
+
     pub(crate) fn next_generation(&mut self) {
         self.generation = self.generation.saturating_add(1);
     }
@@ -367,6 +461,12 @@ impl Ledger {
         self.trouble.failures()
     }
 
+    /// When a connect last failed; `None`: never, or a connection opened later has proved good.
+    #[allow(dead_code, reason = "for the diagnosis")]
+    pub(crate) fn last_failure_at(&self) -> Option<Moment> {
+        self.trouble.last_failure_at()
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             max_size: self.max_size,
@@ -374,6 +474,8 @@ impl Ledger {
             leaving: self.leaving.get(),
             connecting: self.connecting.get(),
             waiting: self.line.len(),
+            breaker: self.trouble.breaker(),
+            paused: self.paused,
         }
     }
 }

@@ -73,6 +73,8 @@ mod manager;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
 mod models;
 mod moment;
+#[cfg(feature = "serde")]
+mod or_off;
 mod pool;
 mod pooled;
 mod reason;
@@ -89,10 +91,11 @@ mod turn;
 pub use boxed::BoxManager;
 pub use builder::Builder;
 pub use close::CloseReport;
-pub use config::{Backoff, ConfigError, IdleOrder, PoolConfig};
+pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use connection::{Connection, Liveness, StreamState};
 pub use error::{BuildError, Diagnosis, GetError, Phase};
 pub use factory::{FromFn, from_fn, stream_fn};
+pub use ledger::breaker::BreakerState;
 pub use manager::Manager;
 pub use moment::Moment;
 pub use pool::{Pool, WeakPool};

@@ -28,6 +28,9 @@ impl Moment {
     /// The epoch itself.
     pub const ORIGIN: Moment = Moment(0);
 
+    /// Later than anything that will happen.
+    pub(crate) const NEVER: Moment = Moment(u64::MAX);
+
     /// The moment that lies `nanos` nanoseconds after the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Moment(nanos)

@@ -90,6 +90,19 @@ impl CloseReason {
         }
     }
 
+    /// Whether a check of the pool found it broken: several such in a short time speak against the
+    /// others.
+    pub(crate) fn is_breakage(self) -> bool {
+        matches!(
+            self,
+            CloseReason::Dead
+                | CloseReason::PingFailed
+                | CloseReason::PingTimeout
+                | CloseReason::ResetFailed
+                | CloseReason::ResetTimeout
+        )
+    }
+
     /// Whether the connection is believed to be in good order, so that a goodbye makes sense.
     pub(crate) fn deserves_goodbye(self) -> bool {
         matches!(

@@ -9,7 +9,7 @@ use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::health::{self, Check, Conduct, Found, Purpose, Rules, Step};
+use crate::health::{self, Check, Conduct, Era, Found, Purpose, Rules, Step};
 use crate::idle::IdleSet;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger};
@@ -140,9 +140,8 @@ impl<M: Manager> Shared<M> {
     /// Begins a check and takes it as far as it goes without waiting.
     pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
         let now = self.moment();
-        let generation = self.gate.generation();
-        let begin =
-            |spare| Check::begin(purpose, &entry.stamps, &self.rules, generation, spare, now);
+        let era = self.era();
+        let begin = |spare| Check::begin(purpose, &entry.stamps, &self.rules, era, spare, now);
         let mut check = begin(true);
         if check.step() == Step::Close(CloseReason::Idle) && !self.can_spare_one() {
             check = begin(false);
@@ -190,10 +189,10 @@ impl<M: Manager> Shared<M> {
             Err(_) => return self.destroy(entry, CloseReason::Panicked),
         }
         let now = self.moment();
+        let era = self.era();
         entry.stamps.idle_since = now;
-        entry.stamps.proven = now;
-        let generation = self.gate.generation();
-        match health::on_return(&entry.stamps, &self.rules, generation, now) {
+        entry.stamps.proves_alive(now, era);
+        match health::on_return(&entry.stamps, &self.rules, era.generation, now) {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }
@@ -228,7 +227,13 @@ impl<M: Manager> Shared<M> {
     /// A connection that must not be lent again is closed off the caller's path, by the driver if
     /// there is one.
     pub(crate) fn retire(&self, entry: Entry<M>, reason: CloseReason) {
-        self.with(|state, effects| see_off(state, effects, entry, reason));
+        let broken_at = reason.is_breakage().then(|| self.runtime.now());
+        self.with(|state, effects| {
+            if let Some(now) = broken_at {
+                state.ledger.found_broken(now);
+            }
+            see_off(state, effects, entry, reason);
+        });
     }
 
     /// Closes a connection here and now. The slot is free when it is gone.
@@ -273,6 +278,7 @@ impl<M: Manager> Shared<M> {
     /// Serves the line: every event that frees capacity comes through here.
     pub(crate) fn settle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
         self.serve_idle(state, effects, now);
+        state.give_up_if_broken(effects, now);
         if state.ledger.lacking() > 0 {
             state.call_for_connects(effects);
         }
@@ -313,6 +319,10 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        self.gate.era()
     }
 
     pub(crate) fn is_troubled(&self) -> bool {

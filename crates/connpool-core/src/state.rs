@@ -72,6 +72,19 @@ impl<M: Manager> State<M> {
         }
     }
 
+    /// Answers everybody in line if there is nothing to hope for, see [`Ledger::give_up`].
+    pub(crate) fn give_up_if_broken(&mut self, effects: &mut Effects<M>, now: Moment) {
+        for key in self.ledger.give_up(now) {
+            let answer = Answer::Refused(self.last_refusal());
+            effects.wake(self.seats.answer(key, answer));
+        }
+    }
+
+    /// The last failure, as an answer.
+    pub(crate) fn last_refusal(&self) -> Refusal<M::Error> {
+        self.last_failure.clone().unwrap_or(Refusal::ConnectDropped)
+    }
+
     /// Whether the caller has to start the driver; from now on it counts as starting.
     pub(crate) fn driver_must_start(&mut self) -> bool {
         let must = self.driver == DriverState::Absent && !self.ledger.is_closed();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::CloseReason;
 use crate::sync::Counter;
+use crate::{BreakerState, CloseReason};
 
 /// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Stats {
     pub connecting: usize,
     /// Those in line for a connection.
     pub waiting: usize,
+    /// Whether the backend is dialled as needed, or only probed.
+    pub breaker: BreakerState,
+    /// Whether the pool is paused: nothing is lent until it is resumed.
+    pub paused: bool,
     /// Calls of `get` and its like.
     pub request: u64,
     /// Those of them that got a connection.
@@ -93,6 +97,12 @@ impl fmt::Display for Stats {
         if separator == " " {
             f.write_str(")")?;
         }
+        if self.breaker != BreakerState::Closed {
+            write!(f, " breaker={}", self.breaker.label())?;
+        }
+        if self.paused {
+            f.write_str(" paused")?;
+        }
         Ok(())
     }
 }
@@ -135,6 +145,8 @@ impl Counters {
             active: figures.size.saturating_sub(available),
             connecting: figures.connecting,
             waiting: figures.waiting,
+            breaker: figures.breaker,
+            paused: figures.paused,
             request: self.request.get(),
             success: self.success.get(),
             idle_closed: closed.get(CloseReason::Idle),

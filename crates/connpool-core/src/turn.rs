@@ -119,6 +119,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         let key = match entered {
             Ok(key) => key,
             Err(Refused::Closed) => return Some(Err(Miss::Refused(Refusal::Closed))),
+            Err(Refused::Broken) => return Some(Err(Miss::Refused(state.last_refusal()))),
             Err(Refused::Exhausted) => {
                 let idle = self.take_idle_unless_wanted(state, wants, now);
                 return Some(idle.map_or(Err(Miss::Exhausted), |entry| Ok((entry, Supply::Used))));
@@ -133,6 +134,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         // path looks at the line after it. One of the two sees the other.
         self.shared.publish(state);
         self.shared.serve_idle(state, effects, now);
+        state.give_up_if_broken(effects, now);
         effects.hurry = state.ledger.held_up_by_goodbyes();
         // The driver may rest for longer than the pause that this one waits for.
         effects.rouse_driver |= state.ledger.waits_for_a_pause(now);

@@ -5,6 +5,10 @@ use crate::CloseReason;
 use CloseReason::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+const ERA: Era = Era {
+    generation: 7,
+    epoch: 3,
+};
 
 fn at(seconds: u64) -> Moment {
     Moment::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
@@ -14,11 +18,12 @@ fn stamps() -> Stamps {
     Stamps {
         id: 1,
         born: at(0),
-        expires: None,
+        expires: Moment::NEVER,
         idle_since: at(0),
         proven: at(0),
         uses: 1,
         generation: 7,
+        epoch: 3,
     }
 }
 
@@ -34,7 +39,7 @@ fn rules() -> Rules {
 }
 
 fn begin(purpose: Purpose, stamps: &Stamps, rules: &Rules, now: u64) -> Step {
-    Check::begin(purpose, stamps, rules, 7, true, at(now)).step()
+    Check::begin(purpose, stamps, rules, ERA, true, at(now)).step()
 }
 
 #[test]
@@ -105,7 +110,7 @@ fn the_machine_is_its_table() {
 #[test]
 fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     let mut rules = rules();
-    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(9));
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(9));
     let asked = check
         .found(Found::Quiet)
         .found(Found::Done)
@@ -115,7 +120,7 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     let unread = asked.found(Found::Unsolicited).step();
     assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
     rules.liveness_after = None;
-    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(9));
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(9));
     assert_eq!(
         check.found(Found::Done).found(Found::Done).step(),
         Step::Pass
@@ -126,8 +131,8 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
 fn a_check_that_outlasts_the_lifetime_ends_it() {
     for step in [Step::Ping, Step::Reset] {
         let mut stamps = stamps();
-        stamps.expires = Some(at(9));
-        let check = Check::begin(Purpose::Lend, &stamps, &rules(), 7, true, at(8)).at(step);
+        stamps.expires = at(9);
+        let check = Check::begin(Purpose::Lend, &stamps, &rules(), ERA, true, at(8)).at(step);
         stamps.proven = at(8);
         assert_ne!(check.done(&stamps).step(), Step::Close(Lifetime));
         stamps.proven = at(9);
@@ -140,15 +145,15 @@ fn the_cheapest_check_comes_first() {
     let mut stamps = stamps();
     let mut rules = rules();
     rules.idle_timeout = Some(SECOND * 5);
-    stamps.expires = Some(at(9));
+    stamps.expires = at(9);
     assert_eq!(
         begin(Purpose::Lend, &stamps, &rules, 9),
         Step::Close(Lifetime)
     );
-    stamps.expires = None;
+    stamps.expires = Moment::NEVER;
     assert_eq!(begin(Purpose::Lend, &stamps, &rules, 9), Step::Close(Idle));
     rules.idle_timeout = None;
-    let check = Check::begin(Purpose::Lend, &stamps, &rules, 7, true, at(9));
+    let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(9));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
     assert_eq!(
@@ -169,7 +174,7 @@ fn limits_act_at_their_moment_and_not_before() {
     rules.idle_timeout = Some(SECOND * 5);
     assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 4), Step::Look);
     assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 5), Step::Close(Idle));
-    stamps.expires = Some(at(3));
+    stamps.expires = at(3);
     assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 2), Step::Look);
     assert_eq!(
         begin(Purpose::Sweep, &stamps, &rules, 3),
@@ -183,7 +188,7 @@ fn limits_act_at_their_moment_and_not_before() {
 fn what_the_pool_cannot_spare_is_not_idle_too_long() {
     let mut rules = rules();
     rules.idle_timeout = Some(SECOND);
-    let check = Check::begin(Purpose::Sweep, &stamps(), &rules, 7, false, at(9));
+    let check = Check::begin(Purpose::Sweep, &stamps(), &rules, ERA, false, at(9));
     assert_eq!(check.step(), Step::Look);
 }
 
@@ -193,7 +198,7 @@ fn a_fresh_proof_of_life_saves_the_look_and_the_ping() {
     rules.resets = false;
     rules.liveness_after = Some(SECOND * 2);
     rules.ping_after = Some(SECOND * 4);
-    let check = |now| Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(now));
+    let check = |now| Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(now));
     assert_eq!(check(1).step(), Step::Pass);
     assert_eq!(check(2).step(), Step::Look);
     assert_eq!(check(3).found(Found::Quiet).step(), Step::Pass);
@@ -205,7 +210,7 @@ fn zero_means_always_and_none_means_never() {
     let mut rules = rules();
     rules.resets = false;
     (rules.liveness_after, rules.ping_after) = (Some(Duration::ZERO), Some(Duration::ZERO));
-    let check = Check::begin(Purpose::Lend, &stamps(), &rules, 7, true, at(0));
+    let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
     (rules.liveness_after, rules.ping_after) = (None, None);
@@ -213,14 +218,36 @@ fn zero_means_always_and_none_means_never() {
 }
 
 #[test]
+fn a_suspect_is_looked_at_and_pinged_whatever_the_rules_say() {
+    let mut rules = rules();
+    rules.resets = false;
+    for after in [None, Some(Duration::MAX)] {
+        (rules.liveness_after, rules.ping_after) = (after, after);
+        let mut stamps = stamps();
+        assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
+        stamps.epoch = 2;
+        let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(1));
+        assert_eq!(check.step(), Step::Look);
+        assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
+        for purpose in [Purpose::TryLend, Purpose::Sweep] {
+            let check = Check::begin(purpose, &stamps, &rules, ERA, true, at(1));
+            assert_eq!(check.step(), Step::Look);
+            assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
+        }
+        stamps.proves_alive(at(1), ERA);
+        assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
+    }
+}
+
+#[test]
 fn a_new_connection_is_only_looked_at() {
     let mut stamps = stamps();
     stamps.uses = 0;
-    stamps.expires = Some(at(0));
+    stamps.expires = at(0);
     let mut rules = rules();
     rules.ping_after = Some(Duration::ZERO);
     rules.liveness_after = None;
-    let check = Check::begin(Purpose::LendNew, &stamps, &rules, 7, true, at(0));
+    let check = Check::begin(Purpose::LendNew, &stamps, &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
 }
@@ -229,7 +256,7 @@ fn a_new_connection_is_only_looked_at() {
 fn an_unused_connection_needs_no_reset() {
     let mut stamps = stamps();
     stamps.uses = 0;
-    let check = Check::begin(Purpose::Lend, &stamps, &rules(), 7, true, at(0));
+    let check = Check::begin(Purpose::Lend, &stamps, &rules(), ERA, true, at(0));
     assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
 }
 

@@ -58,6 +58,9 @@ pub(crate) struct Line {
     new: Row,
 }
 
+/// Places beyond this are not counted: the line may be long, and its lock is held meanwhile.
+const FARTHEST_PLACE: usize = 1_024;
+
 /// A doubly linked list through the waiters, in the order of their tickets.
 #[derive(Debug, Default)]
 struct Row {
@@ -124,6 +127,23 @@ impl Line {
     /// The first of all, whatever it wants.
     pub(crate) fn head(&self) -> Option<Key> {
         self.earlier(self.any.head, self.new.head)
+    }
+
+    /// The place of one who waits, counted from one: how many have an earlier ticket, in both rows.
+    pub(crate) fn place(&self, key: Key) -> Option<usize> {
+        let waiter = self.waiters.get(key)?;
+        if waiter.standing != Standing::Waiting {
+            return None;
+        }
+        let earlier = |head| {
+            std::iter::successors(head, |key| self.waiters.get(*key)?.behind)
+                .map_while(|key| self.waiters.get(key))
+                .take_while(|other| other.ticket < waiter.ticket)
+                .take(FARTHEST_PLACE)
+                .count()
+        };
+        let before = earlier(self.any.head).saturating_add(earlier(self.new.head));
+        (before < FARTHEST_PLACE).then(|| before.saturating_add(1))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -328,6 +348,27 @@ mod tests {
     }
 
     #[test]
+    fn places_are_counted_over_both_rows_and_not_too_far() {
+        let mut line = Line::default();
+        let a = line.join(Wants::Any, None);
+        let b = line.join(Wants::New, None);
+        let c = line.join(Wants::Any, None);
+        assert_eq!([a, b, c].map(|key| line.place(key)), [1, 2, 3].map(Some));
+        call(&mut line, Supply::New, 0);
+        assert_eq!(
+            [a, b, c].map(|key| line.place(key)),
+            [None, Some(1), Some(2)]
+        );
+        let mut last = c;
+        for _ in 0..FARTHEST_PLACE - 2 {
+            last = line.join(Wants::Any, None);
+        }
+        assert_eq!(line.place(last), Some(FARTHEST_PLACE));
+        let beyond = line.join(Wants::Any, None);
+        assert_eq!(line.place(beyond), None);
+    }
+
+    #[test]
     fn all_leave_in_order_at_the_end() {
         let mut line = Line::default();
         let a = line.join(Wants::Any, None);
@@ -381,6 +422,11 @@ mod tests {
             }
             assert_eq!(line.len(), model.len());
             assert_eq!(line.head(), model.first().map(|waiter| waiter.1));
+            if !model.is_empty() {
+                let nth = pick % model.len();
+                let place = (nth < FARTHEST_PLACE).then_some(nth + 1);
+                assert_eq!(line.place(model[nth].1), place);
+            }
             let any = model
                 .iter()
                 .find(|waiter| waiter.2 == Wants::Any)

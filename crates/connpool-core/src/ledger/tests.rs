@@ -22,7 +22,7 @@ fn join(ledger: &mut Ledger) -> Key {
 fn begin_all(ledger: &mut Ledger, now: Moment) -> usize {
     let wanted = ledger.wanted(now);
     for _ in 0..wanted {
-        ledger.connect_begins();
+        ledger.connect_begins(now);
     }
     wanted
 }
@@ -98,7 +98,7 @@ fn a_pause_that_nobody_waits_for_is_no_deadline() {
 #[test]
 fn a_pause_without_room_is_no_deadline() {
     let mut ledger = ledger(|c| (c.max_size, c.evict_interval) = (1, None));
-    ledger.connect_begins();
+    ledger.connect_begins(at(0));
     ledger.connected();
     ledger.connect_failed(at(0), u64::MAX);
     join(&mut ledger);
@@ -193,7 +193,7 @@ fn a_closed_pool_wants_nothing_and_lets_nobody_in() {
 fn a_smaller_pool_has_a_surplus_until_enough_are_on_their_way_out() {
     let mut ledger = ledger(|c| c.min_size = 1);
     for _ in 0..3 {
-        ledger.connect_begins();
+        ledger.connect_begins(at(0));
         ledger.connected();
     }
     ledger.resize(2).unwrap();
@@ -232,7 +232,9 @@ fn an_opened_connection_takes_one_slot_all_along() {
             size: 1,
             leaving: 0,
             connecting: 0,
-            waiting: 2
+            waiting: 2,
+            breaker: BreakerState::Closed,
+            paused: false,
         }
     );
     assert_eq!(begin_all(&mut ledger, at(0)), 0);
@@ -241,7 +243,7 @@ fn an_opened_connection_takes_one_slot_all_along() {
 #[test]
 fn a_slot_on_its_way_to_be_free_is_worth_waiting_for() {
     let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
-    ledger.connect_begins();
+    ledger.connect_begins(at(0));
     ledger.connected();
     assert_eq!(
         ledger.join(at(0), None, Wants::Any),
@@ -259,7 +261,7 @@ fn a_slot_on_its_way_to_be_free_is_worth_waiting_for() {
 fn a_slot_that_a_smaller_pool_will_not_have_is_not_worth_waiting_for() {
     let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (5, Some(0)));
     for _ in 0..5 {
-        ledger.connect_begins();
+        ledger.connect_begins(at(0));
         ledger.connected();
     }
     ledger.resize(1).unwrap();
@@ -273,7 +275,7 @@ fn a_slot_that_a_smaller_pool_will_not_have_is_not_worth_waiting_for() {
 #[test]
 fn a_connection_out_for_a_look_is_worth_waiting_for() {
     let mut ledger = ledger(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
-    ledger.connect_begins();
+    ledger.connect_begins(at(0));
     ledger.connected();
     assert!(ledger.look_begins());
     assert!(ledger.join(at(0), None, Wants::Any).is_ok());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{Act, Fake, MILLI, Op, SECOND, fill, new};
-use connpool_core::{Backoff, Builder, Pool};
+use connpool_core::{Backoff, Breaker, Builder, Pool};
 
 type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
 
@@ -132,6 +132,28 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
             fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
             let got = sim.block_on(pool.get_timeout(SECOND));
             assert_eq!(got.is_ok(), first < MILLI, "{first:?}, {max:?}");
+        }
+    }
+}
+
+#[test]
+fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
+    for probe_every in SPANS {
+        for failures in [1, u32::MAX] {
+            let (sim, fake) = new(1);
+            let breaker = Breaker {
+                failures,
+                probe_every,
+            };
+            let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
+                .fail_fast(false)
+                .breaker(breaker)
+                .build_lazy()
+                .unwrap();
+            fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
+            let got = sim.block_on(pool.get_timeout(SECOND));
+            let never = failures == 1 && probe_every == Duration::MAX;
+            assert_eq!(got.is_ok(), !never, "{failures}, {probe_every:?}");
         }
     }
 }

@@ -161,7 +161,11 @@ fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
 /// The pauses between the attempts of somebody who waits for a minute.
 fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
     let (sim, fake) = new(seed);
-    let mut builder = fake.pool().fail_fast(false).get_timeout(60 * SECOND);
+    let mut builder = fake
+        .pool()
+        .fail_fast(false)
+        .breaker(None)
+        .get_timeout(60 * SECOND);
     if let Some(backoff) = backoff {
         builder = builder.backoff(backoff);
     }

@@ -1,5 +1,6 @@
 //! The pool as its users see it, in virtual time.
 
+mod breaker;
 mod cancel;
 mod checks;
 mod close;
@@ -16,6 +17,7 @@ mod meanwhile;
 mod panics;
 mod runtime_ends;
 mod support;
+mod suspicion;
 mod sweep;
 mod threads;
 mod trouble;

@@ -32,7 +32,7 @@ fn a_connection_older_than_the_failure_ends_no_pause() {
         assert!(sim.block_on(pool.get_timeout(100 * MILLI)).is_err());
     }
     let calls = fake.calls(Op::Connect) - before;
-    assert!(calls <= 40, "{calls} connects in a minute");
+    assert!(calls <= 75, "{calls} connects in a minute");
     drop(held);
 }
 
@@ -56,7 +56,7 @@ fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_o
     drop(guard.detach());
     sim.advance(60 * SECOND);
     let calls = fake.calls(Op::Connect) - before;
-    assert!((1..=60).contains(&calls), "{calls} connects in a minute");
+    assert!((1..=75).contains(&calls), "{calls} connects in a minute");
     fake.calm();
     sim.advance(10 * SECOND);
     assert_lends_all(&sim, &fake, &pool);

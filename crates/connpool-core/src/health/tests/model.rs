@@ -12,7 +12,7 @@ struct Case {
     purpose: Purpose,
     stamps: Stamps,
     rules: Rules,
-    generation: u64,
+    era: Era,
     spare: bool,
     now: Moment,
     found: [Found; 4],
@@ -31,9 +31,10 @@ prop_compose! {
         (born, idle_since, proven) in (moment(), moment(), moment()),
         expires in of(moment()),
         uses in 0..4_u64,
-        generation in 0..2_u64,
+        (generation, epoch) in (0..2_u64, 0..2_u64),
     ) -> Stamps {
-        Stamps { id: 1, born, expires, idle_since, proven, uses, generation }
+        let expires = expires.unwrap_or(Moment::NEVER);
+        Stamps { id: 1, born, expires, idle_since, proven, uses, generation, epoch }
     }
 }
 
@@ -59,12 +60,13 @@ prop_compose! {
         purpose in prop::sample::select(vec![
             Purpose::Lend, Purpose::LendNew, Purpose::TryLend, Purpose::Sweep,
         ]),
-        (stamps, rules, generation) in (stamps(), rules(), 0..2_u64),
+        (stamps, rules, generation, epoch) in (stamps(), rules(), 0..2_u64, 0..2_u64),
         spare in any::<bool>(),
         now in moment(),
         found in [found(), found(), found(), found()],
     ) -> Case {
-        Case { purpose, stamps, rules, generation, spare, now, found }
+        let era = Era { generation, epoch };
+        Case { purpose, stamps, rules, era, spare, now, found }
     }
 }
 
@@ -77,9 +79,9 @@ impl Case {
     fn fault(&self) -> Option<CloseReason> {
         let Case { stamps, rules, .. } = self;
         let is_new = self.purpose == Purpose::LendNew;
-        let over_age = stamps.expires.is_some_and(|end| end <= self.now);
+        let over_age = stamps.expires <= self.now;
         let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout);
-        if stamps.generation != self.generation {
+        if stamps.generation != self.era.generation {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
@@ -92,15 +94,17 @@ impl Case {
 
     fn questions(&self) -> Vec<Step> {
         let Case { stamps, rules, .. } = self;
+        let suspect = stamps.epoch != self.era.epoch;
         let mut questions = Vec::new();
         if self.purpose == Purpose::LendNew
+            || suspect
             || self.is_older_than(stamps.proven, rules.liveness_after)
         {
             questions.push(Step::Look);
         }
         if self.purpose == Purpose::Lend {
             let before = questions.len();
-            if self.is_older_than(stamps.proven, rules.ping_after) {
+            if suspect || self.is_older_than(stamps.proven, rules.ping_after) {
                 questions.push(Step::Ping);
             }
             if rules.resets && stamps.uses > 0 {
@@ -155,8 +159,8 @@ proptest! {
 
     #[test]
     fn a_check_takes_the_steps_of_a_naive_one(case in case()) {
-        let Case { purpose, stamps, rules, generation, spare, now, found } = &case;
-        let mut check = Check::begin(*purpose, stamps, rules, *generation, *spare, *now);
+        let Case { purpose, stamps, rules, era, spare, now, found } = &case;
+        let mut check = Check::begin(*purpose, stamps, rules, *era, *spare, *now);
         let mut steps = vec![check.step()];
         for found in found {
             check = check.found(*found);
@@ -171,10 +175,10 @@ proptest! {
 
     #[test]
     fn a_return_is_judged_as_by_a_naive_judge(case in case()) {
-        let Case { stamps, rules, generation, now, .. } = &case;
+        let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;
         let reasons = [
             (stamps.generation != *generation, CloseReason::Cleared),
-            (stamps.expires.is_some_and(|end| end <= *now), CloseReason::Lifetime),
+            (stamps.expires <= *now, CloseReason::Lifetime),
             (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);

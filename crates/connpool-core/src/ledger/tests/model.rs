@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::at;
-use crate::config::Backoff;
+use crate::config::{Backoff, Breaker};
 use crate::slab::Slab;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -23,12 +23,14 @@ enum Event {
     ConnectFails(u64),
     NewOneIsDead(u64),
     OneProvesGood(u64),
+    OneIsBroken,
     OneLeaves,
     SlotFreed(Hold),
     LookBegins,
     LookEnds,
     SweepIsDue,
     Clear,
+    GiveUp,
     Resize(usize),
     TimePasses(u64),
     Close,
@@ -49,11 +51,13 @@ fn event() -> impl Strategy<Value = Event> {
         2 => draw().prop_map(Event::ConnectFails),
         2 => draw().prop_map(Event::NewOneIsDead),
         3 => (0..20_u64).prop_map(Event::OneProvesGood),
+        3 => Just(Event::OneIsBroken),
         2 => Just(Event::OneLeaves),
         3 => hold.prop_map(Event::SlotFreed),
         2 => Just(Event::LookBegins),
         2 => Just(Event::LookEnds),
         2 => Just(Event::SweepIsDue),
+        2 => Just(Event::GiveUp),
         1 => Just(Event::Clear),
         1 => (0..8_usize).prop_map(Event::Resize),
         4 => (0..30_u64).prop_map(Event::TimePasses),
@@ -65,7 +69,9 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
     let sizes = (1..7_usize).prop_flat_map(|max| (Just(max), 0..=max));
     let backoff = (0..40_u32, 1..4_u32, prop_oneof![Just(1.0), Just(2.0)]);
     let limits = (1..4_usize, of(1..4_usize), of(0..4_usize), of(0..20_u32));
-    (sizes, backoff, limits).prop_map(|((max_size, min_size), backoff, limits)| {
+    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>());
+    (sizes, backoff, limits, breaker).prop_map(|(sizes, backoff, limits, (breaker, fail_fast))| {
+        let (max_size, min_size) = sizes;
         let (first, times, factor) = backoff;
         let (increment, max_connecting, max_waiters, evict_interval) = limits;
         PoolConfig {
@@ -80,6 +86,11 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
                 max: MILLI * first * times,
                 factor,
             },
+            breaker: breaker.map(|(failures, probe_every)| Breaker {
+                failures,
+                probe_every: MILLI * probe_every,
+            }),
+            fail_fast,
             ..PoolConfig::default()
         }
     })
@@ -107,6 +118,15 @@ struct Naive {
     failed_at: Moment,
     retry_at: Option<Moment>,
     sweep_at: Option<Moment>,
+    breaker: BreakerState,
+    /// How many connects at once; zero stands for any number.
+    window: usize,
+    /// The last connect that began, and whether the window was closed since.
+    start: Option<(Start, bool)>,
+    /// When connections were found broken, of late.
+    broken: Vec<Moment>,
+    raised_at: Option<Moment>,
+    epoch: u64,
     generation: u64,
     closed: bool,
 }
@@ -125,6 +145,12 @@ impl Naive {
             failed_at: at(0),
             retry_at: None,
             sweep_at: None,
+            breaker: BreakerState::Closed,
+            window: 0,
+            start: None,
+            broken: Vec::new(),
+            raised_at: None,
+            epoch: 0,
             generation: 0,
             closed: false,
         }
@@ -146,7 +172,28 @@ impl Naive {
     }
 
     fn most_connecting(&self) -> usize {
-        self.config.max_connecting.unwrap_or(usize::MAX)
+        let most = self.config.max_connecting.unwrap_or(usize::MAX);
+        most.min(self.window())
+    }
+
+    fn window(&self) -> usize {
+        match (self.breaker, self.window) {
+            (BreakerState::Closed, 0) => usize::MAX,
+            (BreakerState::Closed, window) => window,
+            _ => 1,
+        }
+    }
+
+    /// Whether nobody is to wait for anything but a probe.
+    fn is_broken(&self) -> bool {
+        self.config.fail_fast && self.open == 0 && self.breaker != BreakerState::Closed
+    }
+
+    fn probes(&self) -> usize {
+        match self.breaker == BreakerState::Open {
+            true => self.wanted(self.room(0)),
+            false => self.coming(),
+        }
     }
 
     fn pausing(&self) -> bool {
@@ -217,14 +264,32 @@ impl Naive {
             .filter(|_| !self.closed)
     }
 
+    fn dismiss_all(&mut self) -> Vec<Key> {
+        let waiting = |person: &&mut Person| person.standing == Standing::Waiting;
+        let told = self.people.iter_mut().filter(waiting).map(|person| {
+            person.standing = Standing::Served;
+            person.key
+        });
+        told.collect()
+    }
+
+    fn breaker_opens(&self) -> Option<Breaker> {
+        let enough = |breaker: &Breaker| self.failures + 1 >= breaker.failures as usize;
+        self.config.breaker.filter(enough)
+    }
+
     /// The pause that a failure calls for.
     fn pause(&self, draw: u64) -> Duration {
+        let draw = draw as f64 / u64::MAX as f64;
+        if let Some(Breaker { probe_every, .. }) = self.breaker_opens() {
+            return probe_every.mul_f64(1.0 - draw / 10.0).max(MILLI);
+        }
         let Backoff { first, max, factor } = self.config.backoff;
         let mut ceiling = first;
         for _ in 0..self.failures {
             ceiling = ceiling.mul_f64(factor).min(max);
         }
-        ceiling.mul_f64(draw as f64 / u64::MAX as f64).max(MILLI)
+        ceiling.mul_f64(draw).max(MILLI)
     }
 }
 
@@ -263,14 +328,33 @@ impl Both {
             }
             Event::ConnectsBegin => {
                 for _ in 0..ledger.wanted(now) {
-                    assert_eq!(ledger.connect_begins(), naive.generation);
+                    let start = ledger.connect_begins(now);
+                    assert_eq!(start.generation, naive.generation);
                     naive.connecting += 1;
+                    naive.start = Some((start, false));
+                    if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
+                        (naive.breaker, naive.config.breaker)
+                    {
+                        naive.breaker = BreakerState::HalfOpen;
+                        naive.retry_at = now.checked_add(breaker.probe_every.max(MILLI));
+                    }
                 }
             }
             Event::ConnectSucceeds if naive.connecting > 0 => {
                 ledger.connected();
                 naive.connecting -= 1;
                 naive.open += 1;
+                if naive.window > 0 {
+                    let wider = naive.window + 1;
+                    naive.window = if wider < naive.config.max_size {
+                        wider
+                    } else {
+                        0
+                    };
+                }
+                if naive.breaker == BreakerState::HalfOpen {
+                    naive.sweep_at = naive.sweep_at.min(naive.retry_at).or(naive.retry_at);
+                }
             }
             Event::ConnectFails(draw) if naive.connecting > 0 => {
                 self.fail(draw);
@@ -284,8 +368,28 @@ impl Both {
                 let good = ledger.proved_good(born);
                 if born >= naive.failed_at {
                     (naive.failures, naive.retry_at) = (0, None);
+                    naive.breaker = BreakerState::Closed;
                 }
                 assert_eq!(good, naive.failures == 0);
+            }
+            Event::OneIsBroken => {
+                let second_ago = |at: &Moment| now.since(*at) < MILLI * 1_000;
+                let raised = if naive.raised_at.is_some_and(|at| second_ago(&at)) {
+                    false
+                } else {
+                    naive.broken.retain(second_ago);
+                    naive.broken.push(now);
+                    naive.broken.len() >= 3
+                };
+                if raised {
+                    naive.broken.clear();
+                    (naive.raised_at, naive.epoch) = (Some(now), naive.epoch + 1);
+                    if naive.window() > 1 {
+                        naive.window = 1;
+                        naive.start = naive.start.map(|(start, _)| (start, true));
+                    }
+                }
+                assert_eq!(ledger.found_broken(now), raised);
             }
             Event::OneLeaves if naive.open > 0 => {
                 ledger.leaves();
@@ -316,6 +420,14 @@ impl Both {
                     naive.sweep_at = every.and_then(|every| now.checked_add(every));
                 }
             }
+            Event::GiveUp => {
+                let open = naive.breaker == BreakerState::Open;
+                let told = match naive.is_broken() && open && naive.probes() == 0 {
+                    true => naive.dismiss_all(),
+                    false => Vec::new(),
+                };
+                assert_eq!(ledger.give_up(now), told);
+            }
             Event::Clear => {
                 ledger.next_generation();
                 naive.generation += 1;
@@ -331,13 +443,8 @@ impl Both {
                 naive.now = now.checked_add(MILLI * millis as u32).unwrap();
             }
             Event::Close => {
-                let told: Vec<Key> = naive.in_line().map(|person| person.key).collect();
-                assert_eq!(ledger.close(), told);
+                assert_eq!(ledger.close(), naive.dismiss_all());
                 naive.closed = true;
-                let waiting = |person: &&mut Person| person.standing == Standing::Waiting;
-                for person in naive.people.iter_mut().filter(waiting) {
-                    person.standing = Standing::Served;
-                }
             }
             _ => {}
         }
@@ -359,6 +466,11 @@ impl Both {
             deadline,
             standing: Standing::Waiting,
         });
+        if naive.is_broken() && naive.waiting() > naive.probes() {
+            naive.people.pop();
+            assert_eq!(joined, Err(Refused::Broken));
+            return;
+        }
         let provided_for = naive.coming() + usize::from(naive.looking);
         let fits = |most: usize| naive.waiting() <= most + provided_for;
         if !naive.config.max_waiters.is_none_or(fits) {
@@ -373,7 +485,9 @@ impl Both {
         let Both { ledger, naive } = self;
         ledger.connect_failed(naive.now, draw);
         naive.failed_at = naive.now;
-        if naive.pausing() {
+        naive.window = 1;
+        naive.start = naive.start.map(|(start, _)| (start, true));
+        if naive.pausing() && naive.breaker != BreakerState::HalfOpen {
             return;
         }
         let retry_at = ledger.trouble.retry_at().expect("a pause");
@@ -382,6 +496,9 @@ impl Both {
             pause.abs_diff(expected) < MILLI / 1000,
             "{pause:?} {expected:?}"
         );
+        if naive.breaker_opens().is_some() || naive.breaker == BreakerState::HalfOpen {
+            naive.breaker = BreakerState::Open;
+        }
         naive.failures += 1;
         naive.retry_at = Some(retry_at);
     }
@@ -397,6 +514,8 @@ impl Both {
                 leaving: naive.leaving,
                 connecting: naive.connecting,
                 waiting: naive.waiting(),
+                breaker: naive.breaker,
+                paused: false,
             }
         );
         assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
@@ -419,6 +538,11 @@ impl Both {
         let connecting = naive.connecting > 0 || (naive.failures > 0 && room > 0);
         assert_eq!(ledger.is_connecting(), connecting, "is connecting");
         assert_eq!(ledger.failures(), naive.failures, "failures");
+        if let Some((start, one_failed)) = naive.start {
+            let crowded = naive.pausing() || naive.connecting > naive.window();
+            let stands_back = ledger.stands_back(start, now);
+            assert_eq!(stands_back, one_failed && crowded, "stands back");
+        }
         let head = naive.in_line().next().map(|person| person.key);
         assert_eq!(ledger.head(), head, "head");
         let wants_used = naive.first(Supply::Used).is_some();
@@ -427,6 +551,7 @@ impl Both {
             assert_eq!(ledger.standing(person.key), Some(person.standing));
         }
         assert_eq!(ledger.next_deadline(), naive.next_deadline(), "deadline");
+        assert_eq!(ledger.epoch(), naive.epoch, "epoch");
         assert_eq!(ledger.generation(), naive.generation, "generation");
         assert_eq!(ledger.is_closed(), naive.closed, "closed");
     }
