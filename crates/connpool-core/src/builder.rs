@@ -275,14 +275,14 @@ impl<M: Manager> Builder<M> {
 
 impl<M: Manager> Shared<M> {
     async fn open_min_size(&self) -> Result<(), BuildError<M::Error>> {
-        let mut deadline = Deadline::new(self.config.get_timeout);
+        let mut deadline = Deadline::new(self.settings.get_timeout());
         loop {
             let progress = self.progress.listen();
             let now = self.runtime.now();
             deadline.begin(now);
             self.begin_what_is_wanted(now);
             let (done, has_runtime, failure) = self.with(|state, _| {
-                let failed = self.config.fail_fast && state.ledger.failures() > 0;
+                let failed = self.config().fail_fast && state.ledger.failures() > 0;
                 let failure = state.last_failure.clone().filter(|_| failed);
                 (
                     state.ledger.has_min_size(),

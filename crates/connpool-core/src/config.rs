@@ -238,6 +238,17 @@ impl PoolConfig {
             "it must be a number of at least 1.0",
         )
     }
+
+    /// Whether the name is that of the pool, or none.
+    pub(crate) fn check_same_name(&self, current: Option<&str>) -> Result<(), ConfigError> {
+        let wanted = self.name.as_deref().or(current);
+        require(
+            wanted == current,
+            "name",
+            format_args!("{:?}", wanted.unwrap_or_default()),
+            format_args!("it must stay {:?}, or be None", current.unwrap_or_default()),
+        )
+    }
 }
 
 fn require(

@@ -66,7 +66,7 @@ impl<M: Manager> Begun<M> {
     }
 
     async fn connect(&self, closing: EventListener) -> End<Result<M::Connection, M::Error>> {
-        let limit = self.shared.config.connect_timeout;
+        let limit = self.shared.config().connect_timeout;
         let connect = async { self.shared.manager.connect_within(limit).await };
         bounded(&*self.shared.runtime, limit, closing, connect).await
     }
@@ -113,7 +113,7 @@ impl<M: Manager> Begun<M> {
                 return Some(refusal);
             }
             state.ledger.connect_failed(now, self.draw);
-            if shared.config.fail_fast && !given_up {
+            if shared.config().fail_fast && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
             state.last_failure.replace(refusal)
@@ -165,7 +165,8 @@ impl<M: Manager> Shared<M> {
     }
 
     fn expiry(&self, born: Moment, draw: u64) -> Option<Moment> {
-        let lifetime = self.config.max_lifetime?;
-        born.checked_add(jittered(lifetime, self.config.lifetime_jitter, draw))
+        let config = self.config();
+        let lifetime = config.max_lifetime?;
+        born.checked_add(jittered(lifetime, config.lifetime_jitter, draw))
     }
 }

@@ -236,7 +236,8 @@ async fn goodbye<M: Manager>(shared: Arc<Shared<M>>, entry: Entry<M>, reason: Cl
         _slot: live.slot,
     };
     let close = async { shared.manager.close(live.conn).await };
-    bounded(&*shared.runtime, shared.config.close_timeout, hurry, close).await;
+    let limit = shared.config().close_timeout;
+    bounded(&*shared.runtime, limit, hurry, close).await;
 }
 
 /// The slot of a connection that is saying goodbye.

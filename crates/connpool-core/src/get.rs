@@ -7,6 +7,7 @@ use crate::entry::Entry;
 use crate::health::{Found, Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::{Supply, Wants};
+use crate::moment::Span;
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::turn::{Miss, Turn};
@@ -18,7 +19,7 @@ const TRIES: u32 = 3;
 /// Finds a connection that is fit to be lent.
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
-    limit: Option<Duration>,
+    limit: Span,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     let mut deadline = Deadline::new(limit);
@@ -130,9 +131,7 @@ impl<M: Manager> Candidate<'_, M> {
         };
         let mut check = self.shared.check(entry, purpose);
         loop {
-            let Shared {
-                manager, config, ..
-            } = self.shared;
+            let manager = &self.shared.manager;
             let conn = &mut entry.conn;
             let found = match check.step() {
                 Step::Pass => return Verdict::Fit,
@@ -140,11 +139,13 @@ impl<M: Manager> Candidate<'_, M> {
                 Step::Look => Some(self.shared.look(conn)),
                 Step::Ping => {
                     let ping = async { manager.ping(conn).await };
-                    ask(self.shared, config.ping_timeout, deadline, ping).await
+                    let limit = self.shared.config().ping_timeout;
+                    ask(self.shared, limit, deadline, ping).await
                 }
                 Step::Reset => {
                     let reset = async { manager.reset(conn).await };
-                    ask(self.shared, config.reset_timeout, deadline, reset).await
+                    let limit = self.shared.config().reset_timeout;
+                    ask(self.shared, limit, deadline, reset).await
                 }
             };
             let Some(found) = found else {

@@ -8,9 +8,9 @@ pub(crate) mod trouble;
 
 use std::time::Duration;
 
+use crate::Moment;
 use crate::config::PoolConfig;
 use crate::slab::{Count, Key, round_up};
-use crate::{ConfigError, Moment};
 use line::{Line, Standing, Supply, Wants};
 use trouble::Trouble;
 
@@ -75,9 +75,7 @@ impl Ledger {
             increment: config.increment,
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            evict_interval: config
-                .evict_interval
-                .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            evict_interval: sweep_interval(config),
             open: Count::default(),
             connecting: Count::default(),
             leaving: Count::default(),
@@ -357,10 +355,19 @@ impl Ledger {
         self.closed
     }
 
-    pub(crate) fn resize(&mut self, max_size: usize) -> Result<(), ConfigError> {
-        ConfigError::check_max_size(max_size, self.min_size)?;
-        self.max_size = max_size;
-        Ok(())
+    /// Other settings, which count from now on. A sweep that was due at a time of the old interval
+    /// is due at one of the new: the next look whether it is starts that.
+    pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
+        self.max_size = config.max_size;
+        self.min_size = config.min_size;
+        self.increment = config.increment;
+        self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
+        self.max_waiters = config.max_waiters;
+        self.trouble.set_backoff(config.backoff);
+        let every = sweep_interval(config);
+        if std::mem::replace(&mut self.evict_interval, every) != every {
+            self.sweep_at = None;
+        }
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -376,6 +383,11 @@ impl Ledger {
             waiting: self.line.len(),
         }
     }
+}
+
+fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
+    let every = config.evict_interval?;
+    Some(every.max(SHORTEST_EVICT_INTERVAL))
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ mod pooled;
 mod reason;
 mod runtime;
 mod seats;
+mod settings;
 mod shared;
 mod slab;
 mod state;

@@ -9,11 +9,12 @@ use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::health::{self, Check, Conduct, Found, Purpose, Rules, Step};
+use crate::health::{self, Check, Conduct, Found, Purpose, Step};
 use crate::idle::IdleSet;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger};
 use crate::seats::{Refusal, Seats};
+use crate::settings::Settings;
 use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
@@ -25,10 +26,8 @@ pub(crate) const AT_ONCE: usize = 256;
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) config: PoolConfig,
+    pub(crate) settings: Settings,
     pub(crate) name: Arc<str>,
-    rules: Rules,
-    needs_clock: bool,
     gate: Gate,
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
@@ -45,15 +44,7 @@ pub(crate) struct Shared<M: Manager> {
 }
 
 impl<M: Manager> Shared<M> {
-    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>, config: PoolConfig) -> Arc<Self> {
-        let rules = Rules {
-            idle_timeout: config.idle_timeout,
-            max_lifetime: config.max_lifetime,
-            max_uses: config.max_uses,
-            ping_after: config.ping_after,
-            liveness_after: config.liveness_after,
-            resets: manager.resets(),
-        };
+    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>, mut config: PoolConfig) -> Arc<Self> {
         let state = State {
             ledger: Ledger::new(&config),
             seats: Seats::default(),
@@ -66,15 +57,16 @@ impl<M: Manager> Shared<M> {
             Some(name) => Arc::from(name.as_str()),
             None => Arc::from(format!("pool-{:08}", runtime.random() % 100_000_000)),
         };
+        config.name = Some(String::from(&*name));
+        let idle = IdleSet::new(config.idle_order, config.max_idle);
+        let resets = manager.resets();
         Arc::new_cyclic(|me| Shared {
             manager,
             runtime,
             name,
-            needs_clock: rules.need_clock(),
-            rules,
+            settings: Settings::new(config, resets),
             gate: Gate::new(),
-            idle: IdleSet::new(config.idle_order, config.max_idle),
-            config,
+            idle,
             state: Mutex::new(state),
             counters: Counters::default(),
             work: Event::new(),
@@ -121,7 +113,7 @@ impl<M: Manager> Shared<M> {
         if !self.gate.lets_connections_pass() {
             return None;
         }
-        if self.rules.resets {
+        if self.settings.resets() {
             self.idle.take_oldest(false)
         } else {
             self.idle.take()
@@ -130,7 +122,7 @@ impl<M: Manager> Shared<M> {
 
     /// The time, if any rule asks for it.
     pub(crate) fn moment(&self) -> Moment {
-        if self.needs_clock {
+        if self.settings.need_clock() {
             self.runtime.now()
         } else {
             Moment::ORIGIN
@@ -141,8 +133,8 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
         let now = self.moment();
         let generation = self.gate.generation();
-        let begin =
-            |spare| Check::begin(purpose, &entry.stamps, &self.rules, generation, spare, now);
+        let rules = self.settings.rules();
+        let begin = |spare| Check::begin(purpose, &entry.stamps, &rules, generation, spare, now);
         let mut check = begin(true);
         if check.step() == Step::Close(CloseReason::Idle) && !self.can_spare_one() {
             check = begin(false);
@@ -193,7 +185,7 @@ impl<M: Manager> Shared<M> {
         entry.stamps.idle_since = now;
         entry.stamps.proven = now;
         let generation = self.gate.generation();
-        match health::on_return(&entry.stamps, &self.rules, generation, now) {
+        match health::on_return(&entry.stamps, &self.settings.rules(), generation, now) {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }

@@ -29,6 +29,11 @@ impl Trouble {
         }
     }
 
+    /// Another backoff, from the next failure on.
+    pub(crate) fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
     /// A connect failed. Those that fail during a pause began before it and count as one with the
     /// failure that began it.
     pub(crate) fn failed(&mut self, now: Moment, draw: u64) {

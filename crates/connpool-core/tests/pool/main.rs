@@ -11,6 +11,7 @@ mod lend;
 mod limits;
 mod meanwhile;
 mod panics;
+mod reconfigure;
 mod runtime_ends;
 mod support;
 mod sweep;
