@@ -51,6 +51,7 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    #[inline]
     /// Whether this moment lies at least `span` after `earlier`.
     pub(crate) fn is_past(self, earlier: Moment, span: impl Into<Span>) -> bool {
         let span = span.into();
@@ -67,6 +68,7 @@ impl Span {
     pub(crate) const NEVER: Span = Span(u64::MAX);
     pub(crate) const ZERO: Span = Span(0);
 
+    #[inline]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Span(nanos)
     }
@@ -82,6 +84,7 @@ impl Span {
 }
 
 impl From<Duration> for Span {
+    #[inline]
     fn from(span: Duration) -> Self {
         u64::try_from(span.as_nanos()).map_or(Span::NEVER, Span)
     }

@@ -47,10 +47,12 @@ impl Settings {
         }
     }
 
+    #[inline]
     pub(crate) fn get_timeout(&self) -> Span {
         Span::from_nanos(self.fast.get_timeout.get())
     }
 
+    #[inline]
     pub(crate) fn rules(&self) -> Rules {
         let span = |setting: &Setting| Span::from_nanos(setting.get());
         let max_uses = self.fast.max_uses.get();
@@ -64,10 +66,12 @@ impl Settings {
         }
     }
 
+    #[inline]
     pub(crate) fn resets(&self) -> bool {
         self.resets
     }
 
+    #[inline]
     /// Whether any setting asks what time it is. If none does, no clock is read on the way of a
     /// connection out and back.
     pub(crate) fn need_clock(&self) -> bool {
