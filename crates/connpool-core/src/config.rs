@@ -89,6 +89,9 @@ pub struct PoolConfig {
     pub backoff: Backoff,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
+    /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    pub slow_get_warning: Option<Duration>,
 }
 
 /// The pause after a failed connect: a random part of `first`, of `first * factor` after the next
@@ -158,6 +161,7 @@ impl Default for PoolConfig {
             fail_fast: true,
             backoff: Backoff::default(),
             idle_order: IdleOrder::default(),
+            slow_get_warning: Some(Duration::from_secs(1)),
         }
     }
 }
@@ -364,6 +368,7 @@ mod tests {
                 &mut config.close_timeout,
                 &mut config.ping_after,
                 &mut config.liveness_after,
+                &mut config.slow_get_warning,
             ] {
                 *field = Some(span);
             }

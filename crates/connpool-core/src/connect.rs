@@ -13,7 +13,7 @@ use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::sync::Arc;
-use crate::{CloseReason, Manager, Moment};
+use crate::{CloseReason, Event, Manager, Moment};
 
 /// A new connection that is dead after so long has lived.
 const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
@@ -88,7 +88,12 @@ impl<M: Manager> Begun<M> {
             uses: 0,
             generation: self.generation,
         };
+        let id = stamps.id;
         let mut entry = Box::new(Live { conn, slot, stamps });
+        shared.tell(|| Event::Opened {
+            id,
+            took: now.since(self.began),
+        });
         shared.with(|state, effects| {
             entry.slot.opens(&mut state.ledger);
             effects.progress = true;
@@ -101,11 +106,18 @@ impl<M: Manager> Begun<M> {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let given_up = matches!(refusal, Refusal::ConnectDropped);
-        if !given_up || !shared.is_closed() {
+        let counts = !given_up || !shared.is_closed();
+        if counts {
             shared.counters.connect_failed.up();
         }
+        if let Refusal::ConnectPanicked(message) = &refusal {
+            shared.panicked("connect", message);
+        }
+        let error = (counts && shared.is_watched()).then(|| refusal.as_error());
         let now = self.now();
+        let mut failures = 0;
         let last = shared.with(|state, effects| {
+            failures = state.ledger.failures();
             effects.progress = true;
             if self.generation != state.ledger.generation() {
                 // Begun before a `clear`, with an old password perhaps: it says nothing of how the
@@ -113,6 +125,7 @@ impl<M: Manager> Begun<M> {
                 return Some(refusal);
             }
             state.ledger.connect_failed(now, self.draw);
+            failures = state.ledger.failures();
             if shared.config().fail_fast && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
@@ -120,6 +133,13 @@ impl<M: Manager> Begun<M> {
         });
         drop(last);
         drop(slot);
+        if let Some(error) = error.flatten() {
+            shared.tell(|| Event::OpenFailed {
+                error: &*error,
+                took: now.since(self.began),
+                failures,
+            });
+        }
     }
 }
 

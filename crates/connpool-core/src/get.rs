@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
+use crate::event::Watch;
 use crate::health::{Found, Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::{Supply, Wants};
@@ -22,6 +23,7 @@ pub(crate) async fn find<M: Manager>(
     limit: Span,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
+    let mut watch = Watch::begin(shared);
     let mut deadline = Deadline::new(limit);
     let mut turn = Turn::new(shared);
     let mut failed = 0;
@@ -52,7 +54,10 @@ pub(crate) async fn find<M: Manager>(
         }
         match verdict {
             Verdict::Fit => match candidate.lend() {
-                Ok(entry) => return Ok(entry),
+                Ok(mut entry) => {
+                    watch.lent(&mut entry);
+                    return Ok(entry);
+                }
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
@@ -77,6 +82,7 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
     if shared.is_closed() {
         return Err(GetError::Closed);
     }
+    let mut watch = Watch::begin(shared);
     for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
         let step = shared.check(&mut entry, Purpose::TryLend).step();
         if !entry.is_used() {
@@ -84,7 +90,10 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
         }
         match step {
             Step::Close(reason) => shared.retire(entry, reason),
-            Step::Look | Step::Ping | Step::Reset | Step::Pass => return Ok(lend(shared, entry)),
+            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
+                watch.lent(&mut entry);
+                return Ok(lend(shared, entry));
+            }
         }
     }
     Err(GetError::Exhausted(shared.diagnosis(Duration::ZERO)))
@@ -140,12 +149,12 @@ impl<M: Manager> Candidate<'_, M> {
                 Step::Ping => {
                     let ping = async { manager.ping(conn).await };
                     let limit = self.shared.config().ping_timeout;
-                    ask(self.shared, limit, deadline, ping).await
+                    ask(self.shared, "ping", limit, deadline, ping).await
                 }
                 Step::Reset => {
                     let reset = async { manager.reset(conn).await };
                     let limit = self.shared.config().reset_timeout;
-                    ask(self.shared, limit, deadline, reset).await
+                    ask(self.shared, "reset", limit, deadline, reset).await
                 }
             };
             let Some(found) = found else {
@@ -190,6 +199,7 @@ impl<M: Manager> Drop for Candidate<'_, M> {
 /// Runs a ping or a reset; `None`: the time of the whole `get` was up first.
 async fn ask<M: Manager>(
     shared: &Shared<M>,
+    step: &'static str,
     limit: Option<Duration>,
     deadline: &mut Deadline,
     question: impl Future<Output = Result<(), M::Error>>,
@@ -199,7 +209,10 @@ async fn ask<M: Manager>(
         End::Done(Ok(())) => Some(Found::Done),
         End::Done(Err(_)) => Some(Found::Failed),
         End::OutOfTime => Some(Found::TimedOut),
-        End::Panicked(_) => Some(Found::Panicked),
+        End::Panicked(message) => {
+            shared.panicked(step, &message);
+            Some(Found::Panicked)
+        }
         End::Interrupted => None,
     }
 }

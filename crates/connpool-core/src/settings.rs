@@ -6,7 +6,7 @@ use crate::moment::Span;
 use crate::shared::Shared;
 use crate::state::{State, see_off};
 use crate::sync::{Arc, Mutex, Setting};
-use crate::{CloseReason, ConfigError, Manager, Moment, PoolConfig};
+use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
 
 /// All settings, and apart from them, as numbers, those that the fast paths read.
 ///
@@ -26,6 +26,7 @@ struct Fast<T> {
     max_uses: T,
     ping_after: T,
     liveness_after: T,
+    slow_get_warning: T,
     needs_clock: T,
 }
 
@@ -40,6 +41,7 @@ impl Settings {
                 max_uses: Setting::new(new.max_uses),
                 ping_after: Setting::new(new.ping_after),
                 liveness_after: Setting::new(new.liveness_after),
+                slow_get_warning: Setting::new(new.slow_get_warning),
                 needs_clock: Setting::new(new.needs_clock),
             },
             config: Mutex::new(Arc::new(config)),
@@ -50,6 +52,10 @@ impl Settings {
     #[inline]
     pub(crate) fn get_timeout(&self) -> Span {
         Span::from_nanos(self.fast.get_timeout.get())
+    }
+
+    pub(crate) fn slow_get_warning(&self) -> Span {
+        Span::from_nanos(self.fast.slow_get_warning.get())
     }
 
     #[inline]
@@ -86,6 +92,7 @@ impl Settings {
             max_uses,
             ping_after,
             liveness_after,
+            slow_get_warning,
             needs_clock,
         } = &self.fast;
         let new = Fast::of(&config, self.resets);
@@ -95,6 +102,7 @@ impl Settings {
         max_uses.set(new.max_uses);
         ping_after.set(new.ping_after);
         liveness_after.set(new.liveness_after);
+        slow_get_warning.set(new.slow_get_warning);
         needs_clock.set(new.needs_clock);
         *self.config.lock() = Arc::new(config);
     }
@@ -117,6 +125,7 @@ impl Fast<u64> {
             max_uses: config.max_uses.unwrap_or(u64::MAX),
             ping_after: rules.ping_after.as_nanos(),
             liveness_after: rules.liveness_after.as_nanos(),
+            slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
             needs_clock: u64::from(rules.need_clock()),
         }
     }
@@ -162,6 +171,7 @@ impl<M: Manager> Shared<M> {
             self.idle
                 .for_each(|entry| entry.stamps.idle_since = entry.stamps.idle_since.max(now));
         }
+        effects.tell(Event::Reconfigured);
         self.publish(state);
         self.settle(state, effects, now);
         effects.rouse_driver = true;

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use event_listener::Event;
+use event_listener::Event as Signal;
 
-use crate::bounded::catch;
 use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
@@ -18,7 +17,7 @@ use crate::settings::Settings;
 use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::{CloseReason, Diagnosis, Manager, Moment, Phase, Runtime};
+use crate::{CloseReason, Diagnosis, Event, Manager, Moment, Observer, Phase, Runtime};
 
 /// How many connections are dealt with under one lock, or before others get the thread.
 pub(crate) const AT_ONCE: usize = 256;
@@ -26,6 +25,7 @@ pub(crate) const AT_ONCE: usize = 256;
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) settings: Settings,
     pub(crate) name: Arc<str>,
     gate: Gate,
@@ -33,18 +33,23 @@ pub(crate) struct Shared<M: Manager> {
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
     /// For the driver.
-    pub(crate) work: Event,
+    pub(crate) work: Signal,
     /// For `build` and `close`.
-    pub(crate) progress: Event,
+    pub(crate) progress: Signal,
     /// For connects under way.
-    pub(crate) closing: Event,
+    pub(crate) closing: Signal,
     /// For goodbyes under way.
-    pub(crate) hurry: Event,
+    pub(crate) hurry: Signal,
     pub(crate) me: Weak<Shared<M>>,
 }
 
 impl<M: Manager> Shared<M> {
-    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>, mut config: PoolConfig) -> Arc<Self> {
+    pub(crate) fn new(
+        manager: M,
+        runtime: Arc<dyn Runtime>,
+        mut config: PoolConfig,
+        observer: Option<Box<dyn Observer>>,
+    ) -> Arc<Self> {
         let state = State {
             ledger: Ledger::new(&config),
             seats: Seats::default(),
@@ -64,15 +69,16 @@ impl<M: Manager> Shared<M> {
             manager,
             runtime,
             name,
+            observer,
             settings: Settings::new(config, resets),
             gate: Gate::new(),
             idle,
             state: Mutex::new(state),
             counters: Counters::default(),
-            work: Event::new(),
-            progress: Event::new(),
-            closing: Event::new(),
-            hurry: Event::new(),
+            work: Signal::new(),
+            progress: Signal::new(),
+            closing: Signal::new(),
+            hurry: Signal::new(),
             me: me.clone(),
         })
     }
@@ -80,7 +86,7 @@ impl<M: Manager> Shared<M> {
     /// Changes the state, shows the gate what came of it, and does outside of the lock what was
     /// decided under it.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State<M>, &mut Effects<M>) -> R) -> R {
-        let mut effects = Effects::new();
+        let mut effects = Effects::new(self.is_watched());
         let result = {
             let mut state = self.state.lock();
             let result = change(&mut state, &mut effects);
@@ -158,7 +164,7 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn look(&self, conn: &mut M::Connection) -> Found {
         let mut found = Found::Panicked;
-        let looked = catch(|| {
+        let looked = self.catch("liveness", || {
             self.runtime
                 .unconstrained(&mut || found = self.manager.liveness(conn).into());
         });
@@ -173,13 +179,17 @@ impl<M: Manager> Shared<M> {
 
     /// A guard was dropped.
     pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
+        self.tell(|| Event::Returned {
+            id: entry.stamps.id,
+            held: Some(self.age(entry.stamps.idle_since)),
+        });
         if let Some(reason) = conduct.spoiled() {
             return self.destroy(entry, reason);
         }
-        match catch(|| self.manager.is_reusable(&mut entry.conn)) {
-            Ok(true) => {}
-            Ok(false) => return self.destroy(entry, CloseReason::NotReusable),
-            Err(_) => return self.destroy(entry, CloseReason::Panicked),
+        match self.catch("is_reusable", || self.manager.is_reusable(&mut entry.conn)) {
+            Some(true) => {}
+            Some(false) => return self.destroy(entry, CloseReason::NotReusable),
+            None => return self.destroy(entry, CloseReason::Panicked),
         }
         let now = self.moment();
         entry.stamps.idle_since = now;
@@ -226,8 +236,14 @@ impl<M: Manager> Shared<M> {
     /// Closes a connection here and now. The slot is free when it is gone.
     pub(crate) fn destroy(&self, entry: Entry<M>, reason: CloseReason) {
         self.counters.closed(reason);
+        let (id, born) = (entry.stamps.id, entry.stamps.born);
         // Catches what the connection's own drop may throw; its slot is freed in any case.
-        let _ = catch(move || drop(entry));
+        self.catch("drop", move || drop(entry));
+        self.tell(|| Event::Closed {
+            id,
+            reason,
+            age: self.age(born),
+        });
     }
 
     // ---- under the lock
@@ -312,7 +328,10 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn clear(&self) {
-        self.with(|state, _| state.ledger.next_generation());
+        self.with(|state, effects| {
+            state.ledger.next_generation();
+            effects.tell(Event::Cleared);
+        });
         self.sort_out_idle();
     }
 

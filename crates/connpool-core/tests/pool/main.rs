@@ -10,6 +10,7 @@ mod guard;
 mod lend;
 mod limits;
 mod meanwhile;
+mod observer;
 mod panics;
 mod reconfigure;
 mod runtime_ends;
