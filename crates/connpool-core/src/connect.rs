@@ -50,6 +50,12 @@ impl<M: Manager> Begun<M> {
         runtime.spawn(Box::pin(self.run()));
     }
 
+    /// There is no need to connect: somebody brings this one.
+    pub(crate) fn adopt(mut self, conn: M::Connection) {
+        self.draw = self.shared.runtime.random();
+        self.succeed(conn);
+    }
+
     async fn run(mut self) {
         let closing = self.shared.closing.listen();
         if self.shared.is_closed() {

@@ -8,7 +8,6 @@ use crate::event::Watch;
 use crate::health::{Found, Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::{Supply, Wants};
-use crate::moment::Span;
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::turn::{Miss, Turn};
@@ -20,11 +19,10 @@ const TRIES: u32 = 3;
 /// Finds a connection that is fit to be lent.
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
-    limit: Span,
+    deadline: &mut Deadline,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     let mut watch = Watch::begin(shared);
-    let mut deadline = Deadline::new(limit);
     let mut turn = Turn::new(shared);
     let mut failed = 0;
     let mut idle = shared.take_idle();
@@ -37,9 +35,9 @@ pub(crate) async fn find<M: Manager>(
                 } else {
                     Wants::New
                 };
-                match turn.wait(&mut deadline, wants).await {
+                match turn.wait(deadline, wants).await {
                     Ok(served) => served,
-                    Err(miss) => return Err(miss.into_error(shared, &deadline)),
+                    Err(miss) => return Err(miss.into_error(shared, deadline)),
                 }
             }
         };
@@ -48,7 +46,7 @@ pub(crate) async fn find<M: Manager>(
             shared,
             entry: Some(entry),
         };
-        let verdict = candidate.check(supply, &mut deadline).await;
+        let verdict = candidate.check(supply, deadline).await;
         if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
             shared.new_connection_is(step, born);
         }
@@ -64,7 +62,7 @@ pub(crate) async fn find<M: Manager>(
             Verdict::Unfit(reason) => candidate.retire(reason),
             Verdict::OutOfTime => {
                 candidate.retire(CloseReason::Cancelled);
-                return Err(timeout(shared, Phase::Check, &deadline));
+                return Err(timeout(shared, Phase::Check, deadline));
             }
         }
         failed = failed.saturating_add(1);

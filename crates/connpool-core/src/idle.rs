@@ -99,6 +99,12 @@ impl<T: Stamped> IdleSet<T> {
         unused.into_iter().chain(used)
     }
 
+    /// Whether no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        let entries = self.entries.lock();
+        entries.len() >= entries.most
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().len()

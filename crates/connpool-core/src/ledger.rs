@@ -213,6 +213,10 @@ impl Ledger {
         self.max_size.saturating_sub(self.taken())
     }
 
+    pub(crate) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
     /// The room there is, or will be when those are gone that are being closed.
     fn room_to_come(&self) -> usize {
         self.max_size.saturating_sub(self.staying())

@@ -71,6 +71,7 @@ mod idle;
 pub mod instrumented;
 mod ledger;
 mod manager;
+mod many;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
 mod models;
 mod moment;
@@ -84,6 +85,7 @@ mod shared;
 mod slab;
 mod state;
 mod stats;
+mod stock;
 mod sync;
 mod turn;
 
@@ -103,3 +105,4 @@ pub use pooled::PooledConnection;
 pub use reason::CloseReason;
 pub use runtime::{Runtime, Task};
 pub use stats::{ClosedStats, Stats};
+pub use stock::AddError;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::bounded::Deadline;
 use crate::get::{find, find_now};
 use crate::moment::Span;
 use crate::pooled::Owner;
@@ -239,7 +240,7 @@ impl<M: Manager> Pool<M> {
 
     async fn lend(&self, limit: Span) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
-        let entry = find(shared, limit).await?;
+        let entry = find(shared, &mut Deadline::new(limit)).await?;
         Ok(PooledConnection::new(Owner::Borrowed(shared), entry))
     }
 
@@ -250,7 +251,7 @@ impl<M: Manager> Pool<M> {
     {
         let shared = Arc::clone(self.shared());
         async move {
-            let entry = find(&shared, limit).await?;
+            let entry = find(&shared, &mut Deadline::new(limit)).await?;
             Ok(PooledConnection::new(Owner::Owned(shared), entry))
         }
     }

@@ -12,6 +12,7 @@ use crate::health::{self, Check, Conduct, Found, Purpose, Step};
 use crate::idle::IdleSet;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger};
+use crate::many::Turnstile;
 use crate::seats::{Refusal, Seats};
 use crate::settings::Settings;
 use crate::state::{DriverState, State, see_off};
@@ -40,6 +41,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) closing: Signal,
     /// For goodbyes under way.
     pub(crate) hurry: Signal,
+    /// For those who gather several connections.
+    pub(crate) turnstile: Turnstile,
     pub(crate) me: Weak<Shared<M>>,
 }
 
@@ -79,6 +82,7 @@ impl<M: Manager> Shared<M> {
             progress: Signal::new(),
             closing: Signal::new(),
             hurry: Signal::new(),
+            turnstile: Turnstile::default(),
             me: me.clone(),
         })
     }
