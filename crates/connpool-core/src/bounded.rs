@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
+use crate::moment::Span;
 use crate::{Moment, Runtime, Task};
 
 /// How [`bounded`] work ended.
@@ -91,7 +92,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 ///
 /// The timer is made when somebody first has to wait, and only then.
 pub(crate) struct Deadline {
-    limit: Option<Duration>,
+    limit: Span,
     start: Option<Moment>,
     at: Option<Moment>,
     timer: Option<Task>,
@@ -99,10 +100,10 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `limit` from the first [`begin`](Deadline::begin) on; `None`: never.
-    pub(crate) fn new(limit: Option<Duration>) -> Self {
+    /// `limit` from the first [`begin`](Deadline::begin) on; or never.
+    pub(crate) fn new(limit: impl Into<Span>) -> Self {
         Deadline {
-            limit,
+            limit: limit.into(),
             start: None,
             at: None,
             timer: None,
@@ -114,7 +115,10 @@ impl Deadline {
     pub(crate) fn begin(&mut self, now: Moment) -> Option<Moment> {
         if self.start.is_none() {
             self.start = Some(now);
-            self.at = self.limit.and_then(|limit| now.checked_add(limit));
+            self.at = self
+                .limit
+                .as_duration()
+                .and_then(|limit| now.checked_add(limit));
         }
         self.at
     }

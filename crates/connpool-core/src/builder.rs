@@ -9,7 +9,7 @@ use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::DriverState;
 use crate::sync::Arc;
-use crate::{BuildError, ConfigError, Manager, Pool, Runtime};
+use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};
 
 /// A pool in the making: every setting has a default, see [`PoolConfig`].
 ///
@@ -36,6 +36,7 @@ pub struct Builder<M: Manager> {
     manager: M,
     runtime: Arc<dyn Runtime>,
     config: PoolConfig,
+    observer: Option<Box<dyn Observer>>,
 }
 
 impl<M: Manager> Builder<M> {
@@ -44,6 +45,7 @@ impl<M: Manager> Builder<M> {
             manager,
             runtime,
             config: PoolConfig::default(),
+            observer: None,
         }
     }
 
@@ -251,6 +253,23 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// A `get` that took this long, whatever came of it, is told to the
+    /// [`observer`](Builder::observer) as [`SlowGet`](crate::Event::SlowGet). Default: 1 s.
+    ///
+    /// Nothing is measured without an observer. Zero tells of every `get`; `None` of none.
+    pub fn slow_get_warning(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.config.slow_get_warning = after.into();
+        self
+    }
+
+    /// Who is told what the pool does, see [`Observer`]. Default: nobody, which costs nothing.
+    ///
+    /// A second one replaces the first.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// Builds the pool and opens its first `min_size` connections.
     ///
     /// # Errors
@@ -280,20 +299,21 @@ impl<M: Manager> Builder<M> {
             self.manager,
             self.runtime,
             self.config,
+            self.observer,
         )))
     }
 }
 
 impl<M: Manager> Shared<M> {
     async fn open_min_size(&self) -> Result<(), BuildError<M::Error>> {
-        let mut deadline = Deadline::new(self.config.get_timeout);
+        let mut deadline = Deadline::new(self.settings.get_timeout());
         loop {
             let progress = self.progress.listen();
             let now = self.runtime.now();
             deadline.begin(now);
             self.begin_what_is_wanted(now);
             let (done, has_runtime, failure) = self.with(|state, _| {
-                let failed = self.config.fail_fast && state.ledger.failures() > 0;
+                let failed = self.config().fail_fast && state.ledger.failures() > 0;
                 let failure = state.last_failure.clone().filter(|_| failed);
                 (
                     state.ledger.has_min_size(),

@@ -25,7 +25,7 @@ impl<M: Manager> Shared<M> {
     /// Closes the pool and waits, at most for `limit`, until everything is gone.
     pub(crate) async fn close(&self, limit: Duration) -> CloseReport {
         let before = self.counters.closed_total();
-        let mut deadline = Deadline::new(Some(limit));
+        let mut deadline = Deadline::new(limit);
         deadline.begin(self.runtime.now());
         self.shut(Goodbyes::Polled);
         let mut timed_out = false;

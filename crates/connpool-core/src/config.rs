@@ -93,6 +93,9 @@ pub struct PoolConfig {
     pub breaker: Option<Breaker>,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
+    /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    pub slow_get_warning: Option<Duration>,
 }
 
 /// The pause after a failed connect: a random part of `first`, of `first * factor` after the next
@@ -184,6 +187,7 @@ impl Default for PoolConfig {
             backoff: Backoff::default(),
             breaker: Some(Breaker::default()),
             idle_order: IdleOrder::default(),
+            slow_get_warning: Some(Duration::from_secs(1)),
         }
     }
 }
@@ -279,6 +283,17 @@ impl PoolConfig {
             "backoff.factor",
             factor,
             "it must be a number of at least 1.0",
+        )
+    }
+
+    /// Whether the name is that of the pool, or none.
+    pub(crate) fn check_same_name(&self, current: Option<&str>) -> Result<(), ConfigError> {
+        let wanted = self.name.as_deref().or(current);
+        require(
+            wanted == current,
+            "name",
+            format_args!("{:?}", wanted.unwrap_or_default()),
+            format_args!("it must stay {:?}, or be None", current.unwrap_or_default()),
         )
     }
 }
@@ -405,6 +420,7 @@ mod tests {
                 &mut config.close_timeout,
                 &mut config.ping_after,
                 &mut config.liveness_after,
+                &mut config.slow_get_warning,
             ] {
                 *field = Some(span);
             }

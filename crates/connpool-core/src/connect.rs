@@ -14,7 +14,7 @@ use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::sync::Arc;
-use crate::{CloseReason, Manager, Moment};
+use crate::{CloseReason, Event, Manager, Moment};
 
 /// A new connection that is dead after so long has lived.
 const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
@@ -51,6 +51,12 @@ impl<M: Manager> Begun<M> {
         runtime.spawn(Box::pin(self.run()));
     }
 
+    /// There is no need to connect: somebody brings this one.
+    pub(crate) fn adopt(mut self, conn: M::Connection) {
+        self.draw = self.shared.runtime.random();
+        self.succeed(conn);
+    }
+
     async fn run(mut self) {
         let closing = self.shared.closing.listen();
         if self.shared.is_closed() {
@@ -76,7 +82,7 @@ impl<M: Manager> Begun<M> {
     }
 
     async fn connect(&self, closing: EventListener) -> End<Result<M::Connection, M::Error>> {
-        let limit = self.shared.config.connect_timeout;
+        let limit = self.shared.config().connect_timeout;
         let connect = async { self.shared.manager.connect_within(limit).await };
         bounded(&*self.shared.runtime, limit, closing, connect).await
     }
@@ -99,7 +105,12 @@ impl<M: Manager> Begun<M> {
             generation: self.start.generation,
             epoch: shared.era().epoch,
         };
+        let id = stamps.id;
         let mut entry = Box::new(Live { conn, slot, stamps });
+        shared.tell(|| Event::Opened {
+            id,
+            took: now.since(self.began),
+        });
         shared.with(|state, effects| {
             entry.slot.opens(&mut state.ledger);
             effects.progress = true;
@@ -112,11 +123,18 @@ impl<M: Manager> Begun<M> {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let given_up = matches!(refusal, Refusal::ConnectDropped);
-        if !given_up || !shared.is_closed() {
+        let counts = !given_up || !shared.is_closed();
+        if counts {
             shared.counters.connect_failed.up();
         }
+        if let Refusal::ConnectPanicked(message) = &refusal {
+            shared.panicked("connect", message);
+        }
+        let error = (counts && shared.is_watched()).then(|| refusal.as_error());
         let now = self.now();
+        let mut failures = 0;
         let last = shared.with(|state, effects| {
+            failures = state.ledger.failures();
             effects.progress = true;
             if self.start.generation != state.ledger.generation() {
                 // Begun before a `clear`, with an old password perhaps: it says nothing of how the
@@ -124,13 +142,21 @@ impl<M: Manager> Begun<M> {
                 return Some(refusal);
             }
             state.ledger.connect_failed(now, self.draw);
-            if shared.config.fail_fast && !given_up {
+            failures = state.ledger.failures();
+            if shared.config().fail_fast && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
             state.last_failure.replace(refusal)
         });
         drop(last);
         drop(slot);
+        if let Some(error) = error.flatten() {
+            shared.tell(|| Event::OpenFailed {
+                error: &*error,
+                took: now.since(self.began),
+                failures,
+            });
+        }
     }
 }
 
@@ -176,8 +202,9 @@ impl<M: Manager> Shared<M> {
     }
 
     fn expiry(&self, born: Moment, draw: u64) -> Moment {
-        let jitter = self.config.lifetime_jitter;
-        let lifetime = self.config.max_lifetime;
+        let config = self.config();
+        let jitter = config.lifetime_jitter;
+        let lifetime = config.max_lifetime;
         let expires = lifetime.and_then(|limit| born.checked_add(jittered(limit, jitter, draw)));
         expires.unwrap_or(Moment::NEVER)
     }

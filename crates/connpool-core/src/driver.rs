@@ -6,7 +6,7 @@
 use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
-use crate::bounded::{bounded, timer_came_first};
+use crate::bounded::{End, bounded, timer_came_first};
 use crate::entry::{Entry, Slot};
 use crate::health::{Purpose, Step};
 use crate::idle::Stamped;
@@ -15,7 +15,7 @@ use crate::shared::{AT_ONCE, Shared};
 use crate::state::{DriverState, see_off};
 use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
-use crate::{CloseReason, Manager, Moment, Runtime, Task};
+use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};
 
 /// Spawns the driver. The caller has marked it as starting.
 pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
@@ -234,25 +234,43 @@ async fn goodbye<M: Manager>(shared: Arc<Shared<M>>, entry: Entry<M>, reason: Cl
         return shared.destroy(entry, reason);
     }
     let live = *entry;
+    let id = live.stamps.id;
     // Declared first, dropped last: it is counted, and its slot free, when the connection is gone.
     let _leaving = Leaving {
         shared: Arc::clone(&shared),
         reason,
+        id,
+        born: live.stamps.born,
         _slot: live.slot,
     };
     let close = async { shared.manager.close(live.conn).await };
-    bounded(&*shared.runtime, shared.config.close_timeout, hurry, close).await;
+    let limit = shared.config().close_timeout;
+    let timed_out = match bounded(&*shared.runtime, limit, hurry, close).await {
+        End::Done(()) => return,
+        End::Panicked(message) => return shared.panicked("close", &message),
+        End::OutOfTime => true,
+        End::Interrupted => false,
+    };
+    shared.tell(|| Event::GoodbyeFailed { id, timed_out });
 }
 
 /// The slot of a connection that is saying goodbye.
 struct Leaving<M: Manager> {
     shared: Arc<Shared<M>>,
     reason: CloseReason,
+    id: u64,
+    born: Moment,
     _slot: Slot<M>,
 }
 
 impl<M: Manager> Drop for Leaving<M> {
     fn drop(&mut self) {
-        self.shared.counters.closed(self.reason);
+        let Leaving { shared, reason, .. } = self;
+        shared.counters.closed(*reason);
+        shared.tell(|| Event::Closed {
+            id: self.id,
+            reason: *reason,
+            age: shared.age(self.born),
+        });
     }
 }

@@ -2,12 +2,11 @@
 
 use std::task::Waker;
 
-use event_listener::Event;
+use event_listener::Event as Signal;
 
-use crate::bounded::catch;
 use crate::entry::Entry;
 use crate::shared::Shared;
-use crate::{CloseReason, Manager};
+use crate::{CloseReason, Event, Manager};
 
 /// Everything that runs foreign code: collected while the books are locked, performed when they
 /// are not.
@@ -17,6 +16,8 @@ pub(crate) struct Effects<M: Manager> {
     waker: Option<Waker>,
     wakers: Vec<Waker>,
     destroyed: Vec<(Entry<M>, CloseReason)>,
+    events: Vec<Event<'static>>,
+    watched: bool,
     /// The driver has something to do.
     pub(crate) rouse_driver: bool,
     /// Something that `build` or `close` waits for has happened.
@@ -28,11 +29,13 @@ pub(crate) struct Effects<M: Manager> {
 }
 
 impl<M: Manager> Effects<M> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(watched: bool) -> Self {
         Effects {
             waker: None,
             wakers: Vec::new(),
             destroyed: Vec::new(),
+            events: Vec::new(),
+            watched,
             rouse_driver: false,
             progress: false,
             closing: false,
@@ -52,18 +55,28 @@ impl<M: Manager> Effects<M> {
         self.destroyed.push((entry, reason));
     }
 
+    /// Has whoever watches told, if anybody does.
+    pub(crate) fn tell(&mut self, event: Event<'static>) {
+        if self.watched {
+            self.events.push(event);
+        }
+    }
+
     pub(crate) fn perform(self, shared: &Shared<M>) {
+        for event in self.events {
+            shared.announce(&event);
+        }
         for (entry, reason) in self.destroyed {
             shared.destroy(entry, reason);
         }
         // A waker that panics must not keep the others from being woken, nor leave a drop. Those of
         // the events are woken by `notify` itself.
         for waker in self.waker.into_iter().chain(self.wakers) {
-            let _ = catch(|| waker.wake());
+            shared.catch("wake", || waker.wake());
         }
-        let notify = |event: &Event, listeners: usize| {
+        let notify = |signal: &Signal, listeners: usize| {
             if listeners > 0 {
-                let _ = catch(|| event.notify(listeners));
+                shared.catch("wake", || signal.notify(listeners));
             }
         };
         let all_if = |holds: bool| if holds { usize::MAX } else { 0 };

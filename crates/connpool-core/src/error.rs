@@ -24,6 +24,14 @@ pub enum GetError<E> {
         /// How the pool stood.
         diagnosis: Box<Diagnosis>,
     },
+    /// More connections were asked for at once than the pool may have.
+    #[non_exhaustive]
+    TooMany {
+        /// How many.
+        wanted: usize,
+        /// How many there may be.
+        max_size: usize,
+    },
     /// A connect for which this `get` waited failed. Only with `fail_fast`.
     Connect(Arc<E>),
     /// A connect for which this `get` waited panicked. Only with `fail_fast`.
@@ -92,6 +100,10 @@ impl<E> Clone for GetError<E> {
                 phase: *phase,
                 diagnosis: diagnosis.clone(),
             },
+            GetError::TooMany { wanted, max_size } => GetError::TooMany {
+                wanted: *wanted,
+                max_size: *max_size,
+            },
             GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
             GetError::Panicked { step, message } => GetError::Panicked {
                 step,
@@ -110,6 +122,11 @@ impl<E: fmt::Debug> fmt::Debug for GetError<E> {
                 .debug_struct("Timeout")
                 .field("phase", phase)
                 .field("diagnosis", diagnosis)
+                .finish(),
+            GetError::TooMany { wanted, max_size } => f
+                .debug_struct("TooMany")
+                .field("wanted", wanted)
+                .field("max_size", max_size)
                 .finish(),
             GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
             GetError::Panicked { step, message } => f
@@ -139,6 +156,11 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
                     phase.remedy()
                 )
             }
+            GetError::TooMany { wanted, max_size } => write!(
+                f,
+                "{wanted} connections at once can never be had, as max_size is {max_size}: raise \
+                 max_size, or take fewer"
+            ),
             GetError::Connect(error) => write!(f, "cannot connect: {error}"),
             GetError::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }
@@ -153,7 +175,7 @@ impl<E: Error + 'static> Error for GetError<E> {
                 .last_error
                 .as_ref()
                 .map(|error| &**error as &(dyn Error + 'static)),
-            GetError::Closed | GetError::Panicked { .. } => None,
+            GetError::Closed | GetError::TooMany { .. } | GetError::Panicked { .. } => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
+use crate::event::Watch;
 use crate::health::{Found, Purpose, Step};
 use crate::idle::Stamped;
 use crate::ledger::line::{Supply, Wants};
@@ -18,10 +19,10 @@ const TRIES: u32 = 3;
 /// Finds a connection that is fit to be lent.
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
-    limit: Option<Duration>,
+    deadline: &mut Deadline,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
-    let mut deadline = Deadline::new(limit);
+    let mut watch = Watch::begin(shared);
     let mut turn = Turn::new(shared);
     let mut failed = 0;
     let mut idle = shared.take_idle();
@@ -34,9 +35,9 @@ pub(crate) async fn find<M: Manager>(
                 } else {
                     Wants::New
                 };
-                match turn.wait(&mut deadline, wants).await {
+                match turn.wait(deadline, wants).await {
                     Ok(served) => served,
-                    Err(miss) => return Err(miss.into_error(shared, &deadline)),
+                    Err(miss) => return Err(miss.into_error(shared, deadline)),
                 }
             }
         };
@@ -45,20 +46,23 @@ pub(crate) async fn find<M: Manager>(
             shared,
             entry: Some(entry),
         };
-        let verdict = candidate.check(supply, &mut deadline).await;
+        let verdict = candidate.check(supply, deadline).await;
         if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
             shared.new_connection_is(step, born);
         }
         match verdict {
             Verdict::Fit => match candidate.lend() {
-                Ok(entry) => return Ok(entry),
+                Ok(mut entry) => {
+                    watch.lent(&mut entry);
+                    return Ok(entry);
+                }
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
             Verdict::Unfit(reason) => candidate.retire(reason),
             Verdict::OutOfTime => {
                 candidate.retire(CloseReason::Cancelled);
-                return Err(timeout(shared, Phase::Check, &deadline));
+                return Err(timeout(shared, Phase::Check, deadline));
             }
         }
         failed = failed.saturating_add(1);
@@ -76,6 +80,7 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
     if shared.is_closed() {
         return Err(GetError::Closed);
     }
+    let mut watch = Watch::begin(shared);
     for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
         let step = shared.check(&mut entry, Purpose::TryLend).step();
         if !entry.is_used() {
@@ -83,7 +88,10 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
         }
         match step {
             Step::Close(reason) => shared.retire(entry, reason),
-            Step::Look | Step::Ping | Step::Reset | Step::Pass => return Ok(lend(shared, entry)),
+            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
+                watch.lent(&mut entry);
+                return Ok(lend(shared, entry));
+            }
         }
     }
     Err(GetError::Exhausted(shared.diagnosis(Duration::ZERO)))
@@ -130,9 +138,7 @@ impl<M: Manager> Candidate<'_, M> {
         };
         let mut check = self.shared.check(entry, purpose);
         loop {
-            let Shared {
-                manager, config, ..
-            } = self.shared;
+            let manager = &self.shared.manager;
             let conn = &mut entry.conn;
             let found = match check.step() {
                 Step::Pass => return Verdict::Fit,
@@ -140,11 +146,13 @@ impl<M: Manager> Candidate<'_, M> {
                 Step::Look => Some(self.shared.look(conn)),
                 Step::Ping => {
                     let ping = async { manager.ping(conn).await };
-                    ask(self.shared, config.ping_timeout, deadline, ping).await
+                    let limit = self.shared.config().ping_timeout;
+                    ask(self.shared, "ping", limit, deadline, ping).await
                 }
                 Step::Reset => {
                     let reset = async { manager.reset(conn).await };
-                    ask(self.shared, config.reset_timeout, deadline, reset).await
+                    let limit = self.shared.config().reset_timeout;
+                    ask(self.shared, "reset", limit, deadline, reset).await
                 }
             };
             let Some(found) = found else {
@@ -190,6 +198,7 @@ impl<M: Manager> Drop for Candidate<'_, M> {
 /// Runs a ping or a reset; `None`: the time of the whole `get` was up first.
 async fn ask<M: Manager>(
     shared: &Shared<M>,
+    step: &'static str,
     limit: Option<Duration>,
     deadline: &mut Deadline,
     question: impl Future<Output = Result<(), M::Error>>,
@@ -199,7 +208,10 @@ async fn ask<M: Manager>(
         End::Done(Ok(())) => Some(Found::Done),
         End::Done(Err(_)) => Some(Found::Failed),
         End::OutOfTime => Some(Found::TimedOut),
-        End::Panicked(_) => Some(Found::Panicked),
+        End::Panicked(message) => {
+            shared.panicked(step, &message);
+            Some(Found::Panicked)
+        }
         End::Interrupted => None,
     }
 }

@@ -3,18 +3,17 @@
 //! Pure: what happened comes in as arguments, what to do next comes out. `get`, `try_get` and the
 //! driver all walk the same machine, the return of a connection asks [`on_return`].
 
-use std::time::Duration;
-
+use crate::moment::Span;
 use crate::{CloseReason, Liveness, Moment};
 
 /// The settings that health is judged by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) idle_timeout: Span,
+    pub(crate) max_lifetime: Span,
     pub(crate) max_uses: Option<u64>,
-    pub(crate) ping_after: Option<Duration>,
-    pub(crate) liveness_after: Option<Duration>,
+    pub(crate) ping_after: Span,
+    pub(crate) liveness_after: Span,
     pub(crate) resets: bool,
 }
 
@@ -22,12 +21,17 @@ impl Rules {
     /// Whether any rule asks what time it is. If none does, no clock is read on the way of a
     /// connection out and back.
     pub(crate) fn need_clock(&self) -> bool {
-        self.idle_timeout.is_some()
-            || self.max_lifetime.is_some()
-            || self.ping_after.is_some_and(|after| after > Duration::ZERO)
-            || self
-                .liveness_after
-                .is_some_and(|after| after > Duration::ZERO)
+        let depends_on_age = |after: Span| after != Span::ZERO && after != Span::NEVER;
+        self.idle_timeout != Span::NEVER
+            || self.max_lifetime != Span::NEVER
+            || depends_on_age(self.ping_after)
+            || depends_on_age(self.liveness_after)
+    }
+
+    /// Whether a connection is older than it may become by now. Its own drawn limit is shorter, but
+    /// was drawn under the rules of its time.
+    fn forbid_age_of(&self, stamps: &Stamps, now: Moment) -> bool {
+        stamps.is_over_lifetime(now) || now.is_past(stamps.born, self.max_lifetime)
     }
 }
 
@@ -164,28 +168,22 @@ impl Check {
         now: Moment,
     ) -> Check {
         let is_suspect = stamps.epoch != era.epoch;
-        let unproven = |after: Option<Duration>| {
-            is_suspect || after.is_some_and(|after| now.is_past(stamps.proven, after))
-        };
+        let unproven = |after: Span| is_suspect || now.is_past(stamps.proven, after);
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {
             step: Step::Look,
             ping_due: purpose == Purpose::Lend && unproven(rules.ping_after),
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
-            looks: rules.liveness_after.is_some(),
+            looks: rules.liveness_after != Span::NEVER,
         };
         if stamps.generation != era.generation {
             return check.at(Step::Close(CloseReason::Cleared));
         }
         if purpose != Purpose::LendNew {
-            if stamps.is_over_lifetime(now) {
+            if rules.forbid_age_of(stamps, now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
-            if spare
-                && rules
-                    .idle_timeout
-                    .is_some_and(|limit| now.is_past(stamps.idle_since, limit))
-            {
+            if spare && now.is_past(stamps.idle_since, rules.idle_timeout) {
                 return check.at(Step::Close(CloseReason::Idle));
             }
         }
@@ -278,7 +276,7 @@ pub(crate) fn on_return(
 ) -> Option<CloseReason> {
     if stamps.generation != generation {
         Some(CloseReason::Cleared)
-    } else if stamps.is_over_lifetime(now) {
+    } else if rules.forbid_age_of(stamps, now) {
         Some(CloseReason::Lifetime)
     } else if rules.max_uses.is_some_and(|most| stamps.uses >= most) {
         Some(CloseReason::MaxUses)

@@ -11,8 +11,6 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(crate) struct IdleSet<T> {
     entries: Mutex<Entries<T>>,
-    order: IdleOrder,
-    most: usize,
 }
 
 /// Those never lent stand apart: `try_get` must not search for them.
@@ -20,6 +18,8 @@ pub(crate) struct IdleSet<T> {
 struct Entries<T> {
     used: VecDeque<T>,
     unused: VecDeque<T>,
+    order: IdleOrder,
+    most: usize,
 }
 
 /// What the idle set must know of what it keeps.
@@ -33,18 +33,36 @@ impl<T: Stamped> IdleSet<T> {
         let entries = Entries {
             used: VecDeque::new(),
             unused: VecDeque::new(),
+            order,
+            most: max_idle.unwrap_or(usize::MAX),
         };
         IdleSet {
             entries: Mutex::new(entries),
-            order,
-            most: max_idle.unwrap_or(usize::MAX),
         }
+    }
+
+    /// Another order and another bound. What is idle beyond it comes back, the oldest first.
+    pub(crate) fn reconfigure(&self, order: IdleOrder, max_idle: Option<usize>) -> Vec<T> {
+        let entries = &mut *self.entries.lock();
+        entries.order = order;
+        entries.most = max_idle.unwrap_or(usize::MAX);
+        let beyond = entries.len().saturating_sub(entries.most);
+        let Entries { used, unused, .. } = entries;
+        (0..beyond)
+            .map_while(|_| unused.pop_front().or_else(|| used.pop_front()))
+            .collect()
+    }
+
+    /// Changes each of those that are idle. `change` is called under the lock.
+    pub(crate) fn for_each(&self, change: impl FnMut(&mut T)) {
+        let Entries { used, unused, .. } = &mut *self.entries.lock();
+        used.iter_mut().chain(unused).for_each(change);
     }
 
     /// Makes `entry` idle, or gives it back if enough are.
     pub(crate) fn put(&self, entry: T) -> Result<(), T> {
         let mut entries = self.entries.lock();
-        if entries.len() >= self.most {
+        if entries.len() >= entries.most {
             return Err(entry);
         }
         match entry.is_used() {
@@ -56,8 +74,9 @@ impl<T: Stamped> IdleSet<T> {
 
     /// The one to be lent next.
     pub(crate) fn take(&self) -> Option<T> {
-        let Entries { used, unused } = &mut *self.entries.lock();
-        match self.order {
+        let entries = &mut *self.entries.lock();
+        let Entries { used, unused, .. } = entries;
+        match entries.order {
             IdleOrder::LastUsedFirst => used.pop_back().or_else(|| unused.pop_back()),
             IdleOrder::RoundRobin => unused.pop_front().or_else(|| used.pop_front()),
         }
@@ -78,6 +97,12 @@ impl<T: Stamped> IdleSet<T> {
         let used = std::mem::take(&mut entries.used);
         let unused = std::mem::take(&mut entries.unused);
         unused.into_iter().chain(used)
+    }
+
+    /// Whether no more are kept.
+    pub(crate) fn is_full(&self) -> bool {
+        let entries = self.entries.lock();
+        entries.len() >= entries.most
     }
 
     /// How many there are.
@@ -147,6 +172,20 @@ mod tests {
             IdleSet::new(IdleOrder::LastUsedFirst, Some(0)).put(1),
             Err(1)
         );
+    }
+
+    #[test]
+    fn another_order_and_another_bound_count_from_now_on() {
+        let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4, 5]);
+        assert_eq!(set.reconfigure(IdleOrder::RoundRobin, Some(2)), [2, 4, 1]);
+        assert_eq!(set.put(7), Err(7));
+        assert_eq!(drained(&set), [3, 5]);
+        assert_eq!(set.reconfigure(IdleOrder::LastUsedFirst, None), [0; 0]);
+        for entry in [1, 3, 5] {
+            set.put(entry).unwrap();
+        }
+        set.for_each(|entry| *entry += 10);
+        assert_eq!(drained(&set), [15, 13, 11]);
     }
 
     #[test]

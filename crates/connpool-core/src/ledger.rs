@@ -10,9 +10,10 @@ pub(crate) mod trouble;
 
 use std::time::Duration;
 
+use crate::BreakerState;
+use crate::Moment;
 use crate::config::PoolConfig;
 use crate::slab::{Count, Key, round_up};
-use crate::{BreakerState, ConfigError, Moment};
 use line::{Line, Standing, Supply, Wants};
 use suspicion::Suspicion;
 use trouble::Trouble;
@@ -93,9 +94,7 @@ impl Ledger {
             increment: config.increment,
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            evict_interval: config
-                .evict_interval
-                .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            evict_interval: sweep_interval(config),
             fail_fast: config.fail_fast,
             open: Count::default(),
             connecting: Count::default(),
@@ -267,6 +266,10 @@ impl Ledger {
 
     fn room(&self) -> usize {
         self.max_size.saturating_sub(self.taken())
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.room() > 0
     }
 
     /// The room there is, or will be when those are gone that are being closed.
@@ -451,10 +454,20 @@ impl Ledger {
         self.closed
     }
 
-    pub(crate) fn resize(&mut self, max_size: usize) -> Result<(), ConfigError> {
-        ConfigError::check_max_size(max_size, self.min_size)?;
-        self.max_size = max_size;
-        Ok(())
+    /// Other settings, which count from now on. A sweep that was due at a time of the old interval
+    /// is due at one of the new: the next look whether it is starts that.
+    pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
+        self.max_size = config.max_size;
+        self.min_size = config.min_size;
+        self.increment = config.increment;
+        self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
+        self.max_waiters = config.max_waiters;
+        self.fail_fast = config.fail_fast;
+        self.trouble.reconfigure(config.backoff, config.breaker);
+        let every = sweep_interval(config);
+        if std::mem::replace(&mut self.evict_interval, every) != every {
+            self.sweep_at = None;
+        }
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -478,6 +491,11 @@ impl Ledger {
             paused: self.paused,
         }
     }
+}
+
+fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
+    let every = config.evict_interval?;
+    Some(every.max(SHORTEST_EVICT_INTERVAL))
 }
 
 #[cfg(test)]

@@ -54,9 +54,48 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    #[inline]
     /// Whether this moment lies at least `span` after `earlier`.
-    pub(crate) fn is_past(self, earlier: Moment, span: Duration) -> bool {
-        self.since(earlier) >= span
+    pub(crate) fn is_past(self, earlier: Moment, span: impl Into<Span>) -> bool {
+        let span = span.into();
+        self.0.saturating_sub(earlier.0) >= span.0 && span != Span::NEVER
+    }
+}
+
+/// A length of time as the fast paths compare it: nanoseconds, or never, which is also what more
+/// nanoseconds than can be told are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) const NEVER: Span = Span(u64::MAX);
+    pub(crate) const ZERO: Span = Span(0);
+
+    #[inline]
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Span(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The same as a duration; `None`: never.
+    pub(crate) fn as_duration(self) -> Option<Duration> {
+        (self != Span::NEVER).then(|| Duration::from_nanos(self.0))
+    }
+}
+
+impl From<Duration> for Span {
+    #[inline]
+    fn from(span: Duration) -> Self {
+        u64::try_from(span.as_nanos()).map_or(Span::NEVER, Span)
+    }
+}
+
+impl From<Option<Duration>> for Span {
+    fn from(span: Option<Duration>) -> Self {
+        span.map_or(Span::NEVER, Span::from)
     }
 }
 
@@ -129,6 +168,24 @@ mod tests {
         assert_eq!(random_part(limit, 0), Duration::ZERO);
         assert!(random_part(limit, u64::MAX) > Duration::from_micros(49_999));
         assert!(random_part(Duration::MAX, u64::MAX) <= Duration::MAX);
+    }
+
+    #[test]
+    fn a_span_too_long_to_be_told_is_never() {
+        let end = Moment::from_nanos(u64::MAX);
+        for never in [
+            None,
+            Some(Duration::MAX),
+            Some(Duration::from_nanos(u64::MAX)),
+        ] {
+            assert_eq!(Span::from(never), Span::NEVER);
+            assert!(!end.is_past(Moment::ORIGIN, Span::from(never)));
+        }
+        assert!(end.is_past(Moment::ORIGIN, Duration::from_nanos(u64::MAX - 1)));
+        assert!(Moment::ORIGIN.is_past(Moment::ORIGIN, Span::ZERO));
+        let second = Duration::from_secs(1);
+        assert_eq!(Span::from(second).as_duration(), Some(second));
+        assert_eq!(Span::NEVER.as_duration(), None);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::bounded::Deadline;
 use crate::get::{find, find_now};
+use crate::moment::Span;
 use crate::pooled::Owner;
 use crate::shared::Shared;
 use crate::sync::{Arc, Weak};
@@ -81,7 +83,7 @@ impl<M: Manager> Pool<M> {
     pub fn get(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        self.lend(self.shared().config.get_timeout)
+        self.lend(self.shared().settings.get_timeout())
     }
 
     /// [`get`](Pool::get) with a limit of its own. Zero: what is idle, or nothing.
@@ -93,7 +95,7 @@ impl<M: Manager> Pool<M> {
         &self,
         limit: Duration,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        self.lend(Some(limit))
+        self.lend(limit.into())
     }
 
     /// [`get`](Pool::get) with a guard that borrows nothing: for a struct, or another task.
@@ -107,7 +109,7 @@ impl<M: Manager> Pool<M> {
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
-        self.lend_owned(self.shared().config.get_timeout)
+        self.lend_owned(self.shared().settings.get_timeout())
     }
 
     /// [`get_owned`](Pool::get_owned) with a limit of its own.
@@ -120,7 +122,7 @@ impl<M: Manager> Pool<M> {
         limit: Duration,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
-        self.lend_owned(Some(limit))
+        self.lend_owned(limit.into())
     }
 
     /// An idle connection, here and now: never waits, starts no connect, needs no runtime.
@@ -144,10 +146,7 @@ impl<M: Manager> Pool<M> {
 
     /// The settings that are in force.
     pub fn config(&self) -> PoolConfig {
-        let mut config = self.shared().config.clone();
-        config.name = Some(self.name().to_owned());
-        config.max_size = self.shared().figures().0.max_size;
-        config
+        PoolConfig::clone(&self.shared().config())
     }
 
     /// The figures of this moment.
@@ -174,12 +173,46 @@ impl<M: Manager> Pool<M> {
     ///
     /// If `max_size` would be zero or less than `min_size`.
     pub fn resize(&self, max_size: usize) -> Result<(), ConfigError> {
-        let shared = self.shared();
-        let now = shared.runtime.now();
-        shared.with(|state, effects| {
-            state.ledger.resize(max_size)?;
-            shared.publish(state);
-            shared.settle(state, effects, now);
+        self.shared().reconfigure(|config| {
+            ConfigError::check_max_size(max_size, config.min_size)?;
+            config.max_size = max_size;
+            Ok(())
+        })
+    }
+
+    /// Changes all settings at once, or none. [`config`](Pool::config) tells them.
+    ///
+    /// It takes effect from now on: for the next `get`, connect or check, and for connections that
+    /// are open already, which the driver looks at within the new `evict_interval`. Those in line
+    /// keep their place and their time. Of a shorter `max_lifetime`, connections that are open
+    /// already get no random part; of a longer one, those opened from now on have the benefit.
+    ///
+    /// A name of `None` leaves the pool's as it is.
+    ///
+    /// ```
+    /// # use connpool_core::{from_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let pool = Pool::builder(
+    /// #     from_fn(|| async { Ok::<_, std::io::Error>(()) }),
+    /// #     connpool_testkit::SimRuntime::new(1)).build_lazy()?;
+    /// let mut config = pool.config();
+    /// config.max_size = 20;
+    /// config.get_timeout = Some(Duration::from_secs(2));
+    /// pool.reconfigure(config)?;
+    /// assert_eq!(pool.config().max_size, 20);
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A setting that is not allowed, as for [`build`](Builder::build), or another name. Nothing is
+    /// changed then.
+    pub fn reconfigure(&self, config: PoolConfig) -> Result<(), ConfigError> {
+        self.shared().reconfigure(|current| {
+            config.validate()?;
+            let name = current.name.take();
+            config.check_same_name(name.as_deref())?;
+            *current = PoolConfig { name, ..config };
             Ok(())
         })
     }
@@ -205,23 +238,20 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    async fn lend(
-        &self,
-        limit: Option<Duration>,
-    ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    async fn lend(&self, limit: Span) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
-        let entry = find(shared, limit).await?;
+        let entry = find(shared, &mut Deadline::new(limit)).await?;
         Ok(PooledConnection::new(Owner::Borrowed(shared), entry))
     }
 
     fn lend_owned(
         &self,
-        limit: Option<Duration>,
+        limit: Span,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
         let shared = Arc::clone(self.shared());
         async move {
-            let entry = find(&shared, limit).await?;
+            let entry = find(&shared, &mut Deadline::new(limit)).await?;
             Ok(PooledConnection::new(Owner::Owned(shared), entry))
         }
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::Manager;
 use crate::entry::{Entry, Live};
 use crate::health::Conduct;
 use crate::shared::Shared;
 use crate::sync::Arc;
+use crate::{Event, Manager};
 
 /// A connection on loan from a pool. Dereferences to it, and is itself a byte stream if the
 /// connection is one. Dropped, it goes back.
@@ -78,6 +78,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         };
         let live = *entry;
         drop(live.slot);
+        self.owner.tell(|| Event::Detached { id: live.stamps.id });
         live.conn
     }
 

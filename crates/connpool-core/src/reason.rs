@@ -39,13 +39,15 @@ pub enum CloseReason {
     Shrunk,
     /// As many connections as `max_idle` were idle already.
     Overflow,
+    /// [`retain`](crate::Pool::retain) was told not to keep it.
+    Evicted,
     /// The pool was closed.
     PoolClosed,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 18] = [
+    pub const ALL: [CloseReason; 19] = [
         CloseReason::Idle,
         CloseReason::Lifetime,
         CloseReason::MaxUses,
@@ -63,6 +65,7 @@ impl CloseReason {
         CloseReason::Cleared,
         CloseReason::Shrunk,
         CloseReason::Overflow,
+        CloseReason::Evicted,
         CloseReason::PoolClosed,
     ];
 
@@ -86,6 +89,7 @@ impl CloseReason {
             CloseReason::Cleared => "cleared",
             CloseReason::Shrunk => "shrunk",
             CloseReason::Overflow => "overflow",
+            CloseReason::Evicted => "evicted",
             CloseReason::PoolClosed => "pool_closed",
         }
     }
@@ -112,6 +116,7 @@ impl CloseReason {
                 | CloseReason::MaxUses
                 | CloseReason::Shrunk
                 | CloseReason::Overflow
+                | CloseReason::Evicted
                 | CloseReason::PoolClosed
         )
     }

@@ -2,22 +2,23 @@
 
 use std::collections::VecDeque;
 
-use event_listener::Event;
+use event_listener::Event as Signal;
 
-use crate::bounded::catch;
 use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::health::{self, Check, Conduct, Era, Found, Purpose, Rules, Step};
+use crate::health::{self, Check, Conduct, Era, Found, Purpose, Step};
 use crate::idle::IdleSet;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger};
+use crate::many::Turnstile;
 use crate::seats::{Refusal, Seats};
+use crate::settings::Settings;
 use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::{CloseReason, Diagnosis, Manager, Moment, Phase, Runtime};
+use crate::{CloseReason, Diagnosis, Event, Manager, Moment, Observer, Phase, Runtime};
 
 /// How many connections are dealt with under one lock, or before others get the thread.
 pub(crate) const AT_ONCE: usize = 256;
@@ -25,35 +26,33 @@ pub(crate) const AT_ONCE: usize = 256;
 pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) config: PoolConfig,
+    pub(crate) observer: Option<Box<dyn Observer>>,
+    pub(crate) settings: Settings,
     pub(crate) name: Arc<str>,
-    rules: Rules,
-    needs_clock: bool,
     gate: Gate,
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
     /// For the driver.
-    pub(crate) work: Event,
+    pub(crate) work: Signal,
     /// For `build` and `close`.
-    pub(crate) progress: Event,
+    pub(crate) progress: Signal,
     /// For connects under way.
-    pub(crate) closing: Event,
+    pub(crate) closing: Signal,
     /// For goodbyes under way.
-    pub(crate) hurry: Event,
+    pub(crate) hurry: Signal,
+    /// For those who gather several connections.
+    pub(crate) turnstile: Turnstile,
     pub(crate) me: Weak<Shared<M>>,
 }
 
 impl<M: Manager> Shared<M> {
-    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>, config: PoolConfig) -> Arc<Self> {
-        let rules = Rules {
-            idle_timeout: config.idle_timeout,
-            max_lifetime: config.max_lifetime,
-            max_uses: config.max_uses,
-            ping_after: config.ping_after,
-            liveness_after: config.liveness_after,
-            resets: manager.resets(),
-        };
+    pub(crate) fn new(
+        manager: M,
+        runtime: Arc<dyn Runtime>,
+        mut config: PoolConfig,
+        observer: Option<Box<dyn Observer>>,
+    ) -> Arc<Self> {
         let state = State {
             ledger: Ledger::new(&config),
             seats: Seats::default(),
@@ -66,21 +65,24 @@ impl<M: Manager> Shared<M> {
             Some(name) => Arc::from(name.as_str()),
             None => Arc::from(format!("pool-{:08}", runtime.random() % 100_000_000)),
         };
+        config.name = Some(String::from(&*name));
+        let idle = IdleSet::new(config.idle_order, config.max_idle);
+        let resets = manager.resets();
         Arc::new_cyclic(|me| Shared {
             manager,
             runtime,
             name,
-            needs_clock: rules.need_clock(),
-            rules,
+            observer,
+            settings: Settings::new(config, resets),
             gate: Gate::new(),
-            idle: IdleSet::new(config.idle_order, config.max_idle),
-            config,
+            idle,
             state: Mutex::new(state),
             counters: Counters::default(),
-            work: Event::new(),
-            progress: Event::new(),
-            closing: Event::new(),
-            hurry: Event::new(),
+            work: Signal::new(),
+            progress: Signal::new(),
+            closing: Signal::new(),
+            hurry: Signal::new(),
+            turnstile: Turnstile::default(),
             me: me.clone(),
         })
     }
@@ -88,7 +90,7 @@ impl<M: Manager> Shared<M> {
     /// Changes the state, shows the gate what came of it, and does outside of the lock what was
     /// decided under it.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State<M>, &mut Effects<M>) -> R) -> R {
-        let mut effects = Effects::new();
+        let mut effects = Effects::new(self.is_watched());
         let result = {
             let mut state = self.state.lock();
             let result = change(&mut state, &mut effects);
@@ -121,7 +123,7 @@ impl<M: Manager> Shared<M> {
         if !self.gate.lets_connections_pass() {
             return None;
         }
-        if self.rules.resets {
+        if self.settings.resets() {
             self.idle.take_oldest(false)
         } else {
             self.idle.take()
@@ -130,7 +132,7 @@ impl<M: Manager> Shared<M> {
 
     /// The time, if any rule asks for it.
     pub(crate) fn moment(&self) -> Moment {
-        if self.needs_clock {
+        if self.settings.need_clock() {
             self.runtime.now()
         } else {
             Moment::ORIGIN
@@ -141,7 +143,8 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
         let now = self.moment();
         let era = self.era();
-        let begin = |spare| Check::begin(purpose, &entry.stamps, &self.rules, era, spare, now);
+        let rules = self.settings.rules();
+        let begin = |spare| Check::begin(purpose, &entry.stamps, &rules, era, spare, now);
         let mut check = begin(true);
         if check.step() == Step::Close(CloseReason::Idle) && !self.can_spare_one() {
             check = begin(false);
@@ -165,7 +168,7 @@ impl<M: Manager> Shared<M> {
 
     pub(crate) fn look(&self, conn: &mut M::Connection) -> Found {
         let mut found = Found::Panicked;
-        let looked = catch(|| {
+        let looked = self.catch("liveness", || {
             self.runtime
                 .unconstrained(&mut || found = self.manager.liveness(conn).into());
         });
@@ -180,19 +183,23 @@ impl<M: Manager> Shared<M> {
 
     /// A guard was dropped.
     pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
+        self.tell(|| Event::Returned {
+            id: entry.stamps.id,
+            held: Some(self.age(entry.stamps.idle_since)),
+        });
         if let Some(reason) = conduct.spoiled() {
             return self.destroy(entry, reason);
         }
-        match catch(|| self.manager.is_reusable(&mut entry.conn)) {
-            Ok(true) => {}
-            Ok(false) => return self.destroy(entry, CloseReason::NotReusable),
-            Err(_) => return self.destroy(entry, CloseReason::Panicked),
+        match self.catch("is_reusable", || self.manager.is_reusable(&mut entry.conn)) {
+            Some(true) => {}
+            Some(false) => return self.destroy(entry, CloseReason::NotReusable),
+            None => return self.destroy(entry, CloseReason::Panicked),
         }
         let now = self.moment();
         let era = self.era();
         entry.stamps.idle_since = now;
         entry.stamps.proves_alive(now, era);
-        match health::on_return(&entry.stamps, &self.rules, era.generation, now) {
+        match health::on_return(&entry.stamps, &self.settings.rules(), era.generation, now) {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }
@@ -239,8 +246,14 @@ impl<M: Manager> Shared<M> {
     /// Closes a connection here and now. The slot is free when it is gone.
     pub(crate) fn destroy(&self, entry: Entry<M>, reason: CloseReason) {
         self.counters.closed(reason);
+        let (id, born) = (entry.stamps.id, entry.stamps.born);
         // Catches what the connection's own drop may throw; its slot is freed in any case.
-        let _ = catch(move || drop(entry));
+        self.catch("drop", move || drop(entry));
+        self.tell(|| Event::Closed {
+            id,
+            reason,
+            age: self.age(born),
+        });
     }
 
     // ---- under the lock
@@ -330,7 +343,10 @@ impl<M: Manager> Shared<M> {
     }
 
     pub(crate) fn clear(&self) {
-        self.with(|state, _| state.ledger.next_generation());
+        self.with(|state, effects| {
+            state.ledger.next_generation();
+            effects.tell(Event::Cleared);
+        });
         self.sort_out_idle();
     }
 

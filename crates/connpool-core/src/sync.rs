@@ -37,6 +37,25 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A number that may be exchanged for another. Like a [`Counter`] ordered with nothing else.
+#[derive(Debug)]
+pub(crate) struct Setting(std::sync::atomic::AtomicU64);
+
+impl Setting {
+    pub(crate) fn new(value: u64) -> Self {
+        Setting(value.into())
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A number that only grows. Exact, but ordered with nothing else: no model has to try what comes
 /// before and after it.
 #[derive(Debug, Default)]

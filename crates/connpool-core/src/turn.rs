@@ -14,7 +14,7 @@ use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::slab::Key;
 use crate::state::{DriverState, State};
-use crate::{Manager, Moment};
+use crate::{Event, Manager, Moment};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
 /// was served is being checked. Dropped, it leaves the line and passes on what it was served.
@@ -25,6 +25,7 @@ pub(crate) struct Turn<'a, M: Manager> {
     depends_on_return: bool,
     waiting_since: Option<Moment>,
     has_waited: bool,
+    is_announced: bool,
 }
 
 /// What a turn brought.
@@ -45,6 +46,7 @@ impl<'a, M: Manager> Turn<'a, M> {
             depends_on_return: false,
             waiting_since: None,
             has_waited: false,
+            is_announced: false,
         }
     }
 
@@ -88,6 +90,9 @@ impl<'a, M: Manager> Turn<'a, M> {
         }
         if self.depends_on_return {
             self.start_waiting(now);
+        }
+        if !std::mem::replace(&mut self.is_announced, true) {
+            shared.tell(|| Event::Waiting);
         }
         Poll::Pending
     }

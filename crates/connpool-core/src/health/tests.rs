@@ -3,6 +3,7 @@ mod model;
 use super::*;
 use crate::CloseReason;
 use CloseReason::*;
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const ERA: Era = Era {
@@ -29,11 +30,11 @@ fn stamps() -> Stamps {
 
 fn rules() -> Rules {
     Rules {
-        idle_timeout: None,
-        max_lifetime: None,
+        idle_timeout: Span::NEVER,
+        max_lifetime: Span::NEVER,
         max_uses: None,
-        ping_after: Some(SECOND),
-        liveness_after: Some(Duration::ZERO),
+        ping_after: SECOND.into(),
+        liveness_after: Span::ZERO,
         resets: true,
     }
 }
@@ -119,7 +120,7 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     assert_eq!(asked.found(Found::Quiet).step(), Step::Pass);
     let unread = asked.found(Found::Unsolicited).step();
     assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
-    rules.liveness_after = None;
+    rules.liveness_after = Span::NEVER;
     let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(9));
     assert_eq!(
         check.found(Found::Done).found(Found::Done).step(),
@@ -144,7 +145,7 @@ fn a_check_that_outlasts_the_lifetime_ends_it() {
 fn the_cheapest_check_comes_first() {
     let mut stamps = stamps();
     let mut rules = rules();
-    rules.idle_timeout = Some(SECOND * 5);
+    rules.idle_timeout = (SECOND * 5).into();
     stamps.expires = at(9);
     assert_eq!(
         begin(Purpose::Lend, &stamps, &rules, 9),
@@ -152,7 +153,7 @@ fn the_cheapest_check_comes_first() {
     );
     stamps.expires = Moment::NEVER;
     assert_eq!(begin(Purpose::Lend, &stamps, &rules, 9), Step::Close(Idle));
-    rules.idle_timeout = None;
+    rules.idle_timeout = Span::NEVER;
     let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(9));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
@@ -171,7 +172,7 @@ fn the_cheapest_check_comes_first() {
 fn limits_act_at_their_moment_and_not_before() {
     let mut stamps = stamps();
     let mut rules = rules();
-    rules.idle_timeout = Some(SECOND * 5);
+    rules.idle_timeout = (SECOND * 5).into();
     assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 4), Step::Look);
     assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 5), Step::Close(Idle));
     stamps.expires = at(3);
@@ -185,9 +186,23 @@ fn limits_act_at_their_moment_and_not_before() {
 }
 
 #[test]
+fn a_lifetime_that_was_made_shorter_reaches_what_was_opened_before() {
+    let mut stamps = stamps();
+    let mut rules = rules();
+    stamps.expires = at(9);
+    rules.max_lifetime = (SECOND * 5).into();
+    assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 4), Step::Look);
+    let over = Step::Close(Lifetime);
+    assert_eq!(begin(Purpose::Sweep, &stamps, &rules, 5), over);
+    assert_eq!(begin(Purpose::TryLend, &stamps, &rules, 5), over);
+    assert_eq!(on_return(&stamps, &rules, 7, at(4)), None);
+    assert_eq!(on_return(&stamps, &rules, 7, at(5)), Some(Lifetime));
+}
+
+#[test]
 fn what_the_pool_cannot_spare_is_not_idle_too_long() {
     let mut rules = rules();
-    rules.idle_timeout = Some(SECOND);
+    rules.idle_timeout = SECOND.into();
     let check = Check::begin(Purpose::Sweep, &stamps(), &rules, ERA, false, at(9));
     assert_eq!(check.step(), Step::Look);
 }
@@ -196,8 +211,8 @@ fn what_the_pool_cannot_spare_is_not_idle_too_long() {
 fn a_fresh_proof_of_life_saves_the_look_and_the_ping() {
     let mut rules = rules();
     rules.resets = false;
-    rules.liveness_after = Some(SECOND * 2);
-    rules.ping_after = Some(SECOND * 4);
+    rules.liveness_after = (SECOND * 2).into();
+    rules.ping_after = (SECOND * 4).into();
     let check = |now| Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(now));
     assert_eq!(check(1).step(), Step::Pass);
     assert_eq!(check(2).step(), Step::Look);
@@ -209,11 +224,11 @@ fn a_fresh_proof_of_life_saves_the_look_and_the_ping() {
 fn zero_means_always_and_none_means_never() {
     let mut rules = rules();
     rules.resets = false;
-    (rules.liveness_after, rules.ping_after) = (Some(Duration::ZERO), Some(Duration::ZERO));
+    (rules.liveness_after, rules.ping_after) = (Span::ZERO, Span::ZERO);
     let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
-    (rules.liveness_after, rules.ping_after) = (None, None);
+    (rules.liveness_after, rules.ping_after) = (Span::NEVER, Span::NEVER);
     assert_eq!(begin(Purpose::Lend, &stamps(), &rules, 999), Step::Pass);
 }
 
@@ -222,7 +237,7 @@ fn a_suspect_is_looked_at_and_pinged_whatever_the_rules_say() {
     let mut rules = rules();
     rules.resets = false;
     for after in [None, Some(Duration::MAX)] {
-        (rules.liveness_after, rules.ping_after) = (after, after);
+        (rules.liveness_after, rules.ping_after) = (after.into(), after.into());
         let mut stamps = stamps();
         assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
         stamps.epoch = 2;
@@ -245,8 +260,8 @@ fn a_new_connection_is_only_looked_at() {
     stamps.uses = 0;
     stamps.expires = at(0);
     let mut rules = rules();
-    rules.ping_after = Some(Duration::ZERO);
-    rules.liveness_after = None;
+    rules.ping_after = Span::ZERO;
+    rules.liveness_after = Span::NEVER;
     let check = Check::begin(Purpose::LendNew, &stamps, &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Pass);

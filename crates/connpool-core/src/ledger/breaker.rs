@@ -10,6 +10,7 @@
 /// | Open     | a probe begins, `probe_every` after the failure           | HalfOpen |
 /// | HalfOpen | the probe failed, or what it made was of no use           | Open     |
 /// | any      | a connection opened since the last failure proved good    | Closed   |
+/// | any      | the pool is told to have no breaker any more              | Closed   |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum BreakerState {
@@ -31,13 +32,15 @@ pub(crate) enum Happening {
     Begins,
     /// A connection opened since the last failure proved good.
     ProvedGood,
+    /// The pool is told to have no breaker.
+    Removed,
 }
 
 impl BreakerState {
     /// The next state, as in the table.
     pub(crate) fn after(self, happening: Happening) -> Self {
         match (self, happening) {
-            (_, Happening::ProvedGood) => BreakerState::Closed,
+            (_, Happening::ProvedGood | Happening::Removed) => BreakerState::Closed,
             (BreakerState::Closed, Happening::Failed { enough: false }) => BreakerState::Closed,
             (_, Happening::Failed { .. }) => BreakerState::Open,
             (BreakerState::Open, Happening::Begins) => BreakerState::HalfOpen,
@@ -76,14 +79,17 @@ mod tests {
             (Closed, Failed { enough: true }, Open),
             (Closed, Begins, Closed),
             (Closed, ProvedGood, Closed),
+            (Closed, Removed, Closed),
             (Open, Failed { enough: false }, Open),
             (Open, Failed { enough: true }, Open),
             (Open, Begins, HalfOpen),
             (Open, ProvedGood, Closed),
+            (Open, Removed, Closed),
             (HalfOpen, Failed { enough: false }, Open),
             (HalfOpen, Failed { enough: true }, Open),
             (HalfOpen, Begins, HalfOpen),
             (HalfOpen, ProvedGood, Closed),
+            (HalfOpen, Removed, Closed),
         ];
         for (from, happening, to) in table {
             assert_eq!(from.after(happening), to, "{from:?} {happening:?}");

@@ -6,6 +6,12 @@ fn at(millis: u64) -> Moment {
     Moment::from_nanos(millis * 1_000_000)
 }
 
+fn config(change: impl FnOnce(&mut PoolConfig)) -> PoolConfig {
+    let mut config = PoolConfig::default();
+    change(&mut config);
+    config
+}
+
 fn ledger(change: impl FnOnce(&mut PoolConfig)) -> Ledger {
     let mut config = PoolConfig::default();
     change(&mut config);
@@ -175,6 +181,21 @@ fn the_extremes_of_the_evict_interval_neither_spin_nor_overflow() {
 }
 
 #[test]
+fn another_evict_interval_counts_from_now_on_and_the_same_one_changes_nothing() {
+    let every = |millis| config(|c| c.evict_interval = Some(Duration::from_millis(millis)));
+    let mut ledger = Ledger::new(&every(10));
+    assert!(!ledger.sweep_is_due(at(0)));
+    ledger.reconfigure(&every(10));
+    assert_eq!(ledger.next_deadline(), Some(at(10)));
+    ledger.reconfigure(&every(3));
+    assert!(!ledger.sweep_is_due(at(5)));
+    assert_eq!(ledger.next_deadline(), Some(at(8)));
+    ledger.reconfigure(&config(|c| c.evict_interval = None));
+    assert!(!ledger.sweep_is_due(at(99)));
+    assert_eq!(ledger.next_deadline(), None);
+}
+
+#[test]
 fn a_closed_pool_wants_nothing_and_lets_nobody_in() {
     let mut ledger = ledger(|c| c.min_size = 2);
     let key = join(&mut ledger);
@@ -196,7 +217,7 @@ fn a_smaller_pool_has_a_surplus_until_enough_are_on_their_way_out() {
         ledger.connect_begins(at(0));
         ledger.connected();
     }
-    ledger.resize(2).unwrap();
+    ledger.reconfigure(&config(|c| (c.max_size, c.min_size) = (2, 1)));
     assert_eq!(ledger.surplus(), 1);
     ledger.leaves();
     assert_eq!(ledger.surplus(), 0, "one on its way out is enough");
@@ -206,15 +227,6 @@ fn a_smaller_pool_has_a_surplus_until_enough_are_on_their_way_out() {
     ledger.slot_freed(Hold::Leaving);
     assert_eq!(ledger.held_up_by_goodbyes(), 0);
     assert_eq!(ledger.figures().size, 2);
-    assert_eq!(
-        ledger.resize(0).unwrap_err().to_string(),
-        "max_size is 0: it must be at least 1"
-    );
-    let mut larger = self::ledger(|c| c.min_size = 3);
-    assert_eq!(
-        larger.resize(2).unwrap_err().to_string(),
-        "max_size is 2: it must be at least min_size, which is 3"
-    );
 }
 
 #[test]
@@ -264,7 +276,7 @@ fn a_slot_that_a_smaller_pool_will_not_have_is_not_worth_waiting_for() {
         ledger.connect_begins(at(0));
         ledger.connected();
     }
-    ledger.resize(1).unwrap();
+    ledger.reconfigure(&config(|c| (c.max_size, c.max_waiters) = (1, Some(0))));
     (0..4).for_each(|_| ledger.leaves());
     assert_eq!(
         ledger.join(at(0), None, Wants::Any),

@@ -46,6 +46,14 @@ impl Trouble {
         }
     }
 
+    /// Other settings, from the next failure on. Without a breaker none is open.
+    pub(crate) fn reconfigure(&mut self, backoff: Backoff, breaker: Option<Breaker>) {
+        (self.backoff, self.breaker) = (backoff, breaker);
+        if breaker.is_none() {
+            self.state = self.state.after(Happening::Removed);
+        }
+    }
+
     /// A connect failed. Those that fail during a pause began before it and count as one with the
     /// failure that began it, unless it is the probe that failed.
     pub(crate) fn failed(&mut self, now: Moment, draw: u64) {

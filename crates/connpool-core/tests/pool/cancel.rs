@@ -7,11 +7,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Guard, MILLI, Op, SECOND, Wakes, assert_books, assert_lends_all, fill, go_get, hold,
-    poll_once,
+    Act, Conn, Fake, Guard, MILLI, Op, Refused, SECOND, Wakes, assert_books, assert_lends_all,
+    fill, go_get, hold, poll_once,
 };
-use connpool_core::{Builder, CloseReason, Liveness, Pool, Task};
+use connpool_core::{Builder, CloseReason, GetError, Liveness, Pool, Runtime, Task};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
+use futures_lite::future::yield_now;
 
 /// What happens between two polls of the future that will be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +238,85 @@ fn an_exchange_can_be_dropped_at_every_poll() {
             (case, work)
         },
         nothing_is_lost,
+    );
+}
+
+#[test]
+fn a_gatherer_can_be_dropped_at_every_poll() {
+    for ping in [Act::Succeed, Act::Pend(1), Act::PendThenFail(1)] {
+        at_every_poll(
+            |k| {
+                let settings = |pool: Builder<Fake>| pool.max_size(4).ping_after(Duration::ZERO);
+                let mut case = Case::new(k, settings).filled(2);
+                case.held = hold(&case.sim, &case.pool, 1);
+                case.fake.next(Op::Ping, [ping]);
+                case.fake
+                    .next(Op::Connect, [Act::Pend(1), Act::Take(MILLI)]);
+                let pool = case.pool.clone();
+                let gather = Box::pin(async move { drop(pool.get_many(4).await) });
+                (case, gather as Task)
+            },
+            nothing_is_lost,
+        );
+    }
+}
+
+/// Its turn is passed on to the one behind it.
+#[test]
+fn who_waits_to_gather_can_be_dropped_at_every_poll() {
+    at_every_poll(
+        |k| {
+            let mut case = Case::new(k, |pool| pool.max_size(2));
+            case.held = hold(&case.sim, &case.pool, 1);
+            let gather = || {
+                let (pool, sim) = (case.pool.clone(), case.sim.clone());
+                async move {
+                    let all = pool.get_many(2).await;
+                    sim.sleep(MILLI).await;
+                    drop(all);
+                }
+            };
+            let (first, dropped, last) = (gather(), gather(), gather());
+            case.sim.spawn(Box::pin(first));
+            case.sim.settle();
+            let mut dropped = Box::pin(dropped);
+            assert!(poll_once(dropped.as_mut()).is_pending());
+            case.sim.spawn(Box::pin(last));
+            case.sim.settle();
+            (case, dropped as Task)
+        },
+        |case| {
+            assert_eq!(case.pool.stats().waiting, 0);
+            let slowest = case.sim.block_on(case.pool.get_many_timeout(2, SECOND));
+            assert!(slowest.is_ok(), "the turnstile is stuck");
+            drop(slowest);
+            nothing_is_lost(case);
+        },
+    );
+}
+
+#[test]
+fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
+    at_every_poll(
+        |k| {
+            let case = Case::new(k, |pool| pool.max_size(1)).filled(1);
+            let pool = case.pool.clone();
+            let exchange = Box::pin(async move {
+                let pend = async |_: &mut Conn| {
+                    yield_now().await;
+                    Ok::<_, GetError<Refused>>(())
+                };
+                drop(pool.exchange(pend).await);
+            });
+            (case, exchange as Task)
+        },
+        |case| {
+            let stats = case.pool.stats();
+            // It is kept, or was half way.
+            let spoiled = stats.closed.get(CloseReason::Unfinished);
+            assert_eq!(stats.available as u64 + spoiled, 1);
+            nothing_is_lost(case);
+        },
     );
 }
 

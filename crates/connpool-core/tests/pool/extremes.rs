@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{Act, Fake, MILLI, Op, SECOND, fill, new};
-use connpool_core::{Backoff, Breaker, Builder, Pool};
+use connpool_core::{Backoff, Breaker, Builder, Event, Pool};
 
 type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
 
-const DURATIONS: [(&str, Set); 10] = [
+const DURATIONS: [(&str, Set); 11] = [
     ("idle_timeout", |pool, span| pool.idle_timeout(span)),
     ("max_lifetime", |pool, span| pool.max_lifetime(span)),
     ("evict_interval", |pool, span| pool.evict_interval(span)),
@@ -20,6 +20,10 @@ const DURATIONS: [(&str, Set); 10] = [
     ("close_timeout", |pool, span| pool.close_timeout(span)),
     ("ping_after", |pool, span| pool.ping_after(span)),
     ("liveness_after", |pool, span| pool.liveness_after(span)),
+    ("slow_get_warning", |pool, span| {
+        pool.slow_get_warning(span)
+            .observer(|_: &str, _: &Event<'_>| ())
+    }),
 ];
 
 const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];

@@ -1,5 +1,7 @@
 //! The health of a connection beside a naive account of it: a list of what is asked, in order.
 
+use std::time::Duration;
+
 use proptest::option::of;
 use proptest::prelude::*;
 
@@ -22,8 +24,8 @@ fn moment() -> impl Strategy<Value = Moment> {
     (0..8_u64).prop_map(at)
 }
 
-fn span() -> impl Strategy<Value = Option<Duration>> {
-    of((0..8_u64).prop_map(Duration::from_secs))
+fn span() -> impl Strategy<Value = Span> {
+    of((0..8_u64).prop_map(Duration::from_secs)).prop_map(Span::from)
 }
 
 prop_compose! {
@@ -71,7 +73,8 @@ prop_compose! {
 }
 
 impl Case {
-    fn is_older_than(&self, since: Moment, limit: Option<Duration>) -> bool {
+    fn is_older_than(&self, since: Moment, limit: Span) -> bool {
+        let limit = limit.as_duration();
         limit.is_some_and(|limit| self.now.since(since) >= limit)
     }
 
@@ -79,7 +82,8 @@ impl Case {
     fn fault(&self) -> Option<CloseReason> {
         let Case { stamps, rules, .. } = self;
         let is_new = self.purpose == Purpose::LendNew;
-        let over_age = stamps.expires <= self.now;
+        let over_age =
+            stamps.expires <= self.now || self.is_older_than(stamps.born, rules.max_lifetime);
         let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout);
         if stamps.generation != self.era.generation {
             Some(CloseReason::Cleared)
@@ -110,7 +114,7 @@ impl Case {
             if rules.resets && stamps.uses > 0 {
                 questions.push(Step::Reset);
             }
-            if questions.len() > before && rules.liveness_after.is_some() {
+            if questions.len() > before && rules.liveness_after != Span::NEVER {
                 questions.push(Step::Look);
             }
         }
@@ -178,7 +182,10 @@ proptest! {
         let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;
         let reasons = [
             (stamps.generation != *generation, CloseReason::Cleared),
-            (stamps.expires <= *now, CloseReason::Lifetime),
+            (
+                stamps.expires <= *now || case.is_older_than(stamps.born, rules.max_lifetime),
+                CloseReason::Lifetime,
+            ),
             (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);

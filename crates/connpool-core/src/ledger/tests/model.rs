@@ -31,7 +31,7 @@ enum Event {
     SweepIsDue,
     Clear,
     GiveUp,
-    Resize(usize),
+    Reconfigure(Box<PoolConfig>),
     TimePasses(u64),
     Close,
 }
@@ -59,7 +59,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::SweepIsDue),
         2 => Just(Event::GiveUp),
         1 => Just(Event::Clear),
-        1 => (0..8_usize).prop_map(Event::Resize),
+        1 => settings().prop_map(|config| Event::Reconfigure(Box::new(config))),
         4 => (0..30_u64).prop_map(Event::TimePasses),
     ];
     prop_oneof![200 => ordinary, 1 => Just(Event::Close)]
@@ -432,12 +432,16 @@ impl Both {
                 ledger.next_generation();
                 naive.generation += 1;
             }
-            Event::Resize(size) => {
-                let allowed = size >= 1 && size >= naive.config.min_size;
-                assert_eq!(ledger.resize(size).is_ok(), allowed);
-                if allowed {
-                    naive.config.max_size = size;
+            Event::Reconfigure(config) => {
+                ledger.reconfigure(&config);
+                let every = |c: &PoolConfig| c.evict_interval.map(|every| every.max(MILLI));
+                if every(&config) != every(&naive.config) {
+                    naive.sweep_at = None;
                 }
+                if config.breaker.is_none() {
+                    naive.breaker = BreakerState::Closed;
+                }
+                naive.config = *config;
             }
             Event::TimePasses(millis) => {
                 naive.now = now.checked_add(MILLI * millis as u32).unwrap();

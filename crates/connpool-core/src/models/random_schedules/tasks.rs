@@ -158,7 +158,7 @@ impl World {
     fn assert_is_no_surprise(&self, error: GetError<Refused>) {
         match error {
             GetError::Closed => assert!(self.may_close, "nobody has closed it"),
-            GetError::Panicked { .. } => panic!("{error}"),
+            GetError::TooMany { .. } | GetError::Panicked { .. } => panic!("{error}"),
             GetError::Exhausted(_) | GetError::Timeout { .. } | GetError::Connect(_) => {}
         }
     }

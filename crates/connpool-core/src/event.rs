@@ -1,0 +1,333 @@
+//! What a pool tells of what it does.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bounded::catch;
+use crate::entry::Live;
+use crate::shared::Shared;
+use crate::{CloseReason, Manager, Moment};
+
+/// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
+/// [`Builder::observer`](crate::Builder::observer).
+///
+/// It is called by whichever task or thread does the thing, and holds it up: count, log or send the
+/// event on, and leave. The pool's lock is not held, so that it may use the pool; a panic is caught
+/// and goes no further. Events that the observer itself causes are told to it as well, but no deeper
+/// than four within one another. To have the pool at hand without keeping it open, give it a
+/// [`WeakPool`](crate::WeakPool).
+///
+/// ```
+/// use connpool_core::{from_fn, Event, Pool};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::Arc;
+/// # let sim = connpool_testkit::SimRuntime::new(1);
+///
+/// let opened = Arc::new(AtomicU64::new(0));
+/// let count = Arc::clone(&opened);
+/// let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// let pool = Pool::builder(manager, sim.clone())
+///     .observer(move |_pool: &str, event: &Event<'_>| {
+///         if let Event::Opened { .. } = event {
+///             count.fetch_add(1, Ordering::Relaxed);
+///         }
+///     })
+///     .build_lazy()?;
+/// drop(sim.block_on(pool.get()));
+/// assert_eq!(opened.load(Ordering::Relaxed), 1);
+/// # Ok::<_, connpool_core::ConfigError>(())
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// Something has happened in the pool of this name.
+    fn on_event(&self, pool: &str, event: &Event<'_>);
+}
+
+impl<F: Fn(&str, &Event<'_>) + Send + Sync + 'static> Observer for F {
+    fn on_event(&self, pool: &str, event: &Event<'_>) {
+        self(pool, event);
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn on_event(&self, pool: &str, event: &Event<'_>) {
+        (**self).on_event(pool, event);
+    }
+}
+
+/// Something that happened in a pool. Prints as a short sentence.
+///
+/// Of one connection, `Opened` comes first, `Closed` or `Detached` last, and `Lent` and `Returned`
+/// in turns between them. Of two connections, or of two threads, nothing is said about the order.
+/// `id` is that of [`PooledConnection::id`](crate::PooledConnection::id).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A connection was opened.
+    #[non_exhaustive]
+    Opened {
+        /// Which.
+        id: u64,
+        /// How long the connect took.
+        took: Duration,
+    },
+    /// A connect failed, took longer than `connect_timeout` or panicked.
+    #[non_exhaustive]
+    OpenFailed {
+        /// Why: the manager's error, or a text.
+        error: &'a (dyn Error + 'static),
+        /// How long the connect took.
+        took: Duration,
+        /// How many pauses after failures there have been in a row, this one included.
+        failures: usize,
+    },
+    /// A get has to wait: for a connect, or in line.
+    #[non_exhaustive]
+    Waiting,
+    /// A connection was lent.
+    #[non_exhaustive]
+    Lent {
+        /// Which.
+        id: u64,
+        /// How long the get took: waiting and checking.
+        waited: Duration,
+    },
+    /// A guard was dropped. Whether its connection is kept or closed comes after it.
+    #[non_exhaustive]
+    Returned {
+        /// Which.
+        id: u64,
+        /// For how long it was out.
+        held: Option<Duration>,
+    },
+    /// A connection was taken out of the pool for good.
+    #[non_exhaustive]
+    Detached {
+        /// Which.
+        id: u64,
+    },
+    /// A connection was closed.
+    #[non_exhaustive]
+    Closed {
+        /// Which.
+        id: u64,
+        /// Why.
+        reason: CloseReason,
+        /// How long after it was opened.
+        age: Duration,
+    },
+    /// The goodbye to a connection was given up. It is closed all the same.
+    #[non_exhaustive]
+    GoodbyeFailed {
+        /// Which.
+        id: u64,
+        /// Whether `close_timeout` was over; else somebody waited for the slot.
+        timed_out: bool,
+    },
+    /// [`clear`](crate::Pool::clear) was called.
+    #[non_exhaustive]
+    Cleared,
+    /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
+    /// [`resize`](crate::Pool::resize).
+    #[non_exhaustive]
+    Reconfigured,
+    /// A get took `slow_get_warning` or longer, whatever came of it.
+    #[non_exhaustive]
+    SlowGet {
+        /// How long it took.
+        waited: Duration,
+        /// What it got; `None`: nothing, or nobody waited for it any more.
+        id: Option<u64>,
+    },
+    /// Code of the manager, or a waker, panicked, and the panic was caught.
+    #[non_exhaustive]
+    Panicked {
+        /// What panicked: `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or
+        /// `wake`.
+        step: &'static str,
+        /// The panic's message.
+        message: &'a str,
+    },
+}
+
+impl Event<'_> {
+    /// The event in one lower-case word, as it is used for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Event::Opened { .. } => "opened",
+            Event::OpenFailed { .. } => "open_failed",
+            Event::Waiting => "waiting",
+            Event::Lent { .. } => "lent",
+            Event::Returned { .. } => "returned",
+            Event::Detached { .. } => "detached",
+            Event::Closed { .. } => "closed",
+            Event::GoodbyeFailed { .. } => "goodbye_failed",
+            Event::Cleared => "cleared",
+            Event::Reconfigured => "reconfigured",
+            Event::SlowGet { .. } => "slow_get",
+            Event::Panicked { .. } => "panicked",
+        }
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Opened { id, took } => write!(f, "opened connection {id} in {took:.1?}"),
+            Event::OpenFailed {
+                error,
+                took,
+                failures,
+            } => write!(
+                f,
+                "cannot connect (failure {failures} in a row, after {took:.1?}): {error}"
+            ),
+            Event::Waiting => f.write_str("a get has to wait"),
+            Event::Lent { id, waited } => write!(f, "lent connection {id} after {waited:.1?}"),
+            Event::Returned { id, held } => {
+                write!(f, "connection {id} came back")?;
+                match held {
+                    Some(held) => write!(f, " after {held:.1?}"),
+                    None => Ok(()),
+                }
+            }
+            Event::Detached { id } => write!(f, "connection {id} was detached"),
+            Event::Closed { id, reason, age } => {
+                let reason = reason.label();
+                write!(f, "closed connection {id} ({reason}) {age:.1?} old")
+            }
+            Event::GoodbyeFailed { id, timed_out } => {
+                let because = if *timed_out {
+                    "it took longer than close_timeout"
+                } else {
+                    "somebody waits for its slot"
+                };
+                write!(f, "gave up the goodbye to connection {id}: {because}")
+            }
+            Event::Cleared => f.write_str("cleared: nothing opened until now is lent again"),
+            Event::Reconfigured => f.write_str("settings changed"),
+            Event::SlowGet { waited, id } => {
+                write!(f, "a get took {waited:.1?} and ")?;
+                match id {
+                    Some(id) => write!(f, "got connection {id}"),
+                    None => f.write_str("got no connection"),
+                }?;
+                f.write_str("; see the pool's statistics, and max_size or the backend")
+            }
+            Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
+        }
+    }
+}
+
+/// How deep an observer that causes events is told of them.
+const DEEPEST: u8 = 4;
+
+thread_local! {
+    /// How many calls of observers the thread is in.
+    static DEPTH: Cell<u8> = const { Cell::new(0) };
+}
+
+impl<M: Manager> Shared<M> {
+    /// Whether anybody is told what happens. If not, nothing is measured for it.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Tells whoever watches. Not to be called under the lock.
+    #[inline]
+    pub(crate) fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if self.is_watched() {
+            self.announce(&event());
+        }
+    }
+
+    #[cold]
+    pub(crate) fn announce(&self, event: &Event<'_>) {
+        let depth = DEPTH.get();
+        if depth >= DEEPEST {
+            return;
+        }
+        DEPTH.set(depth.saturating_add(1));
+        if let Some(observer) = &self.observer {
+            // Whoever it is that drops a guard or a future just now has nothing to do with it.
+            let _ = catch(|| observer.on_event(&self.name, event));
+        }
+        DEPTH.set(depth);
+    }
+
+    /// Runs code of the manager or its connections, catches its panic and tells of it.
+    pub(crate) fn catch<T>(&self, step: &'static str, act: impl FnOnce() -> T) -> Option<T> {
+        catch(act)
+            .inspect_err(|message| self.panicked(step, message))
+            .ok()
+    }
+
+    pub(crate) fn panicked(&self, step: &'static str, message: &str) {
+        self.tell(|| Event::Panicked { step, message });
+    }
+
+    /// The time, for events only.
+    pub(crate) fn age(&self, born: Moment) -> Duration {
+        self.runtime.now().since(born)
+    }
+}
+
+/// A get, from its first poll to its end, if anybody watches. Boxed, so that it weighs next to nothing
+/// if not.
+pub(crate) struct Watch<'a, M: Manager>(Option<Box<Watched<'a, M>>>);
+
+struct Watched<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    began: Moment,
+    got: Option<u64>,
+}
+
+impl<'a, M: Manager> Watch<'a, M> {
+    #[inline]
+    pub(crate) fn begin(shared: &'a Shared<M>) -> Self {
+        if !shared.is_watched() {
+            return Watch(None);
+        }
+        Watch(Some(Box::new(Watched {
+            shared,
+            began: shared.runtime.now(),
+            got: None,
+        })))
+    }
+
+    /// It gets this one.
+    #[inline]
+    pub(crate) fn lent(&mut self, live: &mut Live<M>) {
+        if let Some(watched) = &mut self.0 {
+            watched.lent(live);
+        }
+    }
+}
+
+impl<M: Manager> Watched<'_, M> {
+    #[cold]
+    fn lent(&mut self, live: &mut Live<M>) {
+        let now = self.shared.runtime.now();
+        live.stamps.idle_since = now;
+        self.got = Some(live.stamps.id);
+        self.shared.announce(&Event::Lent {
+            id: live.stamps.id,
+            waited: now.since(self.began),
+        });
+    }
+}
+
+impl<M: Manager> Drop for Watched<'_, M> {
+    fn drop(&mut self) {
+        let now = self.shared.runtime.now();
+        if now.is_past(self.began, self.shared.settings.slow_get_warning()) {
+            self.shared.announce(&Event::SlowGet {
+                waited: now.since(self.began),
+                id: self.got,
+            });
+        }
+    }
+}

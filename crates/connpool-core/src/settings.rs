@@ -1,0 +1,179 @@
+//! The settings in force, which may change while the pool runs.
+
+use crate::effects::Effects;
+use crate::health::Rules;
+use crate::moment::Span;
+use crate::shared::Shared;
+use crate::state::{State, see_off};
+use crate::sync::{Arc, Mutex, Setting};
+use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
+
+/// All settings, and apart from them, as numbers, those that the fast paths read.
+///
+/// One that is read while they change finds some of them old and some new; no rule depends on
+/// another.
+pub(crate) struct Settings {
+    config: Mutex<Arc<PoolConfig>>,
+    fast: Fast<Setting>,
+    resets: bool,
+}
+
+/// What the fast paths read.
+struct Fast<T> {
+    get_timeout: T,
+    idle_timeout: T,
+    max_lifetime: T,
+    max_uses: T,
+    ping_after: T,
+    liveness_after: T,
+    slow_get_warning: T,
+    needs_clock: T,
+}
+
+impl Settings {
+    pub(crate) fn new(config: PoolConfig, resets: bool) -> Self {
+        let new = Fast::of(&config, resets);
+        Settings {
+            fast: Fast {
+                get_timeout: Setting::new(new.get_timeout),
+                idle_timeout: Setting::new(new.idle_timeout),
+                max_lifetime: Setting::new(new.max_lifetime),
+                max_uses: Setting::new(new.max_uses),
+                ping_after: Setting::new(new.ping_after),
+                liveness_after: Setting::new(new.liveness_after),
+                slow_get_warning: Setting::new(new.slow_get_warning),
+                needs_clock: Setting::new(new.needs_clock),
+            },
+            config: Mutex::new(Arc::new(config)),
+            resets,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get_timeout(&self) -> Span {
+        Span::from_nanos(self.fast.get_timeout.get())
+    }
+
+    pub(crate) fn slow_get_warning(&self) -> Span {
+        Span::from_nanos(self.fast.slow_get_warning.get())
+    }
+
+    #[inline]
+    pub(crate) fn rules(&self) -> Rules {
+        let span = |setting: &Setting| Span::from_nanos(setting.get());
+        let max_uses = self.fast.max_uses.get();
+        Rules {
+            idle_timeout: span(&self.fast.idle_timeout),
+            max_lifetime: span(&self.fast.max_lifetime),
+            max_uses: (max_uses != u64::MAX).then_some(max_uses),
+            ping_after: span(&self.fast.ping_after),
+            liveness_after: span(&self.fast.liveness_after),
+            resets: self.resets,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn resets(&self) -> bool {
+        self.resets
+    }
+
+    #[inline]
+    /// Whether any setting asks what time it is. If none does, no clock is read on the way of a
+    /// connection out and back.
+    pub(crate) fn need_clock(&self) -> bool {
+        self.fast.needs_clock.get() != 0
+    }
+
+    fn set(&self, config: PoolConfig) {
+        let Fast {
+            get_timeout,
+            idle_timeout,
+            max_lifetime,
+            max_uses,
+            ping_after,
+            liveness_after,
+            slow_get_warning,
+            needs_clock,
+        } = &self.fast;
+        let new = Fast::of(&config, self.resets);
+        get_timeout.set(new.get_timeout);
+        idle_timeout.set(new.idle_timeout);
+        max_lifetime.set(new.max_lifetime);
+        max_uses.set(new.max_uses);
+        ping_after.set(new.ping_after);
+        liveness_after.set(new.liveness_after);
+        slow_get_warning.set(new.slow_get_warning);
+        needs_clock.set(new.needs_clock);
+        *self.config.lock() = Arc::new(config);
+    }
+}
+
+impl Fast<u64> {
+    fn of(config: &PoolConfig, resets: bool) -> Self {
+        let rules = Rules {
+            idle_timeout: config.idle_timeout.into(),
+            max_lifetime: config.max_lifetime.into(),
+            max_uses: config.max_uses,
+            ping_after: config.ping_after.into(),
+            liveness_after: config.liveness_after.into(),
+            resets,
+        };
+        Fast {
+            get_timeout: Span::from(config.get_timeout).as_nanos(),
+            idle_timeout: rules.idle_timeout.as_nanos(),
+            max_lifetime: rules.max_lifetime.as_nanos(),
+            max_uses: config.max_uses.unwrap_or(u64::MAX),
+            ping_after: rules.ping_after.as_nanos(),
+            liveness_after: rules.liveness_after.as_nanos(),
+            slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
+            needs_clock: u64::from(rules.need_clock()),
+        }
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    /// The settings in force. Not for the fast paths: it takes a lock, though never for long.
+    pub(crate) fn config(&self) -> Arc<PoolConfig> {
+        Arc::clone(&self.settings.config.lock())
+    }
+
+    /// Changes the settings as `change` does, or leaves them all as they are.
+    pub(crate) fn reconfigure(
+        &self,
+        change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            // Read under the lock of the state: of two that change something, neither is lost.
+            let mut config = PoolConfig::clone(&self.config());
+            change(&mut config)?;
+            self.enforce(state, effects, config, now);
+            Ok(())
+        })
+    }
+
+    fn enforce(
+        &self,
+        state: &mut State<M>,
+        effects: &mut Effects<M>,
+        config: PoolConfig,
+        now: Moment,
+    ) {
+        let knew_the_time = self.settings.need_clock();
+        state.ledger.reconfigure(&config);
+        let beyond = self.idle.reconfigure(config.idle_order, config.max_idle);
+        for entry in beyond {
+            see_off(state, effects, entry, CloseReason::Overflow);
+        }
+        self.settings.set(config);
+        if !knew_the_time && self.settings.need_clock() {
+            // As long as nobody asked for the time, nobody noted when they became idle.
+            self.idle
+                .for_each(|entry| entry.stamps.idle_since = entry.stamps.idle_since.max(now));
+        }
+        effects.tell(Event::Reconfigured);
+        self.publish(state);
+        self.settle(state, effects, now);
+        effects.rouse_driver = true;
+    }
+}

@@ -1,0 +1,283 @@
+//! `get_many` and `Pool::exchange`.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::Duration;
+
+use crate::support::{
+    Act, Fake, Job, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, closed, fill, go,
+    go_get, hold, new, poll_once,
+};
+use connpool_core::{CloseReason, GetError, Pool, PooledConnection, Runtime};
+use connpool_testkit::SimRuntime;
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future::yield_now};
+
+/// A task that gathers `n`, keeps them for a while and gives them back.
+fn go_gather(sim: &SimRuntime, pool: &Pool<Fake>, n: usize, keep: Duration) -> Job<bool> {
+    let (pool, sim_) = (pool.clone(), sim.clone());
+    let job = go(sim, async move {
+        let all = pool.get_many(n).await;
+        sim_.sleep(keep).await;
+        all.is_ok_and(|all| all.len() == n)
+    });
+    sim.settle();
+    job
+}
+
+fn ids(all: &[PooledConnection<'_, Fake>]) -> Vec<u64> {
+    let mut ids: Vec<_> = all.iter().map(PooledConnection::id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn several_are_lent_at_once_idle_ones_and_new_ones() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(4).build_lazy().unwrap();
+    fill(&sim, &pool, 2);
+    let all = sim.block_on(pool.get_many(4)).unwrap();
+    assert_eq!(ids(&all), [1, 2, 3, 4]);
+    assert_eq!(pool.stats().active, 4);
+    drop(all);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    assert_eq!(sim.block_on(pool.get_many(0)).unwrap().len(), 0);
+    for n in [3, usize::MAX] {
+        let error = sim.block_on(pool.get_many(n)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{n} connections at once can never be had, as max_size is 2: raise max_size, or \
+                 take fewer"
+            )
+        );
+        assert!(!error.is_timeout() && !error.is_closed());
+        assert_eq!(format!("{error:?}"), format!("{:?}", error.clone()));
+    }
+    assert_eq!(fake.calls(Op::Connect), 0);
+}
+
+#[test]
+fn two_that_want_all_there_is_do_not_wait_for_each_other() {
+    for seed in 0..20 {
+        let (sim, fake) = new(seed);
+        let pool = fake
+            .pool()
+            .max_size(3)
+            .get_timeout(SECOND)
+            .build_lazy()
+            .unwrap();
+        fake.always(Op::Connect, Act::Take(MILLI));
+        let jobs = [(); 6].map(|()| {
+            let (pool, sim_) = (pool.clone(), sim.clone());
+            go(&sim, async move {
+                let all = pool.get_many(3).await;
+                sim_.sleep(10 * MILLI).await;
+                all.is_ok()
+            })
+        });
+        sim.advance(SECOND);
+        assert!(
+            jobs.iter().all(|job| job.take() == Some(true)),
+            "seed {seed}"
+        );
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}
+
+#[test]
+fn who_gathers_comes_in_the_order_of_coming() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 2);
+    let first = go_gather(&sim, &pool, 2, SECOND);
+    let second = go_gather(&sim, &pool, 1, SECOND);
+    let third = go_gather(&sim, &pool, 2, SECOND);
+    drop(held);
+    sim.settle();
+    sim.advance(SECOND);
+    let ended = || [&first, &second, &third].map(Job::has_ended);
+    assert_eq!(ended(), [true, false, false]);
+    sim.advance(SECOND);
+    assert_eq!(ended(), [true, true, false]);
+    sim.advance(SECOND);
+    assert_eq!(ended(), [true, true, true]);
+}
+
+#[test]
+fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(3).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let start = sim.elapsed();
+    let error = sim.block_on(pool.get_many_timeout(3, SECOND)).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    assert_eq!(sim.elapsed() - start, SECOND, "one limit for all");
+    assert_eq!(pool.stats().available, 2);
+    // The other way round: who waits for his turn to gather has the same limit.
+    let gatherer = go_gather(&sim, &pool, 3, SECOND);
+    let start = sim.elapsed();
+    assert!(
+        sim.block_on(pool.get_many_timeout(1, SECOND))
+            .unwrap_err()
+            .is_timeout()
+    );
+    assert_eq!(sim.elapsed() - start, SECOND);
+    drop(held);
+    sim.advance(2 * SECOND);
+    assert_eq!(gatherer.take(), Some(true));
+    fake.next(Op::Connect, [Act::Fail]);
+    pool.clear();
+    sim.settle();
+    assert!(matches!(
+        sim.block_on(pool.get_many(2)),
+        Err(GetError::Connect(_))
+    ));
+    sim.advance(SECOND);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_close_reaches_those_who_gather_and_those_who_will() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let mut gathers = pin!(pool.get_many(2));
+    assert!(poll_once(gathers.as_mut()).is_pending());
+    sim.settle();
+    let mut waits = pin!(pool.get_many(1));
+    assert!(poll_once(waits.as_mut()).is_pending());
+    sim.block_on(pool.close(Duration::ZERO));
+    assert!(sim.block_on(waits).unwrap_err().is_closed());
+    assert!(sim.block_on(gathers).unwrap_err().is_closed());
+    assert!(sim.block_on(pool.get_many(1)).unwrap_err().is_closed());
+}
+
+/// Single gets, gatherers and those who give up, all at once.
+#[test]
+fn gatherers_among_others_at_random_lose_nothing() {
+    for seed in 0..20 {
+        let (sim, fake) = new(seed);
+        let pool = fake.pool().max_size(4).build_lazy().unwrap();
+        fake.always(Op::Connect, Act::Take(MILLI));
+        let jobs: Vec<_> = (0..40)
+            .map(|nth| {
+                let (pool, sim_) = (pool.clone(), sim.clone());
+                go(&sim, async move {
+                    let pause = |most| sim_.sleep(MILLI * (sim_.random() % most) as u32);
+                    pause(20).await;
+                    let n = 1 + nth % 4;
+                    if nth % 5 == 0 {
+                        drop(pool.get_many_timeout(n, MILLI * 3).await);
+                    } else {
+                        let all = pool.get_many(n).await.unwrap();
+                        assert_eq!(all.len(), n);
+                        pause(5).await;
+                    }
+                })
+            })
+            .collect();
+        sim.advance(5 * SECOND);
+        assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}
+
+// ---- exchange
+
+#[derive(Debug)]
+enum Failure {
+    Get(GetError<Refused>),
+    Io(std::io::Error),
+}
+
+impl From<GetError<Refused>> for Failure {
+    fn from(error: GetError<Refused>) -> Self {
+        Failure::Get(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::Io(error)
+    }
+}
+
+#[test]
+fn an_exchange_takes_a_connection_and_brings_it_back() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    let mut peer = fake.take_peer(1).unwrap();
+    let job = {
+        let pool = pool.clone();
+        go(&sim, async move {
+            pool.exchange(async |conn| {
+                conn.write_all(b"ping").await?;
+                let mut reply = [0; 4];
+                conn.read_exact(&mut reply).await?;
+                Ok::<_, Failure>(reply)
+            })
+            .await
+        })
+    };
+    sim.block_on(async {
+        let mut request = [0; 4];
+        peer.read_exact(&mut request).await.unwrap();
+        peer.write_all(b"pong").await.unwrap();
+    });
+    sim.settle();
+    assert_eq!(&job.take().unwrap().unwrap(), b"pong");
+    assert_eq!((pool.stats().available, pool.stats().success), (1, 2));
+}
+
+#[test]
+fn an_exchange_that_fails_is_dropped_or_panics_costs_its_connection() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let failed = sim.block_on(
+        pool.exchange(async |_| Err::<(), _>(Failure::Io(ErrorKind::InvalidData.into()))),
+    );
+    assert!(matches!(failed, Err(Failure::Io(error)) if error.kind() == ErrorKind::InvalidData));
+    {
+        let mut dropped = pin!(pool.exchange(async |_| {
+            yield_now().await;
+            Ok::<_, Failure>(())
+        }));
+        for _ in 0..2 {
+            assert!(poll_once(dropped.as_mut()).is_pending());
+            sim.settle();
+        }
+    }
+    assert_eq!(closed(&pool, CloseReason::Unfinished), 2);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        sim.block_on(pool.exchange::<(), Failure>(async |_| panic!("scripted panic")))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(closed(&pool, CloseReason::Panicked), 1);
+    assert_books(&pool, &fake, 0);
+}
+
+#[test]
+fn an_exchange_without_a_connection_says_why() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_size(1)
+        .get_timeout(SECOND)
+        .build_lazy()
+        .unwrap();
+    let held = go_get(&sim, &pool);
+    let result = sim.block_on(pool.exchange(async |_| Ok::<_, Failure>(())));
+    let Err(Failure::Get(error)) = result else {
+        panic!("{result:?}");
+    };
+    assert!(error.is_timeout());
+    drop(held);
+}

@@ -1,0 +1,228 @@
+//! Settings that change while the pool runs.
+
+use std::time::Duration;
+
+use crate::support::watched::Watched;
+use crate::support::{
+    Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
+};
+use connpool_core::{CloseReason, Pool, PoolConfig, Runtime};
+
+fn change(pool: &Pool<Fake>, change: impl FnOnce(&mut PoolConfig)) {
+    let mut config = pool.config();
+    change(&mut config);
+    pool.reconfigure(config.clone()).unwrap();
+    assert_eq!(pool.config(), config);
+}
+
+#[test]
+fn all_settings_change_or_none() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().name("orders").build_lazy().unwrap();
+    let before = pool.config();
+    let mut config = before.clone();
+    config.get_timeout = None;
+    config.max_size = 2;
+    config.min_size = 3;
+    let error = pool.reconfigure(config.clone()).unwrap_err();
+    assert_eq!(error.field(), "min_size");
+    config.min_size = 0;
+    config.name = Some(String::from("invoices"));
+    let error = pool.reconfigure(config.clone()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"name is "invoices": it must stay "orders", or be None"#
+    );
+    assert_eq!(pool.config(), before);
+    config.name = None;
+    pool.reconfigure(config.clone()).unwrap();
+    config.name = Some(String::from("orders"));
+    assert_eq!(pool.config(), config);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_resize_and_a_reconfigure_read_back_together() {
+    let (_, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    pool.resize(3).unwrap();
+    change(&pool, |c| c.min_size = 3);
+    assert!(pool.resize(2).is_err());
+    assert_eq!((pool.config().max_size, pool.config().min_size), (3, 3));
+}
+
+#[test]
+fn a_larger_min_size_is_opened_and_a_smaller_one_let_go() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(5).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    change(&pool, |c| c.min_size = 4);
+    sim.settle();
+    assert_eq!(fake.alive(), 4);
+    change(&pool, |c| {
+        (c.min_size, c.idle_timeout, c.evict_interval) = (2, Some(SECOND), Some(SECOND));
+    });
+    sim.advance(2 * SECOND);
+    assert_eq!(fake.alive(), 2);
+    assert_eq!(closed(&pool, CloseReason::Idle), 2);
+}
+
+#[test]
+fn a_smaller_max_idle_closes_what_is_too_much_now() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(5).build_lazy().unwrap();
+    fill(&sim, &pool, 5);
+    change(&pool, |c| c.max_idle = Some(2));
+    sim.settle();
+    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
+    assert_eq!(closed(&pool, CloseReason::Overflow), 3);
+    assert_eq!(fake.goodbyes().len(), 3);
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn a_shorter_lifetime_reaches_connections_idle_and_out() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_lifetime(3_600 * SECOND)
+        .build_lazy()
+        .unwrap();
+    let mut held = hold(&sim, &pool, 3);
+    drop(held.pop());
+    sim.advance(10 * SECOND);
+    change(&pool, |c| {
+        (c.max_lifetime, c.evict_interval) = (Some(5 * SECOND), Some(SECOND));
+    });
+    sim.advance(SECOND);
+    assert_eq!((fake.alive(), pool.stats().available), (2, 0));
+    drop(held.pop());
+    sim.settle();
+    assert_eq!(closed(&pool, CloseReason::Lifetime), 2);
+    // Without the limit, what was opened under it keeps its own.
+    change(&pool, |c| c.max_lifetime = None);
+    drop(held.pop());
+    sim.settle();
+    assert_eq!(pool.stats().available, 1);
+}
+
+/// Nobody has noted since when they are idle, as no limit asked for it.
+#[test]
+fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
+    let (sim, fake) = new(1);
+    let runtime = Watched::new(&sim, 60_000);
+    let pool = Pool::builder(fake.clone(), runtime)
+        .ping_after(None)
+        .evict_interval(SECOND)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 2);
+    let held = hold(&sim, &pool, 1);
+    sim.advance(3_600 * SECOND);
+    change(&pool, |c| c.idle_timeout = Some(60 * SECOND));
+    drop(held);
+    sim.advance(55 * SECOND);
+    assert_eq!(fake.alive(), 2);
+    sim.advance(10 * SECOND);
+    assert_eq!(fake.alive(), 0);
+}
+
+#[test]
+fn limits_on_time_count_from_the_next_use() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let early = go_get(&sim, &pool);
+    change(&pool, |c| c.get_timeout = Some(SECOND));
+    let late = go_get(&sim, &pool);
+    sim.advance(2 * SECOND);
+    assert!(!early.has_ended() && late.take().unwrap().is_err());
+    drop((held, early));
+    sim.settle();
+    change(&pool, |c| {
+        (c.ping_after, c.ping_timeout) = (Some(Duration::ZERO), Some(MILLI));
+    });
+    fake.next(Op::Ping, [Act::Hang]);
+    assert!(sim.block_on(pool.get()).is_ok());
+    assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
+    change(&pool, |c| c.max_uses = Some(1));
+    drop(sim.block_on(pool.get()).unwrap());
+    sim.settle();
+    assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
+    change(&pool, |c| c.connect_timeout = Some(MILLI));
+    fake.next(Op::Connect, [Act::Hang]);
+    assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
+}
+
+#[test]
+fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().evict_interval(None).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    sim.advance(SECOND);
+    let looks = fake.looks();
+    change(&pool, |c| c.evict_interval = Some(10 * MILLI));
+    sim.advance(SECOND);
+    assert!(fake.looks() - looks > 90);
+    change(&pool, |c| c.evict_interval = None);
+    let looks = fake.looks();
+    sim.advance(SECOND);
+    assert_eq!(fake.looks(), looks);
+}
+
+#[test]
+fn a_pool_that_may_hold_fewer_waiters_keeps_those_who_stand() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let stands = go_get(&sim, &pool);
+    change(&pool, |c| c.max_waiters = Some(0));
+    assert!(go_get(&sim, &pool).take().unwrap().is_err());
+    drop(held);
+    sim.settle();
+    assert!(stands.take().unwrap().is_ok());
+}
+
+#[test]
+fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
+    for seed in 0..20 {
+        let (sim, fake) = new(seed);
+        let pool = fake.pool().max_size(8).build_lazy().unwrap();
+        fake.always(Op::Connect, Act::Take(MILLI));
+        fake.always(Op::Close, Act::Take(2 * MILLI));
+        let jobs: Vec<_> = (0..40)
+            .map(|_| {
+                let (pool, sim_) = (pool.clone(), sim.clone());
+                go(&sim, async move {
+                    let up_to = |n| sim_.random() % n;
+                    let millis = |n| MILLI * (sim_.random() % n) as u32;
+                    sim_.sleep(millis(40)).await;
+                    let guard = pool.get_owned().await.unwrap();
+                    let max_size = 1 + up_to(8) as usize;
+                    let min_size = up_to(max_size as u64 + 1) as usize;
+                    change(&pool, |c| {
+                        (c.max_size, c.min_size) = (max_size, min_size);
+                        c.max_idle = (up_to(2) == 0).then_some(min_size);
+                        c.increment = 1 + up_to(3) as usize;
+                        c.max_connecting = (up_to(2) == 0).then_some(1);
+                        c.idle_timeout = (up_to(2) == 0).then(|| millis(5));
+                        c.max_lifetime = (up_to(2) == 0).then(|| millis(20));
+                        c.evict_interval = (up_to(2) == 0).then(|| millis(5));
+                        c.ping_after = (up_to(2) == 0).then(|| millis(5));
+                    });
+                    sim_.sleep(millis(5)).await;
+                    drop(guard);
+                })
+            })
+            .collect();
+        sim.advance(5 * SECOND);
+        assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
+        let size = pool.config().max_size;
+        assert!(fake.alive() <= size, "seed {seed}");
+        pool.reconfigure(PoolConfig::default()).unwrap();
+        // What was opened under a short lifetime keeps it.
+        pool.clear();
+        sim.advance(SECOND);
+        assert_lends_all(&sim, &fake, &pool);
+    }
+}
