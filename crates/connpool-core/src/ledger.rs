@@ -137,7 +137,10 @@ impl Ledger {
         if self.closed {
             return 0;
         }
-        let for_the_line = self.line.len().saturating_sub(self.on_their_way());
+        let for_the_line = match self.paused {
+            true => 0,
+            false => self.line.len().saturating_sub(self.on_their_way()),
+        };
         let for_the_least = self.min_size.saturating_sub(self.staying());
         round_up(for_the_line, self.increment).max(for_the_least)
     }
@@ -326,7 +329,10 @@ impl Ledger {
 
     /// Whether there is nothing to hope for but a probe, and whoever has none is told at once.
     fn is_broken(&self) -> bool {
-        self.fail_fast && self.open.get() == 0 && self.trouble.breaker() != BreakerState::Closed
+        self.fail_fast
+            && !self.paused
+            && self.open.get() == 0
+            && self.trouble.breaker() != BreakerState::Closed
     }
 
     /// How many probes there are to wait for. What began before the breaker opened is none.
@@ -349,6 +355,9 @@ impl Ledger {
         now: Moment,
         mut expired: impl FnMut(Key),
     ) -> Option<Key> {
+        if self.paused {
+            return None;
+        }
         loop {
             // Asked again each time: less is coming for a line without those who are late.
             match self.line.call(supply, self.coming(now), now)? {
@@ -365,7 +374,7 @@ impl Ledger {
     }
 
     pub(crate) fn wants_used(&self, now: Moment) -> bool {
-        self.line.wants_used(self.coming(now))
+        !self.paused && self.line.wants_used(self.coming(now))
     }
 
     pub(crate) fn head(&self) -> Option<Key> {
@@ -389,7 +398,8 @@ impl Ledger {
 
     /// Whether a connect is, or as soon as the backoff allows will be, under way for the line.
     pub(crate) fn is_connecting(&self) -> bool {
-        self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0)
+        !self.paused
+            && (self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0))
     }
 
     // ---- the driver
@@ -417,9 +427,10 @@ impl Ledger {
         due
     }
 
-    /// The driver takes an idle connection for a look; not while somebody waits for one.
+    /// The driver takes an idle connection for a look; not while somebody waits for one, unless
+    /// nobody gets one anyway.
     pub(crate) fn look_begins(&mut self) -> bool {
-        self.looking = !self.closed && self.line.len() == 0;
+        self.looking = !self.closed && (self.paused || self.line.len() == 0);
         self.looking
     }
 
@@ -444,7 +455,21 @@ impl Ledger {
     /// Nobody gets in any more; everybody in line is returned, to be told.
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;
+        self.paused = false;
         self.line.dismiss_all()
+    }
+
+    /// From now on nothing is lent, and nothing opened for those in line.
+    pub(crate) fn pause(&mut self) {
+        self.paused = !self.closed;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -12,6 +12,7 @@ mod lend;
 mod limits;
 mod meanwhile;
 mod panics;
+mod pause;
 mod runtime_ends;
 mod support;
 mod suspicion;

@@ -31,6 +31,8 @@ enum Event {
     SweepIsDue,
     Clear,
     GiveUp,
+    Pause,
+    Resume,
     Resize(usize),
     TimePasses(u64),
     Close,
@@ -58,6 +60,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::LookEnds),
         2 => Just(Event::SweepIsDue),
         2 => Just(Event::GiveUp),
+        1 => Just(Event::Pause),
+        3 => Just(Event::Resume),
         1 => Just(Event::Clear),
         1 => (0..8_usize).prop_map(Event::Resize),
         4 => (0..30_u64).prop_map(Event::TimePasses),
@@ -129,6 +133,7 @@ struct Naive {
     epoch: u64,
     generation: u64,
     closed: bool,
+    paused: bool,
 }
 
 impl Naive {
@@ -153,6 +158,7 @@ impl Naive {
             epoch: 0,
             generation: 0,
             closed: false,
+            paused: false,
         }
     }
 
@@ -186,7 +192,10 @@ impl Naive {
 
     /// Whether nobody is to wait for anything but a probe.
     fn is_broken(&self) -> bool {
-        self.config.fail_fast && self.open == 0 && self.breaker != BreakerState::Closed
+        self.config.fail_fast
+            && !self.paused
+            && self.open == 0
+            && self.breaker != BreakerState::Closed
     }
 
     fn probes(&self) -> usize {
@@ -206,7 +215,7 @@ impl Naive {
         }
         let on_their_way = self.connecting + usize::from(self.looking);
         let mut lacking = 0;
-        while lacking + on_their_way < self.waiting() {
+        while !self.paused && lacking + on_their_way < self.waiting() {
             lacking += self.config.increment;
         }
         while lacking + self.open + self.connecting < self.config.min_size {
@@ -229,6 +238,9 @@ impl Naive {
 
     /// The place in the list of the first whom this would serve.
     fn first(&self, supply: Supply) -> Option<usize> {
+        if self.paused {
+            return None;
+        }
         let picky = self.in_line().filter(|person| person.wants == Wants::New);
         let one_in_vain = picky.count() > self.coming();
         self.people.iter().position(|person| {
@@ -405,7 +417,7 @@ impl Both {
                 naive.leaving -= 1;
             }
             Event::LookBegins if !naive.looking => {
-                naive.looking = !naive.closed && naive.waiting() == 0;
+                naive.looking = !naive.closed && (naive.paused || naive.waiting() == 0);
                 assert_eq!(ledger.look_begins(), naive.looking);
             }
             Event::LookEnds => {
@@ -419,6 +431,14 @@ impl Both {
                     let every = naive.config.evict_interval.map(|every| every.max(MILLI));
                     naive.sweep_at = every.and_then(|every| now.checked_add(every));
                 }
+            }
+            Event::Pause => {
+                ledger.pause();
+                naive.paused = !naive.closed;
+            }
+            Event::Resume => {
+                ledger.resume();
+                naive.paused = false;
             }
             Event::GiveUp => {
                 let open = naive.breaker == BreakerState::Open;
@@ -444,7 +464,7 @@ impl Both {
             }
             Event::Close => {
                 assert_eq!(ledger.close(), naive.dismiss_all());
-                naive.closed = true;
+                (naive.closed, naive.paused) = (true, false);
             }
             _ => {}
         }
@@ -515,7 +535,7 @@ impl Both {
                 connecting: naive.connecting,
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
-                paused: false,
+                paused: naive.paused,
             }
         );
         assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
@@ -535,7 +555,8 @@ impl Both {
         assert_eq!(ledger.held_up_by_goodbyes(), held_up, "held up");
         let pause = naive.pausing() && naive.lacking() > 0;
         assert_eq!(ledger.waits_for_a_pause(now), pause, "waits for a pause");
-        let connecting = naive.connecting > 0 || (naive.failures > 0 && room > 0);
+        let connecting =
+            !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
         assert_eq!(ledger.is_connecting(), connecting, "is connecting");
         assert_eq!(ledger.failures(), naive.failures, "failures");
         if let Some((start, one_failed)) = naive.start {
