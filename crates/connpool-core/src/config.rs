@@ -91,6 +91,10 @@ pub struct PoolConfig {
     /// in a row, once a second. `None`: never.
     #[cfg_attr(feature = "serde", serde(with = "crate::or_off"))]
     pub breaker: Option<Breaker>,
+    /// An idle connection whose last proof of life is about this old is pinged in the background.
+    /// Default: `None`, never.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    pub keepalive: Option<Duration>,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
 }
@@ -183,6 +187,7 @@ impl Default for PoolConfig {
             fail_fast: true,
             backoff: Backoff::default(),
             breaker: Some(Breaker::default()),
+            keepalive: None,
             idle_order: IdleOrder::default(),
         }
     }
@@ -405,6 +410,7 @@ mod tests {
                 &mut config.close_timeout,
                 &mut config.ping_after,
                 &mut config.liveness_after,
+                &mut config.keepalive,
             ] {
                 *field = Some(span);
             }

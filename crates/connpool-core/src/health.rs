@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::moment::jittered;
 use crate::{CloseReason, Liveness, Moment};
 
 /// The settings that health is judged by.
@@ -15,6 +16,7 @@ pub(crate) struct Rules {
     pub(crate) max_uses: Option<u64>,
     pub(crate) ping_after: Option<Duration>,
     pub(crate) liveness_after: Option<Duration>,
+    pub(crate) keepalive: Option<Duration>,
     pub(crate) resets: bool,
 }
 
@@ -24,12 +26,19 @@ impl Rules {
     pub(crate) fn need_clock(&self) -> bool {
         self.idle_timeout.is_some()
             || self.max_lifetime.is_some()
+            || self.keepalive.is_some()
             || self.ping_after.is_some_and(|after| after > Duration::ZERO)
             || self
                 .liveness_after
                 .is_some_and(|after| after > Duration::ZERO)
     }
 }
+
+/// By how much of it, at most, `keepalive` is shortened at random.
+const KEEPALIVE_JITTER: f64 = 0.25;
+
+/// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// What is remembered of one connection.
 #[derive(Debug, Clone)]
@@ -67,6 +76,15 @@ impl Stamps {
         self.epoch = era.epoch;
     }
 
+    /// At which age of its last proof of life it is pinged while idle: not at the same as others,
+    /// and always at the same, so drawn from what is its own.
+    fn keepalive(&self, rules: &Rules) -> Option<Duration> {
+        let draw = self.id.wrapping_mul(GOLDEN);
+        rules
+            .keepalive
+            .map(|age| jittered(age, KEEPALIVE_JITTER, draw))
+    }
+
     fn is_over_lifetime(&self, now: Moment) -> bool {
         now >= self.expires
     }
@@ -81,7 +99,7 @@ pub(crate) enum Purpose {
     LendNew,
     /// To lend without waiting: no ping.
     TryLend,
-    /// To leave it idle: limits and a look.
+    /// To leave it idle: limits and a look, and a ping to keep it alive.
     Sweep,
 }
 
@@ -170,7 +188,11 @@ impl Check {
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {
             step: Step::Look,
-            ping_due: purpose == Purpose::Lend && unproven(rules.ping_after),
+            ping_due: match purpose {
+                Purpose::Lend => unproven(rules.ping_after),
+                Purpose::Sweep => rules.keepalive.is_some() && unproven(stamps.keepalive(rules)),
+                Purpose::LendNew | Purpose::TryLend => false,
+            },
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
             looks: rules.liveness_after.is_some(),
         };

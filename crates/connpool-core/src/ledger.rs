@@ -65,7 +65,7 @@ pub(crate) struct Ledger {
     increment: usize,
     max_connecting: usize,
     max_waiters: Option<usize>,
-    evict_interval: Option<Duration>,
+    sweep_interval: Option<Duration>,
     fail_fast: bool,
     open: Count,
     connecting: Count,
@@ -73,6 +73,8 @@ pub(crate) struct Ledger {
     /// The driver holds an idle connection for a look. It will be back at once: whoever comes
     /// meanwhile waits for it and needs no connect.
     looking: bool,
+    /// An idle connection is being pinged. It may take its time: whoever comes does not count on it.
+    pinging: bool,
     line: Line,
     trouble: Trouble,
     suspicion: Suspicion,
@@ -83,7 +85,7 @@ pub(crate) struct Ledger {
 }
 
 /// Below this, the driver would do nothing but sweep.
-const SHORTEST_EVICT_INTERVAL: Duration = Duration::from_millis(1);
+const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Ledger {
     pub(crate) fn new(config: &PoolConfig) -> Self {
@@ -93,14 +95,13 @@ impl Ledger {
             increment: config.increment,
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            evict_interval: config
-                .evict_interval
-                .map(|every| every.max(SHORTEST_EVICT_INTERVAL)),
+            sweep_interval: sweep_interval(config),
             fail_fast: config.fail_fast,
             open: Count::default(),
             connecting: Count::default(),
             leaving: Count::default(),
             looking: false,
+            pinging: false,
             line: Line::default(),
             trouble: Trouble::new(config.backoff, config.breaker),
             suspicion: Suspicion::default(),
@@ -422,7 +423,7 @@ impl Ledger {
     pub(crate) fn sweep_is_due(&mut self, now: Moment) -> bool {
         let due = self.sweep_at.is_some_and(|at| now >= at);
         if due || self.sweep_at.is_none() {
-            self.sweep_at = self.evict_interval.and_then(|every| now.checked_add(every));
+            self.sweep_at = self.sweep_interval.and_then(|every| now.checked_add(every));
         }
         due
     }
@@ -436,6 +437,21 @@ impl Ledger {
 
     pub(crate) fn look_ends(&mut self) {
         self.looking = false;
+    }
+
+    /// What the driver took for a look is pinged, by somebody else.
+    pub(crate) fn ping_begins(&mut self) {
+        self.looking = false;
+        self.pinging = true;
+    }
+
+    pub(crate) fn ping_ends(&mut self) {
+        self.pinging = false;
+    }
+
+    /// Whether the sweep has to wait for the end of a ping.
+    pub(crate) fn is_pinging(&self) -> bool {
+        self.pinging
     }
 
     // ---- the whole
@@ -503,6 +519,14 @@ impl Ledger {
             paused: self.paused,
         }
     }
+}
+
+/// How often idle connections are looked at: twice in the time in which they are to be pinged.
+fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
+    let keepalive = config.keepalive.and_then(|age| age.checked_div(2));
+    let interval = [config.evict_interval, keepalive];
+    let shortest = interval.into_iter().flatten().min();
+    shortest.map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ mod idle;
 #[cfg(connpool_tsan)]
 #[doc(hidden)]
 pub mod instrumented;
+mod keepalive;
 mod ledger;
 mod manager;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]

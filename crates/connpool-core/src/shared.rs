@@ -52,6 +52,7 @@ impl<M: Manager> Shared<M> {
             max_uses: config.max_uses,
             ping_after: config.ping_after,
             liveness_after: config.liveness_after,
+            keepalive: config.keepalive,
             resets: manager.resets(),
         };
         let state = State {

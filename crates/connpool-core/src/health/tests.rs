@@ -34,6 +34,7 @@ fn rules() -> Rules {
         max_uses: None,
         ping_after: Some(SECOND),
         liveness_after: Some(Duration::ZERO),
+        keepalive: None,
         resets: true,
     }
 }
@@ -215,6 +216,24 @@ fn zero_means_always_and_none_means_never() {
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
     (rules.liveness_after, rules.ping_after) = (None, None);
     assert_eq!(begin(Purpose::Lend, &stamps(), &rules, 999), Step::Pass);
+}
+
+#[test]
+fn a_sweep_pings_what_was_not_proven_for_keepalive_less_a_quarter_at_most() {
+    let mut rules = rules();
+    rules.keepalive = Some(SECOND * 100);
+    let first_ping = |id| {
+        let stamps = Stamps { id, ..stamps() };
+        let pings = |now: &u64| {
+            let check = Check::begin(Purpose::Sweep, &stamps, &rules, ERA, true, at(*now));
+            check.found(Found::Quiet).step() == Step::Ping
+        };
+        (0..200).find(pings).expect("is pinged some time")
+    };
+    let first: Vec<u64> = (1..200).map(first_ping).collect();
+    assert!(first.iter().all(|at| (75..=100).contains(at)), "{first:?}");
+    assert!((76..99).all(|at| first.contains(&at)), "spread: {first:?}");
+    assert_eq!(first_ping(7), first_ping(7));
 }
 
 #[test]

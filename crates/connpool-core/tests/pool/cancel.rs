@@ -145,6 +145,31 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
     );
 }
 
+/// The pool pings what is idle while somebody comes and goes.
+#[test]
+fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
+    for ping in [Act::Take(SECOND / 2), Act::FailAfter(SECOND / 2), Act::Hang] {
+        at_every_poll(
+            |k| {
+                let settings = |pool: Builder<Fake>| pool.max_size(1).keepalive(20 * SECOND);
+                let case = Case::new(k, settings).filled(1);
+                case.fake.next(Op::Ping, [ping]);
+                while case.fake.calls(Op::Ping) == 0 {
+                    case.sim.advance(100 * MILLI);
+                }
+                let get = case.get();
+                (case, get)
+            },
+            |case| {
+                case.fake.calm();
+                case.sim.settle();
+                assert_eq!(case.pool.stats().waiting, 0);
+                assert_lends_all(&case.sim, &case.fake, &case.pool);
+            },
+        );
+    }
+}
+
 #[test]
 fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
     for probe in [Act::Pend(1), Act::Take(2 * MILLI), Act::PendThenFail(1)] {

@@ -9,7 +9,7 @@ use connpool_core::{Backoff, Breaker, Builder, Pool};
 
 type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
 
-const DURATIONS: [(&str, Set); 10] = [
+const DURATIONS: [(&str, Set); 11] = [
     ("idle_timeout", |pool, span| pool.idle_timeout(span)),
     ("max_lifetime", |pool, span| pool.max_lifetime(span)),
     ("evict_interval", |pool, span| pool.evict_interval(span)),
@@ -20,6 +20,7 @@ const DURATIONS: [(&str, Set); 10] = [
     ("close_timeout", |pool, span| pool.close_timeout(span)),
     ("ping_after", |pool, span| pool.ping_after(span)),
     ("liveness_after", |pool, span| pool.liveness_after(span)),
+    ("keepalive", |pool, span| pool.keepalive(span)),
 ];
 
 const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];

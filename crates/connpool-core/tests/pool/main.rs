@@ -8,6 +8,7 @@ mod control;
 mod extremes;
 mod failures;
 mod guard;
+mod keepalive;
 mod lend;
 mod limits;
 mod meanwhile;

@@ -41,10 +41,11 @@ prop_compose! {
 prop_compose! {
     fn rules()(
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
+        keepalive in of(prop_oneof![Just(Duration::ZERO), Just(Duration::MAX)]),
         max_uses in of(1..4_u64),
         resets in any::<bool>(),
     ) -> Rules {
-        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, resets }
+        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, resets }
     }
 }
 
@@ -102,12 +103,16 @@ impl Case {
         {
             questions.push(Step::Look);
         }
-        if self.purpose == Purpose::Lend {
+        if self.purpose == Purpose::Lend || self.purpose == Purpose::Sweep {
             let before = questions.len();
-            if suspect || self.is_older_than(stamps.proven, rules.ping_after) {
+            let lends = self.purpose == Purpose::Lend;
+            let kept_alive =
+                rules.keepalive == Some(Duration::ZERO) || (suspect && rules.keepalive.is_some());
+            let too_old = suspect || self.is_older_than(stamps.proven, rules.ping_after);
+            if (lends && too_old) || (!lends && kept_alive) {
                 questions.push(Step::Ping);
             }
-            if rules.resets && stamps.uses > 0 {
+            if lends && rules.resets && stamps.uses > 0 {
                 questions.push(Step::Reset);
             }
             if questions.len() > before && rules.liveness_after.is_some() {

@@ -73,31 +73,34 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
     let sizes = (1..7_usize).prop_flat_map(|max| (Just(max), 0..=max));
     let backoff = (0..40_u32, 1..4_u32, prop_oneof![Just(1.0), Just(2.0)]);
     let limits = (1..4_usize, of(1..4_usize), of(0..4_usize), of(0..20_u32));
-    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>());
-    (sizes, backoff, limits, breaker).prop_map(|(sizes, backoff, limits, (breaker, fail_fast))| {
-        let (max_size, min_size) = sizes;
-        let (first, times, factor) = backoff;
-        let (increment, max_connecting, max_waiters, evict_interval) = limits;
-        PoolConfig {
-            max_size,
-            min_size,
-            increment,
-            max_connecting,
-            max_waiters,
-            evict_interval: evict_interval.map(|millis| MILLI * millis),
-            backoff: Backoff {
-                first: MILLI * first,
-                max: MILLI * first * times,
-                factor,
-            },
-            breaker: breaker.map(|(failures, probe_every)| Breaker {
-                failures,
-                probe_every: MILLI * probe_every,
-            }),
-            fail_fast,
-            ..PoolConfig::default()
-        }
-    })
+    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>(), of(0..40_u32));
+    (sizes, backoff, limits, breaker).prop_map(
+        |(sizes, backoff, limits, (breaker, fail_fast, keepalive))| {
+            let (max_size, min_size) = sizes;
+            let (first, times, factor) = backoff;
+            let (increment, max_connecting, max_waiters, evict_interval) = limits;
+            PoolConfig {
+                max_size,
+                min_size,
+                increment,
+                max_connecting,
+                max_waiters,
+                evict_interval: evict_interval.map(|millis| MILLI * millis),
+                backoff: Backoff {
+                    first: MILLI * first,
+                    max: MILLI * first * times,
+                    factor,
+                },
+                breaker: breaker.map(|(failures, probe_every)| Breaker {
+                    failures,
+                    probe_every: MILLI * probe_every,
+                }),
+                fail_fast,
+                keepalive: keepalive.map(|millis| MILLI * millis),
+                ..PoolConfig::default()
+            }
+        },
+    )
 }
 
 /// Somebody with a place in the ledger. The list of them is in the order in which they came.
@@ -428,7 +431,9 @@ impl Both {
                 let due = naive.sweep_at.is_some_and(|at| now >= at);
                 assert_eq!(ledger.sweep_is_due(now), due);
                 if due || naive.sweep_at.is_none() {
-                    let every = naive.config.evict_interval.map(|every| every.max(MILLI));
+                    let evicts = naive.config.evict_interval.unwrap_or(Duration::MAX);
+                    let pings = naive.config.keepalive.map_or(Duration::MAX, |age| age / 2);
+                    let every = Some(evicts.min(pings).max(MILLI));
                     naive.sweep_at = every.and_then(|every| now.checked_add(every));
                 }
             }
