@@ -99,7 +99,8 @@ impl<M: Manager> Builder<M> {
     /// A connection older than this is closed when it is next not in use. Default: `None`, never.
     ///
     /// Each connection's own limit is shorter by a random part, see
-    /// [`lifetime_jitter`](Builder::lifetime_jitter). Zero lets every connection be used once.
+    /// [`lifetime_jitter`](Builder::lifetime_jitter). Zero lets every connection be used
+    /// once; one that was never lent is kept for a millisecond, to be lent in.
     pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.max_lifetime = limit.into();
         self

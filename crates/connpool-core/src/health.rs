@@ -37,6 +37,9 @@ impl Rules {
 /// By how much of it, at most, `keepalive` is shortened at random.
 const KEEPALIVE_JITTER: f64 = 0.25;
 
+/// A connection that was never lent is over no limit before this.
+const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
+
 /// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -86,7 +89,18 @@ impl Stamps {
     }
 
     fn is_over_lifetime(&self, now: Moment) -> bool {
-        now >= self.expires
+        now >= self.expires && self.had_its_chance(now)
+    }
+
+    fn is_idle_too_long(&self, rules: &Rules, now: Moment) -> bool {
+        let limit = rules.idle_timeout;
+        limit.is_some_and(|limit| now.is_past(self.idle_since, limit)) && self.had_its_chance(now)
+    }
+
+    /// Whether it was lent, or could have been: with limits of zero, what is opened ahead of need
+    /// would else be replaced without end, and none of it lent.
+    fn had_its_chance(&self, now: Moment) -> bool {
+        self.uses > 0 || now.is_past(self.born, SHORTEST_UNUSED_LIFE)
     }
 }
 
@@ -203,11 +217,7 @@ impl Check {
             if stamps.is_over_lifetime(now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
-            if spare
-                && rules
-                    .idle_timeout
-                    .is_some_and(|limit| now.is_past(stamps.idle_since, limit))
-            {
+            if spare && stamps.is_idle_too_long(rules, now) {
                 return check.at(Step::Close(CloseReason::Idle));
             }
         }

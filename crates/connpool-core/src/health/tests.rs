@@ -186,6 +186,28 @@ fn limits_act_at_their_moment_and_not_before() {
 }
 
 #[test]
+fn a_connection_that_was_never_lent_has_a_millisecond_to_be_lent_in() {
+    let mut stamps = stamps();
+    let mut rules = rules();
+    let step = |stamps: &Stamps, rules: &Rules, uses, nanos| {
+        let stamps = Stamps {
+            uses,
+            ..stamps.clone()
+        };
+        let now = Moment::from_nanos(stamps.born.as_nanos() + nanos);
+        Check::begin(Purpose::Lend, &stamps, rules, ERA, true, now).step()
+    };
+    rules.idle_timeout = Some(Duration::ZERO);
+    for reason in [Idle, Lifetime] {
+        assert_eq!(step(&stamps, &rules, 0, 0), Step::Look);
+        assert_eq!(step(&stamps, &rules, 0, 999_999), Step::Look);
+        assert_eq!(step(&stamps, &rules, 0, 1_000_000), Step::Close(reason));
+        assert_eq!(step(&stamps, &rules, 1, 0), Step::Close(reason));
+        stamps.expires = stamps.born;
+    }
+}
+
+#[test]
 fn what_the_pool_cannot_spare_is_not_idle_too_long() {
     let mut rules = rules();
     rules.idle_timeout = Some(SECOND);

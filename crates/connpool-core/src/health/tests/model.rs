@@ -19,7 +19,8 @@ struct Case {
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
-    (0..8_u64).prop_map(at)
+    let close_by = (0..3_u64).prop_map(|half| Moment::from_nanos(half * 500_000));
+    prop_oneof![3 => (0..8_u64).prop_map(at), 1 => close_by]
 }
 
 fn span() -> impl Strategy<Value = Option<Duration>> {
@@ -80,8 +81,9 @@ impl Case {
     fn fault(&self) -> Option<CloseReason> {
         let Case { stamps, rules, .. } = self;
         let is_new = self.purpose == Purpose::LendNew;
-        let over_age = stamps.expires <= self.now;
-        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout);
+        let over_age = is_over_age(stamps, self.now);
+        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout)
+            && (stamps.uses > 0 || self.now.since(stamps.born) >= Duration::from_millis(1));
         if stamps.generation != self.era.generation {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
@@ -140,6 +142,16 @@ impl Case {
     }
 }
 
+/// A new one has a millisecond to be lent in.
+fn is_over_age(stamps: &Stamps, now: Moment) -> bool {
+    let moment_to_live = Moment::from_nanos(stamps.born.as_nanos() + 1_000_000);
+    let end = match stamps.uses {
+        0 => stamps.expires.max(moment_to_live),
+        _ => stamps.expires,
+    };
+    end <= now
+}
+
 /// What an answer says against a connection.
 fn verdict(question: Step, answer: Found) -> Option<CloseReason> {
     match (question, answer) {
@@ -183,7 +195,7 @@ proptest! {
         let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;
         let reasons = [
             (stamps.generation != *generation, CloseReason::Cleared),
-            (stamps.expires <= *now, CloseReason::Lifetime),
+            (is_over_age(stamps, *now), CloseReason::Lifetime),
             (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);
