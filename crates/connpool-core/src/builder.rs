@@ -101,7 +101,8 @@ impl<M: Manager> Builder<M> {
     /// A connection older than this is closed when it is next not in use. Default: `None`, never.
     ///
     /// Each connection's own limit is shorter by a random part, see
-    /// [`lifetime_jitter`](Builder::lifetime_jitter). Zero lets every connection be used once.
+    /// [`lifetime_jitter`](Builder::lifetime_jitter). Zero lets every connection be used
+    /// once; one that was never lent is kept for a millisecond, to be lent in.
     pub fn max_lifetime(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.max_lifetime = limit.into();
         self
@@ -244,6 +245,23 @@ impl<M: Manager> Builder<M> {
     /// that the backend is back.
     pub fn breaker(mut self, breaker: impl Into<Option<Breaker>>) -> Self {
         self.config.breaker = breaker.into();
+        self
+    }
+
+    /// An idle connection whose last proof of life is this old, less up to a quarter at random, is
+    /// pinged in the background. Default: `None`, never.
+    ///
+    /// For peers that hang up on the silent, and firewalls that forget them. One connection is
+    /// pinged at a time, and none while anybody waits; it can be lent again when the ping is over,
+    /// which takes `ping_timeout` at most, or without one as long as this. Idle connections are
+    /// looked at twice in this time, whatever `evict_interval` says, so that a ping may come half
+    /// of it late. Too short, and the backend has more pings than work: zero pings every
+    /// millisecond.
+    ///
+    /// It is about connections that nobody asks for. What is lent is checked by
+    /// [`ping_after`](Builder::ping_after); TCP's own keepalive is the manager's.
+    pub fn keepalive(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.config.keepalive = age.into();
         self
     }
 

@@ -91,6 +91,10 @@ pub struct PoolConfig {
     /// in a row, once a second. `None`: never.
     #[cfg_attr(feature = "serde", serde(with = "crate::or_off"))]
     pub breaker: Option<Breaker>,
+    /// An idle connection whose last proof of life is about this old is pinged in the background.
+    /// Default: `None`, never.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    pub keepalive: Option<Duration>,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
     /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
@@ -186,6 +190,7 @@ impl Default for PoolConfig {
             fail_fast: true,
             backoff: Backoff::default(),
             breaker: Some(Breaker::default()),
+            keepalive: None,
             idle_order: IdleOrder::default(),
             slow_get_warning: Some(Duration::from_secs(1)),
         }
@@ -421,6 +426,7 @@ mod tests {
                 &mut config.ping_after,
                 &mut config.liveness_after,
                 &mut config.slow_get_warning,
+                &mut config.keepalive,
             ] {
                 *field = Some(span);
             }

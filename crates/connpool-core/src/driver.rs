@@ -7,12 +7,14 @@ use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
 use crate::bounded::{End, bounded, timer_came_first};
+use crate::effects::Effects;
 use crate::entry::{Entry, Slot};
-use crate::health::{Purpose, Step};
+use crate::health::{Check, Purpose, Step};
 use crate::idle::Stamped;
+use crate::keepalive::Keepalive;
 use crate::ledger::line::Supply;
 use crate::shared::{AT_ONCE, Shared};
-use crate::state::{DriverState, see_off};
+use crate::state::{DriverState, State, see_off};
 use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
 use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};
@@ -97,10 +99,13 @@ impl<M: Manager> Driver<M> {
                 unused: shared.idle.count(false),
             };
         }
-        self.sweep.step(&shared);
+        if !shared.with(|state, _| state.ledger.is_pinging()) {
+            self.sweep.step(&shared);
+        }
         let now = self.runtime.now().max(proven);
         let next = shared.with(|state, _| {
-            if !state.farewell.is_empty() || !self.sweep.is_over() {
+            let sweeps_on = !self.sweep.is_over() && !state.ledger.is_pinging();
+            if !state.farewell.is_empty() || sweeps_on {
                 return Next::More;
             }
             if state.ledger.is_closed() {
@@ -144,7 +149,7 @@ impl Sweep {
 
     /// Looks at some of the idle connections, one at a time: a getter never finds more than that
     /// one missing, and if somebody has to wait for it the round is over.
-    fn step<M: Manager>(&mut self, shared: &Shared<M>) {
+    fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
         for _ in 0..AT_ONCE {
             let (used, left) = match self {
                 Sweep { unused, .. } if *unused > 0 => (false, unused),
@@ -153,6 +158,10 @@ impl Sweep {
             };
             match shared.sweep_one(used) {
                 Swept::One => *left = left.saturating_sub(1),
+                Swept::IsPinged => {
+                    *left = left.saturating_sub(1);
+                    return;
+                }
                 Swept::NoneLeft => *left = 0,
                 Swept::SomebodyWaits => *self = Sweep::default(),
             }
@@ -163,6 +172,8 @@ impl Sweep {
 /// What one look of a round came to.
 enum Swept {
     One,
+    /// One that is away for a ping: the round goes on when it is back.
+    IsPinged,
     NoneLeft,
     SomebodyWaits,
 }
@@ -175,7 +186,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Looks at the connection that is idle for longest, of those used or of those not.
-    fn sweep_one(&self, used: bool) -> Swept {
+    fn sweep_one(self: &Arc<Self>, used: bool) -> Swept {
         let entry = self.with(|state, _| {
             if !state.ledger.look_begins() {
                 return Err(Swept::SomebodyWaits);
@@ -190,27 +201,54 @@ impl<M: Manager> Shared<M> {
             Ok(entry) => entry,
             Err(swept) => return swept,
         };
-        let step = self.check(&mut entry, Purpose::Sweep).step();
+        let check = self.check(&mut entry, Purpose::Sweep);
+        let step = check.step();
+        if step == Step::Ping {
+            return self.send_for_a_ping(entry, check);
+        }
         if !entry.is_used() {
             self.new_connection_is(step, entry.stamps.born);
         }
         let now = self.runtime.now();
         self.with(|state, effects| {
             state.ledger.look_ends();
-            match step {
-                Step::Close(reason) => {
-                    if reason.is_breakage() {
-                        state.ledger.found_broken(now);
-                    }
-                    see_off(state, effects, entry, reason);
-                }
-                Step::Look | Step::Ping | Step::Reset | Step::Pass => {
-                    self.place(state, effects, entry, Supply::Used, now);
-                }
-            }
+            self.put_away(state, effects, entry, step, now);
             self.settle(state, effects, now);
         });
         Swept::One
+    }
+
+    fn send_for_a_ping(self: &Arc<Self>, entry: Entry<M>, check: Check) -> Swept {
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            state.ledger.ping_begins();
+            // Whoever came during the look has nothing to wait for.
+            self.settle(state, effects, now);
+        });
+        Keepalive::new(Arc::clone(self), entry, check).spawn();
+        Swept::IsPinged
+    }
+
+    /// Puts what was idle and has been checked where it belongs.
+    pub(crate) fn put_away(
+        &self,
+        state: &mut State<M>,
+        effects: &mut Effects<M>,
+        entry: Entry<M>,
+        step: Step,
+        now: Moment,
+    ) {
+        match step {
+            Step::Close(reason) => {
+                if reason.is_breakage() {
+                    state.ledger.found_broken(now);
+                }
+                see_off(state, effects, entry, reason);
+            }
+            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
+                self.place(state, effects, entry, Supply::Used, now);
+            }
+        }
     }
 
     /// Closes a connection: with a goodbye if it deserves one and nobody waits for its slot.

@@ -22,6 +22,7 @@ const CLOSED: u8 = 1;
 const LINE: u8 = 2;
 const SURPLUS: u8 = 4;
 const DRIVERLESS: u8 = 8;
+const PAUSED: u8 = 32;
 /// In nobody's way: only tells that it matters how a new connection does.
 const TROUBLE: u8 = 16;
 
@@ -42,6 +43,7 @@ impl Gate {
         let flags = flag(ledger.is_closed(), CLOSED)
             | flag(ledger.waiting() > 0, LINE)
             | flag(ledger.surplus() > 0, SURPLUS)
+            | flag(ledger.is_paused(), PAUSED)
             | flag(state.driver == DriverState::Absent, DRIVERLESS)
             | flag(ledger.failures() > 0, TROUBLE);
         self.flags.store(flags, Ordering::SeqCst);
@@ -61,6 +63,11 @@ impl Gate {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    /// Whether nothing is lent until the pool is resumed.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.flags.load(Ordering::SeqCst) & PAUSED != 0
     }
 
     /// Whether the last connects failed and none has proved good since.

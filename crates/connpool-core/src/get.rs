@@ -51,6 +51,12 @@ pub(crate) async fn find<M: Manager>(
             shared.new_connection_is(step, born);
         }
         match verdict {
+            // It passed, and the pool was paused meanwhile: back to the line, without a failure.
+            Verdict::Fit if shared.is_paused() => {
+                candidate.give_back();
+                idle = None;
+                continue;
+            }
             Verdict::Fit => match candidate.lend() {
                 Ok(mut entry) => {
                     watch.lent(&mut entry);
@@ -88,6 +94,10 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
         }
         match step {
             Step::Close(reason) => shared.retire(entry, reason),
+            Step::Look | Step::Ping | Step::Reset | Step::Pass if shared.is_paused() => {
+                shared.give_back(entry);
+                break;
+            }
             Step::Look | Step::Ping | Step::Reset | Step::Pass => {
                 watch.lent(&mut entry);
                 return Ok(lend(shared, entry));
@@ -179,6 +189,12 @@ impl<M: Manager> Candidate<'_, M> {
                 self.shared.retire(entry, reason);
                 Err(reason)
             }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.shared.give_back(entry);
         }
     }
 

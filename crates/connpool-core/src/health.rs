@@ -3,7 +3,9 @@
 //! Pure: what happened comes in as arguments, what to do next comes out. `get`, `try_get` and the
 //! driver all walk the same machine, the return of a connection asks [`on_return`].
 
-use crate::moment::Span;
+use std::time::Duration;
+
+use crate::moment::{Span, jittered};
 use crate::{CloseReason, Liveness, Moment};
 
 /// The settings that health is judged by.
@@ -14,6 +16,7 @@ pub(crate) struct Rules {
     pub(crate) max_uses: Option<u64>,
     pub(crate) ping_after: Span,
     pub(crate) liveness_after: Span,
+    pub(crate) keepalive: Span,
     pub(crate) resets: bool,
 }
 
@@ -24,6 +27,7 @@ impl Rules {
         let depends_on_age = |after: Span| after != Span::ZERO && after != Span::NEVER;
         self.idle_timeout != Span::NEVER
             || self.max_lifetime != Span::NEVER
+            || self.keepalive != Span::NEVER
             || depends_on_age(self.ping_after)
             || depends_on_age(self.liveness_after)
     }
@@ -31,9 +35,19 @@ impl Rules {
     /// Whether a connection is older than it may become by now. Its own drawn limit is shorter, but
     /// was drawn under the rules of its time.
     fn forbid_age_of(&self, stamps: &Stamps, now: Moment) -> bool {
-        stamps.is_over_lifetime(now) || now.is_past(stamps.born, self.max_lifetime)
+        let over_rule = now.is_past(stamps.born, self.max_lifetime) && stamps.had_its_chance(now);
+        stamps.is_over_lifetime(now) || over_rule
     }
 }
+
+/// By how much of it, at most, `keepalive` is shortened at random.
+const KEEPALIVE_JITTER: f64 = 0.25;
+
+/// A connection that was never lent is over no limit before this.
+const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
+
+/// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// What is remembered of one connection.
 #[derive(Debug, Clone)]
@@ -71,8 +85,26 @@ impl Stamps {
         self.epoch = era.epoch;
     }
 
+    /// At which age of its last proof of life it is pinged while idle: not at the same as others,
+    /// and always at the same, so drawn from what is its own.
+    fn keepalive(&self, rules: &Rules) -> Span {
+        let draw = self.id.wrapping_mul(GOLDEN);
+        let age = rules.keepalive.as_duration();
+        age.map(|age| jittered(age, KEEPALIVE_JITTER, draw)).into()
+    }
+
     fn is_over_lifetime(&self, now: Moment) -> bool {
-        now >= self.expires
+        now >= self.expires && self.had_its_chance(now)
+    }
+
+    fn is_idle_too_long(&self, rules: &Rules, now: Moment) -> bool {
+        now.is_past(self.idle_since, rules.idle_timeout) && self.had_its_chance(now)
+    }
+
+    /// Whether it was lent, or could have been: with limits of zero, what is opened ahead of need
+    /// would else be replaced without end, and none of it lent.
+    fn had_its_chance(&self, now: Moment) -> bool {
+        self.uses > 0 || now.is_past(self.born, SHORTEST_UNUSED_LIFE)
     }
 }
 
@@ -85,7 +117,7 @@ pub(crate) enum Purpose {
     LendNew,
     /// To lend without waiting: no ping.
     TryLend,
-    /// To leave it idle: limits and a look.
+    /// To leave it idle: limits and a look, and a ping to keep it alive.
     Sweep,
 }
 
@@ -172,7 +204,13 @@ impl Check {
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {
             step: Step::Look,
-            ping_due: purpose == Purpose::Lend && unproven(rules.ping_after),
+            ping_due: match purpose {
+                Purpose::Lend => unproven(rules.ping_after),
+                Purpose::Sweep => {
+                    rules.keepalive != Span::NEVER && unproven(stamps.keepalive(rules))
+                }
+                Purpose::LendNew | Purpose::TryLend => false,
+            },
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
             looks: rules.liveness_after != Span::NEVER,
         };
@@ -183,7 +221,7 @@ impl Check {
             if rules.forbid_age_of(stamps, now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
-            if spare && now.is_past(stamps.idle_since, rules.idle_timeout) {
+            if spare && stamps.is_idle_too_long(rules, now) {
                 return check.at(Step::Close(CloseReason::Idle));
             }
         }

@@ -66,7 +66,7 @@ pub(crate) struct Ledger {
     increment: usize,
     max_connecting: usize,
     max_waiters: Option<usize>,
-    evict_interval: Option<Duration>,
+    sweep_interval: Option<Duration>,
     fail_fast: bool,
     open: Count,
     connecting: Count,
@@ -74,6 +74,8 @@ pub(crate) struct Ledger {
     /// The driver holds an idle connection for a look. It will be back at once: whoever comes
     /// meanwhile waits for it and needs no connect.
     looking: bool,
+    /// An idle connection is being pinged. It may take its time: whoever comes does not count on it.
+    pinging: bool,
     line: Line,
     trouble: Trouble,
     suspicion: Suspicion,
@@ -84,7 +86,7 @@ pub(crate) struct Ledger {
 }
 
 /// Below this, the driver would do nothing but sweep.
-const SHORTEST_EVICT_INTERVAL: Duration = Duration::from_millis(1);
+const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Ledger {
     pub(crate) fn new(config: &PoolConfig) -> Self {
@@ -94,12 +96,13 @@ impl Ledger {
             increment: config.increment,
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            evict_interval: sweep_interval(config),
+            sweep_interval: sweep_interval(config),
             fail_fast: config.fail_fast,
             open: Count::default(),
             connecting: Count::default(),
             leaving: Count::default(),
             looking: false,
+            pinging: false,
             line: Line::default(),
             trouble: Trouble::new(config.backoff, config.breaker),
             suspicion: Suspicion::default(),
@@ -136,7 +139,10 @@ impl Ledger {
         if self.closed {
             return 0;
         }
-        let for_the_line = self.line.len().saturating_sub(self.on_their_way());
+        let for_the_line = match self.paused {
+            true => 0,
+            false => self.line.len().saturating_sub(self.on_their_way()),
+        };
         let for_the_least = self.min_size.saturating_sub(self.staying());
         round_up(for_the_line, self.increment).max(for_the_least)
     }
@@ -329,7 +335,10 @@ impl Ledger {
 
     /// Whether there is nothing to hope for but a probe, and whoever has none is told at once.
     fn is_broken(&self) -> bool {
-        self.fail_fast && self.open.get() == 0 && self.trouble.breaker() != BreakerState::Closed
+        self.fail_fast
+            && !self.paused
+            && self.open.get() == 0
+            && self.trouble.breaker() != BreakerState::Closed
     }
 
     /// How many probes there are to wait for. What began before the breaker opened is none.
@@ -352,6 +361,9 @@ impl Ledger {
         now: Moment,
         mut expired: impl FnMut(Key),
     ) -> Option<Key> {
+        if self.paused {
+            return None;
+        }
         loop {
             // Asked again each time: less is coming for a line without those who are late.
             match self.line.call(supply, self.coming(now), now)? {
@@ -368,7 +380,7 @@ impl Ledger {
     }
 
     pub(crate) fn wants_used(&self, now: Moment) -> bool {
-        self.line.wants_used(self.coming(now))
+        !self.paused && self.line.wants_used(self.coming(now))
     }
 
     pub(crate) fn head(&self) -> Option<Key> {
@@ -392,7 +404,8 @@ impl Ledger {
 
     /// Whether a connect is, or as soon as the backoff allows will be, under way for the line.
     pub(crate) fn is_connecting(&self) -> bool {
-        self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0)
+        !self.paused
+            && (self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0))
     }
 
     // ---- the driver
@@ -415,19 +428,35 @@ impl Ledger {
     pub(crate) fn sweep_is_due(&mut self, now: Moment) -> bool {
         let due = self.sweep_at.is_some_and(|at| now >= at);
         if due || self.sweep_at.is_none() {
-            self.sweep_at = self.evict_interval.and_then(|every| now.checked_add(every));
+            self.sweep_at = self.sweep_interval.and_then(|every| now.checked_add(every));
         }
         due
     }
 
-    /// The driver takes an idle connection for a look; not while somebody waits for one.
+    /// The driver takes an idle connection for a look; not while somebody waits for one, unless
+    /// nobody gets one anyway.
     pub(crate) fn look_begins(&mut self) -> bool {
-        self.looking = !self.closed && self.line.len() == 0;
+        self.looking = !self.closed && (self.paused || self.line.len() == 0);
         self.looking
     }
 
     pub(crate) fn look_ends(&mut self) {
         self.looking = false;
+    }
+
+    /// What the driver took for a look is pinged, by somebody else.
+    pub(crate) fn ping_begins(&mut self) {
+        self.looking = false;
+        self.pinging = true;
+    }
+
+    pub(crate) fn ping_ends(&mut self) {
+        self.pinging = false;
+    }
+
+    /// Whether the sweep has to wait for the end of a ping.
+    pub(crate) fn is_pinging(&self) -> bool {
+        self.pinging
     }
 
     // ---- the whole
@@ -447,7 +476,21 @@ impl Ledger {
     /// Nobody gets in any more; everybody in line is returned, to be told.
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;
+        self.paused = false;
         self.line.dismiss_all()
+    }
+
+    /// From now on nothing is lent, and nothing opened for those in line.
+    pub(crate) fn pause(&mut self) {
+        self.paused = !self.closed;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -465,7 +508,7 @@ impl Ledger {
         self.fail_fast = config.fail_fast;
         self.trouble.reconfigure(config.backoff, config.breaker);
         let every = sweep_interval(config);
-        if std::mem::replace(&mut self.evict_interval, every) != every {
+        if std::mem::replace(&mut self.sweep_interval, every) != every {
             self.sweep_at = None;
         }
     }
@@ -493,9 +536,12 @@ impl Ledger {
     }
 }
 
+/// How often idle connections are looked at: twice in the time in which they are to be pinged.
 fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
-    let every = config.evict_interval?;
-    Some(every.max(SHORTEST_EVICT_INTERVAL))
+    let keepalive = config.keepalive.and_then(|age| age.checked_div(2));
+    let interval = [config.evict_interval, keepalive];
+    let shortest = interval.into_iter().flatten().min();
+    shortest.map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ mod idle;
 #[cfg(connpool_tsan)]
 #[doc(hidden)]
 pub mod instrumented;
+mod keepalive;
 mod ledger;
 mod manager;
 mod many;

@@ -217,6 +217,45 @@ impl<M: Manager> Pool<M> {
         })
     }
 
+    /// Lends nothing from now on until [`resume`](Pool::resume): for a failover that is known to
+    /// take a while. Whoever comes stands in line, as those do who stand there, each until his own
+    /// time is up; nobody is told of failed connects. What comes back becomes idle. Nothing is
+    /// opened for those in line, but `min_size` is kept up.
+    ///
+    /// [`try_get`](Pool::try_get) finds nothing, and `max_waiters` bounds the line as ever. Closing
+    /// the pool ends the pause. Pausing twice is pausing once.
+    ///
+    /// ```
+    /// # use connpool_core::{from_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// pool.pause();
+    /// let get = pool.get_timeout(Duration::from_secs(1));
+    /// assert!(get.await.unwrap_err().is_timeout());
+    /// // The new primary is there, and what is open to the old one is of no use.
+    /// pool.clear();
+    /// pool.resume();
+    /// assert!(pool.get().await.is_ok());
+    /// # });
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    pub fn pause(&self) {
+        self.shared().pause();
+    }
+
+    /// Ends a [`pause`](Pool::pause): those in line are served in their order.
+    pub fn resume(&self) {
+        self.shared().resume();
+    }
+
+    /// Whether the pool is paused.
+    pub fn is_paused(&self) -> bool {
+        self.shared().is_paused()
+    }
+
     /// Closes the pool: everybody in line is told at once, idle connections are closed with a
     /// goodbye, connects under way are dropped, what is on loan is destroyed when it comes back.
     /// Waits for all of it, at most for `limit`.

@@ -26,6 +26,7 @@ struct Fast<T> {
     max_uses: T,
     ping_after: T,
     liveness_after: T,
+    keepalive: T,
     slow_get_warning: T,
     needs_clock: T,
 }
@@ -41,6 +42,7 @@ impl Settings {
                 max_uses: Setting::new(new.max_uses),
                 ping_after: Setting::new(new.ping_after),
                 liveness_after: Setting::new(new.liveness_after),
+                keepalive: Setting::new(new.keepalive),
                 slow_get_warning: Setting::new(new.slow_get_warning),
                 needs_clock: Setting::new(new.needs_clock),
             },
@@ -68,6 +70,7 @@ impl Settings {
             max_uses: (max_uses != u64::MAX).then_some(max_uses),
             ping_after: span(&self.fast.ping_after),
             liveness_after: span(&self.fast.liveness_after),
+            keepalive: span(&self.fast.keepalive),
             resets: self.resets,
         }
     }
@@ -92,6 +95,7 @@ impl Settings {
             max_uses,
             ping_after,
             liveness_after,
+            keepalive,
             slow_get_warning,
             needs_clock,
         } = &self.fast;
@@ -102,6 +106,7 @@ impl Settings {
         max_uses.set(new.max_uses);
         ping_after.set(new.ping_after);
         liveness_after.set(new.liveness_after);
+        keepalive.set(new.keepalive);
         slow_get_warning.set(new.slow_get_warning);
         needs_clock.set(new.needs_clock);
         *self.config.lock() = Arc::new(config);
@@ -116,6 +121,7 @@ impl Fast<u64> {
             max_uses: config.max_uses,
             ping_after: config.ping_after.into(),
             liveness_after: config.liveness_after.into(),
+            keepalive: config.keepalive.into(),
             resets,
         };
         Fast {
@@ -125,6 +131,7 @@ impl Fast<u64> {
             max_uses: config.max_uses.unwrap_or(u64::MAX),
             ping_after: rules.ping_after.as_nanos(),
             liveness_after: rules.liveness_after.as_nanos(),
+            keepalive: rules.keepalive.as_nanos(),
             slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
             needs_clock: u64::from(rules.need_clock()),
         }

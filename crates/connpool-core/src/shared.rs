@@ -330,6 +330,24 @@ impl<M: Manager> Shared<M> {
 
     // ---- the whole
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.gate.is_paused()
+    }
+
+    pub(crate) fn pause(&self) {
+        self.with(|state, _| state.ledger.pause());
+    }
+
+    pub(crate) fn resume(&self) {
+        let now = self.runtime.now();
+        self.with(|state, effects| {
+            state.ledger.resume();
+            // The gate first: what comes back on the fast path is then found by whoever puts it.
+            self.publish(state);
+            self.settle(state, effects, now);
+        });
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
     }

@@ -174,8 +174,11 @@ impl<'a, M: Manager> Turn<'a, M> {
         wants: Wants,
         now: Moment,
     ) -> Option<Entry<M>> {
-        let free =
-            wants == Wants::Any && !state.ledger.wants_used(now) && !state.ledger.is_closed();
+        let ledger = &state.ledger;
+        let free = wants == Wants::Any
+            && !ledger.wants_used(now)
+            && !ledger.is_closed()
+            && !ledger.is_paused();
         if free { self.shared.idle.take() } else { None }
     }
 

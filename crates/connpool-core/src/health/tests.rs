@@ -35,6 +35,7 @@ fn rules() -> Rules {
         max_uses: None,
         ping_after: SECOND.into(),
         liveness_after: Span::ZERO,
+        keepalive: Span::NEVER,
         resets: true,
     }
 }
@@ -200,6 +201,28 @@ fn a_lifetime_that_was_made_shorter_reaches_what_was_opened_before() {
 }
 
 #[test]
+fn a_connection_that_was_never_lent_has_a_millisecond_to_be_lent_in() {
+    let mut stamps = stamps();
+    let mut rules = rules();
+    let step = |stamps: &Stamps, rules: &Rules, uses, nanos| {
+        let stamps = Stamps {
+            uses,
+            ..stamps.clone()
+        };
+        let now = Moment::from_nanos(stamps.born.as_nanos() + nanos);
+        Check::begin(Purpose::Lend, &stamps, rules, ERA, true, now).step()
+    };
+    rules.idle_timeout = Span::ZERO;
+    for reason in [Idle, Lifetime] {
+        assert_eq!(step(&stamps, &rules, 0, 0), Step::Look);
+        assert_eq!(step(&stamps, &rules, 0, 999_999), Step::Look);
+        assert_eq!(step(&stamps, &rules, 0, 1_000_000), Step::Close(reason));
+        assert_eq!(step(&stamps, &rules, 1, 0), Step::Close(reason));
+        stamps.expires = stamps.born;
+    }
+}
+
+#[test]
 fn what_the_pool_cannot_spare_is_not_idle_too_long() {
     let mut rules = rules();
     rules.idle_timeout = SECOND.into();
@@ -230,6 +253,24 @@ fn zero_means_always_and_none_means_never() {
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
     (rules.liveness_after, rules.ping_after) = (Span::NEVER, Span::NEVER);
     assert_eq!(begin(Purpose::Lend, &stamps(), &rules, 999), Step::Pass);
+}
+
+#[test]
+fn a_sweep_pings_what_was_not_proven_for_keepalive_less_a_quarter_at_most() {
+    let mut rules = rules();
+    rules.keepalive = (SECOND * 100).into();
+    let first_ping = |id| {
+        let stamps = Stamps { id, ..stamps() };
+        let pings = |now: &u64| {
+            let check = Check::begin(Purpose::Sweep, &stamps, &rules, ERA, true, at(*now));
+            check.found(Found::Quiet).step() == Step::Ping
+        };
+        (0..200).find(pings).expect("is pinged some time")
+    };
+    let first: Vec<u64> = (1..200).map(first_ping).collect();
+    assert!(first.iter().all(|at| (75..=100).contains(at)), "{first:?}");
+    assert!((76..99).all(|at| first.contains(&at)), "spread: {first:?}");
+    assert_eq!(first_ping(7), first_ping(7));
 }
 
 #[test]

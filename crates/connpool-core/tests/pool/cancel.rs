@@ -10,7 +10,7 @@ use crate::support::{
     Act, Conn, Fake, Guard, MILLI, Op, Refused, SECOND, Wakes, assert_books, assert_lends_all,
     fill, go_get, hold, poll_once,
 };
-use connpool_core::{Builder, CloseReason, GetError, Liveness, Pool, Runtime, Task};
+use connpool_core::{Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime, Task};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
 use futures_lite::future::yield_now;
 
@@ -122,6 +122,74 @@ fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
         },
         nothing_is_lost,
     );
+}
+
+#[test]
+fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
+    at_every_poll(
+        |k| {
+            let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
+            case.fake.next(Op::Ping, [Act::Pend(2)]);
+            let (pool, sim) = (case.pool.clone(), case.sim.clone());
+            crate::support::go(&case.sim, async move {
+                for _ in 0..3 {
+                    pool.pause();
+                    sim.sleep(MILLI).await;
+                    pool.resume();
+                    sim.sleep(MILLI).await;
+                }
+            });
+            let get = case.get();
+            (case, get)
+        },
+        nothing_is_lost,
+    );
+}
+
+/// The pool pings what is idle while somebody comes and goes.
+#[test]
+fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
+    for ping in [Act::Take(SECOND / 2), Act::FailAfter(SECOND / 2), Act::Hang] {
+        at_every_poll(
+            |k| {
+                let settings = |pool: Builder<Fake>| pool.max_size(1).keepalive(20 * SECOND);
+                let case = Case::new(k, settings).filled(1);
+                case.fake.next(Op::Ping, [ping]);
+                while case.fake.calls(Op::Ping) == 0 {
+                    case.sim.advance(100 * MILLI);
+                }
+                let get = case.get();
+                (case, get)
+            },
+            |case| {
+                case.fake.calm();
+                case.sim.settle();
+                assert_eq!(case.pool.stats().waiting, 0);
+                assert_lends_all(&case.sim, &case.fake, &case.pool);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
+    for probe in [Act::Pend(1), Act::Take(2 * MILLI), Act::PendThenFail(1)] {
+        at_every_poll(
+            |k| {
+                let breaker = Breaker {
+                    failures: 1,
+                    probe_every: SECOND,
+                };
+                let case = Case::new(k, |pool| pool.max_size(2).breaker(breaker));
+                case.fake.next(Op::Connect, [Act::Fail, probe]);
+                assert!(case.sim.block_on(case.pool.get()).is_err());
+                case.sim.advance(SECOND);
+                let get = case.get();
+                (case, get)
+            },
+            nothing_is_lost,
+        );
+    }
 }
 
 #[test]

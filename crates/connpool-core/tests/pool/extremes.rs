@@ -9,7 +9,7 @@ use connpool_core::{Backoff, Breaker, Builder, Event, Pool};
 
 type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
 
-const DURATIONS: [(&str, Set); 11] = [
+const DURATIONS: [(&str, Set); 12] = [
     ("idle_timeout", |pool, span| pool.idle_timeout(span)),
     ("max_lifetime", |pool, span| pool.max_lifetime(span)),
     ("evict_interval", |pool, span| pool.evict_interval(span)),
@@ -24,6 +24,7 @@ const DURATIONS: [(&str, Set); 11] = [
         pool.slow_get_warning(span)
             .observer(|_: &str, _: &Event<'_>| ())
     }),
+    ("keepalive", |pool, span| pool.keepalive(span)),
 ];
 
 const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];

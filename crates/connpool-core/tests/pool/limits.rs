@@ -235,3 +235,19 @@ fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
     sim.settle();
     assert_books(&pool, &fake, 0);
 }
+
+#[test]
+fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
+    let (sim, fake) = new(1);
+    let build = fake.pool().min_size(2).max_lifetime(Duration::ZERO);
+    let pool = sim.block_on(build.build()).unwrap();
+    let calls = fake.calls(Op::Connect);
+    let held = hold(&sim, &pool, 2);
+    let ids: Vec<u64> = held.iter().map(|held| held.id()).collect();
+    assert_eq!((ids, calls), (vec![2, 1], 2));
+    assert_eq!(pool.stats().lifetime_closed, 0);
+    drop(held);
+    sim.settle();
+    assert_eq!(pool.stats().lifetime_closed, 2, "used once");
+    assert_eq!(fake.calls(Op::Connect), 4, "and replaced once");
+}

@@ -21,8 +21,12 @@ struct Case {
 }
 
 fn moment() -> impl Strategy<Value = Moment> {
-    (0..8_u64).prop_map(at)
+    let close_by = (0..3_u64).prop_map(|half| Moment::from_nanos(half * 500_000));
+    prop_oneof![3 => (0..8_u64).prop_map(at), 1 => close_by]
 }
+
+/// Longer than anything here lasts.
+const AN_AGE: Duration = Duration::from_secs(1_000_000);
 
 fn span() -> impl Strategy<Value = Span> {
     of((0..8_u64).prop_map(Duration::from_secs)).prop_map(Span::from)
@@ -43,10 +47,11 @@ prop_compose! {
 prop_compose! {
     fn rules()(
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
+        keepalive in prop_oneof![Just(Span::NEVER), Just(Span::ZERO), Just(Span::from(AN_AGE))],
         max_uses in of(1..4_u64),
         resets in any::<bool>(),
     ) -> Rules {
-        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, resets }
+        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, resets }
     }
 }
 
@@ -79,12 +84,20 @@ impl Case {
     }
 
     /// What is wrong with it before anybody asks.
+    fn is_over_age(&self) -> bool {
+        let Case {
+            stamps, rules, now, ..
+        } = self;
+        let over = stamps.expires <= *now || self.is_older_than(stamps.born, rules.max_lifetime);
+        over && (stamps.uses > 0 || now.since(stamps.born) >= Duration::from_millis(1))
+    }
+
     fn fault(&self) -> Option<CloseReason> {
         let Case { stamps, rules, .. } = self;
         let is_new = self.purpose == Purpose::LendNew;
-        let over_age =
-            stamps.expires <= self.now || self.is_older_than(stamps.born, rules.max_lifetime);
-        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout);
+        let over_age = self.is_over_age();
+        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout)
+            && (stamps.uses > 0 || self.now.since(stamps.born) >= Duration::from_millis(1));
         if stamps.generation != self.era.generation {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
@@ -106,12 +119,16 @@ impl Case {
         {
             questions.push(Step::Look);
         }
-        if self.purpose == Purpose::Lend {
+        if self.purpose == Purpose::Lend || self.purpose == Purpose::Sweep {
             let before = questions.len();
-            if suspect || self.is_older_than(stamps.proven, rules.ping_after) {
+            let lends = self.purpose == Purpose::Lend;
+            let kept_alive =
+                rules.keepalive == Span::ZERO || (suspect && rules.keepalive != Span::NEVER);
+            let too_old = suspect || self.is_older_than(stamps.proven, rules.ping_after);
+            if (lends && too_old) || (!lends && kept_alive) {
                 questions.push(Step::Ping);
             }
-            if rules.resets && stamps.uses > 0 {
+            if lends && rules.resets && stamps.uses > 0 {
                 questions.push(Step::Reset);
             }
             if questions.len() > before && rules.liveness_after != Span::NEVER {
@@ -139,6 +156,7 @@ impl Case {
     }
 }
 
+/// A new one has a millisecond to be lent in.
 /// What an answer says against a connection.
 fn verdict(question: Step, answer: Found) -> Option<CloseReason> {
     match (question, answer) {
@@ -182,10 +200,7 @@ proptest! {
         let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;
         let reasons = [
             (stamps.generation != *generation, CloseReason::Cleared),
-            (
-                stamps.expires <= *now || case.is_older_than(stamps.born, rules.max_lifetime),
-                CloseReason::Lifetime,
-            ),
+            (case.is_over_age(), CloseReason::Lifetime),
             (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);

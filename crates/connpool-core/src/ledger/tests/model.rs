@@ -31,6 +31,8 @@ enum Event {
     SweepIsDue,
     Clear,
     GiveUp,
+    Pause,
+    Resume,
     Reconfigure(Box<PoolConfig>),
     TimePasses(u64),
     Close,
@@ -58,6 +60,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::LookEnds),
         2 => Just(Event::SweepIsDue),
         2 => Just(Event::GiveUp),
+        1 => Just(Event::Pause),
+        3 => Just(Event::Resume),
         1 => Just(Event::Clear),
         1 => settings().prop_map(|config| Event::Reconfigure(Box::new(config))),
         4 => (0..30_u64).prop_map(Event::TimePasses),
@@ -65,35 +69,44 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![200 => ordinary, 1 => Just(Event::Close)]
 }
 
+fn sweeps_every(config: &PoolConfig) -> Duration {
+    let evicts = config.evict_interval.unwrap_or(Duration::MAX);
+    let pings = config.keepalive.map_or(Duration::MAX, |age| age / 2);
+    evicts.min(pings).max(MILLI)
+}
+
 fn settings() -> impl Strategy<Value = PoolConfig> {
     let sizes = (1..7_usize).prop_flat_map(|max| (Just(max), 0..=max));
     let backoff = (0..40_u32, 1..4_u32, prop_oneof![Just(1.0), Just(2.0)]);
     let limits = (1..4_usize, of(1..4_usize), of(0..4_usize), of(0..20_u32));
-    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>());
-    (sizes, backoff, limits, breaker).prop_map(|(sizes, backoff, limits, (breaker, fail_fast))| {
-        let (max_size, min_size) = sizes;
-        let (first, times, factor) = backoff;
-        let (increment, max_connecting, max_waiters, evict_interval) = limits;
-        PoolConfig {
-            max_size,
-            min_size,
-            increment,
-            max_connecting,
-            max_waiters,
-            evict_interval: evict_interval.map(|millis| MILLI * millis),
-            backoff: Backoff {
-                first: MILLI * first,
-                max: MILLI * first * times,
-                factor,
-            },
-            breaker: breaker.map(|(failures, probe_every)| Breaker {
-                failures,
-                probe_every: MILLI * probe_every,
-            }),
-            fail_fast,
-            ..PoolConfig::default()
-        }
-    })
+    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>(), of(0..40_u32));
+    (sizes, backoff, limits, breaker).prop_map(
+        |(sizes, backoff, limits, (breaker, fail_fast, keepalive))| {
+            let (max_size, min_size) = sizes;
+            let (first, times, factor) = backoff;
+            let (increment, max_connecting, max_waiters, evict_interval) = limits;
+            PoolConfig {
+                max_size,
+                min_size,
+                increment,
+                max_connecting,
+                max_waiters,
+                evict_interval: evict_interval.map(|millis| MILLI * millis),
+                backoff: Backoff {
+                    first: MILLI * first,
+                    max: MILLI * first * times,
+                    factor,
+                },
+                breaker: breaker.map(|(failures, probe_every)| Breaker {
+                    failures,
+                    probe_every: MILLI * probe_every,
+                }),
+                fail_fast,
+                keepalive: keepalive.map(|millis| MILLI * millis),
+                ..PoolConfig::default()
+            }
+        },
+    )
 }
 
 /// Somebody with a place in the ledger. The list of them is in the order in which they came.
@@ -129,6 +142,7 @@ struct Naive {
     epoch: u64,
     generation: u64,
     closed: bool,
+    paused: bool,
 }
 
 impl Naive {
@@ -153,6 +167,7 @@ impl Naive {
             epoch: 0,
             generation: 0,
             closed: false,
+            paused: false,
         }
     }
 
@@ -186,7 +201,10 @@ impl Naive {
 
     /// Whether nobody is to wait for anything but a probe.
     fn is_broken(&self) -> bool {
-        self.config.fail_fast && self.open == 0 && self.breaker != BreakerState::Closed
+        self.config.fail_fast
+            && !self.paused
+            && self.open == 0
+            && self.breaker != BreakerState::Closed
     }
 
     fn probes(&self) -> usize {
@@ -206,7 +224,7 @@ impl Naive {
         }
         let on_their_way = self.connecting + usize::from(self.looking);
         let mut lacking = 0;
-        while lacking + on_their_way < self.waiting() {
+        while !self.paused && lacking + on_their_way < self.waiting() {
             lacking += self.config.increment;
         }
         while lacking + self.open + self.connecting < self.config.min_size {
@@ -229,6 +247,9 @@ impl Naive {
 
     /// The place in the list of the first whom this would serve.
     fn first(&self, supply: Supply) -> Option<usize> {
+        if self.paused {
+            return None;
+        }
         let picky = self.in_line().filter(|person| person.wants == Wants::New);
         let one_in_vain = picky.count() > self.coming();
         self.people.iter().position(|person| {
@@ -405,7 +426,7 @@ impl Both {
                 naive.leaving -= 1;
             }
             Event::LookBegins if !naive.looking => {
-                naive.looking = !naive.closed && naive.waiting() == 0;
+                naive.looking = !naive.closed && (naive.paused || naive.waiting() == 0);
                 assert_eq!(ledger.look_begins(), naive.looking);
             }
             Event::LookEnds => {
@@ -416,9 +437,16 @@ impl Both {
                 let due = naive.sweep_at.is_some_and(|at| now >= at);
                 assert_eq!(ledger.sweep_is_due(now), due);
                 if due || naive.sweep_at.is_none() {
-                    let every = naive.config.evict_interval.map(|every| every.max(MILLI));
-                    naive.sweep_at = every.and_then(|every| now.checked_add(every));
+                    naive.sweep_at = now.checked_add(sweeps_every(&naive.config));
                 }
+            }
+            Event::Pause => {
+                ledger.pause();
+                naive.paused = !naive.closed;
+            }
+            Event::Resume => {
+                ledger.resume();
+                naive.paused = false;
             }
             Event::GiveUp => {
                 let open = naive.breaker == BreakerState::Open;
@@ -434,8 +462,7 @@ impl Both {
             }
             Event::Reconfigure(config) => {
                 ledger.reconfigure(&config);
-                let every = |c: &PoolConfig| c.evict_interval.map(|every| every.max(MILLI));
-                if every(&config) != every(&naive.config) {
+                if sweeps_every(&config) != sweeps_every(&naive.config) {
                     naive.sweep_at = None;
                 }
                 if config.breaker.is_none() {
@@ -448,7 +475,7 @@ impl Both {
             }
             Event::Close => {
                 assert_eq!(ledger.close(), naive.dismiss_all());
-                naive.closed = true;
+                (naive.closed, naive.paused) = (true, false);
             }
             _ => {}
         }
@@ -519,7 +546,7 @@ impl Both {
                 connecting: naive.connecting,
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
-                paused: false,
+                paused: naive.paused,
             }
         );
         assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
@@ -539,7 +566,8 @@ impl Both {
         assert_eq!(ledger.held_up_by_goodbyes(), held_up, "held up");
         let pause = naive.pausing() && naive.lacking() > 0;
         assert_eq!(ledger.waits_for_a_pause(now), pause, "waits for a pause");
-        let connecting = naive.connecting > 0 || (naive.failures > 0 && room > 0);
+        let connecting =
+            !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
         assert_eq!(ledger.is_connecting(), connecting, "is connecting");
         assert_eq!(ledger.failures(), naive.failures, "failures");
         if let Some((start, one_failed)) = naive.start {

@@ -65,10 +65,8 @@ pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake>
     builder
         .min_size(min_size)
         .increment(1 + up_to(2))
-        // Not zero: what is too old when it is opened is replaced without end, if those who open
-        // it are always faster than the one who asks for it.
-        .idle_timeout(maybe(MILLI + millis(30)))
-        .max_lifetime(maybe(MILLI + millis(60)))
+        .idle_timeout(maybe(millis(30)))
+        .max_lifetime(maybe(millis(60)))
         .evict_interval(maybe(millis(10)))
         .ping_after(maybe(Duration::ZERO))
         .liveness_after(maybe(Duration::ZERO))

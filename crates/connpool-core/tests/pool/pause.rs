@@ -1,0 +1,176 @@
+//! A pool that lends nothing until it is resumed.
+
+use std::time::Duration;
+
+use crate::support::{Act, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new};
+use connpool_core::{Breaker, GetError, Phase};
+
+#[test]
+fn while_paused_nothing_is_lent_and_all_stand_in_line() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(3).build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    fill(&sim, &pool, 2);
+    pool.pause();
+    pool.pause();
+    assert!(pool.is_paused());
+    let jobs: Vec<_> = (0..5).map(|_| go_get(&sim, &pool)).collect();
+    drop(held);
+    sim.advance(SECOND);
+    assert!(!jobs.iter().any(Job::has_ended));
+    assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
+    let stats = pool.stats();
+    assert_eq!((stats.available, stats.waiting, stats.paused), (3, 5, true));
+    assert_eq!(stats.connecting, 0);
+    assert!(stats.to_string().ends_with(" paused"), "{stats}");
+    pool.resume();
+    sim.settle();
+    let served: Vec<bool> = jobs.iter().map(Job::has_ended).collect();
+    assert_eq!(
+        served,
+        [true, true, true, false, false],
+        "first in, first out"
+    );
+    drop(jobs);
+    sim.settle();
+    assert_lends_all(&sim, &fake, &pool);
+}
+
+#[test]
+fn who_waits_in_a_paused_pool_has_his_own_deadline() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 2);
+    pool.pause();
+    for limit in [SECOND, MILLI, Duration::ZERO] {
+        let start = sim.elapsed();
+        let error = sim.block_on(pool.get_timeout(limit)).unwrap_err();
+        assert!(matches!(
+            error,
+            GetError::Timeout {
+                phase: Phase::Wait,
+                ..
+            }
+        ));
+        assert_eq!(sim.elapsed() - start, limit);
+    }
+    pool.resume();
+    assert!(sim.block_on(pool.get_timeout(Duration::ZERO)).is_ok());
+}
+
+#[test]
+fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(4).build_lazy().unwrap();
+    pool.pause();
+    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    sim.advance(SECOND);
+    assert_eq!(fake.calls(Op::Connect), 0);
+    pool.resume();
+    sim.settle();
+    assert!(jobs.iter().all(Job::has_ended));
+    assert_eq!(fake.calls(Op::Connect), 3);
+}
+
+#[test]
+fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    let job = go_get(&sim, &pool);
+    pool.pause();
+    sim.advance(2 * SECOND);
+    assert!(!job.has_ended());
+    assert_eq!((pool.stats().available, pool.stats().waiting), (1, 1));
+    pool.resume();
+    sim.settle();
+    assert!(job.take().is_some_and(|got| got.is_ok()));
+}
+
+#[test]
+fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .breaker(Breaker {
+            failures: 1,
+            probe_every: SECOND,
+        })
+        .build_lazy()
+        .unwrap();
+    fake.next(Op::Connect, [Act::FailAfter(SECOND), Act::Take(SECOND)]);
+    let jobs: Vec<_> = (0..2).map(|_| go_get(&sim, &pool)).collect();
+    assert_eq!(pool.stats().connecting, 2);
+    pool.pause();
+    sim.advance(2 * SECOND);
+    assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 0);
+    assert_eq!(
+        (pool.stats().available, pool.stats().connect_failed),
+        (1, 1)
+    );
+    pool.resume();
+    sim.settle();
+    assert!(jobs[0].take().is_some_and(|got| got.is_ok()));
+}
+
+#[test]
+fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
+    let (sim, fake) = new(1);
+    let build = fake.pool().min_size(2).evict_interval(SECOND);
+    let pool = sim.block_on(build.build()).unwrap();
+    pool.pause();
+    let waiter = go_get(&sim, &pool);
+    fake.hang_up_all();
+    fake.look(|conn| match conn.id() {
+        1 | 2 => connpool_core::Liveness::Closed,
+        _ => connpool_core::Liveness::Alive,
+    });
+    sim.advance(3 * SECOND);
+    assert_eq!((fake.alive(), fake.calls(Op::Connect)), (2, 4));
+    assert!(!waiter.has_ended());
+}
+
+#[test]
+fn a_close_ends_the_pause_and_tells_everybody() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fill(&sim, &pool, 2);
+    pool.pause();
+    let job = go_get(&sim, &pool);
+    let report = sim.block_on(pool.close(SECOND));
+    assert_eq!((report.closed, report.timed_out), (2, false));
+    sim.settle();
+    assert!(matches!(job.take(), Some(Err(GetError::Closed))));
+    pool.pause();
+    assert!(!pool.is_paused(), "a closed pool is closed");
+}
+
+#[test]
+fn a_failover_is_a_pause_a_clear_and_a_resume() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(4).build_lazy().unwrap();
+    fill(&sim, &pool, 4);
+    let busy: Vec<_> = (0..8)
+        .map(|_| {
+            let (pool, sim_) = (pool.clone(), sim.clone());
+            go(&sim, async move {
+                for _ in 0..100 {
+                    let guard = pool.get().await.expect("held in line, not failed");
+                    sim_.sleep(MILLI).await;
+                    drop(guard);
+                }
+            })
+        })
+        .collect();
+    sim.advance(20 * MILLI);
+    pool.pause();
+    sim.advance(SECOND);
+    assert_eq!(pool.stats().active, 0);
+    pool.clear();
+    pool.resume();
+    sim.advance(SECOND);
+    assert!(busy.iter().all(Job::has_ended));
+    assert!(pool.stats().created >= 5);
+    assert_lends_all(&sim, &fake, &pool);
+}
