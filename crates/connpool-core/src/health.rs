@@ -142,6 +142,7 @@ impl Check {
     ///
     /// `spare` says whether the pool can do without this connection: `idle_timeout` does not bring
     /// it below `min_size`.
+    #[inline]
     pub(crate) fn begin(
         purpose: Purpose,
         stamps: &Stamps,
@@ -250,6 +251,7 @@ impl Conduct {
 }
 
 /// Why a connection that comes back in good order is closed all the same; `None`: it is kept.
+#[inline]
 pub(crate) fn on_return(
     stamps: &Stamps,
     rules: &Rules,
