@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::bounded::catch;
 use crate::entry::Live;
 use crate::shared::Shared;
-use crate::{CloseReason, Manager, Moment};
+use crate::{CloseReason, Manager, Moment, traced};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
 /// [`Builder::observer`](crate::Builder::observer).
@@ -170,6 +170,24 @@ impl Event<'_> {
             Event::Panicked { .. } => "panicked",
         }
     }
+
+    /// Which connection it is about, if it is about one.
+    pub fn id(&self) -> Option<u64> {
+        match self {
+            Event::Opened { id, .. }
+            | Event::Lent { id, .. }
+            | Event::Returned { id, .. }
+            | Event::Detached { id }
+            | Event::Closed { id, .. }
+            | Event::GoodbyeFailed { id, .. } => Some(*id),
+            Event::SlowGet { id, .. } => *id,
+            Event::OpenFailed { .. }
+            | Event::Waiting
+            | Event::Cleared
+            | Event::Reconfigured
+            | Event::Panicked { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Event<'_> {
@@ -233,7 +251,7 @@ impl<M: Manager> Shared<M> {
     /// Whether anybody is told what happens. If not, nothing is measured for it.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        self.observer.is_some()
+        self.observer.is_some() || traced::is_on()
     }
 
     /// Tells whoever watches. Not to be called under the lock.
@@ -251,10 +269,11 @@ impl<M: Manager> Shared<M> {
             return;
         }
         DEPTH.set(depth.saturating_add(1));
+        // Whoever it is that drops a guard or a future just now has nothing to do with the panics.
         if let Some(observer) = &self.observer {
-            // Whoever it is that drops a guard or a future just now has nothing to do with it.
             let _ = catch(|| observer.on_event(&self.name, event));
         }
+        let _ = catch(|| traced::emit(&self.name, event));
         DEPTH.set(depth);
     }
 

@@ -191,6 +191,7 @@ impl Check {
     ///
     /// `spare` says whether the pool can do without this connection: `idle_timeout` does not bring
     /// it below `min_size`. One that is suspect is looked at and pinged whatever the rules say.
+    #[inline]
     pub(crate) fn begin(
         purpose: Purpose,
         stamps: &Stamps,
@@ -306,6 +307,7 @@ impl Conduct {
 }
 
 /// Why a connection that comes back in good order is closed all the same; `None`: it is kept.
+#[inline]
 pub(crate) fn on_return(
     stamps: &Stamps,
     rules: &Rules,

@@ -33,6 +33,7 @@
 //! |---------|---------|------|
 //! | `dyn`   | yes     | [`BoxManager`], a manager whose type is erased |
 //! | `serde` | no      | [`PoolConfig`] reads and writes itself, durations as `"30s"` |
+//! | `tracing` | no    | each [`Event`] also goes to the crate of that name, target `connpool`: a warning if something went wrong, else at debug or trace level; each get in a span `connpool.get` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -90,6 +91,7 @@ mod state;
 mod stats;
 mod stock;
 mod sync;
+mod traced;
 mod turn;
 
 #[cfg(feature = "dyn")]

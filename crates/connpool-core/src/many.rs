@@ -13,7 +13,7 @@ use crate::pooled::Owner;
 use crate::shared::Shared;
 use crate::slab::Count;
 use crate::sync::Mutex;
-use crate::{GetError, Manager, Phase, Pool, PooledConnection};
+use crate::{GetError, Manager, Phase, Pool, PooledConnection, traced};
 
 impl<M: Manager> Pool<M> {
     /// `n` connections, or none: what was gathered goes back if the rest cannot be had. Takes at most
@@ -138,7 +138,7 @@ impl<M: Manager> Pool<M> {
         let _passage = shared.turnstile_within(&mut deadline).await?;
         let mut gathered = Vec::with_capacity(n);
         for _ in 0..n {
-            let entry = find(shared, &mut deadline).await?;
+            let entry = traced::get(&shared.name, find(shared, &mut deadline)).await?;
             gathered.push(PooledConnection::new(Owner::Borrowed(shared), entry));
         }
         Ok(gathered)

@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Manager, PoolConfig, PooledConnection, Runtime,
-    Stats,
+    Stats, traced,
 };
 
 /// A pool of connections. Cheap to clone; all clones are handles of the same pool.
@@ -279,7 +279,8 @@ impl<M: Manager> Pool<M> {
 
     async fn lend(&self, limit: Span) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
-        let entry = find(shared, &mut Deadline::new(limit)).await?;
+        let mut deadline = Deadline::new(limit);
+        let entry = traced::get(&shared.name, find(shared, &mut deadline)).await?;
         Ok(PooledConnection::new(Owner::Borrowed(shared), entry))
     }
 
@@ -290,7 +291,8 @@ impl<M: Manager> Pool<M> {
     {
         let shared = Arc::clone(self.shared());
         async move {
-            let entry = find(&shared, &mut Deadline::new(limit)).await?;
+            let mut deadline = Deadline::new(limit);
+            let entry = traced::get(&shared.name, find(&shared, &mut deadline)).await?;
             Ok(PooledConnection::new(Owner::Owned(shared), entry))
         }
     }

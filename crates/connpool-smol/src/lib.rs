@@ -33,6 +33,7 @@
 //! |---------|---------|------|
 //! | `dyn`   | yes     | `BoxManager`, a manager whose type is erased |
 //! | `serde` | no      | `PoolConfig` reads and writes itself, durations as `"30s"` |
+//! | `tracing` | no    | what happens in a pool becomes events and spans of `tracing`, target `connpool` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

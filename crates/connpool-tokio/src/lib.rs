@@ -41,6 +41,7 @@
 //! |-------------|---------|------|
 //! | `dyn`       | yes     | `BoxManager`, a manager whose type is erased |
 //! | `serde`     | no      | `PoolConfig` reads and writes itself, durations as `"30s"` |
+//! | `tracing`   | no      | what happens in a pool becomes events and spans of `tracing`, target `connpool` |
 //! | `test-util` | no      | tokio's clock, which the pool goes by, can be paused |
 
 #![forbid(unsafe_code)]

@@ -194,6 +194,30 @@ macro_rules! __conformance {
                 connects_beyond_a_smaller_size_are_closed_when_they_are_there
                 a_size_that_cannot_be_is_refused
             }
+            settings {
+                settings_that_cannot_be_change_nothing
+                min_size_and_limits_reach_what_is_open_already
+                those_in_line_are_served_by_what_a_change_allows
+                changes_under_load_lose_no_connection_and_no_waiter
+                a_smaller_max_idle_closes_what_is_too_much
+            }
+            many {
+                several_are_lent_at_once_or_none
+                two_that_gather_do_not_wait_for_each_other
+                a_gatherer_that_gives_up_lets_the_next_one_gather
+                an_exchange_of_the_pool_returns_or_destroys
+            }
+            stock {
+                retain_closes_what_is_idle_and_not_wanted
+                what_retain_looks_at_is_not_lost_to_who_waits
+                what_is_added_is_lent_and_counted_like_any_other
+            }
+            events {
+                the_life_of_a_connection_is_told_in_order
+                what_is_told_adds_up
+                an_observer_that_misbehaves_changes_nothing
+                a_slow_get_is_told
+            }
             cancel {
                 a_get_can_be_dropped_at_every_poll_of_a_connect
                 a_get_can_be_dropped_at_every_poll_of_a_check

@@ -143,6 +143,22 @@
 //! | | `control::a_pool_made_larger_serves_those_in_line` |
 //! | | `control::connects_beyond_a_smaller_size_are_closed_when_they_are_there` |
 //! | | `control::a_size_that_cannot_be_is_refused` |
+//! | `reconfigure` | `settings::settings_that_cannot_be_change_nothing` |
+//! | | `settings::min_size_and_limits_reach_what_is_open_already` |
+//! | | `settings::those_in_line_are_served_by_what_a_change_allows` |
+//! | | `settings::changes_under_load_lose_no_connection_and_no_waiter` |
+//! | | `settings::a_smaller_max_idle_closes_what_is_too_much` |
+//! | `get_many`, a pool's `exchange` | `many::several_are_lent_at_once_or_none` |
+//! | | `many::two_that_gather_do_not_wait_for_each_other` |
+//! | | `many::a_gatherer_that_gives_up_lets_the_next_one_gather` |
+//! | | `many::an_exchange_of_the_pool_returns_or_destroys` |
+//! | `retain`, `add` | `stock::retain_closes_what_is_idle_and_not_wanted` |
+//! | | `stock::what_retain_looks_at_is_not_lost_to_who_waits` |
+//! | | `stock::what_is_added_is_lent_and_counted_like_any_other` |
+//! | events | `events::the_life_of_a_connection_is_told_in_order` |
+//! | | `events::what_is_told_adds_up` |
+//! | | `events::an_observer_that_misbehaves_changes_nothing` |
+//! | | `events::a_slow_get_is_told` |
 //!
 //! Two things at the same moment:
 //!
@@ -211,6 +227,8 @@ pub mod driver;
 #[doc(hidden)]
 pub mod duels;
 #[doc(hidden)]
+pub mod events;
+#[doc(hidden)]
 pub mod get;
 #[doc(hidden)]
 pub mod goodbye;
@@ -220,11 +238,17 @@ mod job;
 pub mod line;
 mod list;
 #[doc(hidden)]
+pub mod many;
+#[doc(hidden)]
 pub mod panics;
 #[doc(hidden)]
 pub mod returns;
 #[doc(hidden)]
 pub mod runtime;
+#[doc(hidden)]
+pub mod settings;
+#[doc(hidden)]
+pub mod stock;
 #[doc(hidden)]
 pub mod stress;
 mod watchdog;
@@ -269,7 +293,7 @@ mod tests {
 
     const DOCS: &str = include_str!("mod.rs");
 
-    const SOURCES: [(&str, &str); 14] = [
+    const SOURCES: [(&str, &str); 18] = [
         ("cancel", include_str!("cancel.rs")),
         ("checks", include_str!("checks.rs")),
         ("close", include_str!("close.rs")),
@@ -277,12 +301,16 @@ mod tests {
         ("control", include_str!("control.rs")),
         ("driver", include_str!("driver.rs")),
         ("duels", include_str!("duels.rs")),
+        ("events", include_str!("events.rs")),
         ("get", include_str!("get.rs")),
         ("goodbye", include_str!("goodbye.rs")),
         ("line", include_str!("line.rs")),
+        ("many", include_str!("many.rs")),
         ("panics", include_str!("panics.rs")),
         ("returns", include_str!("returns.rs")),
         ("runtime", include_str!("runtime.rs")),
+        ("settings", include_str!("settings.rs")),
+        ("stock", include_str!("stock.rs")),
         ("stress", include_str!("stress.rs")),
     ];
 

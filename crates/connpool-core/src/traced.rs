@@ -1,0 +1,74 @@
+//! Events and gets as [`tracing`](https://docs.rs/tracing) has them; nothing without the feature.
+
+#[cfg(feature = "tracing")]
+pub(crate) use on::{emit, get, is_on};
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) use off::{emit, get, is_on};
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::future::Future;
+
+    use tracing::instrument::{Instrument, Instrumented};
+    use tracing::level_filters::LevelFilter;
+    use tracing::{Level, debug_span, event};
+
+    use crate::Event;
+
+    /// Whether anybody listens to anything.
+    pub(crate) fn is_on() -> bool {
+        LevelFilter::current() != LevelFilter::OFF
+    }
+
+    pub(crate) fn emit(pool: &str, what: &Event<'_>) {
+        // The macro wants a level that is known when it is compiled.
+        macro_rules! emit {
+            ($level:expr) => {
+                event!(
+                    target: "connpool",
+                    $level,
+                    pool,
+                    event = what.label(),
+                    id = what.id(),
+                    "{what}"
+                )
+            };
+        }
+        match what {
+            Event::OpenFailed { .. } | Event::SlowGet { .. } | Event::Panicked { .. } => {
+                emit!(Level::WARN);
+            }
+            Event::Waiting | Event::Lent { .. } | Event::Returned { .. } => emit!(Level::TRACE),
+            Event::Opened { .. }
+            | Event::Detached { .. }
+            | Event::Closed { .. }
+            | Event::GoodbyeFailed { .. }
+            | Event::Cleared
+            | Event::Reconfigured => emit!(Level::DEBUG),
+        }
+    }
+
+    /// A get in a span of its own.
+    pub(crate) fn get<F: Future>(pool: &str, get: F) -> Instrumented<F> {
+        get.instrument(debug_span!(target: "connpool", "connpool.get", pool))
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod off {
+    use crate::Event;
+
+    #[inline]
+    pub(crate) fn is_on() -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn emit(_pool: &str, _what: &Event<'_>) {}
+
+    #[inline]
+    pub(crate) fn get<F>(_pool: &str, get: F) -> F {
+        get
+    }
+}

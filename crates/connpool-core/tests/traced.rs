@@ -1,0 +1,174 @@
+//! The feature `tracing`: what a subscriber gets to hear.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::with_default;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Writes down events and the spans that are entered. Clones write to the same place.
+#[derive(Clone)]
+struct Scribe {
+    most: Level,
+    lines: Arc<Mutex<Vec<String>>>,
+    ids: Arc<AtomicU64>,
+}
+
+impl Scribe {
+    fn up_to(most: Level) -> Self {
+        Scribe {
+            most,
+            lines: Arc::default(),
+            ids: Arc::default(),
+        }
+    }
+
+    fn write(&self, line: String) {
+        self.lines.lock().unwrap().push(line);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lines.lock().unwrap())
+    }
+}
+
+/// `key=value` for each field, in order; the message as it is.
+#[derive(Default)]
+struct Fields(Vec<String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push(format!("{}={value:?}", field.name()));
+    }
+}
+
+impl Subscriber for Scribe {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "connpool" && *metadata.level() <= self.most
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut fields = Fields::default();
+        span.record(&mut fields);
+        let name = span.metadata().name();
+        self.write(format!("span {name} {}", fields.0.join(" ")));
+        Id::from_u64(1 + self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        fields.0.sort();
+        let level = event.metadata().level();
+        self.write(format!("{level} {}", fields.0.join(" ")));
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+fn heard(most: Level, act: impl FnOnce(&SimRuntime, &FaultyManager)) -> Vec<String> {
+    let scribe = Scribe::up_to(most);
+    let sim = SimRuntime::new(1);
+    let fake = FaultyManager::new(sim.clone());
+    with_default(scribe.clone(), || act(&sim, &fake));
+    scribe.take()
+}
+
+#[test]
+fn every_get_is_a_span_and_every_event_an_event() {
+    let heard = heard(Level::TRACE, |sim, fake| {
+        let pool = fake.pool().name("orders").build_lazy().unwrap();
+        drop(sim.block_on(pool.get()).unwrap());
+        pool.clear();
+        sim.settle();
+    });
+    assert_eq!(
+        heard,
+        [
+            r#"span connpool.get pool="orders""#,
+            r#"TRACE event="waiting" message=a get has to wait pool="orders""#,
+            r#"DEBUG event="opened" id=1 message=opened connection 1 in 0.0ns pool="orders""#,
+            r#"TRACE event="lent" id=1 message=lent connection 1 after 0.0ns pool="orders""#,
+            r#"TRACE event="returned" id=1 message=connection 1 came back after 0.0ns pool="orders""#,
+            r#"DEBUG event="cleared" message=cleared: nothing opened until now is lent again pool="orders""#,
+            r#"DEBUG event="closed" id=1 message=closed connection 1 (cleared) 0.0ns old pool="orders""#,
+        ]
+    );
+}
+
+#[test]
+fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
+    let heard = heard(Level::WARN, |sim, fake| {
+        let pool = fake
+            .pool()
+            .name("orders")
+            .max_size(1)
+            .ping_after(Duration::ZERO)
+            .build_lazy()
+            .unwrap();
+        fake.next(Op::Connect, [Act::Fail]);
+        assert!(sim.block_on(pool.get()).is_err());
+        let held = sim.block_on(pool.get()).unwrap();
+        assert!(
+            sim.block_on(pool.get_timeout(Duration::from_secs(2)))
+                .is_err()
+        );
+        drop(held);
+        connpool_testkit::silence_scripted_panics();
+        fake.next(Op::Ping, [Act::Panic]);
+        drop(sim.block_on(pool.get_many(1)).unwrap());
+    });
+    let kinds: Vec<_> = heard
+        .iter()
+        .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            r#"WARN event="open_failed""#,
+            r#"WARN event="slow_get""#,
+            r#"WARN event="panicked""#,
+        ]
+    );
+}
+
+#[test]
+fn a_subscriber_that_panics_changes_nothing() {
+    struct Panics;
+
+    impl Subscriber for Panics {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.is_event()
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn event(&self, _: &Event<'_>) {
+            panic!("scripted panic");
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    connpool_testkit::silence_scripted_panics();
+    let sim = SimRuntime::new(1);
+    let fake = FaultyManager::new(sim.clone());
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    with_default(Panics, || {
+        drop(sim.block_on(pool.get_many(2)).unwrap());
+        pool.clear();
+        sim.settle();
+    });
+    assert_eq!(fake.alive(), 0);
+    assert_eq!(sim.block_on(pool.get_many(2)).unwrap().len(), 2);
+}
