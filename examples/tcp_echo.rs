@@ -112,7 +112,8 @@ where
     let report = pool.close(Duration::from_secs(5)).await;
     println!(
         "closed: {} connections, {} still out",
-        report.closed, report.still_out
+        report.closed,
+        report.still_out.len()
     );
     server.stop();
     Ok(())

@@ -280,6 +280,31 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// A connection that was lent for this long is told to the [`observer`](Builder::observer) as
+    /// [`Leak`](crate::Event::Leak), once, and as [`CameBack`](crate::Event::CameBack) when it comes
+    /// back after all. Counted in [`Stats::leaked`](crate::Stats). Default: `None`, never. 60 s suits
+    /// most.
+    ///
+    /// Below what a request of yours may take, it warns of what is none. Less than 1 ms is 1 ms, at
+    /// which the background looks all the time.
+    pub fn leak_warning(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.config.leak_warning = after.into();
+        self
+    }
+
+    /// Whether a `get` that has to wait looks whether its own task has a connection already: such a
+    /// task may wait for itself for ever. Told to the [`observer`](Builder::observer) as
+    /// [`NestedGet`](crate::Event::NestedGet), and in the error if the time is up. Default: false.
+    ///
+    /// A task is known by its waker: inside of `join`, `select` and the like, which have wakers of their
+    /// own, it is missed. One that was handed the guard of another is taken for it. The remedy is to
+    /// return the one first, or to take all that is needed at once by
+    /// [`get_many`](Pool::get_many).
+    pub fn detect_nested_gets(mut self, detect: bool) -> Self {
+        self.config.detect_nested_gets = detect;
+        self
+    }
+
     /// Who is told what the pool does, see [`Observer`]. Default: nobody, which costs nothing.
     ///
     /// A second one replaces the first.

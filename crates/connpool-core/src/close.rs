@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::Manager;
 use crate::bounded::{Deadline, timer_came_first};
 use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::state::DriverState;
 use crate::sync::Arc;
+use crate::{Holder, Manager};
 
 /// What [`Pool::close`](crate::Pool::close) came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ use crate::sync::Arc;
 pub struct CloseReport {
     /// How many connections were closed while it waited.
     pub closed: u64,
-    /// How many connections are still out; each is destroyed when its guard is dropped.
-    pub still_out: usize,
+    /// Who still has a connection, and since when; each is destroyed when its guard is dropped.
+    pub still_out: Vec<Holder>,
     /// Whether the limit passed before everything was closed.
     pub timed_out: bool,
 }
@@ -31,13 +31,12 @@ impl<M: Manager> Shared<M> {
         let mut timed_out = false;
         loop {
             let progress = self.progress.listen();
-            let (figures, available) = self.figures();
+            let (figures, _) = self.figures();
             let left = figures.size.saturating_add(figures.connecting);
             if left == 0 || timed_out {
-                let out = figures.size.saturating_sub(available);
                 return CloseReport {
                     closed: self.counters.closed_total().saturating_sub(before),
-                    still_out: out.saturating_sub(figures.leaving),
+                    still_out: self.leases.holders(self.runtime.now()),
                     timed_out: left > 0,
                 };
             }

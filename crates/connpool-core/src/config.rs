@@ -100,6 +100,13 @@ pub struct PoolConfig {
     /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
     pub slow_get_warning: Option<Duration>,
+    /// A connection that was lent for this long is told to the [`Observer`](crate::Observer), once, and
+    /// again when it comes back. Default: `None`.
+    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    pub leak_warning: Option<Duration>,
+    /// Whether a `get` that has to wait looks whether its own task has a connection already. Default:
+    /// false.
+    pub detect_nested_gets: bool,
 }
 
 /// The pause after a failed connect: a random part of `first`, of `first * factor` after the next
@@ -193,6 +200,8 @@ impl Default for PoolConfig {
             keepalive: None,
             idle_order: IdleOrder::default(),
             slow_get_warning: Some(Duration::from_secs(1)),
+            leak_warning: None,
+            detect_nested_gets: false,
         }
     }
 }
@@ -426,6 +435,7 @@ mod tests {
                 &mut config.ping_after,
                 &mut config.liveness_after,
                 &mut config.slow_get_warning,
+                &mut config.leak_warning,
                 &mut config.keepalive,
             ] {
                 *field = Some(span);

@@ -112,7 +112,7 @@ impl<M: Manager> Begun<M> {
             took: now.since(self.began),
         });
         shared.with(|state, effects| {
-            entry.slot.opens(&mut state.ledger);
+            entry.slot.opens(state);
             effects.progress = true;
             shared.place(state, effects, entry, Supply::New, now);
             shared.settle(state, effects, now);

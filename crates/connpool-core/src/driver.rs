@@ -3,6 +3,8 @@
 //!
 //! It holds the pool weakly while it rests, so that a forgotten pool ends.
 
+use std::time::Duration;
+
 use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
@@ -13,6 +15,7 @@ use crate::health::{Check, Purpose, Step};
 use crate::idle::Stamped;
 use crate::keepalive::Keepalive;
 use crate::ledger::line::Supply;
+use crate::moment::Span;
 use crate::shared::{AT_ONCE, Shared};
 use crate::state::{DriverState, State, see_off};
 use crate::sync::{Arc, Weak};
@@ -25,6 +28,10 @@ pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
         shared: shared.me.clone(),
         runtime: Arc::clone(&shared.runtime),
         sweep: Sweep::default(),
+        leaks: LeakWatch {
+            limit: Span::NEVER,
+            next: None,
+        },
     };
     shared.runtime.spawn(Box::pin(driver.run()));
     shared.with(|state, _| {
@@ -34,10 +41,20 @@ pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
     });
 }
 
+/// Looking for leaks more often than this, the driver would do nothing else.
+const SHORTEST_LEAK_WATCH: Duration = Duration::from_millis(1);
+
 struct Driver<M: Manager> {
     shared: Weak<Shared<M>>,
     runtime: Arc<dyn Runtime>,
     sweep: Sweep,
+    leaks: LeakWatch,
+}
+
+/// When to look for connections that do not come back, and for how long they may be out by it.
+struct LeakWatch {
+    limit: Span,
+    next: Option<Moment>,
 }
 
 /// What is left of a round over the idle connections: those lent before, and those not.
@@ -103,6 +120,7 @@ impl<M: Manager> Driver<M> {
             self.sweep.step(&shared);
         }
         let now = self.runtime.now().max(proven);
+        self.leaks.look(&shared, now);
         let next = shared.with(|state, _| {
             let sweeps_on = !self.sweep.is_over() && !state.ledger.is_pinging();
             if !state.farewell.is_empty() || sweeps_on {
@@ -111,7 +129,8 @@ impl<M: Manager> Driver<M> {
             if state.ledger.is_closed() {
                 return Next::End;
             }
-            match state.ledger.next_deadline() {
+            let deadlines = [state.ledger.next_deadline(), self.leaks.next];
+            match deadlines.into_iter().flatten().min() {
                 // A timer for the past would be ready at once, and nobody else would get the thread.
                 Some(at) if at <= now => Next::More,
                 deadline => Next::Rest(deadline),
@@ -139,6 +158,20 @@ impl<M: Manager> Drop for Driver<M> {
             state.legacy.take()
         });
         drop(legacy);
+    }
+}
+
+impl LeakWatch {
+    fn look<M: Manager>(&mut self, shared: &Shared<M>, now: Moment) {
+        let limit = shared.settings.leak_warning();
+        let changed = std::mem::replace(&mut self.limit, limit) != limit;
+        if changed || self.next.is_some_and(|next| now >= next) {
+            let soonest = now.checked_add(SHORTEST_LEAK_WATCH);
+            self.next = shared.look_for_leaks(now).max(soonest);
+            if limit == Span::NEVER {
+                self.next = None;
+            }
+        }
     }
 }
 
@@ -201,7 +234,7 @@ impl<M: Manager> Shared<M> {
             Ok(entry) => entry,
             Err(swept) => return swept,
         };
-        let check = self.check(&mut entry, Purpose::Sweep);
+        let (check, _) = self.check(&mut entry, Purpose::Sweep);
         let step = check.step();
         if step == Step::Ping {
             return self.send_for_a_ping(entry, check);

@@ -5,6 +5,8 @@ use crate::health::Stamps;
 use crate::idle::Stamped;
 use crate::ledger::{Hold, Ledger};
 use crate::shared::Shared;
+use crate::slab::Spot;
+use crate::state::State;
 use crate::sync::Weak;
 
 /// An open connection, boxed once when it is opened so that it is cheap to move ever after.
@@ -29,6 +31,8 @@ impl<M: Manager> Stamped for Entry<M> {
 pub(crate) struct Slot<M: Manager> {
     shared: Weak<Shared<M>>,
     held: Hold,
+    /// Its number while it holds an open connection, among the leases.
+    spot: Spot,
 }
 
 impl<M: Manager> Slot<M> {
@@ -37,13 +41,19 @@ impl<M: Manager> Slot<M> {
         Slot {
             shared,
             held: Hold::Connecting,
+            spot: Spot::default(),
         }
     }
 
     /// Tells the ledger that the connect has succeeded.
-    pub(crate) fn opens(&mut self, ledger: &mut Ledger) {
-        ledger.connected();
+    pub(crate) fn opens(&mut self, state: &mut State<M>) {
+        state.ledger.connected();
+        self.spot = state.spots.take();
         self.held = Hold::Open;
+    }
+
+    pub(crate) fn spot(&self) -> Spot {
+        self.spot
     }
 
     /// Tells the ledger that the connection is being closed.
@@ -58,7 +68,7 @@ impl<M: Manager> Slot<M> {
 impl<M: Manager> Drop for Slot<M> {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.slot_freed(self.held);
+            shared.slot_freed(self.held, self.spot);
         }
     }
 }

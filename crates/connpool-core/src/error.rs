@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::ConfigError;
+use crate::diagnosis::Wanted;
+use crate::{ConfigError, Diagnosis};
 
 /// Why a `get` ended without a connection.
 ///
@@ -53,30 +54,6 @@ pub enum Phase {
     Connect,
     /// It had a connection, whose ping or reset was not over.
     Check,
-}
-
-/// How the pool stood when a `get` failed.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Diagnosis {
-    /// The pool's name.
-    pub pool: Arc<str>,
-    /// How long the `get` had taken.
-    pub waited: Duration,
-    /// The most connections that may be open.
-    pub max_size: usize,
-    /// Open connections.
-    pub size: usize,
-    /// Open connections that were not idle.
-    pub active: usize,
-    /// Idle connections.
-    pub available: usize,
-    /// Connections being opened.
-    pub connecting: usize,
-    /// Everybody else in line.
-    pub waiting: usize,
-    /// Why the last connect failed, unless a connection opened later has proved good.
-    pub last_error: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl<E> GetError<E> {
@@ -142,20 +119,8 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GetError::Closed => f.write_str("the pool is closed"),
-            GetError::Exhausted(diagnosis) => {
-                write!(
-                    f,
-                    "{diagnosis}; nothing to lend at once and no waiting allowed: "
-                )?;
-                f.write_str("raise max_size, or wait: with get, and max_waiters that allow it")
-            }
-            GetError::Timeout { phase, diagnosis } => {
-                write!(
-                    f,
-                    "{diagnosis}; the time was up while {phase}: {}",
-                    phase.remedy()
-                )
-            }
+            GetError::Exhausted(diagnosis) => diagnosis.explain(Wanted::AtOnce, f),
+            GetError::Timeout { phase, diagnosis } => diagnosis.explain(Wanted::InTime(*phase), f),
             GetError::TooMany { wanted, max_size } => write!(
                 f,
                 "{wanted} connections at once can never be had, as max_size is {max_size}: raise \
@@ -180,18 +145,6 @@ impl<E: Error + 'static> Error for GetError<E> {
     }
 }
 
-impl Phase {
-    fn remedy(self) -> &'static str {
-        match self {
-            Phase::Wait => "raise max_size or get_timeout, or return connections sooner",
-            Phase::Connect => {
-                "see that the backend is up and answers within connect_timeout and get_timeout"
-            }
-            Phase::Check => "see that the backend answers pings and resets within get_timeout",
-        }
-    }
-}
-
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -202,25 +155,22 @@ impl fmt::Display for Phase {
     }
 }
 
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pool {:?}: no connection after {:.1?}: {} of {} open, {} in use, {} idle, \
-             {} connecting, {} others waiting",
-            &*self.pool,
-            self.waited,
-            self.size,
-            self.max_size,
-            self.active,
-            self.available,
-            self.connecting,
-            self.waiting,
-        )?;
-        match &self.last_error {
-            Some(error) => write!(f, "; the last connect failed: {error}"),
-            None => Ok(()),
-        }
+/// For functions that speak of nothing but I/O: `?` works on a `get` in them. The kind is that of the
+/// connect's own error if it is an [`io::Error`], else `TimedOut`, `WouldBlock` for
+/// [`Exhausted`](GetError::Exhausted), `NotConnected` for [`Closed`](GetError::Closed), or `Other`. The
+/// error itself is inside, with all that it says.
+impl<E: Error + Send + Sync + 'static> From<GetError<E>> for io::Error {
+    fn from(error: GetError<E>) -> Self {
+        let kind = match &error {
+            GetError::Closed => io::ErrorKind::NotConnected,
+            GetError::Exhausted(_) => io::ErrorKind::WouldBlock,
+            GetError::Timeout { .. } => io::ErrorKind::TimedOut,
+            GetError::Connect(cause) => (&**cause as &(dyn Error + 'static))
+                .downcast_ref::<io::Error>()
+                .map_or(io::ErrorKind::Other, io::Error::kind),
+            GetError::Panicked { .. } | GetError::TooMany { .. } => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::bounded::catch;
 use crate::entry::Live;
 use crate::shared::Shared;
-use crate::{CloseReason, Manager, Moment, traced};
+use crate::{BreakerState, CloseReason, Holder, Manager, Moment, traced};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
 /// [`Builder::observer`](crate::Builder::observer).
@@ -141,6 +141,42 @@ pub enum Event<'a> {
         /// What it got; `None`: nothing, or nobody waited for it any more.
         id: Option<u64>,
     },
+    /// The breaker has changed its state.
+    #[non_exhaustive]
+    Breaker {
+        /// What it was.
+        from: BreakerState,
+        /// What it is.
+        to: BreakerState,
+    },
+    /// Several connections were found broken in a short time: those that have not proved good since are
+    /// pinged before they are lent.
+    #[non_exhaustive]
+    Suspicion,
+    /// [`pause`](crate::Pool::pause) was called.
+    #[non_exhaustive]
+    Paused,
+    /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
+    #[non_exhaustive]
+    Resumed,
+    /// Somebody has had a connection for `leak_warning`; told once for each lending.
+    #[non_exhaustive]
+    Leak {
+        /// Who.
+        holder: Holder,
+    },
+    /// A connection came back of which a `Leak` was told.
+    #[non_exhaustive]
+    CameBack {
+        /// Who had it, and for how long.
+        holder: Holder,
+    },
+    /// A get waits while its own task has a connection already; with `detect_nested_gets` only.
+    #[non_exhaustive]
+    NestedGet {
+        /// Who has it.
+        holder: Holder,
+    },
     /// Code of the manager, or a waker, panicked, and the panic was caught.
     #[non_exhaustive]
     Panicked {
@@ -167,6 +203,13 @@ impl Event<'_> {
             Event::Cleared => "cleared",
             Event::Reconfigured => "reconfigured",
             Event::SlowGet { .. } => "slow_get",
+            Event::Breaker { .. } => "breaker",
+            Event::Suspicion => "suspicion",
+            Event::Paused => "paused",
+            Event::Resumed => "resumed",
+            Event::Leak { .. } => "leak",
+            Event::CameBack { .. } => "came_back",
+            Event::NestedGet { .. } => "nested_get",
             Event::Panicked { .. } => "panicked",
         }
     }
@@ -181,10 +224,17 @@ impl Event<'_> {
             | Event::Closed { id, .. }
             | Event::GoodbyeFailed { id, .. } => Some(*id),
             Event::SlowGet { id, .. } => *id,
+            Event::Leak { holder } | Event::CameBack { holder } | Event::NestedGet { holder } => {
+                Some(holder.id)
+            }
             Event::OpenFailed { .. }
             | Event::Waiting
             | Event::Cleared
             | Event::Reconfigured
+            | Event::Breaker { .. }
+            | Event::Suspicion
+            | Event::Paused
+            | Event::Resumed
             | Event::Panicked { .. } => None,
         }
     }
@@ -234,6 +284,22 @@ impl fmt::Display for Event<'_> {
                 }?;
                 f.write_str("; see the pool's statistics, and max_size or the backend")
             }
+            Event::Breaker { from, to } => write!(f, "the breaker was {from} and is {to}"),
+            Event::Suspicion => {
+                f.write_str("several connections broke: all others are pinged before they are lent")
+            }
+            Event::Paused => f.write_str("paused: nothing is lent"),
+            Event::Resumed => f.write_str("resumed"),
+            Event::Leak { holder } => {
+                write!(f, "connection {} is still out: {holder}", holder.id)
+            }
+            Event::CameBack { holder } => {
+                write!(f, "connection {} came back at last: {holder}", holder.id)
+            }
+            Event::NestedGet { holder } => write!(
+                f,
+                "a get waits for a connection while its task has one: {holder}"
+            ),
             Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }
     }

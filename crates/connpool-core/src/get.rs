@@ -1,5 +1,7 @@
 //! `get`: from the idle set or the line, through the checks, to the guard.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
@@ -7,11 +9,12 @@ use crate::entry::Entry;
 use crate::event::Watch;
 use crate::health::{Found, Purpose, Step};
 use crate::idle::Stamped;
+use crate::leases::Borrower;
 use crate::ledger::line::{Supply, Wants};
 use crate::seats::Refusal;
 use crate::shared::Shared;
-use crate::turn::{Miss, Turn};
-use crate::{CloseReason, GetError, Manager, Phase};
+use crate::turn::{Miss, Plight, Turn};
+use crate::{CloseReason, GetError, Manager, Moment, Phase};
 
 /// How many connections may fail their check before only a new one will do.
 const TRIES: u32 = 3;
@@ -20,10 +23,14 @@ const TRIES: u32 = 3;
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
     deadline: &mut Deadline,
+    borrower: &mut Borrower,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     let mut watch = Watch::begin(shared);
-    let mut turn = Turn::new(shared);
+    if shared.settings.detects_nested_gets() {
+        borrower.task = poll_fn(|cx| Poll::Ready(cx.waker().data().addr())).await;
+    }
+    let mut turn = Turn::new(shared, borrower.task);
     let mut failed = 0;
     let mut idle = shared.take_idle();
     loop {
@@ -37,7 +44,7 @@ pub(crate) async fn find<M: Manager>(
                 };
                 match turn.wait(deadline, wants).await {
                     Ok(served) => served,
-                    Err(miss) => return Err(miss.into_error(shared, deadline)),
+                    Err(miss) => return Err(miss.into_error(shared, deadline, turn.plight())),
                 }
             }
         };
@@ -45,6 +52,7 @@ pub(crate) async fn find<M: Manager>(
         let mut candidate = Candidate {
             shared,
             entry: Some(entry),
+            checked_at: Moment::ORIGIN,
         };
         let verdict = candidate.check(supply, deadline).await;
         if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
@@ -68,7 +76,7 @@ pub(crate) async fn find<M: Manager>(
             Verdict::Unfit(reason) => candidate.retire(reason),
             Verdict::OutOfTime => {
                 candidate.retire(CloseReason::Cancelled);
-                return Err(timeout(shared, Phase::Check, deadline));
+                return Err(timeout(shared, Phase::Check, deadline, turn.plight()));
             }
         }
         failed = failed.saturating_add(1);
@@ -88,7 +96,8 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
     }
     let mut watch = Watch::begin(shared);
     for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
-        let step = shared.check(&mut entry, Purpose::TryLend).step();
+        let (check, now) = shared.check(&mut entry, Purpose::TryLend);
+        let step = check.step();
         if !entry.is_used() {
             shared.new_connection_is(step, entry.stamps.born);
         }
@@ -100,15 +109,16 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
             }
             Step::Look | Step::Ping | Step::Reset | Step::Pass => {
                 watch.lent(&mut entry);
-                return Ok(lend(shared, entry));
+                return Ok(lend(shared, entry, now));
             }
         }
     }
-    Err(GetError::Exhausted(shared.diagnosis(Duration::ZERO)))
+    Err(exhausted(shared, Plight::default()))
 }
 
-fn lend<M: Manager>(shared: &Shared<M>, mut entry: Entry<M>) -> Entry<M> {
+fn lend<M: Manager>(shared: &Shared<M>, mut entry: Entry<M>, now: Moment) -> Entry<M> {
     shared.counters.success.up();
+    entry.stamps.idle_since = now;
     entry.stamps.uses = entry.stamps.uses.saturating_add(1);
     entry
 }
@@ -118,6 +128,7 @@ fn lend<M: Manager>(shared: &Shared<M>, mut entry: Entry<M>) -> Entry<M> {
 struct Candidate<'a, M: Manager> {
     shared: &'a Shared<M>,
     entry: Option<Entry<M>>,
+    checked_at: Moment,
 }
 
 enum Verdict {
@@ -146,7 +157,8 @@ impl<M: Manager> Candidate<'_, M> {
             Supply::Used => Purpose::Lend,
             Supply::New => Purpose::LendNew,
         };
-        let mut check = self.shared.check(entry, purpose);
+        let mut check;
+        (check, self.checked_at) = self.shared.check(entry, purpose);
         loop {
             let manager = &self.shared.manager;
             let conn = &mut entry.conn;
@@ -169,8 +181,10 @@ impl<M: Manager> Candidate<'_, M> {
                 return Verdict::OutOfTime;
             };
             check = if found == Found::Done {
-                let now = self.shared.moment();
-                entry.stamps.proves_alive(now, self.shared.era());
+                self.checked_at = self.shared.moment();
+                entry
+                    .stamps
+                    .proves_alive(self.checked_at, self.shared.era());
                 check.done(&entry.stamps)
             } else {
                 check.found(found)
@@ -184,7 +198,7 @@ impl<M: Manager> Candidate<'_, M> {
             return Err(CloseReason::Cancelled);
         };
         match self.shared.unwanted(&entry) {
-            None => Ok(lend(self.shared, entry)),
+            None => Ok(lend(self.shared, entry, self.checked_at)),
             Some(reason) => {
                 self.shared.retire(entry, reason);
                 Err(reason)
@@ -237,6 +251,7 @@ impl<E> Miss<E> {
         self,
         shared: &Shared<M>,
         deadline: &Deadline,
+        plight: Plight,
     ) -> GetError<E> {
         match self {
             Miss::Refused(Refusal::Closed) => GetError::Closed,
@@ -247,9 +262,9 @@ impl<E> Miss<E> {
             },
             Miss::Refused(
                 Refusal::ConnectTimeout | Refusal::ConnectDropped | Refusal::Stillborn(_),
-            ) => timeout(shared, Phase::Connect, deadline),
-            Miss::Exhausted => GetError::Exhausted(shared.diagnosis(Duration::ZERO)),
-            Miss::OutOfTime => timeout(shared, shared.wait_phase(), deadline),
+            ) => timeout(shared, Phase::Connect, deadline, plight),
+            Miss::Exhausted => exhausted(shared, plight),
+            Miss::OutOfTime => timeout(shared, shared.wait_phase(), deadline, plight),
         }
     }
 }
@@ -258,10 +273,15 @@ fn timeout<M: Manager>(
     shared: &Shared<M>,
     phase: Phase,
     deadline: &Deadline,
+    plight: Plight,
 ) -> GetError<M::Error> {
     let waited = deadline.elapsed(shared.runtime.now());
     GetError::Timeout {
         phase,
-        diagnosis: shared.diagnosis(waited),
+        diagnosis: shared.diagnosis(waited, plight),
     }
+}
+
+fn exhausted<M: Manager>(shared: &Shared<M>, plight: Plight) -> GetError<M::Error> {
+    GetError::Exhausted(shared.diagnosis(Duration::ZERO, plight))
 }

@@ -57,7 +57,7 @@ pub(crate) struct Stamps {
     pub(crate) born: Moment,
     /// When its lifetime ends.
     pub(crate) expires: Moment,
-    /// When it last came back, or was born.
+    /// When it last came back, or was born; while it is lent, when that began.
     pub(crate) idle_since: Moment,
     /// The last proof of life: born, used, pinged or reset.
     pub(crate) proven: Moment,

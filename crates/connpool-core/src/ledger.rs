@@ -59,6 +59,14 @@ pub(crate) struct Figures {
     pub(crate) paused: bool,
 }
 
+/// What an observer is told of when it changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Posture {
+    pub(crate) breaker: BreakerState,
+    pub(crate) paused: bool,
+    pub(crate) epoch: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ledger {
     max_size: usize,
@@ -521,6 +529,14 @@ impl Ledger {
     #[allow(dead_code, reason = "for the diagnosis")]
     pub(crate) fn last_failure_at(&self) -> Option<Moment> {
         self.trouble.last_failure_at()
+    }
+
+    pub(crate) fn posture(&self) -> Posture {
+        Posture {
+            breaker: self.trouble.breaker(),
+            paused: self.paused,
+            epoch: self.epoch(),
+        }
     }
 
     pub(crate) fn figures(&self) -> Figures {

@@ -55,6 +55,7 @@ mod close;
 mod config;
 mod connect;
 mod connection;
+mod diagnosis;
 mod driver;
 #[cfg(feature = "serde")]
 mod duration_text;
@@ -71,6 +72,7 @@ mod idle;
 #[doc(hidden)]
 pub mod instrumented;
 mod keepalive;
+mod leases;
 mod ledger;
 mod manager;
 mod many;
@@ -100,9 +102,11 @@ pub use builder::Builder;
 pub use close::CloseReport;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use connection::{Connection, Liveness, StreamState};
-pub use error::{BuildError, Diagnosis, GetError, Phase};
+pub use diagnosis::Diagnosis;
+pub use error::{BuildError, GetError, Phase};
 pub use event::{Event, Observer};
 pub use factory::{FromFn, from_fn, stream_fn};
+pub use leases::Holder;
 pub use ledger::breaker::BreakerState;
 pub use manager::Manager;
 pub use moment::Moment;

@@ -1,6 +1,7 @@
 //! Several connections at once, all or none.
 
 use std::future::Future;
+use std::panic::Location;
 use std::time::Duration;
 
 use event_listener::{Event as Signal, EventListener};
@@ -8,11 +9,13 @@ use futures_lite::future::or;
 
 use crate::bounded::{Deadline, catch};
 use crate::get::find;
+use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::pooled::Owner;
 use crate::shared::Shared;
 use crate::slab::Count;
 use crate::sync::Mutex;
+use crate::turn::Plight;
 use crate::{GetError, Manager, Phase, Pool, PooledConnection, traced};
 
 impl<M: Manager> Pool<M> {
@@ -51,7 +54,8 @@ impl<M: Manager> Pool<M> {
         &self,
         n: usize,
     ) -> impl Future<Output = Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>>> + Send {
-        self.gather(n, self.shared().settings.get_timeout())
+        let limit = self.shared().settings.get_timeout();
+        self.gather(n, limit, Borrower::at(Location::caller()))
     }
 
     /// [`get_many`](Pool::get_many) with a limit of its own, for all of them together.
@@ -65,7 +69,7 @@ impl<M: Manager> Pool<M> {
         n: usize,
         limit: Duration,
     ) -> impl Future<Output = Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>>> + Send {
-        self.gather(n, limit.into())
+        self.gather(n, limit.into(), Borrower::at(Location::caller()))
     }
 
     /// A connection for one request and its reply, and back: [`get`](Pool::get) and
@@ -121,6 +125,7 @@ impl<M: Manager> Pool<M> {
         &self,
         n: usize,
         limit: Span,
+        mut borrower: Borrower,
     ) -> Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>> {
         let shared = self.shared();
         if n == 0 {
@@ -138,8 +143,13 @@ impl<M: Manager> Pool<M> {
         let _passage = shared.turnstile_within(&mut deadline).await?;
         let mut gathered = Vec::with_capacity(n);
         for _ in 0..n {
-            let entry = traced::get(&shared.name, find(shared, &mut deadline)).await?;
-            gathered.push(PooledConnection::new(Owner::Borrowed(shared), entry));
+            let entry =
+                traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
+            gathered.push(PooledConnection::new(
+                Owner::Borrowed(shared),
+                entry,
+                &borrower,
+            ));
         }
         Ok(gathered)
     }
@@ -167,7 +177,7 @@ impl<M: Manager> Shared<M> {
             None if self.is_closed() => Err(GetError::Closed),
             None => Err(GetError::Timeout {
                 phase: Phase::Wait,
-                diagnosis: self.diagnosis(deadline.elapsed(self.runtime.now())),
+                diagnosis: self.diagnosis(deadline.elapsed(self.runtime.now()), Plight::default()),
             }),
         }
     }

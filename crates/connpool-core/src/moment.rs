@@ -80,6 +80,11 @@ impl Span {
         self.0
     }
 
+    /// The moment that lies so long after `moment`; `None`: never.
+    pub(crate) fn after(self, moment: Moment) -> Option<Moment> {
+        self.as_duration().and_then(|span| moment.checked_add(span))
+    }
+
     /// The same as a duration; `None`: never.
     pub(crate) fn as_duration(self) -> Option<Duration> {
         (self != Span::NEVER).then(|| Duration::from_nanos(self.0))
@@ -96,6 +101,19 @@ impl From<Duration> for Span {
 impl From<Option<Duration>> for Span {
     fn from(span: Option<Duration>) -> Self {
         span.map_or(Span::NEVER, Span::from)
+    }
+}
+
+/// A length of time as it is told to people: `32.1 s`, `250.0 ms`.
+pub(crate) struct Brief(pub(crate) Duration);
+
+impl fmt::Display for Brief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Brief(span) = self;
+        let text = format!("{span:.1?}");
+        let unit = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit);
+        write!(f, "{number} {unit}")
     }
 }
 
@@ -186,6 +204,19 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(Span::from(second).as_duration(), Some(second));
         assert_eq!(Span::NEVER.as_duration(), None);
+    }
+
+    #[test]
+    fn a_brief_time_has_one_digit_after_the_point_and_its_unit_apart() {
+        let cases = [
+            (32_100_000_000, "32.1 s"),
+            (250_000_000, "250.0 ms"),
+            (1_500, "1.5 µs"),
+            (0, "0.0 ns"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(Brief(Duration::from_nanos(nanos)).to_string(), text);
+        }
     }
 
     #[test]

@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::bounded::Deadline;
 use crate::get::{find, find_now};
+use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::pooled::Owner;
 use crate::shared::Shared;
 use crate::sync::{Arc, Weak};
 use crate::{
-    Builder, CloseReport, ConfigError, GetError, Manager, PoolConfig, PooledConnection, Runtime,
-    Stats, traced,
+    Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
+    Runtime, Stats, traced,
 };
 
 /// A pool of connections. Cheap to clone; all clones are handles of the same pool.
@@ -80,10 +82,12 @@ impl<M: Manager> Pool<M> {
     /// is passed on, one that was being checked is destroyed, a connect that was begun for it goes
     /// on for others.
     #[doc(alias = "acquire")]
+    #[track_caller]
     pub fn get(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        self.lend(self.shared().settings.get_timeout())
+        let limit = self.shared().settings.get_timeout();
+        self.lend(limit, Borrower::at(Location::caller()))
     }
 
     /// [`get`](Pool::get) with a limit of its own. Zero: what is idle, or nothing.
@@ -91,11 +95,12 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// As [`get`](Pool::get).
+    #[track_caller]
     pub fn get_timeout(
         &self,
         limit: Duration,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        self.lend(limit.into())
+        self.lend(limit.into(), Borrower::at(Location::caller()))
     }
 
     /// [`get`](Pool::get) with a guard that borrows nothing: for a struct, or another task.
@@ -105,11 +110,13 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// As [`get`](Pool::get).
+    #[track_caller]
     pub fn get_owned(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
-        self.lend_owned(self.shared().settings.get_timeout())
+        let limit = self.shared().settings.get_timeout();
+        self.lend_owned(limit, Borrower::at(Location::caller()))
     }
 
     /// [`get_owned`](Pool::get_owned) with a limit of its own.
@@ -117,12 +124,13 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// As [`get`](Pool::get).
+    #[track_caller]
     pub fn get_owned_timeout(
         &self,
         limit: Duration,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
-        self.lend_owned(limit.into())
+        self.lend_owned(limit.into(), Borrower::at(Location::caller()))
     }
 
     /// An idle connection, here and now: never waits, starts no connect, needs no runtime.
@@ -134,9 +142,16 @@ impl<M: Manager> Pool<M> {
     ///
     /// [`GetError::Closed`], or [`GetError::Exhausted`] if there is none, if others are in line, or
     /// if the first three were not fit.
+    #[track_caller]
     pub fn try_get(&self) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
-        find_now(shared).map(|entry| PooledConnection::new(Owner::Borrowed(shared), entry))
+        let borrower = Borrower::at(Location::caller());
+        let entry = find_now(shared)?;
+        Ok(PooledConnection::new(
+            Owner::Borrowed(shared),
+            entry,
+            &borrower,
+        ))
     }
 
     /// The pool's name: as set, or made up.
@@ -147,6 +162,28 @@ impl<M: Manager> Pool<M> {
     /// The settings that are in force.
     pub fn config(&self) -> PoolConfig {
         PoolConfig::clone(&self.shared().config())
+    }
+
+    /// Who has a connection now, longest first.
+    ///
+    /// ```
+    /// # use connpool_core::{from_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let pool = Pool::builder(
+    /// #     from_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
+    /// let mut conn = sim.block_on(pool.get())?;
+    /// conn.label("nightly");
+    /// for holder in pool.holders() {
+    ///     println!("{holder}"); // src/report.rs:41 "nightly" for 32.1 s
+    /// }
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Costs a look at a cell for each connection that was ever open at once. Those that come and go
+    /// meanwhile may be in it or not.
+    pub fn holders(&self) -> Vec<Holder> {
+        let shared = self.shared();
+        shared.leases.holders(shared.runtime.now())
     }
 
     /// The figures of this moment.
@@ -277,23 +314,37 @@ impl<M: Manager> Pool<M> {
         }
     }
 
-    async fn lend(&self, limit: Span) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    async fn lend(
+        &self,
+        limit: Span,
+        mut borrower: Borrower,
+    ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
         let mut deadline = Deadline::new(limit);
-        let entry = traced::get(&shared.name, find(shared, &mut deadline)).await?;
-        Ok(PooledConnection::new(Owner::Borrowed(shared), entry))
+        let entry = traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
+        Ok(PooledConnection::new(
+            Owner::Borrowed(shared),
+            entry,
+            &borrower,
+        ))
     }
 
     fn lend_owned(
         &self,
         limit: Span,
+        mut borrower: Borrower,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
         let shared = Arc::clone(self.shared());
         async move {
             let mut deadline = Deadline::new(limit);
-            let entry = traced::get(&shared.name, find(&shared, &mut deadline)).await?;
-            Ok(PooledConnection::new(Owner::Owned(shared), entry))
+            let entry =
+                traced::get(&shared.name, find(&shared, &mut deadline, &mut borrower)).await?;
+            Ok(PooledConnection::new(
+                Owner::Owned(shared),
+                entry,
+                &borrower,
+            ))
         }
     }
 }

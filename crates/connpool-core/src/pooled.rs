@@ -11,6 +11,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::entry::{Entry, Live};
 use crate::health::Conduct;
+use crate::leases::Borrower;
 use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::{Event, Manager};
@@ -35,6 +36,7 @@ pub struct PooledConnection<'p, M: Manager> {
     // None only while it is being dropped or detached.
     live: Option<Entry<M>>,
     conduct: Conduct,
+    is_labelled: bool,
 }
 
 /// How a guard holds on to the pool's state: an owned one keeps it alive, but is no handle.
@@ -55,11 +57,13 @@ impl<M: Manager> Deref for Owner<'_, M> {
 }
 
 impl<'p, M: Manager> PooledConnection<'p, M> {
-    pub(crate) fn new(owner: Owner<'p, M>, entry: Entry<M>) -> Self {
+    pub(crate) fn new(owner: Owner<'p, M>, entry: Entry<M>, borrower: &Borrower) -> Self {
+        owner.lease_begins(&entry, borrower);
         PooledConnection {
             owner,
             live: Some(entry),
             conduct: Conduct::default(),
+            is_labelled: false,
         }
     }
 
@@ -76,6 +80,8 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         let Some(entry) = self.live.take() else {
             taken()
         };
+        self.owner.lease_ends(&entry);
+        self.forget_label(&entry);
         let live = *entry;
         drop(live.slot);
         self.owner.tell(|| Event::Detached { id: live.stamps.id });
@@ -95,6 +101,27 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// How often the connection was lent, this time included.
     pub fn uses(&self) -> u64 {
         self.live().stamps.uses
+    }
+
+    /// Says what the connection is used for: it stands in
+    /// [`holders`](crate::Pool::holders), in errors of those who wait for one, and in warnings, until
+    /// the guard is dropped. Cut after 64 characters.
+    ///
+    /// ```
+    /// # use connpool_core::{from_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let pool = Pool::builder(
+    /// #     from_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
+    /// let mut conn = sim.block_on(pool.get())?;
+    /// conn.label("monthly report");
+    /// assert_eq!(pool.holders()[0].label.as_deref(), Some("monthly report"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn label(&mut self, text: impl AsRef<str>) {
+        self.is_labelled = true;
+        self.owner
+            .leases
+            .label(self.live().slot.spot(), text.as_ref());
     }
 
     /// One request and its reply, whole or not at all.
@@ -144,6 +171,12 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         result
     }
 
+    fn forget_label(&self, entry: &Entry<M>) {
+        if self.is_labelled {
+            self.owner.leases.forget_label(entry.slot.spot());
+        }
+    }
+
     fn live(&self) -> &Live<M> {
         match &self.live {
             Some(entry) => entry,
@@ -160,6 +193,7 @@ fn taken() -> ! {
 impl<M: Manager> Drop for PooledConnection<'_, M> {
     fn drop(&mut self) {
         if let Some(entry) = self.live.take() {
+            self.forget_label(&entry);
             self.conduct.panicking = std::thread::panicking();
             self.owner.take_back(entry, self.conduct);
         }

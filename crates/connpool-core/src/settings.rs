@@ -28,6 +28,8 @@ struct Fast<T> {
     liveness_after: T,
     keepalive: T,
     slow_get_warning: T,
+    leak_warning: T,
+    detects_nested_gets: T,
     needs_clock: T,
 }
 
@@ -44,6 +46,8 @@ impl Settings {
                 liveness_after: Setting::new(new.liveness_after),
                 keepalive: Setting::new(new.keepalive),
                 slow_get_warning: Setting::new(new.slow_get_warning),
+                leak_warning: Setting::new(new.leak_warning),
+                detects_nested_gets: Setting::new(new.detects_nested_gets),
                 needs_clock: Setting::new(new.needs_clock),
             },
             config: Mutex::new(Arc::new(config)),
@@ -58,6 +62,16 @@ impl Settings {
 
     pub(crate) fn slow_get_warning(&self) -> Span {
         Span::from_nanos(self.fast.slow_get_warning.get())
+    }
+
+    #[inline]
+    pub(crate) fn leak_warning(&self) -> Span {
+        Span::from_nanos(self.fast.leak_warning.get())
+    }
+
+    #[inline]
+    pub(crate) fn detects_nested_gets(&self) -> bool {
+        self.fast.detects_nested_gets.get() != 0
     }
 
     #[inline]
@@ -97,6 +111,8 @@ impl Settings {
             liveness_after,
             keepalive,
             slow_get_warning,
+            leak_warning,
+            detects_nested_gets,
             needs_clock,
         } = &self.fast;
         let new = Fast::of(&config, self.resets);
@@ -108,6 +124,8 @@ impl Settings {
         liveness_after.set(new.liveness_after);
         keepalive.set(new.keepalive);
         slow_get_warning.set(new.slow_get_warning);
+        leak_warning.set(new.leak_warning);
+        detects_nested_gets.set(new.detects_nested_gets);
         needs_clock.set(new.needs_clock);
         *self.config.lock() = Arc::new(config);
     }
@@ -133,7 +151,9 @@ impl Fast<u64> {
             liveness_after: rules.liveness_after.as_nanos(),
             keepalive: rules.keepalive.as_nanos(),
             slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
-            needs_clock: u64::from(rules.need_clock()),
+            leak_warning: Span::from(config.leak_warning).as_nanos(),
+            detects_nested_gets: u64::from(config.detect_nested_gets),
+            needs_clock: u64::from(rules.need_clock() || config.leak_warning.is_some()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What all handles, guards and tasks of a pool share, and the ways of a connection through it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use event_listener::Event as Signal;
 
@@ -10,14 +11,18 @@ use crate::entry::Entry;
 use crate::gate::Gate;
 use crate::health::{self, Check, Conduct, Era, Found, Purpose, Step};
 use crate::idle::IdleSet;
+use crate::leases::{Borrower, Leases};
 use crate::ledger::line::Supply;
-use crate::ledger::{Figures, Hold, Ledger};
+use crate::ledger::{Figures, Hold, Ledger, Posture};
 use crate::many::Turnstile;
+use crate::moment::Span;
 use crate::seats::{Refusal, Seats};
 use crate::settings::Settings;
+use crate::slab::{Spot, Spots};
 use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Arc, Mutex, Weak};
+use crate::turn::Plight;
 use crate::{CloseReason, Diagnosis, Event, Manager, Moment, Observer, Phase, Runtime};
 
 /// How many connections are dealt with under one lock, or before others get the thread.
@@ -33,6 +38,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
+    pub(crate) leases: Leases,
     /// For the driver.
     pub(crate) work: Signal,
     /// For `build` and `close`.
@@ -56,6 +62,7 @@ impl<M: Manager> Shared<M> {
         let state = State {
             ledger: Ledger::new(&config),
             seats: Seats::default(),
+            spots: Spots::default(),
             farewell: VecDeque::new(),
             driver: DriverState::Absent,
             last_failure: None,
@@ -78,6 +85,7 @@ impl<M: Manager> Shared<M> {
             idle,
             state: Mutex::new(state),
             counters: Counters::default(),
+            leases: Leases::new(),
             work: Signal::new(),
             progress: Signal::new(),
             closing: Signal::new(),
@@ -93,7 +101,11 @@ impl<M: Manager> Shared<M> {
         let mut effects = Effects::new(self.is_watched());
         let result = {
             let mut state = self.state.lock();
+            let before = self.is_watched().then(|| state.ledger.posture());
             let result = change(&mut state, &mut effects);
+            if let Some(before) = before {
+                tell_what_changed(&mut effects, before, state.ledger.posture());
+            }
             self.publish(&state);
             result
         };
@@ -139,8 +151,8 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Begins a check and takes it as far as it goes without waiting.
-    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> Check {
+    /// Begins a check, takes it as far as it goes without waiting, and tells when that was.
+    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> (Check, Moment) {
         let now = self.moment();
         let era = self.era();
         let rules = self.settings.rules();
@@ -152,7 +164,7 @@ impl<M: Manager> Shared<M> {
         if check.step() == Step::Look {
             check = check.found(self.look(&mut entry.conn));
         }
-        check
+        (check, now)
     }
 
     /// Why a connection must not be lent that has just passed its checks.
@@ -187,6 +199,7 @@ impl<M: Manager> Shared<M> {
             id: entry.stamps.id,
             held: Some(self.age(entry.stamps.idle_since)),
         });
+        self.lease_ends(&entry);
         if let Some(reason) = conduct.spoiled() {
             return self.destroy(entry, reason);
         }
@@ -320,12 +333,49 @@ impl<M: Manager> Shared<M> {
     }
 
     /// A slot is empty: whatever was in it is gone.
-    pub(crate) fn slot_freed(&self, held: Hold) {
+    pub(crate) fn slot_freed(&self, held: Hold, spot: Spot) {
         let now = self.runtime.now();
         self.with(|state, effects| {
             state.ledger.slot_freed(held);
+            if held != Hold::Connecting {
+                state.spots.give_back(spot);
+            }
             self.settle(state, effects, now);
         });
+    }
+
+    // ---- leases
+
+    /// A checked connection goes to whoever asked for it.
+    #[inline]
+    pub(crate) fn lease_begins(&self, entry: &Entry<M>, borrower: &Borrower) {
+        let timed = self.settings.need_clock() || self.is_watched();
+        let since = timed.then_some(entry.stamps.idle_since);
+        let spot = entry.slot.spot();
+        self.leases.begin(spot, entry.stamps.id, borrower, since);
+    }
+
+    /// It is given back, or taken out for good.
+    #[inline]
+    pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
+        let spot = entry.slot.spot();
+        if self.settings.leak_warning() == Span::NEVER {
+            return self.leases.end(spot);
+        }
+        if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {
+            self.tell(|| Event::CameBack { holder });
+        }
+    }
+
+    /// Looks for those who have had theirs for `leak_warning`, and says when to look again.
+    pub(crate) fn look_for_leaks(&self, now: Moment) -> Option<Moment> {
+        let limit = self.settings.leak_warning();
+        let (overdue, next) = self.leases.overdue(limit, now);
+        for holder in overdue {
+            self.counters.leaked.up();
+            self.tell(|| Event::Leak { holder });
+        }
+        next
     }
 
     // ---- the whole
@@ -396,24 +446,40 @@ impl<M: Manager> Shared<M> {
         self.counters.snapshot(figures, available)
     }
 
-    pub(crate) fn diagnosis(&self, waited: std::time::Duration) -> Box<Diagnosis> {
-        let (figures, available) = self.figures();
-        let last_error = self
-            .state
-            .lock()
-            .last_failure
-            .as_ref()
-            .and_then(Refusal::as_error);
+    /// How the pool stands, for somebody who waited for so long and fared like this.
+    pub(crate) fn diagnosis(&self, waited: Duration, plight: Plight) -> Box<Diagnosis> {
+        let now = self.runtime.now();
+        let (figures, available, last_error, failed_at) = {
+            let state = self.state.lock();
+            (
+                state.ledger.figures(),
+                self.idle.len(),
+                state.last_failure.as_ref().and_then(Refusal::as_error),
+                state.ledger.last_failure_at(),
+            )
+        };
+        let mut longest_held = self.leases.holders(now);
+        longest_held.truncate(3);
+        let himself = usize::from(plight.place.is_some());
         Box::new(Diagnosis {
             pool: Arc::clone(&self.name),
             waited,
+            place_in_line: plight.place,
             max_size: figures.max_size,
             size: figures.size,
             active: figures.size.saturating_sub(available),
             available,
             connecting: figures.connecting,
-            waiting: figures.waiting,
+            waiting: figures.waiting.saturating_add(himself),
+            paused: figures.paused,
+            breaker: figures.breaker,
+            last_error_ago: last_error
+                .is_some()
+                .then(|| failed_at.map(|at| now.since(at)))
+                .flatten(),
             last_error,
+            longest_held,
+            nested: plight.nested.map(|holder| *holder),
         })
     }
 
@@ -424,5 +490,22 @@ impl<M: Manager> Shared<M> {
         } else {
             Phase::Wait
         }
+    }
+}
+
+fn tell_what_changed<M: Manager>(effects: &mut Effects<M>, before: Posture, now: Posture) {
+    if before.breaker != now.breaker {
+        effects.tell(Event::Breaker {
+            from: before.breaker,
+            to: now.breaker,
+        });
+    }
+    if before.epoch != now.epoch {
+        effects.tell(Event::Suspicion);
+    }
+    match (before.paused, now.paused) {
+        (false, true) => effects.tell(Event::Paused),
+        (true, false) => effects.tell(Event::Resumed),
+        (false, false) | (true, true) => {}
     }
 }

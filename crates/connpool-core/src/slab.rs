@@ -143,6 +143,59 @@ impl<T> Companion<T> {
     }
 }
 
+/// A number that one thing has for as long as it exists: the smallest that are free, or nearly so.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spot(u32);
+
+impl Spot {
+    /// The first `many` spots.
+    pub(crate) fn first(many: usize) -> impl Iterator<Item = Spot> {
+        (0..u32::try_from(many).unwrap_or(u32::MAX)).map(Spot)
+    }
+}
+
+/// Hands out [`Spot`]s. Those given back are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Spots {
+    free: Vec<Spot>,
+    next: u32,
+}
+
+impl Spots {
+    pub(crate) fn take(&mut self) -> Spot {
+        self.free.pop().unwrap_or_else(|| {
+            let spot = Spot(self.next);
+            self.next = self
+                .next
+                .checked_add(1)
+                .expect("more than u32::MAX connections");
+            spot
+        })
+    }
+
+    pub(crate) fn give_back(&mut self, spot: Spot) {
+        self.free.push(spot);
+    }
+}
+
+const FIRST_CHUNK: usize = 64;
+
+/// How many spots the chunk of this number has: each has twice as many as the one before it.
+pub(crate) fn chunk_size(chunk: usize) -> usize {
+    FIRST_CHUNK << chunk
+}
+
+/// In which chunk a spot is, and where in it. Neighbours are half a chunk apart, so that they do not
+/// share a cache line.
+pub(crate) fn chunk_of(Spot(spot): Spot) -> (usize, usize) {
+    let spot = spot as usize;
+    let chunk = (spot / FIRST_CHUNK + 1).ilog2() as usize;
+    let size = chunk_size(chunk);
+    let index = spot - (size - FIRST_CHUNK);
+    let half = size / 2;
+    (chunk, index % half * 2 + index / half)
+}
+
 /// Rounds `n` up to a multiple of `step`, or to the largest number there is.
 pub(crate) fn round_up(n: usize, step: usize) -> usize {
     n.checked_next_multiple_of(step.max(1))
@@ -183,6 +236,30 @@ mod tests {
         assert_eq!(companion.remove(Key(3)), Some('e'));
         assert_eq!(companion.remove(Key(3)), None);
         assert_eq!(companion.remove(Key(9)), None);
+    }
+
+    #[test]
+    fn every_spot_is_another_one_until_it_is_given_back() {
+        let mut spots = Spots::default();
+        let [a, b] = [spots.take(), spots.take()];
+        assert_ne!(a, b);
+        spots.give_back(a);
+        assert_eq!(spots.take(), a);
+        assert_ne!(spots.take(), b);
+    }
+
+    #[test]
+    fn spots_fill_one_chunk_after_the_other_and_neighbours_lie_apart() {
+        let mut seen = std::collections::BTreeSet::new();
+        for spot in Spot::first(64 + 128 + 256) {
+            let (chunk, index) = chunk_of(spot);
+            assert!(index < chunk_size(chunk), "{spot:?}");
+            assert!(seen.insert((chunk, index)), "{spot:?}");
+        }
+        assert_eq!(seen.last(), Some(&(2, 255)));
+        assert_eq!(chunk_of(Spot(0)), (0, 0));
+        assert_eq!(chunk_of(Spot(1)), (0, 2));
+        assert_eq!(chunk_of(Spot(u32::MAX)).0, 26);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::ledger::line::Supply;
 use crate::seats::{Answer, Refusal, Seats};
 use crate::shared::Shared;
-use crate::slab::Key;
+use crate::slab::{Key, Spots};
 use crate::sync::Arc;
 use crate::{CloseReason, Manager, Moment};
 
@@ -16,6 +16,8 @@ use crate::{CloseReason, Manager, Moment};
 pub(crate) struct State<M: Manager> {
     pub(crate) ledger: Ledger,
     pub(crate) seats: Seats<M>,
+    /// The numbers of the connections that are open.
+    pub(crate) spots: Spots,
     /// What the driver is to close.
     pub(crate) farewell: VecDeque<(Entry<M>, CloseReason)>,
     pub(crate) driver: DriverState,

@@ -45,6 +45,8 @@ pub struct Stats {
     pub connect_failed: u64,
     /// Connections taken out of the pool by their users.
     pub detached: u64,
+    /// Lendings that lasted as long as `leak_warning`.
+    pub leaked: u64,
     /// Connections closed, by reason.
     pub closed: ClosedStats,
 }
@@ -97,6 +99,9 @@ impl fmt::Display for Stats {
         if separator == " " {
             f.write_str(")")?;
         }
+        if self.leaked > 0 {
+            write!(f, " leaked={}", self.leaked)?;
+        }
         if self.breaker != BreakerState::Closed {
             write!(f, " breaker={}", self.breaker.label())?;
         }
@@ -117,6 +122,7 @@ pub(crate) struct Counters {
     pub(crate) created: Counter,
     pub(crate) connect_failed: Counter,
     pub(crate) detached: Counter,
+    pub(crate) leaked: Counter,
     closed: [Counter; CloseReason::ALL.len()],
 }
 
@@ -160,6 +166,7 @@ impl Counters {
             created: self.created.get(),
             connect_failed: self.connect_failed.get(),
             detached: self.detached.get(),
+            leaked: self.leaked.get(),
             closed,
         }
     }

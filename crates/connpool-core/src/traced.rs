@@ -14,7 +14,7 @@ mod on {
     use tracing::level_filters::LevelFilter;
     use tracing::{Level, debug_span, event};
 
-    use crate::Event;
+    use crate::{BreakerState, Event};
 
     /// Whether anybody listens to anything.
     pub(crate) fn is_on() -> bool {
@@ -36,9 +36,20 @@ mod on {
             };
         }
         match what {
-            Event::OpenFailed { .. } | Event::SlowGet { .. } | Event::Panicked { .. } => {
-                emit!(Level::WARN);
+            Event::Breaker {
+                to: BreakerState::Open,
+                ..
             }
+            | Event::OpenFailed { .. }
+            | Event::SlowGet { .. }
+            | Event::Leak { .. }
+            | Event::NestedGet { .. }
+            | Event::Panicked { .. } => emit!(Level::WARN),
+            Event::Breaker { .. }
+            | Event::Suspicion
+            | Event::Paused
+            | Event::Resumed
+            | Event::CameBack { .. } => emit!(Level::INFO),
             Event::Waiting | Event::Lent { .. } | Event::Returned { .. } => emit!(Level::TRACE),
             Event::Opened { .. }
             | Event::Detached { .. }

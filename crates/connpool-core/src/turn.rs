@@ -14,7 +14,7 @@ use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::slab::Key;
 use crate::state::{DriverState, State};
-use crate::{Event, Manager, Moment};
+use crate::{Event, Holder, Manager, Moment};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
 /// was served is being checked. Dropped, it leaves the line and passes on what it was served.
@@ -26,6 +26,17 @@ pub(crate) struct Turn<'a, M: Manager> {
     waiting_since: Option<Moment>,
     has_waited: bool,
     is_announced: bool,
+    task: usize,
+    plight: Plight,
+}
+
+/// How somebody fares who may have to be told why there is nothing for him.
+#[derive(Debug, Default)]
+pub(crate) struct Plight {
+    /// Where he stood in line when his time was up.
+    pub(crate) place: Option<usize>,
+    /// What his own task has already, if anybody wants to know.
+    pub(crate) nested: Option<Box<Holder>>,
 }
 
 /// What a turn brought.
@@ -39,7 +50,7 @@ pub(crate) enum Miss<E> {
 }
 
 impl<'a, M: Manager> Turn<'a, M> {
-    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
+    pub(crate) fn new(shared: &'a Shared<M>, task: usize) -> Self {
         Turn {
             shared,
             key: None,
@@ -47,6 +58,8 @@ impl<'a, M: Manager> Turn<'a, M> {
             waiting_since: None,
             has_waited: false,
             is_announced: false,
+            task,
+            plight: Plight::default(),
         }
     }
 
@@ -60,6 +73,11 @@ impl<'a, M: Manager> Turn<'a, M> {
     /// Whether there is a place in line to go back to.
     pub(crate) fn has_place(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// How it fares, to be told.
+    pub(crate) fn plight(&mut self) -> Plight {
+        std::mem::take(&mut self.plight)
     }
 
     fn poll_wait(
@@ -93,6 +111,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         }
         if !std::mem::replace(&mut self.is_announced, true) {
             shared.tell(|| Event::Waiting);
+            self.look_for_itself(now);
         }
         Poll::Pending
     }
@@ -149,6 +168,7 @@ impl<'a, M: Manager> Turn<'a, M> {
     /// The time is up: out of the line, and a last look, since what has come counts all the same.
     fn look_once_more(&mut self, wants: Wants, now: Moment) -> Option<Served<M>> {
         let (waker, result) = self.shared.with(|state, _| {
+            self.plight.place = self.key.and_then(|key| state.ledger.place_in_line(key));
             let (waker, answer) = self.leave(state).unwrap_or_default();
             let result = match answer {
                 Some(answer) => Some(answer.into_result()),
@@ -180,6 +200,17 @@ impl<'a, M: Manager> Turn<'a, M> {
             && !ledger.is_closed()
             && !ledger.is_paused();
         if free { self.shared.idle.take() } else { None }
+    }
+
+    /// Whether its own task has what it waits for.
+    fn look_for_itself(&mut self, now: Moment) {
+        if self.task == 0 {
+            return;
+        }
+        if let Some(holder) = self.shared.leases.held_by(self.task, now) {
+            self.plight.nested = Some(Box::new(holder.clone()));
+            self.shared.tell(|| Event::NestedGet { holder });
+        }
     }
 
     fn start_waiting(&mut self, now: Moment) {

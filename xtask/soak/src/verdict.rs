@@ -56,9 +56,10 @@ impl Verdict {
     fn clients(&self) -> Judgement {
         let figures = format!(
             "{} hang; {} connections still out",
-            self.hang, self.report.still_out
+            self.hang,
+            self.report.still_out.len()
         );
-        let holds = self.hang == 0 && self.report.still_out == 0 && !self.report.timed_out;
+        let holds = self.hang == 0 && self.report.still_out.is_empty() && !self.report.timed_out;
         (holds, "clients", figures)
     }
 

@@ -22,13 +22,18 @@ fn a_timeout_of_a_wait_says_who_has_what() {
     assert_eq!(*phase, Phase::Wait);
     assert_eq!((diagnosis.size, diagnosis.max_size), (2, 2));
     assert_eq!((diagnosis.active, diagnosis.available), (2, 0));
-    assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 1));
+    assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 2));
+    assert_eq!(diagnosis.place_in_line, Some(2));
     assert_eq!(diagnosis.waited, 3 * SECOND);
+    let [one, other] = &diagnosis.longest_held[..] else {
+        panic!("{diagnosis:?}");
+    };
     assert_eq!(
         error.to_string(),
-        "pool \"db\": no connection after 3.0s: 2 of 2 open, 2 in use, 0 idle, 0 connecting, \
-         1 others waiting; the time was up while waiting for a connection to come back: \
-         raise max_size or get_timeout, or return connections sooner"
+        format!(
+            "pool \"db\": no connection after 3.0 s: 2 of 2 in use, 0 idle, 2 waiting (we were 2nd); \
+             held longest: {one}, {other}; raise max_size, or look at those holders"
+        )
     );
 }
 
@@ -48,11 +53,8 @@ fn a_timeout_of_a_connect_says_so() {
         panic!("{error:?}");
     };
     assert_eq!((*phase, diagnosis.connecting), (Phase::Connect, 1));
-    assert!(
-        error
-            .to_string()
-            .contains("the time was up while connecting")
-    );
+    let text = "no connection after 1.0 s, while connecting: 0 of 10 in use, 0 idle, 1 connecting";
+    assert!(error.to_string().contains(text), "{error}");
     assert!(error.source().is_none());
 }
 
@@ -76,7 +78,7 @@ fn a_timeout_of_a_check_says_so() {
             panic!("{error:?}");
         };
         assert_eq!(*phase, Phase::Check);
-        assert!(error.to_string().contains("checking a connection"));
+        assert!(error.to_string().contains("while checking one"));
         sim.settle();
         assert_eq!(fake.alive(), 0, "a half-checked connection is kept");
     }

@@ -1,6 +1,8 @@
 //! What errors say of themselves.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use crate::support::{Act, MILLI, Op, Refused, SECOND, new};
 use connpool_core::{BuildError, GetError, PoolConfig};
@@ -39,10 +41,48 @@ fn an_error_can_be_printed_for_those_who_debug() {
 }
 
 #[test]
+fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let through = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
+    fake.next(Op::Connect, [Act::Fail, Act::Panic]);
+    let refused = sim.block_on(through(SECOND)).unwrap_err();
+    let panicked = sim.block_on(through(SECOND)).unwrap_err();
+    let lent = sim.block_on(pool.get()).unwrap();
+    let timeout = sim.block_on(through(MILLI)).unwrap_err();
+    let exhausted = io::Error::from(pool.try_get().unwrap_err());
+    drop(lent);
+    sim.block_on(pool.close(SECOND));
+    let closed = sim.block_on(through(SECOND)).unwrap_err();
+    let other = GetError::Connect(Arc::new(io::Error::from(ErrorKind::ConnectionReset)));
+    let kinds = [
+        &refused,
+        &panicked,
+        &timeout,
+        &exhausted,
+        &closed,
+        &other.into(),
+    ]
+    .map(io::Error::kind);
+    let expected = [
+        ErrorKind::Other,
+        ErrorKind::Other,
+        ErrorKind::TimedOut,
+        ErrorKind::WouldBlock,
+        ErrorKind::NotConnected,
+        ErrorKind::ConnectionReset,
+    ];
+    assert_eq!(kinds, expected);
+    let inside = timeout.get_ref().and_then(|inside| inside.downcast_ref());
+    assert!(inside.is_some_and(GetError::<Refused>::is_timeout));
+    assert!(timeout.to_string().contains("1 of 1 in use"), "{timeout}");
+}
+
+#[test]
 fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
     let mut wrong = PoolConfig::default();
     wrong.max_size = 0;
-    let refused = BuildError::Connect(std::sync::Arc::new(Refused(7)));
+    let refused = BuildError::Connect(Arc::new(Refused(7)));
     let cause = refused.source().map(ToString::to_string);
     assert_eq!(cause, Some(Refused(7).to_string()));
     let config = BuildError::<Refused>::from(wrong.validate().unwrap_err());

@@ -97,7 +97,9 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
     let last = fake.calls(Op::Connect);
     let source = error.source().and_then(|source| source.downcast_ref());
     assert_eq!(source, Some(&Refused(last)));
-    let text = format!("the last connect failed: refused the call number {last}");
+    let ago = diagnosis.last_error_ago.unwrap();
+    assert!(ago > Duration::ZERO && ago < 3 * SECOND, "{ago:?}");
+    let text = format!(" ago: refused the call number {last}; the breaker is open; see that the");
     assert!(error.to_string().contains(&text), "{error}");
 }
 

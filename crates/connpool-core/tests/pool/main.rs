@@ -9,6 +9,7 @@ mod errors;
 mod extremes;
 mod failures;
 mod guard;
+mod holders;
 mod in_hand;
 mod keepalive;
 mod lend;

@@ -1,0 +1,285 @@
+//! How a pool stood when a `get` failed, and what could be done about it.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::moment::Brief;
+use crate::{BreakerState, Holder, Phase};
+
+/// How the pool stood when a `get` failed. Prints as one paragraph, with the likely remedy as its last
+/// words; neither the manager nor a connection is ever formatted, the error of a connect is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// How long the `get` had taken.
+    pub waited: Duration,
+    /// Where it stood in line, counted from 1; `None` if it did not, or further back than the first
+    /// 1,024.
+    pub place_in_line: Option<usize>,
+    /// The most connections that may be open.
+    pub max_size: usize,
+    /// Open connections.
+    pub size: usize,
+    /// Open connections that were not idle.
+    pub active: usize,
+    /// Idle connections.
+    pub available: usize,
+    /// Connections being opened.
+    pub connecting: usize,
+    /// Everybody in line, this `get` among them.
+    pub waiting: usize,
+    /// Whether the pool is paused.
+    pub paused: bool,
+    /// What the pool thinks of its backend.
+    pub breaker: BreakerState,
+    /// Why the last connect failed, unless a connection opened later has proved good.
+    pub last_error: Option<Arc<dyn Error + Send + Sync>>,
+    /// How long ago that was.
+    pub last_error_ago: Option<Duration>,
+    /// The three who have had a connection for longest.
+    pub longest_held: Vec<Holder>,
+    /// What the task of this `get` had already; with
+    /// [`detect_nested_gets`](crate::Builder::detect_nested_gets) only.
+    pub nested: Option<Holder>,
+}
+
+/// What somebody wanted who was told no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// To wait, and his time was up.
+    InTime(Phase),
+    /// Something at once.
+    AtOnce,
+}
+
+impl Diagnosis {
+    /// The whole paragraph.
+    pub(crate) fn explain(&self, wanted: Wanted, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool {:?}: no connection ", &*self.pool)?;
+        match wanted {
+            Wanted::InTime(phase) => {
+                write!(f, "after {}", Brief(self.waited))?;
+                match phase {
+                    Phase::Wait => {}
+                    Phase::Connect => f.write_str(", while connecting")?,
+                    Phase::Check => f.write_str(", while checking one")?,
+                }
+            }
+            Wanted::AtOnce => f.write_str("at once, and no waiting allowed")?,
+        }
+        write!(f, ": {self}; {}", self.remedy(wanted))
+    }
+
+    fn remedy(&self, wanted: Wanted) -> &'static str {
+        let all_in_use = self.active >= self.max_size;
+        let backend_fails = self.last_error.is_some() || self.breaker != BreakerState::Closed;
+        match wanted {
+            _ if self.paused => "call resume, or give it the time that the pause takes",
+            _ if self.nested.is_some() => "return it first, or take all at once with get_many",
+            Wanted::InTime(Phase::Check) => {
+                "see that the backend answers pings and resets within get_timeout"
+            }
+            _ if backend_fails && !all_in_use => {
+                "see that the backend is up and accepts connections"
+            }
+            Wanted::InTime(Phase::Connect) => {
+                "see that the backend answers within connect_timeout and get_timeout"
+            }
+            Wanted::InTime(Phase::Wait) if all_in_use => match self.longest_held.len() {
+                0 => "raise max_size or get_timeout",
+                1 => "raise max_size, or look at that holder",
+                _ => "raise max_size, or look at those holders",
+            },
+            Wanted::InTime(Phase::Wait) => "raise get_timeout, or return connections sooner",
+            Wanted::AtOnce => "raise max_size, or wait: with get, and max_waiters that allow it",
+        }
+    }
+}
+
+/// What was seen, without what was wanted and what to do.
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} in use, {} idle",
+            self.active, self.max_size, self.available
+        )?;
+        if self.connecting > 0 {
+            write!(f, ", {} connecting", self.connecting)?;
+        }
+        write!(f, ", {} waiting", self.waiting)?;
+        if let Some(place) = self.place_in_line {
+            write!(f, " (we were {})", Ordinal(place))?;
+        }
+        if self.paused {
+            f.write_str("; the pool is paused")?;
+        }
+        if let Some(error) = &self.last_error {
+            f.write_str("; the last connect failed")?;
+            if let Some(ago) = self.last_error_ago {
+                write!(f, " {} ago", Brief(ago))?;
+            }
+            write!(f, ": {error}")?;
+        }
+        if self.breaker != BreakerState::Closed {
+            write!(f, "; the breaker is {}", self.breaker)?;
+        }
+        if let Some(holder) = &self.nested {
+            write!(f, "; this task already holds one: {holder}")?;
+        }
+        let mut separator = "; held longest: ";
+        for holder in &self.longest_held {
+            write!(f, "{separator}{holder}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// 1st, 2nd, 3rd, 4th.
+struct Ordinal(usize);
+
+impl fmt::Display for Ordinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ordinal(n) = self;
+        let ending = match (n % 100, n % 10) {
+            (11..=13, _) => "th",
+            (_, 1) => "st",
+            (_, 2) => "nd",
+            (_, 3) => "rd",
+            _ => "th",
+        };
+        write!(f, "{n}{ending}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnosis() -> Diagnosis {
+        Diagnosis {
+            pool: Arc::from("orders"),
+            waited: Duration::from_secs(5),
+            place_in_line: Some(4),
+            max_size: 20,
+            size: 20,
+            active: 20,
+            available: 0,
+            connecting: 0,
+            waiting: 13,
+            paused: false,
+            breaker: BreakerState::Closed,
+            last_error: None,
+            last_error_ago: None,
+            longest_held: vec![holder("monthly", 32_100)],
+            nested: None,
+        }
+    }
+
+    fn holder(label: &str, millis: u64) -> Holder {
+        Holder {
+            id: 1,
+            site: None,
+            label: Some(Arc::from(label)),
+            held: Some(Duration::from_millis(millis)),
+        }
+    }
+
+    struct Explained<'a>(&'a Diagnosis, Wanted);
+
+    impl fmt::Display for Explained<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.explain(self.1, f)
+        }
+    }
+
+    fn text(wanted: Wanted, change: impl FnOnce(&mut Diagnosis)) -> String {
+        let mut diagnosis = diagnosis();
+        change(&mut diagnosis);
+        Explained(&diagnosis, wanted).to_string()
+    }
+
+    const WAIT: Wanted = Wanted::InTime(Phase::Wait);
+
+    #[test]
+    fn a_wait_in_vain_names_the_holder() {
+        assert_eq!(
+            text(WAIT, |_| ()),
+            "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (we were \
+             4th); held longest: a line of many \"monthly\" for 32.1 s; raise max_size, or look at that \
+             holder"
+        );
+        let two = |d: &mut Diagnosis| d.longest_held.push(holder("weekly", 1_000));
+        assert!(text(WAIT, two).ends_with(
+            "\"monthly\" for 32.1 s, a line of many \"weekly\" for 1.0 s; raise max_size, or look at \
+             those holders"
+        ));
+    }
+
+    #[test]
+    fn a_backend_that_fails_is_what_to_look_at() {
+        let failing = |d: &mut Diagnosis| {
+            (d.active, d.connecting) = (3, 1);
+            d.last_error = Some(Arc::from(Box::<dyn Error + Send + Sync>::from("refused")));
+            d.last_error_ago = Some(Duration::from_millis(1_200));
+            d.breaker = BreakerState::HalfOpen;
+            d.longest_held.clear();
+        };
+        assert_eq!(
+            text(Wanted::InTime(Phase::Connect), failing),
+            "pool \"orders\": no connection after 5.0 s, while connecting: 3 of 20 in use, 0 idle, \
+             1 connecting, 13 waiting (we were 4th); the last connect failed 1.2 s ago: refused; the \
+             breaker is half open; see that the backend is up and accepts connections"
+        );
+    }
+
+    #[test]
+    fn every_remedy_belongs_to_what_was_seen() {
+        type Change = fn(&mut Diagnosis);
+        let cases: [(Wanted, Change, &str); 8] = [
+            (WAIT, |d| d.paused = true, "call resume"),
+            (WAIT, |d| d.nested = d.longest_held.pop(), "with get_many"),
+            (
+                WAIT,
+                |d| d.longest_held.clear(),
+                "raise max_size or get_timeout",
+            ),
+            (WAIT, |d| d.active = 3, "return connections sooner"),
+            (
+                WAIT,
+                |d| d.breaker = BreakerState::Open,
+                "look at that holder",
+            ),
+            (
+                Wanted::InTime(Phase::Check),
+                |_| (),
+                "answers pings and resets",
+            ),
+            (
+                Wanted::InTime(Phase::Connect),
+                |_| (),
+                "within connect_timeout and get_timeout",
+            ),
+            (Wanted::AtOnce, |_| (), "and max_waiters that allow it"),
+        ];
+        for (wanted, change, remedy) in cases {
+            let text = text(wanted, change);
+            let last = text.rsplit("; ").next().unwrap();
+            assert!(last.contains(remedy), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_are_counted_as_people_do() {
+        let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| Ordinal(n).to_string());
+        let expected = [
+            "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th",
+        ];
+        assert_eq!(places, expected);
+    }
+}

@@ -1,0 +1,291 @@
+//! Who has what: as a list, in errors, in the report of a close, and as warnings.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::{Act, Fake, MILLI, Op, SECOND, go, hold, new};
+use connpool_core::{Builder, Event, GetError, Holder, Pool};
+use futures_lite::future::{poll_once, yield_now, zip};
+
+fn line_of(holder: &Holder) -> u32 {
+    let site = holder.site.expect("there are few");
+    assert_eq!(site.file(), file!());
+    site.line()
+}
+
+#[test]
+fn every_way_to_get_a_connection_notes_the_line_that_asked() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let (mut lines, mut owned, mut borrowed) = (Vec::new(), Vec::new(), Vec::new());
+    sim.block_on(async {
+        lines.push(line!() + 1);
+        borrowed.push(pool.get().await.unwrap());
+        lines.push(line!() + 1);
+        borrowed.push(pool.get_timeout(SECOND).await.unwrap());
+        lines.push(line!() + 1);
+        owned.push(pool.get_owned().await.unwrap());
+        lines.push(line!() + 1);
+        owned.push(pool.get_owned_timeout(SECOND).await.unwrap());
+        lines.push(line!() + 1);
+        borrowed.extend(pool.get_many(1).await.unwrap());
+        lines.push(line!() + 1);
+        borrowed.extend(pool.get_many_timeout(1, SECOND).await.unwrap());
+        drop(borrowed.remove(0));
+        lines.remove(0);
+        lines.push(line!() + 1);
+        borrowed.push(pool.try_get().unwrap());
+        lines.push(line!() + 1);
+        let exchange = pool.exchange(async |_| {
+            let mut found: Vec<u32> = pool.holders().iter().map(line_of).collect();
+            found.sort_unstable();
+            Ok::<_, GetError<_>>(found)
+        });
+        assert_eq!(exchange.await.unwrap(), lines);
+    });
+    lines.pop();
+    let mut found: Vec<u32> = pool.holders().iter().map(line_of).collect();
+    found.sort_unstable();
+    assert_eq!(found, lines);
+    drop((owned, borrowed));
+    assert_eq!(pool.holders(), []);
+}
+
+#[test]
+fn a_holder_is_known_by_its_time_and_its_label() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut first = hold(&sim, &pool, 1).remove(0);
+    sim.advance(2 * SECOND);
+    let second = hold(&sim, &pool, 1).remove(0);
+    first.label("nightly");
+    first.label("nightly report".to_owned());
+    sim.advance(SECOND);
+    let holders = pool.holders();
+    let told: Vec<_> = holders
+        .iter()
+        .map(|holder| (holder.id, holder.label.as_deref(), holder.held))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (first.id(), Some("nightly report"), Some(3 * SECOND)),
+            (second.id(), None, Some(SECOND)),
+        ]
+    );
+    drop(first);
+    let again = hold(&sim, &pool, 1).remove(0);
+    assert_eq!(
+        pool.holders()
+            .iter()
+            .filter(|holder| holder.label.is_some())
+            .count(),
+        0
+    );
+    let _ = again.detach();
+    assert_eq!(pool.holders().len(), 1);
+}
+
+#[test]
+fn a_connection_that_was_pinged_is_held_from_then_on() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .ping_after(Duration::ZERO)
+        .idle_timeout(60 * SECOND)
+        .build_lazy()
+        .unwrap();
+    drop(hold(&sim, &pool, 1));
+    fake.always(Op::Ping, Act::Take(10 * MILLI));
+    let started = sim.elapsed();
+    let _held = hold(&sim, &pool, 1);
+    assert_eq!(sim.elapsed() - started, 10 * MILLI);
+    sim.advance(MILLI);
+    assert_eq!(pool.holders()[0].held, Some(MILLI));
+}
+
+#[test]
+fn without_any_limit_nobody_knows_for_how_long() {
+    let (sim, fake) = new(1);
+    let lazy = |builder: Builder<Fake>| builder.ping_after(None).build_lazy().unwrap();
+    let pool = lazy(fake.pool());
+    let _held = hold(&sim, &pool, 1);
+    assert_eq!(pool.holders()[0].held, None);
+    let watched = lazy(fake.pool().leak_warning(SECOND));
+    let _held = hold(&sim, &watched, 1);
+    sim.advance(MILLI);
+    assert_eq!(watched.holders()[0].held, Some(MILLI));
+}
+
+#[test]
+fn a_close_reports_who_is_still_out_and_since_when() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let mut kept = hold(&sim, &pool, 2);
+    kept[1].label("stuck");
+    sim.advance(SECOND);
+    let report = sim.block_on(pool.close(SECOND));
+    assert!(report.timed_out);
+    let labels: Vec<_> = report
+        .still_out
+        .iter()
+        .map(|holder| holder.label.as_deref())
+        .collect();
+    assert_eq!(labels, [None, Some("stuck")]);
+    assert!(
+        report
+            .still_out
+            .iter()
+            .all(|holder| holder.held == Some(2 * SECOND))
+    );
+}
+
+// ---- leaks
+
+/// A pool whose warnings are noted.
+fn watched(
+    fake: &Fake,
+    settings: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
+) -> (Pool<Fake>, Arc<Mutex<Vec<String>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
+        let holder = match event {
+            Event::Leak { holder, .. }
+            | Event::CameBack { holder, .. }
+            | Event::NestedGet { holder, .. } => holder,
+            _ => return,
+        };
+        let note = format!("{} {} {:?}", event.label(), holder.id, holder.held.unwrap());
+        notes.lock().unwrap().push(note);
+    });
+    (settings(builder).build_lazy().unwrap(), told)
+}
+
+#[test]
+fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| {
+        pool.leak_warning(10 * SECOND).evict_interval(None)
+    });
+    let first = hold(&sim, &pool, 1);
+    sim.advance(4 * SECOND);
+    let second = hold(&sim, &pool, 1);
+    sim.advance(5 * SECOND + 999 * MILLI);
+    assert_eq!(*told.lock().unwrap(), [""; 0]);
+    sim.advance(MILLI);
+    assert_eq!(*told.lock().unwrap(), ["leak 1 10s"]);
+    sim.advance(4 * SECOND);
+    sim.advance(60 * SECOND);
+    assert_eq!(*told.lock().unwrap(), ["leak 1 10s", "leak 2 10s"]);
+    drop(first);
+    let _detached = second
+        .into_iter()
+        .map(|guard| guard.detach())
+        .collect::<Vec<_>>();
+    let back = ["came_back 1 74s", "came_back 2 70s"];
+    assert_eq!(told.lock().unwrap()[2..], back);
+    // The next lending of the same connection is another one.
+    let third = hold(&sim, &pool, 1);
+    sim.advance(9 * SECOND);
+    drop(third);
+    sim.advance(60 * SECOND);
+    assert_eq!(told.lock().unwrap().len(), 4);
+    assert_eq!(pool.stats().leaked, 2);
+    assert!(pool.stats().to_string().contains(" leaked=2"));
+}
+
+#[test]
+fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| pool);
+    let _held = hold(&sim, &pool, 1);
+    sim.advance(60 * SECOND);
+    let mut config = pool.config();
+    config.leak_warning = Some(SECOND);
+    pool.reconfigure(config.clone()).unwrap();
+    sim.settle();
+    assert_eq!(*told.lock().unwrap(), ["leak 1 60s"]);
+    config.leak_warning = None;
+    pool.reconfigure(config).unwrap();
+    let _other = hold(&sim, &pool, 1);
+    sim.advance(60 * SECOND);
+    assert_eq!(told.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
+    for (after, leaks) in [
+        (Duration::ZERO, 1),
+        (Duration::from_nanos(1), 1),
+        (Duration::MAX, 0),
+    ] {
+        let (sim, fake) = new(1);
+        let pool = fake.pool().leak_warning(after).build_lazy().unwrap();
+        let held = hold(&sim, &pool, 1);
+        sim.advance(SECOND);
+        assert_eq!(pool.stats().leaked, leaks, "{after:?}");
+        drop(held);
+    }
+}
+
+// ---- a task that waits for itself
+
+fn time_out_with_one_in_hand(detect: bool) -> (GetError<crate::support::Refused>, Vec<String>) {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| pool.max_size(1).detect_nested_gets(detect));
+    let error = sim.block_on(async {
+        let _outer = pool.get().await.unwrap();
+        pool.get_timeout(SECOND).await.unwrap_err()
+    });
+    let told = told.lock().unwrap().clone();
+    (error, told)
+}
+
+#[test]
+fn a_task_that_waits_for_what_it_has_itself_is_found_on_request() {
+    let (error, told) = time_out_with_one_in_hand(true);
+    assert_eq!(told, ["nested_get 1 0ns"]);
+    let text = error.to_string();
+    assert!(text.contains("; this task already holds one: "), "{text}");
+    assert!(
+        text.ends_with("; return it first, or take all at once with get_many"),
+        "{text}"
+    );
+    let (error, told) = time_out_with_one_in_hand(false);
+    assert_eq!(told, [""; 0]);
+    assert!(!error.to_string().contains("this task"), "{error}");
+}
+
+#[test]
+fn two_tasks_that_wait_for_each_other_are_no_nested_gets() {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| pool.max_size(1).detect_nested_gets(true));
+    let user = |pool: Pool<Fake>| async move {
+        let guard = pool.get().await.unwrap();
+        yield_now().await;
+        guard.id()
+    };
+    let jobs = [go(&sim, user(pool.clone())), go(&sim, user(pool.clone()))];
+    sim.settle();
+    assert!(jobs.iter().all(|job| job.take() == Some(1)));
+    assert_eq!(*told.lock().unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_nested_get_that_is_served_all_the_same_is_told_only_once() {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| pool.max_size(2).detect_nested_gets(true));
+    let other = go(&sim, pool.get_owned());
+    sim.settle();
+    let other = other.take().unwrap().unwrap();
+    sim.block_on(async {
+        let _outer = pool.get().await.unwrap();
+        let mut inner = Box::pin(pool.get());
+        assert!(poll_once(&mut inner).await.is_none());
+        assert!(poll_once(&mut inner).await.is_none());
+        drop(other);
+        drop(zip(inner, yield_now()).await.0.unwrap());
+    });
+    assert_eq!(told.lock().unwrap().len(), 1);
+}
