@@ -144,7 +144,8 @@ where
     let report = pool.close(Duration::from_secs(5)).await;
     println!(
         "closed: {} connections, {} still out",
-        report.closed, report.still_out
+        report.closed,
+        report.still_out.len()
     );
     drop(own);
     Ok(())

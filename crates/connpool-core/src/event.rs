@@ -84,7 +84,6 @@ pub enum Event<'a> {
         failures: usize,
     },
     /// A get has to wait: for a connect, or in line.
-    #[non_exhaustive]
     Waiting,
     /// A connection was lent.
     #[non_exhaustive]
@@ -127,11 +126,9 @@ pub enum Event<'a> {
         timed_out: bool,
     },
     /// [`clear`](crate::Pool::clear) was called.
-    #[non_exhaustive]
     Cleared,
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
     /// [`resize`](crate::Pool::resize).
-    #[non_exhaustive]
     Reconfigured,
     /// A get took `slow_get_warning` or longer, whatever came of it.
     #[non_exhaustive]
@@ -151,13 +148,10 @@ pub enum Event<'a> {
     },
     /// Several connections were found broken in a short time: those that have not proved good since are
     /// pinged before they are lent.
-    #[non_exhaustive]
     Suspicion,
     /// [`pause`](crate::Pool::pause) was called.
-    #[non_exhaustive]
     Paused,
     /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
-    #[non_exhaustive]
     Resumed,
     /// Somebody has had a connection for `leak_warning`; told once for each lending.
     #[non_exhaustive]
