@@ -182,12 +182,12 @@ impl<M: Manager> Shared<M> {
     /// A guard was dropped.
     pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
         if let Some(reason) = conduct.spoiled() {
-            return self.destroy(entry, reason);
+            return self.lose(entry, reason);
         }
         match catch(|| self.manager.is_reusable(&mut entry.conn)) {
             Ok(true) => {}
-            Ok(false) => return self.destroy(entry, CloseReason::NotReusable),
-            Err(_) => return self.destroy(entry, CloseReason::Panicked),
+            Ok(false) => return self.lose(entry, CloseReason::NotReusable),
+            Err(_) => return self.lose(entry, CloseReason::Panicked),
         }
         let now = self.moment();
         let era = self.era();
@@ -197,6 +197,13 @@ impl<M: Manager> Shared<M> {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }
+    }
+
+    /// What a user brought back cannot be lent again.
+    fn lose(&self, entry: Entry<M>, reason: CloseReason) {
+        let now = self.runtime.now();
+        self.with(|state, _| state.ledger.lost_by_user(now));
+        self.destroy(entry, reason);
     }
 
     /// A connection in good order becomes idle, or goes to the first in line.
