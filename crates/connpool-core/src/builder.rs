@@ -216,6 +216,10 @@ impl<M: Manager> Builder<M> {
 
     /// How many connections may be under way at once. Default: `None`, as many as there is room
     /// for. Zero is an error.
+    ///
+    /// A pool in trouble limits itself, whatever this says: after a failed connect, or when
+    /// several connections were found broken, there is one at a time, and one more for each that
+    /// succeeds; when users have lost several in a second, it begins with four.
     pub fn max_connecting(mut self, most: impl Into<Option<usize>>) -> Self {
         self.config.max_connecting = most.into();
         self
@@ -224,7 +228,8 @@ impl<M: Manager> Builder<M> {
     /// Whether a failed connect answers the first in line with its error. Default: true.
     ///
     /// `false` has those in line wait on for the next attempt, until their time is up; the error
-    /// is then part of the timeout's diagnosis.
+    /// is then part of the timeout's diagnosis. With `true`, an open [`breaker`](Builder::breaker)
+    /// answers everybody whom no open connection can serve.
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
         self.config.fail_fast = fail_fast;
         self

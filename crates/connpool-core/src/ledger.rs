@@ -87,6 +87,7 @@ pub(crate) struct Ledger {
     line: Line,
     trouble: Trouble,
     suspicion: Suspicion,
+    losses: Suspicion,
     generation: u64,
     closed: bool,
     paused: bool,
@@ -114,6 +115,7 @@ impl Ledger {
             line: Line::default(),
             trouble: Trouble::new(config.backoff, config.breaker),
             suspicion: Suspicion::default(),
+            losses: Suspicion::default(),
             generation: 0,
             closed: false,
             paused: false,
@@ -209,6 +211,15 @@ impl Ledger {
             self.trouble.is_suspected();
         }
         raised
+    }
+
+    /// A user brought back a connection that cannot be lent again. Users have reasons of their own,
+    /// so that this speaks against no other connection; but a busy pool that loses its backend
+    /// hears of it from them, and must not dial it once for each.
+    pub(crate) fn lost_by_user(&mut self, now: Moment) {
+        if self.losses.found_broken(now) {
+            self.trouble.is_doubted();
+        }
     }
 
     /// An open connection is being closed: it counts no more, but holds its slot until it is gone.

@@ -201,12 +201,12 @@ impl<M: Manager> Shared<M> {
         });
         self.lease_ends(&entry);
         if let Some(reason) = conduct.spoiled() {
-            return self.destroy(entry, reason);
+            return self.lose(entry, reason);
         }
         match self.catch("is_reusable", || self.manager.is_reusable(&mut entry.conn)) {
             Some(true) => {}
-            Some(false) => return self.destroy(entry, CloseReason::NotReusable),
-            None => return self.destroy(entry, CloseReason::Panicked),
+            Some(false) => return self.lose(entry, CloseReason::NotReusable),
+            None => return self.lose(entry, CloseReason::Panicked),
         }
         let now = self.moment();
         let era = self.era();
@@ -216,6 +216,13 @@ impl<M: Manager> Shared<M> {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }
+    }
+
+    /// What a user brought back cannot be lent again.
+    fn lose(&self, entry: Entry<M>, reason: CloseReason) {
+        let now = self.runtime.now();
+        self.with(|state, _| state.ledger.lost_by_user(now));
+        self.destroy(entry, reason);
     }
 
     /// A connection in good order becomes idle, or goes to the first in line.

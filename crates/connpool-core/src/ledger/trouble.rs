@@ -20,13 +20,16 @@ pub(crate) struct Trouble {
     retry_at: Option<Moment>,
     /// How many connects may be under way at once (slow start); `None`: any number.
     window: Option<usize>,
-    /// How often the window was closed to one.
+    /// How often the window was narrowed.
     closings: Sequence,
     closing: u64,
 }
 
 /// A pause shorter than this would be none: with nobody to wake at its end, only a spin.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many connects may be under way at once after users lost several connections.
+const CAUTIOUS_WINDOW: usize = 4;
 
 /// By how much of it, at most, the pause before a probe is shortened at random.
 const PROBE_JITTER: f64 = 0.1;
@@ -58,7 +61,8 @@ impl Trouble {
     /// failure that began it, unless it is the probe that failed.
     pub(crate) fn failed(&mut self, now: Moment, draw: u64) {
         self.failed_at = now;
-        self.close_window();
+        self.window = Some(1);
+        self.closing = self.closings.next();
         if self.state != BreakerState::HalfOpen && self.pausing(now) {
             return;
         }
@@ -79,9 +83,12 @@ impl Trouble {
 
     /// Connections were lost, and maybe the backend with them: slow start, without a pause.
     pub(crate) fn is_suspected(&mut self) {
-        if self.window() > 1 {
-            self.close_window();
-        }
+        self.narrow_window(1);
+    }
+
+    /// Users lost connections, for whatever reason: some caution, that costs little if all is well.
+    pub(crate) fn is_doubted(&mut self) {
+        self.narrow_window(CAUTIOUS_WINDOW);
     }
 
     /// A connect begins. If it is a probe, the next one is not due before `probe_every`, should
@@ -131,7 +138,7 @@ impl Trouble {
         }
     }
 
-    /// A number that changes when the window closes: whoever began before may have to stand back.
+    /// A number that changes when the window is narrowed: whoever began before may have to stand back.
     pub(crate) fn closing(&self) -> u64 {
         self.closing
     }
@@ -149,9 +156,11 @@ impl Trouble {
         (self.failures() > 0).then_some(self.failed_at)
     }
 
-    fn close_window(&mut self) {
-        self.window = Some(1);
-        self.closing = self.closings.next();
+    fn narrow_window(&mut self, most: usize) {
+        if self.window() > most {
+            self.window = Some(most);
+            self.closing = self.closings.next();
+        }
     }
 
     fn pause(&mut self, now: Moment, pause: Duration) {

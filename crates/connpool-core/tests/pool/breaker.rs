@@ -17,7 +17,7 @@ fn most_in_a_second(at: &[Duration]) -> usize {
     at.iter().map(|from| within(*from)).max().unwrap_or(0)
 }
 
-fn failed(jobs: &[Job<Got>]) -> usize {
+fn ended(jobs: &[Job<Got>]) -> usize {
     jobs.iter().filter(|job| job.has_ended()).count()
 }
 
@@ -42,7 +42,7 @@ fn a_thousand_who_come_again(sim: &SimRuntime, pool: &Pool<Fake>) -> Vec<Job<()>
         let (pool, sim_) = (pool.clone(), sim.clone());
         go(sim, async move {
             while pool.get().await.is_err() {
-                sim_.sleep(MILLI * (200 + nth as u32)).await;
+                sim_.sleep(MILLI * (1_000 + nth as u32)).await;
             }
         })
     };
@@ -86,6 +86,63 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
     }
 }
 
+/// The users of a busy pool find out first: it has nothing idle that could be looked at.
+#[test]
+fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
+    for fail_fast in [true, false] {
+        for how in [Act::Fail, Act::FailAfter(300 * MILLI), Act::Hang] {
+            let (sim, fake) = new(7);
+            let pool = fake
+                .pool()
+                .max_size(100)
+                .fail_fast(fail_fast)
+                .connect_timeout(SECOND)
+                .get_timeout(60 * SECOND)
+                .build_lazy()
+                .unwrap();
+            let mut held = hold(&sim, &pool, 100);
+            let jobs = a_thousand_who_come_again(&sim, &pool);
+            sim.settle();
+            let before = fake.connects_at().len();
+            goes_down(&fake, how);
+            for mut guard in held.drain(..) {
+                guard.mark_unusable();
+                drop(guard);
+                sim.advance(MILLI);
+            }
+            sim.advance(10 * SECOND);
+            let attempts = fake.connects_at().split_off(before);
+            let most = most_in_a_second(&attempts);
+            let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
+            assert!((1..=20).contains(&most), "{most} in a second; {case}");
+            let at_once = fake.truth().most_connecting;
+            assert!(at_once <= 4, "{at_once} at once; {case}");
+            comes_back(&fake);
+            sim.advance(10 * SECOND);
+            assert!(jobs.iter().all(Job::has_ended), "{case}");
+            assert_lends_all(&sim, &fake, &pool);
+        }
+    }
+}
+
+#[test]
+fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_first() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(16).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 16);
+    fake.always(Op::Connect, Act::Take(SECOND));
+    let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
+    held.iter_mut().for_each(|guard| guard.mark_unusable());
+    drop(held);
+    sim.settle();
+    let mut at_once = Vec::new();
+    while ended(&jobs) < 16 {
+        at_once.push(pool.stats().connecting);
+        sim.advance(SECOND);
+    }
+    assert_eq!(at_once, [4, 8, 4]);
+}
+
 #[test]
 fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
     let (sim, fake) = new(1);
@@ -94,12 +151,12 @@ fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
     let jobs: Vec<_> = (0..1_000).map(|_| go(&sim, pool.get_owned())).collect();
     sim.settle();
     assert_eq!(fake.calls(Op::Connect), 1);
-    assert_eq!(failed(&jobs), 1, "the head of the line");
+    assert_eq!(ended(&jobs), 1, "the head of the line");
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.connecting), (1, 0));
     assert_eq!(stats.waiting, 999);
     sim.advance(SECOND);
-    assert_eq!(failed(&jobs), 1_000, "the breaker is open");
+    assert_eq!(ended(&jobs), 1_000, "the breaker is open");
     assert!((5..=6).contains(&fake.calls(Op::Connect)));
 }
 
@@ -111,7 +168,7 @@ fn while_connects_succeed_there_is_no_limit() {
     let jobs: Vec<_> = (0..100).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 100);
     sim.advance(5 * MILLI);
-    assert_eq!(failed(&jobs), 100);
+    assert_eq!(ended(&jobs), 100);
 }
 
 #[test]
@@ -124,7 +181,7 @@ fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
     sim.advance(50 * MILLI);
     let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
     let mut at_once = Vec::new();
-    while failed(&jobs) < 16 {
+    while ended(&jobs) < 16 {
         at_once.push(pool.stats().connecting);
         sim.advance(SECOND);
     }
@@ -217,7 +274,7 @@ fn while_something_open_may_come_back_those_in_line_wait_for_it() {
     fake.always(Op::Connect, Act::Fail);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Open);
-    assert_eq!(failed(&jobs), 1, "the head only");
+    assert_eq!(ended(&jobs), 1, "the head only");
     drop(held);
     sim.settle();
     assert!(jobs[1].take().is_some_and(|got| got.is_ok()));
@@ -232,11 +289,11 @@ fn when_the_last_open_one_is_lost_those_in_line_are_told() {
     let mut held = hold(&sim, &pool, 1);
     fake.always(Op::Connect, Act::Fail);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
-    assert_eq!(failed(&jobs), 1);
+    assert_eq!(ended(&jobs), 1);
     held[0].mark_unusable();
     drop(held);
     sim.settle();
-    assert_eq!(failed(&jobs), 3);
+    assert_eq!(ended(&jobs), 3);
 }
 
 #[test]
@@ -252,7 +309,7 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
     fake.always(Op::Connect, Act::Fail);
     let jobs: Vec<_> = (0..20).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(10 * SECOND);
-    assert_eq!((failed(&jobs), pool.stats().waiting), (0, 20));
+    assert_eq!((ended(&jobs), pool.stats().waiting), (0, 20));
     let calls = fake.calls(Op::Connect);
     assert!((11..=12).contains(&calls), "{calls} attempts");
     fake.calm();

@@ -82,6 +82,7 @@ pub(crate) async fn a_connection_to_itself_is_never_lent() {
     };
     let pool = pool_of(nobody.to_owned())
         .backoff(no_pause)
+        .breaker(None)
         .get_timeout(LIMIT)
         .build()
         .await

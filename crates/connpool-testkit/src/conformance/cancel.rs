@@ -61,6 +61,23 @@ pub async fn a_get_can_be_dropped_at_every_poll_of_a_wait(host: Host) {
     }
 }
 
+/// `pause`, cancelled.
+pub async fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll(host: Host) {
+    at_every_poll(&host, |host| async move {
+        let case = Case::new(&host, 1, |pool| pool.max_size(1)).await;
+        case.pool.pause();
+        let (pool, host_) = (case.pool.clone(), host.clone());
+        let resumes = async move {
+            host_.sleep(2 * MILLI).await;
+            pool.resume();
+        };
+        drop(host.spawn(resumes));
+        let get = case.get();
+        (case, get)
+    })
+    .await;
+}
+
 /// "A failed connect", cancelled.
 pub async fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll(host: Host) {
     at_every_poll(&host, |host| async move {
@@ -167,7 +184,8 @@ impl Case {
             .reset_timeout(2 * MILLI)
             .connect_timeout(2 * MILLI)
             .close_timeout(2 * MILLI)
-            .backoff(SHORTEST);
+            .backoff(SHORTEST)
+            .breaker(None);
         let pool = settings(builder).build_lazy().unwrap();
         host.fill(&pool, filled).await;
         let held = Vec::new();
@@ -233,6 +251,7 @@ async fn all_capacity_is_left_by(host: &Host, script: [Act; 4]) {
         .connect_timeout(MILLI)
         .close_timeout(MILLI)
         .backoff(SHORTEST)
+        .breaker(None)
         .build_lazy()
         .unwrap();
     host.fill(&pool, 1).await;

@@ -16,6 +16,7 @@ pub async fn when_every_dial_fails_each_who_waits_is_told(host: Host) {
         .pool()
         .max_size(2)
         .backoff(pause(MILLI))
+        .breaker(None)
         .build_lazy()
         .unwrap();
     let mut line = Vec::new();

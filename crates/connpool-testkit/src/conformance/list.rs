@@ -218,10 +218,31 @@ macro_rules! __conformance {
                 an_observer_that_misbehaves_changes_nothing
                 a_slow_get_is_told
             }
+            governor {
+                after_a_failure_connects_begin_slowly
+                many_at_a_closed_port_count_as_many_failures_as_attempts
+                an_open_breaker_answers_everybody_at_once
+                an_open_breaker_leaves_those_in_line_who_may_be_served
+                a_probe_that_succeeds_closes_the_breaker
+                three_broken_connections_have_the_others_pinged
+            }
+            pause {
+                a_paused_pool_holds_everybody_in_line
+                who_waits_in_a_paused_pool_has_his_own_deadline
+                a_paused_pool_can_be_closed
+                pauses_while_everybody_comes_and_goes_lose_nobody
+            }
+            keepalive {
+                idle_connections_are_pinged_in_the_background
+                a_connection_that_fails_its_keepalive_is_replaced
+                nobody_waits_for_what_is_being_pinged
+                a_close_ends_a_keepalive
+            }
             cancel {
                 a_get_can_be_dropped_at_every_poll_of_a_connect
                 a_get_can_be_dropped_at_every_poll_of_a_check
                 a_get_can_be_dropped_at_every_poll_of_a_wait
+                a_get_in_a_paused_pool_can_be_dropped_at_every_poll
                 a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll
                 a_close_can_be_dropped_at_every_poll
                 a_build_can_be_dropped_at_every_poll

@@ -95,6 +95,12 @@
 //! | | `connect::nobody_dials_during_the_pause_after_a_failure` |
 //! | | `connect::the_pause_ends_without_anybody_asking` |
 //! | | `connect::a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest` |
+//! | connects in trouble: slow start, breaker | `governor::after_a_failure_connects_begin_slowly` |
+//! | | `governor::many_at_a_closed_port_count_as_many_failures_as_attempts` |
+//! | | `governor::an_open_breaker_answers_everybody_at_once` |
+//! | | `governor::an_open_breaker_leaves_those_in_line_who_may_be_served` |
+//! | | `governor::a_probe_that_succeeds_closes_the_breaker` |
+//! | connections in trouble: suspicion | `governor::three_broken_connections_have_the_others_pinged` |
 //! | driver: one, held by nobody, and none at all | `driver::one_task_a_pool_and_it_ends_with_the_last_handle` |
 //! | | `driver::a_runtime_that_takes_no_tasks_loses_nothing` |
 //! | | `driver::without_a_driver_what_is_over_its_limits_is_dropped_in_place` |
@@ -138,6 +144,15 @@
 //! | | `close::a_close_takes_effect_at_its_first_poll` |
 //! | | `cancel::a_close_can_be_dropped_at_every_poll` |
 //! | `clear` | `control::who_waits_when_the_pool_is_cleared_gets_a_newer_one` |
+//! | `pause`, `resume` | `pause::a_paused_pool_holds_everybody_in_line` |
+//! | | `pause::who_waits_in_a_paused_pool_has_his_own_deadline` |
+//! | | `pause::a_paused_pool_can_be_closed` |
+//! | | `pause::pauses_while_everybody_comes_and_goes_lose_nobody` |
+//! | | `cancel::a_get_in_a_paused_pool_can_be_dropped_at_every_poll` |
+//! | `keepalive` | `keepalive::idle_connections_are_pinged_in_the_background` |
+//! | | `keepalive::a_connection_that_fails_its_keepalive_is_replaced` |
+//! | | `keepalive::nobody_waits_for_what_is_being_pinged` |
+//! | | `keepalive::a_close_ends_a_keepalive` |
 //! | `resize` | `control::a_pool_made_smaller_closes_the_idle_now_and_the_rest_on_return` |
 //! | | `control::who_waits_in_a_pool_made_smaller_waits_until_it_is_small_enough` |
 //! | | `control::a_pool_made_larger_serves_those_in_line` |
@@ -232,8 +247,12 @@ pub mod events;
 pub mod get;
 #[doc(hidden)]
 pub mod goodbye;
+#[doc(hidden)]
+pub mod governor;
 mod host;
 mod job;
+#[doc(hidden)]
+pub mod keepalive;
 #[doc(hidden)]
 pub mod line;
 mod list;
@@ -241,6 +260,8 @@ mod list;
 pub mod many;
 #[doc(hidden)]
 pub mod panics;
+#[doc(hidden)]
+pub mod pause;
 #[doc(hidden)]
 pub mod returns;
 #[doc(hidden)]
@@ -293,7 +314,7 @@ mod tests {
 
     const DOCS: &str = include_str!("mod.rs");
 
-    const SOURCES: [(&str, &str); 18] = [
+    const SOURCES: [(&str, &str); 21] = [
         ("cancel", include_str!("cancel.rs")),
         ("checks", include_str!("checks.rs")),
         ("close", include_str!("close.rs")),
@@ -304,9 +325,12 @@ mod tests {
         ("events", include_str!("events.rs")),
         ("get", include_str!("get.rs")),
         ("goodbye", include_str!("goodbye.rs")),
+        ("governor", include_str!("governor.rs")),
+        ("keepalive", include_str!("keepalive.rs")),
         ("line", include_str!("line.rs")),
         ("many", include_str!("many.rs")),
         ("panics", include_str!("panics.rs")),
+        ("pause", include_str!("pause.rs")),
         ("returns", include_str!("returns.rs")),
         ("runtime", include_str!("runtime.rs")),
         ("settings", include_str!("settings.rs")),

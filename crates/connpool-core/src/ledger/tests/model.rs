@@ -24,6 +24,7 @@ enum Event {
     NewOneIsDead(u64),
     OneProvesGood(u64),
     OneIsBroken,
+    OneIsLost,
     OneLeaves,
     SlotFreed(Hold),
     LookBegins,
@@ -54,6 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => draw().prop_map(Event::NewOneIsDead),
         3 => (0..20_u64).prop_map(Event::OneProvesGood),
         3 => Just(Event::OneIsBroken),
+        3 => Just(Event::OneIsLost),
         2 => Just(Event::OneLeaves),
         3 => hold.prop_map(Event::SlotFreed),
         2 => Just(Event::LookBegins),
@@ -136,9 +138,9 @@ struct Naive {
     window: usize,
     /// The last connect that began, and whether the window was closed since.
     start: Option<(Start, bool)>,
-    /// When connections were found broken, of late.
-    broken: Vec<Moment>,
-    raised_at: Option<Moment>,
+    /// When connections were found broken, of late, and when users lost some.
+    broken: Burst,
+    lost: Burst,
     epoch: u64,
     generation: u64,
     closed: bool,
@@ -162,8 +164,8 @@ impl Naive {
             breaker: BreakerState::Closed,
             window: 0,
             start: None,
-            broken: Vec::new(),
-            raised_at: None,
+            broken: Burst::default(),
+            lost: Burst::default(),
             epoch: 0,
             generation: 0,
             closed: false,
@@ -189,6 +191,13 @@ impl Naive {
     fn most_connecting(&self) -> usize {
         let most = self.config.max_connecting.unwrap_or(usize::MAX);
         most.min(self.window())
+    }
+
+    fn narrow_window(&mut self, most: usize) {
+        if self.window() > most {
+            self.window = most;
+            self.start = self.start.map(|(start, _)| (start, true));
+        }
     }
 
     fn window(&self) -> usize {
@@ -314,6 +323,30 @@ impl Naive {
     }
 }
 
+/// Three within a second, and then none for a second.
+#[derive(Debug, Default)]
+struct Burst {
+    of_late: Vec<Moment>,
+    last: Option<Moment>,
+}
+
+impl Burst {
+    fn is_enough_with(&mut self, now: Moment) -> bool {
+        let within_a_second = |at: &Moment| now.since(*at) < MILLI * 1_000;
+        if self.last.as_ref().is_some_and(within_a_second) {
+            return false;
+        }
+        self.of_late.retain(within_a_second);
+        self.of_late.push(now);
+        let enough = self.of_late.len() >= 3;
+        if enough {
+            self.of_late.clear();
+            self.last = Some(now);
+        }
+        enough
+    }
+}
+
 /// Both of them, to whom the same things happen.
 struct Both {
     ledger: Ledger,
@@ -394,23 +427,18 @@ impl Both {
                 assert_eq!(good, naive.failures == 0);
             }
             Event::OneIsBroken => {
-                let second_ago = |at: &Moment| now.since(*at) < MILLI * 1_000;
-                let raised = if naive.raised_at.is_some_and(|at| second_ago(&at)) {
-                    false
-                } else {
-                    naive.broken.retain(second_ago);
-                    naive.broken.push(now);
-                    naive.broken.len() >= 3
-                };
+                let raised = naive.broken.is_enough_with(now);
                 if raised {
-                    naive.broken.clear();
-                    (naive.raised_at, naive.epoch) = (Some(now), naive.epoch + 1);
-                    if naive.window() > 1 {
-                        naive.window = 1;
-                        naive.start = naive.start.map(|(start, _)| (start, true));
-                    }
+                    naive.epoch += 1;
+                    naive.narrow_window(1);
                 }
                 assert_eq!(ledger.found_broken(now), raised);
+            }
+            Event::OneIsLost => {
+                ledger.lost_by_user(now);
+                if naive.lost.is_enough_with(now) {
+                    naive.narrow_window(4);
+                }
             }
             Event::OneLeaves if naive.open > 0 => {
                 ledger.leaves();

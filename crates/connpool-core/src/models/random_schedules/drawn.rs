@@ -7,7 +7,7 @@ use std::time::Duration;
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::models::fake::{Act, Fake, Op, YES};
-use crate::{Backoff, Builder, IdleOrder};
+use crate::{Backoff, Breaker, Builder, IdleOrder};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -80,6 +80,11 @@ pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake>
             max: MILLI * 40,
             factor: 2.0,
         })
+        .breaker(one_in(2).then(|| Breaker {
+            failures: 1 + up_to(3) as u32,
+            probe_every: millis(20),
+        }))
+        .keepalive(maybe(millis(30)))
         .idle_order(match one_in(2) {
             true => IdleOrder::LastUsedFirst,
             false => IdleOrder::RoundRobin,
