@@ -12,7 +12,7 @@ use crate::get::find;
 use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::pooled::Owner;
-use crate::shared::Shared;
+use crate::shared::{AT_ONCE, Shared};
 use crate::slab::Count;
 use crate::sync::Mutex;
 use crate::turn::Plight;
@@ -141,7 +141,7 @@ impl<M: Manager> Pool<M> {
         let mut deadline = Deadline::new(limit);
         deadline.begin(shared.runtime.now());
         let _passage = shared.turnstile_within(&mut deadline).await?;
-        let mut gathered = Vec::with_capacity(n);
+        let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
         for _ in 0..n {
             let entry =
                 traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;

@@ -117,6 +117,53 @@ fn all_durations_may_be_extreme_together() {
 }
 
 #[test]
+fn a_running_pool_may_be_given_every_extreme_and_given_back() {
+    for span in SPANS.map(Some).into_iter().chain([None]) {
+        let (sim, fake) = new(1);
+        let runtime = Watched::new(&sim, 60_000);
+        let pool = Pool::builder(fake.clone(), runtime.clone())
+            .max_size(2)
+            .observer(|_: &str, _: &Event<'_>| ())
+            .build_lazy()
+            .unwrap();
+        fill(&sim, &pool, 2);
+        let mut config = pool.config();
+        let before = config.clone();
+        for setting in [
+            &mut config.idle_timeout,
+            &mut config.max_lifetime,
+            &mut config.evict_interval,
+            &mut config.get_timeout,
+            &mut config.connect_timeout,
+            &mut config.ping_timeout,
+            &mut config.reset_timeout,
+            &mut config.close_timeout,
+            &mut config.ping_after,
+            &mut config.liveness_after,
+            &mut config.slow_get_warning,
+        ] {
+            *setting = span;
+        }
+        (config.max_size, config.increment) = (usize::MAX, usize::MAX);
+        (config.max_idle, config.max_waiters) = (Some(usize::MAX), Some(0));
+        config.max_uses = Some(u64::MAX);
+        // Else every connect that is begun is one more to be counted.
+        config.max_connecting = Some(1);
+        pool.reconfigure(config).unwrap();
+        for _ in 0..10 {
+            let _ = sim.block_on(runtime.watch(pool.get_timeout(SECOND)));
+            let _ = sim.block_on(runtime.watch(pool.get_many_timeout(2, span.unwrap_or(SECOND))));
+            sim.advance(10 * MILLI);
+        }
+        pool.reconfigure(before).unwrap();
+        pool.clear();
+        sim.advance(SECOND);
+        let all = sim.block_on(runtime.watch(pool.get_many(2))).unwrap();
+        assert_eq!(all.len(), 2, "{span:?}");
+    }
+}
+
+#[test]
 fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
     for first in SPANS {
         for max in SPANS {
@@ -179,6 +226,12 @@ fn a_pool_may_be_as_large_as_numbers_go() {
     pool.resize(1).unwrap();
     sim.settle();
     pool.resize(usize::MAX).unwrap();
+    fake.always(Op::Connect, Act::Hang);
+    let all = sim.block_on(pool.get_many_timeout(usize::MAX, MILLI));
+    assert!(all.unwrap_err().is_timeout());
+    fake.calm();
+    pool.clear();
+    sim.advance(60 * SECOND);
     fill(&sim, &pool, 3);
     assert!(fake.peak() <= 3);
 }

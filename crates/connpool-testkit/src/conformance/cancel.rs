@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use connpool_core::{Backoff, Builder, Pool, Task};
-use futures_lite::future::poll_once;
+use futures_lite::future::{poll_once, zip};
 
 use super::host::{Guard, Host, LONG, MILLI};
 use crate::{Act, FaultyManager, Op};
@@ -86,6 +86,23 @@ pub async fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll(hos
         case.backend.next(Op::Connect, acts);
         let get = case.get();
         (case, get)
+    })
+    .await;
+}
+
+/// `get_many`, cancelled: two of them, one of which gathers while the other waits for its turn.
+pub async fn a_gatherer_can_be_dropped_at_every_poll(host: Host) {
+    at_every_poll(&host, |host| async move {
+        let mut case = Case::new(&host, 1, |pool| pool).await;
+        case.held = host.hold(&case.pool, 1).await;
+        case.backend.next(Op::Ping, [Act::Pend(1)]);
+        let gather = || {
+            let pool = case.pool.clone();
+            async move { drop(pool.get_many(2).await) }
+        };
+        let both = zip(gather(), gather());
+        let both: Task = Box::pin(async move { _ = both.await });
+        (case, both)
     })
     .await;
 }

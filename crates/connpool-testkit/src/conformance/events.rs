@@ -32,10 +32,10 @@ pub async fn the_life_of_a_connection_is_told_in_order(host: Host) {
     drop(pool.get().await.unwrap());
     host.until(|| told.lock().unwrap().last() == Some(&"closed"))
         .await;
-    assert_eq!(
-        *told.lock().unwrap(),
-        ["waiting", "opened", "lent", "returned", "closed"]
-    );
+    let mut told = told.lock().unwrap().clone();
+    // Told by the task that waits, at the same time as the first of these by the one that connects.
+    told.retain(|label| *label != "waiting");
+    assert_eq!(told, ["opened", "lent", "returned", "closed"]);
 }
 
 /// Everything at once, on as many threads as there are: nothing is told twice, and nothing not.
@@ -70,8 +70,9 @@ pub async fn what_is_told_adds_up(host: Host) {
     };
     host.until(|| count("closed") + count("detached") == stats.created)
         .await;
+    host.until(|| count("open_failed") == stats.connect_failed)
+        .await;
     assert_eq!(count("opened"), stats.created);
-    assert_eq!(count("open_failed"), stats.connect_failed);
     assert_eq!(count("lent"), stats.success);
     assert_eq!(count("returned"), stats.success - stats.detached);
 }

@@ -244,6 +244,7 @@ macro_rules! __conformance {
                 a_get_can_be_dropped_at_every_poll_of_a_wait
                 a_get_in_a_paused_pool_can_be_dropped_at_every_poll
                 a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll
+                a_gatherer_can_be_dropped_at_every_poll
                 a_close_can_be_dropped_at_every_poll
                 a_build_can_be_dropped_at_every_poll
                 whatever_the_backend_does_all_capacity_is_left

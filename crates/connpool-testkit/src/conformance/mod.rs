@@ -167,6 +167,7 @@
 //! | | `many::two_that_gather_do_not_wait_for_each_other` |
 //! | | `many::a_gatherer_that_gives_up_lets_the_next_one_gather` |
 //! | | `many::an_exchange_of_the_pool_returns_or_destroys` |
+//! | | `cancel::a_gatherer_can_be_dropped_at_every_poll` |
 //! | `retain`, `add` | `stock::retain_closes_what_is_idle_and_not_wanted` |
 //! | | `stock::what_retain_looks_at_is_not_lost_to_who_waits` |
 //! | | `stock::what_is_added_is_lent_and_counted_like_any_other` |

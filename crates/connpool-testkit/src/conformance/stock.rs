@@ -43,22 +43,23 @@ pub async fn what_retain_looks_at_is_not_lost_to_who_waits(host: Host) {
 /// One made elsewhere serves the line or becomes idle, if there is room for it.
 pub async fn what_is_added_is_lent_and_counted_like_any_other(host: Host) {
     let backend = host.backend();
-    let pool = backend.pool().max_size(2).build_lazy().unwrap();
+    let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let (one, other) = (backend.connect().await, backend.connect().await);
     pool.add(one.unwrap()).unwrap();
     let guard = pool.try_get().unwrap();
     assert_eq!((guard.id(), guard.uses()), (1, 1));
-    backend.next(Op::Connect, [Act::Hold]);
-    let get = waiting(pool.get()).await;
     let full = pool.add(other.unwrap()).unwrap_err();
     assert!(matches!(full, AddError::Full(_)));
-    drop(guard.detach());
+    pool.resize(3).unwrap();
+    backend.next(Op::Connect, [Act::Hold]);
+    let get = waiting(pool.get()).await;
     pool.add(full.into_inner()).unwrap();
     drop(get.await.unwrap());
     host.release(&backend, Op::Connect, Act::Succeed).await;
     host.until_stats(&pool, |stats| stats.available == 2).await;
+    drop(guard.detach());
     let stats = host.rest(&pool, &backend, 0).await;
-    assert_eq!((stats.created, stats.detached), (3, 1));
+    assert_eq!((stats.created, stats.size, stats.detached), (3, 2, 1));
     pool.close(LONG).await;
     let closed = pool.add(backend.connect().await.unwrap()).unwrap_err();
     assert!(matches!(closed, AddError::Closed(_)));
