@@ -1,0 +1,242 @@
+//! A server that is killed, restarted, falls silent, hangs up and talks out of turn, under constant
+//! load, while a table shows what its clients get, and what the pool sees and does.
+//!
+//! $ cargo run --release --example chaos
+//! $ cargo run --release --example chaos -- --runtime smol
+
+use std::error::Error;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Parser;
+use connpool_core::{CloseReason, Connection, Event, Manager, Pool, Runtime, Stats};
+use connpool_examples::args::{Args, Which};
+use connpool_examples::moody::{Client, Mood, Moody, ask};
+use futures_lite::FutureExt;
+
+const CLIENTS: usize = 16;
+const TICK: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_millis(200);
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// What is done to the server, and for how many ticks it is then left alone.
+const STORY: [(&str, fn(&mut Moody) -> io::Result<()>, u32); 10] = [
+    ("all is well", |_| Ok(()), 3),
+    (
+        "it is killed",
+        |server| {
+            server.kill();
+            Ok(())
+        },
+        6,
+    ),
+    ("it is started again", Moody::restart, 6),
+    (
+        "it falls silent",
+        |server| {
+            server.becomes(Mood::Silent);
+            Ok(())
+        },
+        6,
+    ),
+    (
+        "it answers again",
+        |server| {
+            server.becomes(Mood::Good);
+            Ok(())
+        },
+        5,
+    ),
+    (
+        "it talks out of turn",
+        |server| {
+            server.becomes(Mood::Chatty);
+            Ok(())
+        },
+        2,
+    ),
+    (
+        "it is good again",
+        |server| {
+            server.becomes(Mood::Good);
+            Ok(())
+        },
+        2,
+    ),
+    (
+        "it hangs up on everybody",
+        |server| {
+            server.becomes(Mood::Curt);
+            Ok(())
+        },
+        6,
+    ),
+    ("it is killed and started again", Moody::restart, 6),
+    ("the end", |_| Ok(()), 1),
+];
+
+fn main() -> Outcome<()> {
+    let server = Moody::start()?;
+    let address = server.address();
+    match Args::parse().runtime {
+        Which::Tokio => {
+            use connpool_tokio::{TcpManager, TokioRuntime};
+            println!("tokio clients of a moody server on {address}\n");
+            tokio::runtime::Runtime::new()?.block_on(async {
+                demo(TcpManager::new(address), TokioRuntime::new(), server).await
+            })
+        }
+        Which::Smol => {
+            use connpool_smol::{SmolRuntime, TcpManager};
+            println!("smol clients of a moody server on {address}\n");
+            smol::block_on(demo(TcpManager::new(address), SmolRuntime::new(), server))
+        }
+    }
+}
+
+/// The same on every runtime.
+async fn demo<T>(tcp: T, runtime: impl Runtime, mut server: Moody) -> Outcome<()>
+where
+    T: Manager<Connection: Connection, Error = io::Error>,
+{
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
+    let news = Arc::new(News::default());
+    let pool = Pool::builder(Client::over(tcp), Arc::clone(&runtime))
+        .name("chaos")
+        .min_size(2)
+        .max_size(8)
+        .ping_after(Duration::from_millis(50))
+        .ping_timeout(Duration::from_millis(100))
+        .connect_timeout(Duration::from_millis(150))
+        .get_timeout(PATIENCE)
+        .keepalive(Duration::from_millis(200))
+        .evict_interval(Duration::from_millis(100))
+        .observer({
+            let news = Arc::clone(&news);
+            move |_pool: &str, event: &Event<'_>| news.take(event)
+        })
+        .build()
+        .await?;
+
+    let score = Arc::new(Score::default());
+    for client in 0..CLIENTS {
+        let client = run_client(
+            client,
+            pool.clone(),
+            Arc::clone(&runtime),
+            Arc::clone(&score),
+        );
+        runtime.spawn(Box::pin(client));
+    }
+    println!("{HEAD}");
+    let mut before = pool.stats();
+    for (what, happens, ticks) in STORY {
+        println!("-- {what}");
+        happens(&mut server)?;
+        for _ in 0..ticks {
+            pause(&*runtime, TICK).await;
+            let stats = pool.stats();
+            let dials = server.accepted();
+            println!("{}", row(&score, &before, &stats, dials));
+            for line in news.read() {
+                println!("   {line}");
+            }
+            before = stats;
+        }
+    }
+    let report = pool.close(Duration::from_secs(5)).await;
+    println!("\n{}", pool.stats());
+    println!(
+        "closed: {} connections, {} still out",
+        report.closed,
+        report.still_out.len()
+    );
+    server.kill();
+    match score.wrong.load(Relaxed) {
+        0 => Ok(()),
+        wrong => Err(format!("{wrong} replies reached somebody else").into()),
+    }
+}
+
+/// Asks and asks, and never waits for longer than it likes.
+async fn run_client<M>(client: usize, pool: Pool<M>, runtime: Arc<dyn Runtime>, score: Arc<Score>)
+where
+    M: Manager<Connection: Connection, Error = io::Error>,
+{
+    let mut number = client as u64;
+    while !pool.is_closed() {
+        number += CLIENTS as u64;
+        let answer = pool.exchange(async |conn| ask(conn, number).await);
+        let no_patience = async {
+            pause(&*runtime, 2 * PATIENCE).await;
+            Err(io::ErrorKind::TimedOut.into())
+        };
+        match answer.or(no_patience).await {
+            Ok(()) => score.right.fetch_add(1, Relaxed),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                score.wrong.fetch_add(1, Relaxed)
+            }
+            Err(_) => score.failed.fetch_add(1, Relaxed),
+        };
+        pause(&*runtime, Duration::from_millis(4)).await;
+    }
+}
+
+async fn pause(runtime: &dyn Runtime, time: Duration) {
+    let end = runtime.now().checked_add(time);
+    runtime.sleep_until(end.unwrap_or_default()).await;
+}
+
+/// What the clients got since it was last read; a wrong reply is never forgotten.
+#[derive(Default)]
+struct Score {
+    right: AtomicU64,
+    failed: AtomicU64,
+    wrong: AtomicU64,
+}
+
+const HEAD: &str = "   clients: right failed wrong   pool: open in use idle connecting waiting   \
+                    accepted   closed since the row before";
+
+fn row(score: &Score, before: &Stats, now: &Stats, accepted: u64) -> String {
+    let closed: Vec<String> = CloseReason::ALL
+        .into_iter()
+        .map(|reason| (reason, now.closed.get(reason) - before.closed.get(reason)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{} {count}", reason.label()))
+        .collect();
+    format!(
+        "   {:>14} {:>6} {:>5} {:>12} {:>6} {:>4} {:>10} {:>7} {accepted:>10}   {}",
+        score.right.swap(0, Relaxed),
+        score.failed.swap(0, Relaxed),
+        score.wrong.load(Relaxed),
+        now.size,
+        now.active,
+        now.available,
+        now.connecting,
+        now.waiting,
+        closed.join(", "),
+    )
+}
+
+/// What the pool has to say, apart from the figures.
+#[derive(Default)]
+struct News(Mutex<Vec<String>>);
+
+impl News {
+    fn take(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::Breaker { from, to, .. } => format!("breaker: {from:?} -> {to:?}"),
+            Event::Suspicion => "several broke: all older ones are pinged first".to_owned(),
+            _ => return,
+        };
+        self.0.lock().expect("no news panics").push(line);
+    }
+
+    fn read(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no news panics"))
+    }
+}

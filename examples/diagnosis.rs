@@ -1,0 +1,161 @@
+//! Everything that can keep a `get` from its connection, provoked one after the other, and what the
+//! pool then says.
+//!
+//! $ cargo run --release --example diagnosis
+//! $ cargo run --release --example diagnosis -- --runtime smol
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use connpool_core::{Builder, Connection, Event, Manager, Pool, Runtime};
+use connpool_examples::args::{Args, Which};
+use connpool_examples::moody::{Client, Mood, Moody, ask};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome<()> {
+    match Args::parse().runtime {
+        Which::Tokio => {
+            use connpool_tokio::{TcpManager, TokioRuntime};
+            tokio::runtime::Runtime::new()?
+                .block_on(async { demo(TcpManager::new, TokioRuntime::new()).await })
+        }
+        Which::Smol => {
+            use connpool_smol::{SmolRuntime, TcpManager};
+            smol::block_on(demo(TcpManager::new, SmolRuntime::new()))
+        }
+    }
+}
+
+/// The same on every runtime.
+async fn demo<T>(tcp: impl Fn(String) -> T, runtime: impl Runtime) -> Outcome<()>
+where
+    T: Manager<Connection: Connection, Error = io::Error>,
+{
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
+    let mut server = Moody::start()?;
+    let address = server.address().to_string();
+    let pool = |name: &str| {
+        let client = Client::over(tcp(address.clone()));
+        Pool::builder(client, Arc::clone(&runtime))
+            .name(name)
+            .get_timeout(200 * MILLI)
+            .connect_timeout(100 * MILLI)
+            .observer(announce)
+    };
+
+    title("Everything is in use");
+    let orders = pool("orders").max_size(2).build_lazy()?;
+    let mut report = orders.get().await?;
+    report.label("monthly report");
+    let other = orders.get().await?;
+    failed(orders.get().await);
+    println!("\n  who has what, by `holders()`:");
+    for holder in orders.holders() {
+        println!("    {holder}");
+    }
+    failed(orders.try_get());
+    drop((report, other));
+
+    title("Nobody may wait");
+    let strict = pool("strict").max_size(1).max_waiters(0).build_lazy()?;
+    let lent = strict.get().await?;
+    failed(strict.get().await);
+    drop(lent);
+
+    title("A task waits for itself");
+    let nested = pool("nested")
+        .max_size(1)
+        .detect_nested_gets(true)
+        .build_lazy()?;
+    let outer = nested.get().await?;
+    failed(nested.get().await);
+    drop(outer);
+    failed(nested.get_many(2).await);
+
+    title("A connection is not brought back");
+    let leaky = pool("leaky").leak_warning(50 * MILLI).build_lazy()?;
+    let kept = leaky.get().await?;
+    pause(&*runtime, 100 * MILLI).await;
+    drop(kept);
+
+    title("The pool is paused");
+    let paused = pool("paused").build_lazy()?;
+    paused.pause();
+    failed(paused.get().await);
+    paused.resume();
+    ask(&mut *paused.get().await?, 1).await?;
+
+    title("The server does not answer a ping");
+    let pinged = pool("pinged").ping_after(Duration::ZERO).ping_timeout(None);
+    let pinged = pinged.build_lazy()?;
+    drop(pinged.get().await?);
+    server.becomes(Mood::Silent);
+    failed(pinged.get().await);
+
+    title("The server accepts and says nothing");
+    let silent = pool("silent").build_lazy()?;
+    failed(silent.get().await);
+
+    title("The server is gone");
+    server.kill();
+    let refused = pool("refused").build_lazy()?;
+    failed(refused.get().await);
+    println!("\n  those who rather wait than fail (`fail_fast(false)`):");
+    let patient = pool("patient").fail_fast(false).build_lazy()?;
+    failed(patient.get().await);
+
+    title("It stays away: the breaker opens, and nobody waits any more");
+    while refused.stats().breaker == connpool_core::BreakerState::Closed {
+        let _ = refused.get().await;
+    }
+    failed(refused.get().await);
+
+    title("The pool is closed");
+    refused.close(MILLI).await;
+    failed(refused.get().await);
+
+    title("It was never possible");
+    broken(pool("small").max_size(2).min_size(3));
+    broken(pool("none").max_size(0));
+    broken(pool("early").lifetime_jitter(1.5));
+    Ok(())
+}
+
+fn title(text: &str) {
+    println!("\n{text}:");
+}
+
+/// Prints the error of what must have failed.
+fn failed<T, E: Error>(result: Result<T, E>) {
+    match result {
+        Ok(_) => println!("\n  (this time it succeeded)"),
+        Err(error) => println!("\n  {error}"),
+    }
+}
+
+fn broken<M: Manager>(builder: Builder<M>) {
+    failed(builder.build_lazy());
+}
+
+/// What nobody waits for, but somebody should know.
+fn announce(pool: &str, event: &Event<'_>) {
+    let say = |text: &dyn fmt::Display| println!("\n  event of {pool:?}: {text}");
+    match event {
+        Event::Leak { holder, .. } => say(&format_args!("not brought back yet: {holder}")),
+        Event::CameBack { holder, .. } => say(&format_args!("came back: {holder}")),
+        Event::Breaker { from, to, .. } => say(&format_args!("breaker {from:?} -> {to:?}")),
+        _ => {}
+    }
+}
+
+async fn pause(runtime: &dyn Runtime, time: Duration) {
+    let end = runtime.now().checked_add(time);
+    runtime.sleep_until(end.unwrap_or_default()).await;
+}
