@@ -123,7 +123,7 @@ fn many_tasks(group: &mut Group, variant: &str, lane: &impl Lane, connections: u
 
 /// Connections of eight bytes that are just there: what is measured with them is the pool's own.
 fn plain() -> impl Manager<Connection = u64> {
-    from_fn(async || Ok::<u64, Infallible>(7))
+    from_fn(|| async { Ok::<u64, Infallible>(7) })
 }
 
 /// A pool with all its connections open.

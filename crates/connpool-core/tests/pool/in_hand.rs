@@ -68,7 +68,7 @@ impl AsyncWrite for Recorder {
 #[test]
 fn a_guard_passes_on_whatever_is_done_to_the_stream() {
     let sim = SimRuntime::new(1);
-    let manager = from_fn(async || Ok::<_, Refused>(Recorder::default()));
+    let manager = from_fn(|| async { Ok::<_, Refused>(Recorder::default()) });
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     let (lengths, notes) = sim.block_on(async {
         let mut guard = pool.get().await.unwrap();

@@ -29,12 +29,12 @@ fn a_manager_resets_and_keeps_what_comes_back_unless_it_says_otherwise() {
 fn a_shared_manager_answers_as_its_inside_does() {
     assert!(Arc::new(Plain).resets());
     assert!(!Arc::new(sevens()).resets());
-    let never = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
+    let never = from_fn(|| async { Ok::<u32, Refused>(7) }).reusable_if(|_| false);
     assert!(!Arc::new(never).is_reusable(&mut 7));
 }
 
 fn sevens() -> impl Manager<Connection = u32, Error = Refused> + std::fmt::Debug {
-    from_fn(async || Ok::<u32, Refused>(7))
+    from_fn(|| async { Ok::<u32, Refused>(7) })
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn what_a_closure_makes_is_lent_again_without_a_question() {
 #[test]
 fn a_closure_lends_again_only_what_it_is_told_to() {
     let sim = SimRuntime::new(1);
-    let manager = from_fn(async || Ok::<u32, Refused>(7)).reusable_if(|_| false);
+    let manager = from_fn(|| async { Ok::<u32, Refused>(7) }).reusable_if(|_| false);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     drop(sim.block_on(pool.get()).unwrap());
     assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
@@ -64,7 +64,7 @@ fn a_closure_looks_as_it_is_told_to() {
         0 => Liveness::Alive,
         _ => Liveness::Closed,
     };
-    let manager = from_fn(async || Ok::<u32, Refused>(4)).looked_at_by(odd_is_dead);
+    let manager = from_fn(|| async { Ok::<u32, Refused>(4) }).looked_at_by(odd_is_dead);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     *sim.block_on(pool.get()).unwrap() = 5;
     assert_eq!(*sim.block_on(pool.get()).unwrap(), 4);
