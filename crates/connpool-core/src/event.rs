@@ -338,12 +338,18 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Runs code of the manager or its connections, catches its panic and tells of it.
+    #[inline]
     pub(crate) fn catch<T>(&self, step: &'static str, act: impl FnOnce() -> T) -> Option<T> {
-        catch(act)
-            .inspect_err(|message| self.panicked(step, message))
-            .ok()
+        match catch(act) {
+            Ok(result) => Some(result),
+            Err(message) => {
+                self.panicked(step, &message);
+                None
+            }
+        }
     }
 
+    #[cold]
     pub(crate) fn panicked(&self, step: &'static str, message: &str) {
         self.tell(|| Event::Panicked { step, message });
     }
