@@ -206,6 +206,7 @@ impl<M: Manager> Candidate<'_, M> {
         }
     }
 
+    #[cold]
     fn give_back(&mut self) {
         if let Some(entry) = self.entry.take() {
             self.shared.give_back(entry);

@@ -87,6 +87,8 @@ impl Stamps {
 
     /// At which age of its last proof of life it is pinged while idle: not at the same as others,
     /// and always at the same, so drawn from what is its own.
+    // Cold: its arithmetic has no place in the middle of what every `get` runs through.
+    #[cold]
     fn keepalive(&self, rules: &Rules) -> Span {
         let draw = self.id.wrapping_mul(GOLDEN);
         let age = rules.keepalive.as_duration();

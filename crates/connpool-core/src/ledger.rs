@@ -412,7 +412,6 @@ impl Ledger {
 
     /// The place of somebody who waits, counted from one; `None` for one who does not, or who is
     /// too far behind to be worth counting.
-    #[allow(dead_code, reason = "for the diagnosis")]
     pub(crate) fn place_in_line(&self, key: Key) -> Option<usize> {
         self.line.place(key)
     }
@@ -537,7 +536,6 @@ impl Ledger {
     }
 
     /// When a connect last failed; `None`: never, or a connection opened later has proved good.
-    #[allow(dead_code, reason = "for the diagnosis")]
     pub(crate) fn last_failure_at(&self) -> Option<Moment> {
         self.trouble.last_failure_at()
     }

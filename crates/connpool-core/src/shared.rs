@@ -219,6 +219,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// What a user brought back cannot be lent again.
+    #[cold]
     fn lose(&self, entry: Entry<M>, reason: CloseReason) {
         let now = self.runtime.now();
         self.with(|state, _| state.ledger.lost_by_user(now));
