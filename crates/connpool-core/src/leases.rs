@@ -96,7 +96,7 @@ const NOT_OUT: u64 = 0;
 struct Since(u64);
 
 impl Since {
-    const UNKNOWN: Since = Since(u64::MAX & !Since::WARNED);
+    const UNKNOWN: Since = Since(!Since::WARNED);
     const WARNED: u64 = 1;
 
     fn new(moment: Option<Moment>) -> Self {
