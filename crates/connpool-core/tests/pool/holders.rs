@@ -59,7 +59,7 @@ fn a_holder_is_known_by_its_time_and_its_label() {
     sim.advance(2 * SECOND);
     let second = hold(&sim, &pool, 1).remove(0);
     first.label("nightly");
-    first.label("nightly report".to_owned());
+    first.label("nightly report");
     sim.advance(SECOND);
     let holders = pool.holders();
     let told: Vec<_> = holders
@@ -266,7 +266,7 @@ fn two_tasks_that_wait_for_each_other_are_no_nested_gets() {
         yield_now().await;
         guard.id()
     };
-    let jobs = [go(&sim, user(pool.clone())), go(&sim, user(pool.clone()))];
+    let jobs = [go(&sim, user(pool.clone())), go(&sim, user(pool))];
     sim.settle();
     assert!(jobs.iter().all(|job| job.take() == Some(1)));
     assert_eq!(*told.lock().unwrap(), [""; 0]);

@@ -439,6 +439,6 @@ pub async fn a_timeout_of_a_wait_says_who_has_what(host: Host) {
     assert_eq!((phase, &*diagnosis.pool), (Phase::Wait, "db"));
     assert_eq!((diagnosis.size, diagnosis.max_size), (2, 2));
     assert_eq!((diagnosis.active, diagnosis.available), (2, 0));
-    assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 1));
+    assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 2));
     assert!(diagnosis.last_error.is_none());
 }

@@ -218,6 +218,15 @@ macro_rules! __conformance {
                 an_observer_that_misbehaves_changes_nothing
                 a_slow_get_is_told
             }
+            holders {
+                everybody_who_has_one_is_listed_and_nobody_else
+                the_list_is_empty_when_all_have_come_back
+                a_timeout_names_those_who_have_what_it_waited_for
+                a_timeout_tells_what_the_last_connect_came_to
+                what_does_not_come_back_is_told_once_and_when_it_does
+                a_task_that_waits_for_itself_is_told
+                a_close_names_who_is_still_out
+            }
             governor {
                 after_a_failure_connects_begin_slowly
                 many_at_a_closed_port_count_as_many_failures_as_attempts

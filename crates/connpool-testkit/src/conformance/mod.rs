@@ -175,6 +175,13 @@
 //! | | `events::what_is_told_adds_up` |
 //! | | `events::an_observer_that_misbehaves_changes_nothing` |
 //! | | `events::a_slow_get_is_told` |
+//! | holders, leaks, diagnosis | `holders::everybody_who_has_one_is_listed_and_nobody_else` |
+//! | | `holders::the_list_is_empty_when_all_have_come_back` |
+//! | | `holders::a_timeout_names_those_who_have_what_it_waited_for` |
+//! | | `holders::a_timeout_tells_what_the_last_connect_came_to` |
+//! | | `holders::what_does_not_come_back_is_told_once_and_when_it_does` |
+//! | | `holders::a_task_that_waits_for_itself_is_told` |
+//! | | `holders::a_close_names_who_is_still_out` |
 //!
 //! Two things at the same moment:
 //!
@@ -250,6 +257,8 @@ pub mod get;
 pub mod goodbye;
 #[doc(hidden)]
 pub mod governor;
+#[doc(hidden)]
+pub mod holders;
 mod host;
 mod job;
 #[doc(hidden)]
@@ -315,7 +324,7 @@ mod tests {
 
     const DOCS: &str = include_str!("mod.rs");
 
-    const SOURCES: [(&str, &str); 21] = [
+    const SOURCES: [(&str, &str); 22] = [
         ("cancel", include_str!("cancel.rs")),
         ("checks", include_str!("checks.rs")),
         ("close", include_str!("close.rs")),
@@ -327,6 +336,7 @@ mod tests {
         ("get", include_str!("get.rs")),
         ("goodbye", include_str!("goodbye.rs")),
         ("governor", include_str!("governor.rs")),
+        ("holders", include_str!("holders.rs")),
         ("keepalive", include_str!("keepalive.rs")),
         ("line", include_str!("line.rs")),
         ("many", include_str!("many.rs")),
