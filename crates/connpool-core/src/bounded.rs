@@ -73,6 +73,7 @@ pub(crate) async fn timer_came_first(
 }
 
 /// Runs `act` and turns a panic into its message.
+#[inline]
 pub(crate) fn catch<T>(act: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever was being changed when it panicked is destroyed, not used again.
     catch_unwind(AssertUnwindSafe(act)).map_err(message)
@@ -101,6 +102,7 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     /// `limit` from the first [`begin`](Deadline::begin) on; or never.
+    #[inline]
     pub(crate) fn new(limit: impl Into<Span>) -> Self {
         Deadline {
             limit: limit.into(),

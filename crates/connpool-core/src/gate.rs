@@ -52,33 +52,40 @@ impl Gate {
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
+    #[inline]
     pub(crate) fn lets_getters_pass(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & !TROUBLE == 0
     }
 
     /// Whether what is idle may come and go.
+    #[inline]
     pub(crate) fn lets_connections_pass(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & !(TROUBLE | DRIVERLESS) == 0
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & CLOSED != 0
     }
 
     /// Whether nothing is lent until the pool is resumed.
+    #[inline]
     pub(crate) fn is_paused(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & PAUSED != 0
     }
 
     /// Whether the last connects failed and none has proved good since.
+    #[inline]
     pub(crate) fn is_troubled(&self) -> bool {
         self.flags.load(Ordering::SeqCst) & TROUBLE != 0
     }
 
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
+    #[inline]
     pub(crate) fn era(&self) -> Era {
         Era {
             generation: self.generation(),

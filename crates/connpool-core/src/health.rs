@@ -34,6 +34,7 @@ impl Rules {
 
     /// Whether a connection is older than it may become by now. Its own drawn limit is shorter, but
     /// was drawn under the rules of its time.
+    #[inline]
     fn forbid_age_of(&self, stamps: &Stamps, now: Moment) -> bool {
         let over_rule = now.is_past(stamps.born, self.max_lifetime) && stamps.had_its_chance(now);
         stamps.is_over_lifetime(now) || over_rule
@@ -80,6 +81,7 @@ pub(crate) struct Era {
 
 impl Stamps {
     /// It has just shown that it is alive.
+    #[inline]
     pub(crate) fn proves_alive(&mut self, now: Moment, era: Era) {
         self.proven = now;
         self.epoch = era.epoch;
@@ -95,16 +97,19 @@ impl Stamps {
         age.map(|age| jittered(age, KEEPALIVE_JITTER, draw)).into()
     }
 
+    #[inline]
     fn is_over_lifetime(&self, now: Moment) -> bool {
         now >= self.expires && self.had_its_chance(now)
     }
 
+    #[inline]
     fn is_idle_too_long(&self, rules: &Rules, now: Moment) -> bool {
         now.is_past(self.idle_since, rules.idle_timeout) && self.had_its_chance(now)
     }
 
     /// Whether it was lent, or could have been: with limits of zero, what is opened ahead of need
     /// would else be replaced without end, and none of it lent.
+    #[inline]
     fn had_its_chance(&self, now: Moment) -> bool {
         self.uses > 0 || now.is_past(self.born, SHORTEST_UNUSED_LIFE)
     }
@@ -236,11 +241,13 @@ impl Check {
     }
 
     /// What to do now.
+    #[inline]
     pub(crate) fn step(self) -> Step {
         self.step
     }
 
     /// The check after its step found this.
+    #[inline]
     pub(crate) fn found(self, found: Found) -> Check {
         let next = match (self.step, found) {
             (Step::Pass | Step::Close(_), _) => self.step,
@@ -277,6 +284,7 @@ impl Check {
         }
     }
 
+    #[inline]
     fn at(self, step: Step) -> Check {
         Check { step, ..self }
     }
@@ -295,6 +303,7 @@ pub(crate) struct Conduct {
 
 impl Conduct {
     /// Why a connection used like this cannot be lent again, whatever its manager says.
+    #[inline]
     pub(crate) fn spoiled(self) -> Option<CloseReason> {
         if self.panicking {
             Some(CloseReason::Panicked)

@@ -246,6 +246,7 @@ impl Leases {
         }
     }
 
+    #[inline]
     fn cell(&self, spot: Spot) -> Option<&Cell> {
         let (chunk, index) = chunk_of(spot);
         let cells = self.chunks.get(chunk)?.get_or_init(|| {

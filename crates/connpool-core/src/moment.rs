@@ -76,6 +76,7 @@ impl Span {
         Span(nanos)
     }
 
+    #[inline]
     pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }

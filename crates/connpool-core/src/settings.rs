@@ -97,6 +97,7 @@ impl Settings {
     #[inline]
     /// Whether any setting asks what time it is. If none does, no clock is read on the way of a
     /// connection out and back.
+    #[inline]
     pub(crate) fn need_clock(&self) -> bool {
         self.fast.needs_clock.get() != 0
     }

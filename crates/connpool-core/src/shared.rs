@@ -122,6 +122,7 @@ impl<M: Manager> Shared<M> {
     // ---- taking out
 
     /// An idle connection, if nobody stands in line and nothing else is in the way.
+    #[inline]
     pub(crate) fn take_idle(&self) -> Option<Entry<M>> {
         if self.gate.lets_getters_pass() {
             self.idle.take()
@@ -143,6 +144,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// The time, if any rule asks for it.
+    #[inline]
     pub(crate) fn moment(&self) -> Moment {
         if self.settings.need_clock() {
             self.runtime.now()
@@ -152,6 +154,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Begins a check, takes it as far as it goes without waiting, and tells when that was.
+    #[inline]
     pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> (Check, Moment) {
         let now = self.moment();
         let era = self.era();
@@ -168,6 +171,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Why a connection must not be lent that has just passed its checks.
+    #[inline]
     pub(crate) fn unwanted(&self, entry: &Entry<M>) -> Option<CloseReason> {
         if self.gate.is_closed() {
             Some(CloseReason::PoolClosed)
@@ -178,6 +182,7 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    #[inline]
     pub(crate) fn look(&self, conn: &mut M::Connection) -> Found {
         let mut found = Found::Panicked;
         let looked = self.catch("liveness", || {
@@ -194,6 +199,7 @@ impl<M: Manager> Shared<M> {
     // ---- bringing back
 
     /// A guard was dropped.
+    #[inline]
     pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
         self.tell(|| Event::Returned {
             id: entry.stamps.id,
@@ -227,6 +233,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// A connection in good order becomes idle, or goes to the first in line.
+    #[inline]
     pub(crate) fn give_back(&self, entry: Entry<M>) {
         if !self.gate.lets_connections_pass() {
             return self.pass_on(entry, Supply::Used);
@@ -388,6 +395,7 @@ impl<M: Manager> Shared<M> {
 
     // ---- the whole
 
+    #[inline]
     pub(crate) fn is_paused(&self) -> bool {
         self.gate.is_paused()
     }
@@ -406,10 +414,12 @@ impl<M: Manager> Shared<M> {
         });
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
     }
 
+    #[inline]
     pub(crate) fn era(&self) -> Era {
         self.gate.era()
     }

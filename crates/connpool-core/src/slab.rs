@@ -181,19 +181,22 @@ impl Spots {
 const FIRST_CHUNK: usize = 64;
 
 /// How many spots the chunk of this number has: each has twice as many as the one before it.
+#[inline]
 pub(crate) fn chunk_size(chunk: usize) -> usize {
     FIRST_CHUNK << chunk
 }
 
 /// In which chunk a spot is, and where in it. Neighbours are half a chunk apart, so that they do not
 /// share a cache line.
+#[inline]
 pub(crate) fn chunk_of(Spot(spot): Spot) -> (usize, usize) {
     let spot = spot as usize;
     let chunk = (spot / FIRST_CHUNK + 1).ilog2() as usize;
     let size = chunk_size(chunk);
     let index = spot - (size - FIRST_CHUNK);
+    // A rotation by one of as many bits as the index has, since a division is dear.
     let half = size / 2;
-    (chunk, index % half * 2 + index / half)
+    (chunk, (index & (half - 1)) * 2 + usize::from(index >= half))
 }
 
 /// Rounds `n` up to a multiple of `step`, or to the largest number there is.

@@ -230,7 +230,17 @@ impl<'a, M: Manager> Turn<'a, M> {
 }
 
 impl<M: Manager> Drop for Turn<'_, M> {
+    #[inline]
     fn drop(&mut self) {
+        if self.key.is_some() || self.waiting_since.is_some() {
+            self.give_up();
+        }
+    }
+}
+
+impl<M: Manager> Turn<'_, M> {
+    #[cold]
+    fn give_up(&mut self) {
         self.stop_waiting();
         if self.key.is_none() {
             return;
