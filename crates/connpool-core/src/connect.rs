@@ -113,6 +113,7 @@ impl<M: Manager> Begun<M> {
         });
         shared.with(|state, effects| {
             entry.slot.opens(state);
+            shared.leases.opened(entry.slot.spot(), id);
             effects.progress = true;
             shared.place(state, effects, entry, Supply::New, now);
             shared.settle(state, effects, now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
 use crate::event::Watch;
-use crate::health::{Found, Purpose, Step};
+use crate::health::{Check, Found, Purpose, Step};
 use crate::idle::Stamped;
 use crate::leases::Borrower;
 use crate::ledger::line::{Supply, Wants};
@@ -28,7 +28,7 @@ pub(crate) async fn find<M: Manager>(
     shared.counters.request.up();
     let mut watch = Watch::begin(shared);
     if shared.settings.detects_nested_gets() {
-        borrower.task = poll_fn(|cx| Poll::Ready(cx.waker().data().addr())).await;
+        borrower.task = poll_fn(|cx| Poll::Ready(Borrower::task_of(cx.waker()))).await;
     }
     let mut turn = Turn::new(shared, borrower.task);
     let mut failed = 0;
@@ -54,7 +54,11 @@ pub(crate) async fn find<M: Manager>(
             entry: Some(entry),
             checked_at: Moment::ORIGIN,
         };
-        let verdict = candidate.check(supply, deadline).await;
+        let check = candidate.begin(supply);
+        let verdict = match Verdict::of(check) {
+            Some(verdict) => verdict,
+            None => candidate.go_on(check, deadline).await,
+        };
         if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
             shared.new_connection_is(step, born);
         }
@@ -138,6 +142,16 @@ enum Verdict {
 }
 
 impl Verdict {
+    /// What a check comes to that is over.
+    #[inline]
+    fn of(check: Check) -> Option<Self> {
+        match check.step() {
+            Step::Pass => Some(Verdict::Fit),
+            Step::Close(reason) => Some(Verdict::Unfit(reason)),
+            Step::Look | Step::Ping | Step::Reset => None,
+        }
+    }
+
     /// The step at which the check ended, if it came to its end.
     fn step(&self) -> Option<Step> {
         match self {
@@ -149,22 +163,33 @@ impl Verdict {
 }
 
 impl<M: Manager> Candidate<'_, M> {
-    async fn check(&mut self, supply: Supply, deadline: &mut Deadline) -> Verdict {
-        let Some(entry) = &mut self.entry else {
-            return Verdict::Unfit(CloseReason::Cancelled);
-        };
+    /// As far as it goes without waiting, which mostly is all.
+    #[inline]
+    fn begin(&mut self, supply: Supply) -> Check {
         let purpose = match supply {
             Supply::Used => Purpose::Lend,
             Supply::New => Purpose::LendNew,
         };
-        let mut check;
-        (check, self.checked_at) = self.shared.check(entry, purpose);
+        let Some(entry) = &mut self.entry else {
+            return Check::over(CloseReason::Cancelled);
+        };
+        let (check, now) = self.shared.check(entry, purpose);
+        self.checked_at = now;
+        check
+    }
+
+    async fn go_on(&mut self, mut check: Check, deadline: &mut Deadline) -> Verdict {
         loop {
+            if let Some(verdict) = Verdict::of(check) {
+                return verdict;
+            }
+            let Some(entry) = &mut self.entry else {
+                return Verdict::Unfit(CloseReason::Cancelled);
+            };
             let manager = &self.shared.manager;
             let conn = &mut entry.conn;
             let found = match check.step() {
-                Step::Pass => return Verdict::Fit,
-                Step::Close(reason) => return Verdict::Unfit(reason),
+                Step::Pass | Step::Close(_) => None,
                 Step::Look => Some(self.shared.look(conn)),
                 Step::Ping => {
                     let ping = async { manager.ping(conn).await };

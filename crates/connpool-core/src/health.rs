@@ -240,6 +240,16 @@ impl Check {
         }
     }
 
+    /// One that is over before it began.
+    pub(crate) fn over(reason: CloseReason) -> Check {
+        Check {
+            step: Step::Close(reason),
+            ping_due: false,
+            reset_due: false,
+            looks: false,
+        }
+    }
+
     /// What to do now.
     #[inline]
     pub(crate) fn step(self) -> Step {

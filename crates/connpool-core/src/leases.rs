@@ -10,14 +10,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::Moment;
 use crate::moment::{Brief, Span};
-use crate::slab::{Spot, chunk_of, chunk_size};
+use crate::slab::{BLOCK, DIRECTORIES, Spot, blocks_of};
 use crate::sync::{Arc, Mutex};
-use sites::Sites;
+use sites::{Sites, address_of};
 
 /// Who has a connection, and since when. Prints as `src/report.rs:41 "nightly" for 32.1 s`.
 ///
@@ -65,27 +66,32 @@ impl Borrower {
     pub(crate) fn at(site: &'static Location<'static>) -> Self {
         Borrower { site, task: 0 }
     }
+
+    /// What the task of this waker is known by.
+    pub(crate) fn task_of(waker: &Waker) -> usize {
+        waker.data().addr()
+    }
 }
 
 /// All leases of a pool.
 pub(crate) struct Leases {
-    // Each twice as large as the one before it, so that growing moves nothing.
-    chunks: [OnceLock<Box<[Cell]>>; CHUNKS],
+    directories: [OnceLock<Directory>; DIRECTORIES],
     sites: Sites,
     labels: Mutex<BTreeMap<Spot, Arc<str>>>,
+    /// Only of those who want to be found by it.
+    tasks: Mutex<BTreeMap<Spot, usize>>,
 }
 
-const CHUNKS: usize = 27;
+type Directory = Box<[OnceLock<Box<Block>>]>;
+type Block = [Cell; BLOCK];
 
-/// Two of them to a cache line of 64 bytes.
 #[derive(Debug, Default)]
-#[repr(align(32))]
 struct Cell {
     /// [`NOT_OUT`], or since when, see [`Since`].
     since: AtomicU64,
     id: AtomicU64,
-    task: AtomicUsize,
-    site: AtomicU32,
+    /// The address of the line that asked last.
+    site: AtomicUsize,
 }
 
 const NOT_OUT: u64 = 0;
@@ -129,23 +135,48 @@ const LONGEST_LABEL: usize = 64;
 impl Leases {
     pub(crate) fn new() -> Self {
         Leases {
-            chunks: [const { OnceLock::new() }; CHUNKS],
+            directories: [const { OnceLock::new() }; DIRECTORIES],
             sites: Sites::new(),
             labels: Mutex::new(BTreeMap::new()),
+            tasks: Mutex::new(BTreeMap::new()),
         }
     }
 
-    /// Somebody gets the connection that has this spot, at `since` if that is known.
+    /// A connection was opened that has this spot until it is gone.
+    pub(crate) fn opened(&self, spot: Spot, id: u64) {
+        let place = usize::from(spot.directory);
+        let Some(directory) = self.directories.get(place) else {
+            return;
+        };
+        let blocks =
+            directory.get_or_init(|| (0..blocks_of(place)).map(|_| OnceLock::new()).collect());
+        if let Some(block) = blocks.get(spot.block as usize) {
+            block.get_or_init(|| Box::new(std::array::from_fn(|_| Cell::default())));
+        }
+        if let Some(cell) = self.cell(spot) {
+            cell.id.store(id, Ordering::Relaxed);
+        }
+    }
+
+    /// Somebody gets it, at `since` if that is known.
     #[inline]
-    pub(crate) fn begin(&self, spot: Spot, id: u64, borrower: &Borrower, since: Option<Moment>) {
+    pub(crate) fn begin(&self, spot: Spot, borrower: &Borrower, since: Option<Moment>) {
         let Some(cell) = self.cell(spot) else { return };
-        let site = self.sites.index_of(borrower.site);
         // Whoever sees what comes now sees, too, that the lease before it is over.
         fence(Ordering::Release);
-        cell.site.store(site, Ordering::Relaxed);
-        cell.id.store(id, Ordering::Relaxed);
-        cell.task.store(borrower.task, Ordering::Relaxed);
+        if cell.site.load(Ordering::Relaxed) != address_of(borrower.site) {
+            self.moves_to(cell, borrower.site);
+        }
+        if borrower.task != 0 {
+            self.tasks.lock().insert(spot, borrower.task);
+        }
         cell.since.store(Since::new(since).0, Ordering::Release);
+    }
+
+    #[cold]
+    fn moves_to(&self, cell: &Cell, site: &'static Location<'static>) {
+        self.sites.note(site);
+        cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
     /// The connection comes back, or is taken out.
@@ -170,6 +201,10 @@ impl Leases {
         self.labels.lock().insert(spot, Arc::from(text));
     }
 
+    pub(crate) fn forget_task(&self, spot: Spot) {
+        self.tasks.lock().remove(&spot);
+    }
+
     pub(crate) fn forget_label(&self, spot: Spot) {
         let label = self.labels.lock().remove(&spot);
         drop(label);
@@ -188,10 +223,11 @@ impl Leases {
 
     /// What this task has already, if it has anything.
     pub(crate) fn held_by(&self, task: usize, now: Moment) -> Option<Holder> {
-        let mut cells = self.cells();
-        cells.find_map(|(spot, cell)| {
-            let (_, holder) = self.read(spot, cell, now)?;
-            (cell.task.load(Ordering::Relaxed) == task).then_some(holder)
+        let of_task = |(spot, other): (&Spot, &usize)| (*other == task).then_some(*spot);
+        let spots: Vec<Spot> = self.tasks.lock().iter().filter_map(of_task).collect();
+        spots.into_iter().find_map(|spot| {
+            let (_, holder) = self.read(spot, self.cell(spot)?, now)?;
+            Some(holder)
         })
     }
 
@@ -240,7 +276,7 @@ impl Leases {
     fn holder(&self, spot: Spot, cell: &Cell, since: Since, now: Moment) -> Holder {
         Holder {
             id: cell.id.load(Ordering::Relaxed),
-            site: self.sites.get(cell.site.load(Ordering::Relaxed)),
+            site: self.sites.find(cell.site.load(Ordering::Relaxed)),
             label: self.labels.lock().get(&spot).cloned(),
             held: since.moment().map(|began| now.since(began)),
         }
@@ -248,18 +284,27 @@ impl Leases {
 
     #[inline]
     fn cell(&self, spot: Spot) -> Option<&Cell> {
-        let (chunk, index) = chunk_of(spot);
-        let cells = self.chunks.get(chunk)?.get_or_init(|| {
-            let cells = (0..chunk_size(chunk)).map(|_| Cell::default());
-            cells.collect()
-        });
-        cells.get(index)
+        let directory = self.directories.get(usize::from(spot.directory))?.get()?;
+        let block = directory.get(spot.block as usize)?.get()?;
+        block.get(usize::from(spot.nth))
     }
 
     fn cells(&self) -> impl Iterator<Item = (Spot, &Cell)> {
-        let chunks = self.chunks.iter().map_while(OnceLock::get);
-        let many = chunks.map(|chunk| chunk.len()).sum();
-        Spot::first(many).filter_map(|spot| Some((spot, self.cell(spot)?)))
+        let directories = self.directories.iter().map_while(OnceLock::get).zip(0..);
+        let blocks = directories.flat_map(|(blocks, directory)| {
+            let blocks = blocks.iter().zip(0..);
+            blocks.filter_map(move |(block, nth)| Some((block.get()?, directory, nth)))
+        });
+        blocks.flat_map(|(cells, directory, block)| {
+            (0..).zip(cells.iter()).map(move |(nth, cell)| {
+                let spot = Spot {
+                    directory,
+                    block,
+                    nth,
+                };
+                (spot, cell)
+            })
+        })
     }
 }
 

@@ -57,6 +57,7 @@ impl<M: Manager> Deref for Owner<'_, M> {
 }
 
 impl<'p, M: Manager> PooledConnection<'p, M> {
+    #[inline]
     pub(crate) fn new(owner: Owner<'p, M>, entry: Entry<M>, borrower: &Borrower) -> Self {
         owner.lease_begins(&entry, borrower);
         PooledConnection {
@@ -191,6 +192,7 @@ fn taken() -> ! {
 }
 
 impl<M: Manager> Drop for PooledConnection<'_, M> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(entry) = self.live.take() {
             self.forget_label(&entry);

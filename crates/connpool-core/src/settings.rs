@@ -94,7 +94,6 @@ impl Settings {
         self.resets
     }
 
-    #[inline]
     /// Whether any setting asks what time it is. If none does, no clock is read on the way of a
     /// connection out and back.
     #[inline]

@@ -367,13 +367,16 @@ impl<M: Manager> Shared<M> {
         let timed = self.settings.need_clock() || self.is_watched();
         let since = timed.then_some(entry.stamps.idle_since);
         let spot = entry.slot.spot();
-        self.leases.begin(spot, entry.stamps.id, borrower, since);
+        self.leases.begin(spot, borrower, since);
     }
 
     /// It is given back, or taken out for good.
     #[inline]
     pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
         let spot = entry.slot.spot();
+        if self.settings.detects_nested_gets() {
+            self.leases.forget_task(spot);
+        }
         if self.settings.leak_warning() == Span::NEVER {
             return self.leases.end(spot);
         }

@@ -143,18 +143,42 @@ impl<T> Companion<T> {
     }
 }
 
-/// A number that one thing has for as long as it exists: the smallest that are free, or nearly so.
+/// Where one thing is kept for as long as it exists: in which block of which directory, and where in
+/// it. Each directory has twice as many blocks as the one before it: growing moves nothing, and what is
+/// not used yet is at most one block.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot(u32);
+pub(crate) struct Spot {
+    pub(crate) directory: u8,
+    pub(crate) block: u32,
+    pub(crate) nth: u8,
+}
+
+/// How many directories there are at most, so that every number of 32 bits has its spot.
+pub(crate) const DIRECTORIES: usize = 27;
+
+/// How many spots a block has.
+pub(crate) const BLOCK: usize = 64;
+
+/// How many blocks a directory has.
+pub(crate) fn blocks_of(directory: usize) -> usize {
+    1 << directory
+}
 
 impl Spot {
-    /// The first `many` spots.
-    pub(crate) fn first(many: usize) -> impl Iterator<Item = Spot> {
-        (0..u32::try_from(many).unwrap_or(u32::MAX)).map(Spot)
+    /// Numbers that follow each other lie four spots apart, so that they share no cache line.
+    fn of(number: u32) -> Spot {
+        let (block, nth) = (number / BLOCK as u32, number % BLOCK as u32);
+        let directory = (block + 1).ilog2();
+        let quarter = BLOCK as u32 / 4;
+        Spot {
+            directory: directory as u8,
+            block: block + 1 - (1 << directory),
+            nth: (nth % quarter * 4 + nth / quarter) as u8,
+        }
     }
 }
 
-/// Hands out [`Spot`]s. Those given back are used again.
+/// Hands out [`Spot`]s, those given back first.
 #[derive(Debug, Default)]
 pub(crate) struct Spots {
     free: Vec<Spot>,
@@ -164,7 +188,7 @@ pub(crate) struct Spots {
 impl Spots {
     pub(crate) fn take(&mut self) -> Spot {
         self.free.pop().unwrap_or_else(|| {
-            let spot = Spot(self.next);
+            let spot = Spot::of(self.next);
             self.next = self
                 .next
                 .checked_add(1)
@@ -176,27 +200,6 @@ impl Spots {
     pub(crate) fn give_back(&mut self, spot: Spot) {
         self.free.push(spot);
     }
-}
-
-const FIRST_CHUNK: usize = 64;
-
-/// How many spots the chunk of this number has: each has twice as many as the one before it.
-#[inline]
-pub(crate) fn chunk_size(chunk: usize) -> usize {
-    FIRST_CHUNK << chunk
-}
-
-/// In which chunk a spot is, and where in it. Neighbours are half a chunk apart, so that they do not
-/// share a cache line.
-#[inline]
-pub(crate) fn chunk_of(Spot(spot): Spot) -> (usize, usize) {
-    let spot = spot as usize;
-    let chunk = (spot / FIRST_CHUNK + 1).ilog2() as usize;
-    let size = chunk_size(chunk);
-    let index = spot - (size - FIRST_CHUNK);
-    // A rotation by one of as many bits as the index has, since a division is dear.
-    let half = size / 2;
-    (chunk, (index & (half - 1)) * 2 + usize::from(index >= half))
 }
 
 /// Rounds `n` up to a multiple of `step`, or to the largest number there is.
@@ -252,17 +255,26 @@ mod tests {
     }
 
     #[test]
-    fn spots_fill_one_chunk_after_the_other_and_neighbours_lie_apart() {
+    fn spots_fill_one_block_after_the_other_and_neighbours_lie_apart() {
+        let mut spots = Spots::default();
         let mut seen = std::collections::BTreeSet::new();
-        for spot in Spot::first(64 + 128 + 256) {
-            let (chunk, index) = chunk_of(spot);
-            assert!(index < chunk_size(chunk), "{spot:?}");
-            assert!(seen.insert((chunk, index)), "{spot:?}");
+        for _ in 0..BLOCK * 7 {
+            let spot = spots.take();
+            assert!(usize::from(spot.nth) < BLOCK, "{spot:?}");
+            assert!(
+                (spot.block as usize) < blocks_of(spot.directory.into()),
+                "{spot:?}"
+            );
+            assert!(seen.insert(spot), "{spot:?}");
         }
-        assert_eq!(seen.last(), Some(&(2, 255)));
-        assert_eq!(chunk_of(Spot(0)), (0, 0));
-        assert_eq!(chunk_of(Spot(1)), (0, 2));
-        assert_eq!(chunk_of(Spot(u32::MAX)).0, 26);
+        let last = Spot {
+            directory: 2,
+            block: 3,
+            nth: 63,
+        };
+        assert_eq!(seen.last(), Some(&last));
+        assert_eq!([0, 1, 16].map(|number| Spot::of(number).nth), [0, 4, 1]);
+        assert_eq!(usize::from(Spot::of(u32::MAX).directory), DIRECTORIES - 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The lines that ask for connections, numbered as they come.
+//! The lines that ask for connections, to be found by their addresses.
 
 use std::panic::Location;
 use std::ptr;
@@ -12,39 +12,39 @@ type Site = OnceLock<&'static Location<'static>>;
 
 const PLACES: usize = 256;
 
-/// The number of those for whom there is no place.
-const ANOTHER: u32 = u32::MAX;
+/// What a line is known by.
+#[inline]
+pub(crate) fn address_of(site: &'static Location<'static>) -> usize {
+    ptr::from_ref(site).addr()
+}
 
 impl Sites {
     pub(crate) fn new() -> Self {
         Sites(OnceLock::new())
     }
 
-    /// The number of `site`, from now on and ever after.
-    #[inline]
-    pub(crate) fn index_of(&self, site: &'static Location<'static>) -> u32 {
-        // Locations are a few words apart from each other.
-        let start = ptr::from_ref(site).addr() >> 3;
+    /// From now on, `site` can be found by its address, if there is a place left for it.
+    pub(crate) fn note(&self, site: &'static Location<'static>) {
         let places = self
             .0
             .get_or_init(|| (0..PLACES).map(|_| OnceLock::new()).collect());
-        for probe in 0..PLACES {
-            let index = start.wrapping_add(probe) % PLACES;
-            let Some(place) = places.get(index) else {
-                break;
-            };
-            // If two come for a place at once, one of them has it and the other one looks on.
-            if ptr::eq(*place.get_or_init(|| site), site) {
-                return u32::try_from(index).unwrap_or(ANOTHER);
-            }
-        }
-        ANOTHER
+        // If two come for a place at once, one of them has it and the other one looks on.
+        probe(places, address_of(site)).find(|place| ptr::eq(*place.get_or_init(|| site), site));
     }
 
-    pub(crate) fn get(&self, index: u32) -> Option<&'static Location<'static>> {
-        let index = usize::try_from(index).ok()?;
-        self.0.get()?.get(index)?.get().copied()
+    pub(crate) fn find(&self, address: usize) -> Option<&'static Location<'static>> {
+        probe(self.0.get()?, address)
+            .map_while(OnceLock::get)
+            .find(|site| address_of(site) == address)
+            .copied()
     }
+}
+
+/// All places, in the order in which one address looks through them.
+fn probe(places: &[Site], address: usize) -> impl Iterator<Item = &Site> {
+    // Locations are a few words apart from each other.
+    let start = (address >> 3) % PLACES;
+    places.iter().cycle().skip(start).take(PLACES)
 }
 
 #[cfg(test)]
@@ -56,19 +56,16 @@ mod tests {
     }
 
     #[test]
-    fn every_line_keeps_its_number_and_the_last_ones_share_one() {
+    fn every_line_is_found_by_its_address_but_those_without_a_place() {
         let sites = Sites::new();
+        assert_eq!(sites.find(address_of(Location::caller())), None);
         let lines: Vec<_> = (0..PLACES + 2).map(|_| somewhere()).collect();
-        let numbers: Vec<u32> = lines.iter().map(|line| sites.index_of(line)).collect();
-        for (line, number) in lines.iter().zip(&numbers).take(PLACES) {
-            assert_eq!(sites.index_of(line), *number);
-            assert!(
-                sites
-                    .get(*number)
-                    .is_some_and(|found| ptr::eq(found, *line))
-            );
-        }
-        assert_eq!(numbers[PLACES..], [ANOTHER, ANOTHER]);
-        assert_eq!(sites.get(ANOTHER), None);
+        lines.iter().chain(&lines).for_each(|line| sites.note(line));
+        let found = |line: &&'static Location<'static>| {
+            let found = sites.find(address_of(line));
+            found.is_some_and(|found| ptr::eq(found, *line))
+        };
+        assert!(lines[..PLACES].iter().all(found));
+        assert!(!lines[PLACES..].iter().any(found));
     }
 }

@@ -18,6 +18,11 @@ fn spots<const N: usize>() -> [Spot; N] {
     std::array::from_fn(|_| spots.take())
 }
 
+fn lend(leases: &Leases, spot: Spot, id: u64, borrower: &Borrower, since: Option<Moment>) {
+    leases.opened(spot, id);
+    leases.begin(spot, borrower, since);
+}
+
 fn ids(holders: &[Holder]) -> Vec<u64> {
     holders.iter().map(|holder| holder.id).collect()
 }
@@ -26,10 +31,10 @@ fn ids(holders: &[Holder]) -> Vec<u64> {
 fn the_longest_held_comes_first_and_the_untimed_last() {
     let leases = Leases::new();
     let [a, b, c, d] = spots();
-    leases.begin(a, 1, &here(), Some(at(5)));
-    leases.begin(b, 2, &here(), Some(at(3)));
-    leases.begin(c, 3, &here(), None);
-    leases.begin(d, 4, &here(), Some(at(1)));
+    lend(&leases, a, 1, &here(), Some(at(5)));
+    lend(&leases, b, 2, &here(), Some(at(3)));
+    lend(&leases, c, 3, &here(), None);
+    lend(&leases, d, 4, &here(), Some(at(1)));
     leases.end(d);
     let holders = leases.holders(at(10));
     assert_eq!(ids(&holders), [2, 1, 3]);
@@ -47,8 +52,8 @@ fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
     let leases = Leases::new();
     let [a, b] = spots();
     let limit = Span::from(5 * SECOND);
-    leases.begin(a, 1, &here(), Some(at(1)));
-    leases.begin(b, 2, &here(), Some(at(3)));
+    lend(&leases, a, 1, &here(), Some(at(1)));
+    lend(&leases, b, 2, &here(), Some(at(3)));
     let (overdue, next) = leases.overdue(limit, at(5));
     assert_eq!((ids(&overdue), next), (vec![], Some(at(6))));
     let (overdue, next) = leases.overdue(limit, at(6));
@@ -59,7 +64,7 @@ fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
     let back = leases.end_watched(a, at(9)).unwrap();
     assert_eq!((back.id, back.held), (1, Some(8 * SECOND)));
     assert_eq!(leases.end_watched(b, at(7)), None);
-    leases.begin(a, 3, &here(), Some(at(9)));
+    lend(&leases, a, 3, &here(), Some(at(9)));
     assert_eq!(leases.end_watched(a, at(9)), None);
 }
 
@@ -67,7 +72,7 @@ fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
 fn what_is_held_for_an_unknown_time_is_never_overdue() {
     let leases = Leases::new();
     let [a] = spots();
-    leases.begin(a, 1, &here(), None);
+    lend(&leases, a, 1, &here(), None);
     let (overdue, next) = leases.overdue(Span::ZERO, at(5));
     assert_eq!((ids(&overdue), next), (vec![], Some(at(5))));
     assert_eq!(leases.overdue(Span::NEVER, at(5)).1, None);
@@ -78,8 +83,8 @@ fn a_task_finds_what_it_has() {
     let leases = Leases::new();
     let [a, b] = spots();
     let of = |task| Borrower { task, ..here() };
-    leases.begin(a, 1, &of(0x10), Some(at(1)));
-    leases.begin(b, 2, &of(0x20), Some(at(1)));
+    lend(&leases, a, 1, &of(0x10), Some(at(1)));
+    lend(&leases, b, 2, &of(0x20), Some(at(1)));
     assert_eq!(leases.held_by(0x20, at(2)).unwrap().id, 2);
     assert_eq!(leases.held_by(0x30, at(2)), None);
     leases.end(b);
@@ -90,7 +95,7 @@ fn a_task_finds_what_it_has() {
 fn a_label_is_cut_and_forgotten() {
     let leases = Leases::new();
     let [a] = spots();
-    leases.begin(a, 1, &here(), Some(at(1)));
+    lend(&leases, a, 1, &here(), Some(at(1)));
     leases.label(a, &"ä".repeat(10_000_000));
     let label = leases.holders(at(1)).remove(0).label.unwrap();
     assert_eq!(&*label, "ä".repeat(64));
@@ -119,8 +124,8 @@ fn a_holder_prints_what_is_known_of_it() {
 fn the_moments_at_both_ends_are_leases_as_well() {
     let leases = Leases::new();
     let [a, b] = spots();
-    leases.begin(a, 1, &here(), Some(Moment::ORIGIN));
-    leases.begin(b, 2, &here(), Some(Moment::from_nanos(u64::MAX)));
+    lend(&leases, a, 1, &here(), Some(Moment::ORIGIN));
+    lend(&leases, b, 2, &here(), Some(Moment::from_nanos(u64::MAX)));
     let holders = leases.holders(at(1));
     let told: Vec<_> = holders
         .iter()
@@ -141,7 +146,8 @@ fn who_reads_while_others_lend_finds_whole_leases_only() {
                 for round in 1..5_000 {
                     // Odd numbers are lent here, even ones there.
                     let borrower = if round % 2 == 1 { one } else { other };
-                    leases.begin(spot, round, &borrower, Some(at(round)));
+                    leases.opened(spot, round);
+                    leases.begin(spot, &borrower, Some(at(round)));
                     leases.end(spot);
                 }
             });

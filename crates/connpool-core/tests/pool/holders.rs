@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{Act, Fake, MILLI, Op, SECOND, go, hold, new};
-use connpool_core::{Builder, Event, GetError, Holder, Pool};
-use futures_lite::future::{poll_once, yield_now, zip};
+use connpool_core::{Builder, Event, GetError, Holder, Pool, Runtime};
+use futures_lite::future::{poll_once, yield_now};
 
 fn line_of(holder: &Holder) -> u32 {
     let site = holder.site.expect("there are few");
@@ -276,16 +276,20 @@ fn two_tasks_that_wait_for_each_other_are_no_nested_gets() {
 fn a_nested_get_that_is_served_all_the_same_is_told_only_once() {
     let (sim, fake) = new(1);
     let (pool, told) = watched(&fake, |pool| pool.max_size(2).detect_nested_gets(true));
-    let other = go(&sim, pool.get_owned());
+    let (lender, runtime) = (pool.clone(), sim.clone());
+    let other = go(&sim, async move {
+        let _lent = lender.get().await.unwrap();
+        let end = runtime.now().checked_add(SECOND).unwrap();
+        runtime.sleep_until(end).await;
+    });
     sim.settle();
-    let other = other.take().unwrap().unwrap();
     sim.block_on(async {
         let _outer = pool.get().await.unwrap();
         let mut inner = Box::pin(pool.get());
         assert!(poll_once(&mut inner).await.is_none());
         assert!(poll_once(&mut inner).await.is_none());
-        drop(other);
-        drop(zip(inner, yield_now()).await.0.unwrap());
+        drop(inner.await.unwrap());
     });
+    assert!(other.has_ended());
     assert_eq!(told.lock().unwrap().len(), 1);
 }
