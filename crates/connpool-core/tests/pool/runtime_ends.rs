@@ -504,3 +504,16 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
     drop(held);
     assert_eq!(fake.alive(), 0);
 }
+
+#[test]
+fn a_connect_that_ends_with_its_runtime_is_one_that_failed() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    fake.always(Op::Connect, Act::Hang);
+    let waiter = go_get(&sim, &pool);
+    assert_eq!(pool.stats().connecting, 1);
+    sim.shut_down();
+    let stats = pool.stats();
+    assert_eq!((stats.connecting, stats.connect_failed), (0, 1));
+    drop(waiter);
+}
