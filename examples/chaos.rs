@@ -23,60 +23,37 @@ const PATIENCE: Duration = Duration::from_millis(200);
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What is done to the server, and for how many ticks it is then left alone.
-const STORY: [(&str, fn(&mut Moody) -> io::Result<()>, u32); 10] = [
-    ("all is well", |_| Ok(()), 3),
-    (
-        "it is killed",
-        |server| {
-            server.kill();
-            Ok(())
-        },
-        6,
-    ),
-    ("it is started again", Moody::restart, 6),
-    (
-        "it falls silent",
-        |server| {
-            server.becomes(Mood::Silent);
-            Ok(())
-        },
-        6,
-    ),
-    (
-        "it answers again",
-        |server| {
-            server.becomes(Mood::Good);
-            Ok(())
-        },
-        5,
-    ),
-    (
-        "it talks out of turn",
-        |server| {
-            server.becomes(Mood::Chatty);
-            Ok(())
-        },
-        2,
-    ),
-    (
-        "it is good again",
-        |server| {
-            server.becomes(Mood::Good);
-            Ok(())
-        },
-        2,
-    ),
-    (
-        "it hangs up on everybody",
-        |server| {
-            server.becomes(Mood::Curt);
-            Ok(())
-        },
-        6,
-    ),
-    ("it is killed and started again", Moody::restart, 6),
-    ("the end", |_| Ok(()), 1),
+const STORY: [(&str, Deed, u32); 10] = [
+    ("all is well", Deed::Nothing, 3),
+    ("it is killed", Deed::Kill, 6),
+    ("it is started again", Deed::Restart, 6),
+    ("it falls silent", Deed::Becomes(Mood::Silent), 6),
+    ("it answers again", Deed::Becomes(Mood::Good), 5),
+    ("it talks out of turn", Deed::Becomes(Mood::Chatty), 2),
+    ("it is good again", Deed::Becomes(Mood::Good), 2),
+    ("it hangs up on everybody", Deed::Becomes(Mood::Curt), 6),
+    ("it is killed and started again", Deed::Restart, 6),
+    ("the end", Deed::Nothing, 1),
 ];
+
+enum Deed {
+    Nothing,
+    Kill,
+    Restart,
+    Becomes(Mood),
+}
+
+impl Deed {
+    fn happens_to(&self, server: &mut Moody) -> io::Result<()> {
+        match self {
+            Deed::Nothing => {}
+            Deed::Kill => server.kill(),
+            Deed::Restart => server.restart()?,
+            Deed::Becomes(mood) => server.becomes(*mood),
+        }
+        Ok(())
+    }
+}
 
 fn main() -> Outcome<()> {
     let server = Moody::start()?;
@@ -133,9 +110,9 @@ where
     }
     println!("{HEAD}");
     let mut before = pool.stats();
-    for (what, happens, ticks) in STORY {
+    for (what, deed, ticks) in STORY {
         println!("-- {what}");
-        happens(&mut server)?;
+        deed.happens_to(&mut server)?;
         for _ in 0..ticks {
             pause(&*runtime, TICK).await;
             let stats = pool.stats();
