@@ -3,7 +3,7 @@
 use crate::Manager;
 use crate::health::Era;
 use crate::state::{DriverState, State};
-use crate::sync::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, Setting};
 
 /// A shadow of the state, written under its lock only. No flag raised: nothing is in the way.
 ///
@@ -15,7 +15,8 @@ pub(crate) struct Gate {
     flags: AtomicU8,
     generation: AtomicU64,
     /// In nobody's way, either: who reads an old one finds a connection less suspect than it is.
-    epoch: AtomicU64,
+    /// A check that just misses a suspicion came a moment before it: ordered with nothing.
+    epoch: Setting,
 }
 
 const CLOSED: u8 = 1;
@@ -32,7 +33,7 @@ impl Gate {
         Gate {
             flags: AtomicU8::new(DRIVERLESS),
             generation: AtomicU64::new(0),
-            epoch: AtomicU64::new(0),
+            epoch: Setting::new(0),
         }
     }
 
@@ -48,7 +49,7 @@ impl Gate {
             | flag(ledger.failures() > 0, TROUBLE);
         self.flags.store(flags, Ordering::SeqCst);
         self.generation.store(ledger.generation(), Ordering::SeqCst);
-        self.epoch.store(ledger.epoch(), Ordering::Release);
+        self.epoch.set(ledger.epoch());
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
@@ -89,7 +90,7 @@ impl Gate {
     pub(crate) fn era(&self) -> Era {
         Era {
             generation: self.generation(),
-            epoch: self.epoch.load(Ordering::Acquire),
+            epoch: self.epoch.get(),
         }
     }
 }
