@@ -112,7 +112,7 @@ impl<M: Manager> Begun<M> {
             took: now.since(self.began),
         });
         shared.with(|state, effects| {
-            entry.slot.opens(state);
+            effects.rouse_driver |= entry.slot.opens(state);
             shared.leases.opened(entry.slot.spot(), id);
             effects.progress = true;
             shared.place(state, effects, entry, Supply::New, now);

@@ -45,11 +45,11 @@ impl<M: Manager> Slot<M> {
         }
     }
 
-    /// Tells the ledger that the connect has succeeded.
-    pub(crate) fn opens(&mut self, state: &mut State<M>) {
-        state.ledger.connected();
+    /// Tells the ledger that the connect has succeeded. Says whether the driver has to look at it.
+    pub(crate) fn opens(&mut self, state: &mut State<M>) -> bool {
         self.spot = state.spots.take();
         self.held = Hold::Open;
+        state.ledger.connected()
     }
 
     pub(crate) fn spot(&self) -> Spot {

@@ -180,16 +180,21 @@ impl Ledger {
             && (self.trouble.pausing(now) || self.connecting.get() > self.trouble.window())
     }
 
-    /// A connect ended well: its slot now holds an open connection.
-    pub(crate) fn connected(&mut self) {
+    /// A connect ended well: its slot now holds an open connection. Says whether the driver has to
+    /// look at it, since it was a probe and nobody else may want what it made.
+    pub(crate) fn connected(&mut self) -> bool {
         self.connecting.one_less();
         self.open.one_more();
         self.trouble.connected(self.max_size);
-        if self.trouble.breaker() == BreakerState::HalfOpen {
-            // If nobody wants what the probe made, a look has to tell whether it is any good.
-            let look = self.trouble.retry_at();
-            self.sweep_at = [self.sweep_at, look].into_iter().flatten().min();
-        }
+        let look = self.look_at_the_probe();
+        self.sweep_at = [self.sweep_at, look].into_iter().flatten().min();
+        look.is_some()
+    }
+
+    /// By when a look has to tell whether what a probe made is any good.
+    fn look_at_the_probe(&self) -> Option<Moment> {
+        let is_probed = self.trouble.breaker() == BreakerState::HalfOpen;
+        self.trouble.retry_at().filter(|_| is_probed)
     }
 
     /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
@@ -527,7 +532,7 @@ impl Ledger {
         self.trouble.reconfigure(config.backoff, config.breaker);
         let every = sweep_interval(config);
         if std::mem::replace(&mut self.sweep_interval, every) != every {
-            self.sweep_at = None;
+            self.sweep_at = self.look_at_the_probe();
         }
     }
 

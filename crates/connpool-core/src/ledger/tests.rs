@@ -72,7 +72,9 @@ fn the_least_is_opened_without_anyone_in_line() {
     let mut ledger = ledger(|c| c.min_size = 3);
     assert_eq!(begin_all(&mut ledger, at(0)), 3);
     assert!(!ledger.has_min_size());
-    (0..3).for_each(|_| ledger.connected());
+    for _ in 0..3 {
+        ledger.connected();
+    }
     assert!(ledger.has_min_size());
     assert!(!ledger.can_spare_one());
     ledger.slot_freed(Hold::Open);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::{
     Act, Fake, Got, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
+    poll_once,
 };
 use connpool_core::{Breaker, BreakerState, CloseReason, GetError, Liveness, Pool};
 use connpool_testkit::SimRuntime;
@@ -343,6 +344,27 @@ fn min_size_is_restored_by_probes_alone() {
         assert_eq!(pool.stats().breaker, BreakerState::Closed);
         sim.block_on(pool.close(SECOND));
         fake.looks_like(Liveness::Alive);
+    }
+}
+
+#[test]
+fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
+    for evict_interval in [Some(30 * SECOND), None] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .breaker(breaker(1))
+            .evict_interval(evict_interval)
+            .build_lazy()
+            .unwrap();
+        fake.next(Op::Connect, [Act::Fail, Act::Take(MILLI)]);
+        assert!(sim.block_on(pool.get()).is_err());
+        sim.advance(SECOND);
+        let mut prober = Box::pin(pool.get());
+        assert!(poll_once(prober.as_mut()).is_pending());
+        drop(prober);
+        sim.advance(2 * SECOND);
+        assert_eq!(pool.stats().breaker, BreakerState::Closed);
     }
 }
 
