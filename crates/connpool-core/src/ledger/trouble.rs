@@ -49,11 +49,23 @@ impl Trouble {
         }
     }
 
-    /// Other settings, from the next failure on. Without a breaker none is open.
+    /// Other settings. Without a breaker none is open; a pause longer than they allow ends when the
+    /// longest that they do allow does.
     pub(crate) fn reconfigure(&mut self, backoff: Backoff, breaker: Option<Breaker>) {
+        if (backoff, breaker) == (self.backoff, self.breaker) {
+            return;
+        }
         (self.backoff, self.breaker) = (backoff, breaker);
         if breaker.is_none() {
             self.state = self.state.after(Happening::Removed);
+        }
+        if let Some(until) = self.retry_at {
+            let longest = match (self.state, breaker) {
+                (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) => breaker.probe_every,
+                _ => backoff.max,
+            };
+            self.pause(self.failed_at, longest);
+            self.retry_at = self.retry_at.min(Some(until));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::support::watched::Watched;
 use crate::support::{
     Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
 };
-use connpool_core::{CloseReason, Pool, PoolConfig, Runtime};
+use connpool_core::{Breaker, CloseReason, Pool, PoolConfig, Runtime};
 
 fn change(pool: &Pool<Fake>, change: impl FnOnce(&mut PoolConfig)) {
     let mut config = pool.config();
@@ -168,6 +168,36 @@ fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
     let looks = fake.looks();
     sim.advance(SECOND);
     assert_eq!(fake.looks(), looks);
+}
+
+#[test]
+fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
+    let probing = |probe_every| {
+        let failures = 1;
+        Some(Breaker {
+            failures,
+            probe_every,
+        })
+    };
+    for shorter in [None, probing(SECOND)] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .fail_fast(false)
+            .breaker(probing(Duration::MAX))
+            .build_lazy()
+            .unwrap();
+        fake.next(Op::Connect, [Act::Fail]);
+        let job = go_get(&sim, &pool);
+        sim.advance(2 * SECOND);
+        assert_eq!(fake.calls(Op::Connect), 1);
+        change(&pool, |config| {
+            config.breaker = shorter;
+            config.backoff.max = SECOND;
+        });
+        sim.settle();
+        assert!(job.take().is_some_and(|got| got.is_ok()), "{shorter:?}");
+    }
 }
 
 #[test]

@@ -490,11 +490,20 @@ impl Both {
             }
             Event::Reconfigure(config) => {
                 ledger.reconfigure(&config);
-                if sweeps_every(&config) != sweeps_every(&naive.config) {
-                    naive.sweep_at = None;
-                }
                 if config.breaker.is_none() {
                     naive.breaker = BreakerState::Closed;
+                }
+                let was = (naive.config.backoff, naive.config.breaker);
+                if (config.backoff, config.breaker) != was {
+                    let probes = config.breaker.map(|breaker| breaker.probe_every);
+                    let probes = probes.filter(|_| naive.breaker != BreakerState::Closed);
+                    let longest = probes.unwrap_or(config.backoff.max).max(MILLI);
+                    let at_the_latest = naive.failed_at.checked_add(longest);
+                    naive.retry_at = naive.retry_at.min(at_the_latest);
+                }
+                if sweeps_every(&config) != sweeps_every(&naive.config) {
+                    let is_probed = naive.breaker == BreakerState::HalfOpen;
+                    naive.sweep_at = naive.retry_at.filter(|_| is_probed);
                 }
                 naive.config = *config;
             }
