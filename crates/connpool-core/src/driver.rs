@@ -166,11 +166,8 @@ impl LeakWatch {
         let limit = shared.settings.leak_warning();
         let changed = std::mem::replace(&mut self.limit, limit) != limit;
         if changed || self.next.is_some_and(|next| now >= next) {
-            let soonest = now.checked_add(SHORTEST_LEAK_WATCH);
-            self.next = shared.look_for_leaks(now).max(soonest);
-            if limit == Span::NEVER {
-                self.next = None;
-            }
+            let next = shared.look_for_leaks(now);
+            self.next = next.and_then(|at| Some(at.max(now.checked_add(SHORTEST_LEAK_WATCH)?)));
         }
     }
 }

@@ -81,8 +81,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         let Some(entry) = self.live.take() else {
             taken()
         };
-        self.owner.lease_ends(&entry);
-        self.forget_label(&entry);
+        self.end_lease(&entry);
         let live = *entry;
         drop(live.slot);
         self.owner.tell(|| Event::Detached { id: live.stamps.id });
@@ -172,7 +171,8 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         result
     }
 
-    fn forget_label(&self, entry: &Entry<M>) {
+    fn end_lease(&self, entry: &Entry<M>) {
+        self.owner.lease_ends(entry);
         if self.is_labelled {
             self.owner.leases.forget_label(entry.slot.spot());
         }
@@ -195,7 +195,7 @@ impl<M: Manager> Drop for PooledConnection<'_, M> {
     #[inline]
     fn drop(&mut self) {
         if let Some(entry) = self.live.take() {
-            self.forget_label(&entry);
+            self.end_lease(&entry);
             self.conduct.panicking = std::thread::panicking();
             self.owner.take_back(entry, self.conduct);
         }

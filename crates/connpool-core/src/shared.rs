@@ -198,14 +198,13 @@ impl<M: Manager> Shared<M> {
 
     // ---- bringing back
 
-    /// A guard was dropped.
+    /// A guard was dropped, and its lease is over.
     #[inline]
     pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
         self.tell(|| Event::Returned {
             id: entry.stamps.id,
             held: Some(self.age(entry.stamps.idle_since)),
         });
-        self.lease_ends(&entry);
         if let Some(reason) = conduct.spoiled() {
             return self.lose(entry, reason);
         }

@@ -196,6 +196,27 @@ fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
 }
 
 #[test]
+fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
+    let (sim, fake) = new(1);
+    let labels = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&labels);
+    let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
+        if let Event::CameBack { holder, .. } = event {
+            notes.lock().unwrap().push(holder.label.clone());
+        }
+    });
+    let pool = builder.leak_warning(SECOND).build_lazy().unwrap();
+    for label in [Some("nightly"), None] {
+        let mut guard = sim.block_on(pool.get()).unwrap();
+        if let Some(label) = label {
+            guard.label(label);
+        }
+        sim.advance(SECOND);
+    }
+    assert_eq!(*labels.lock().unwrap(), [Some("nightly".into()), None]);
+}
+
+#[test]
 fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
     let (sim, fake) = new(1);
     let (pool, told) = watched(&fake, |pool| pool);
@@ -227,6 +248,19 @@ fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
         assert_eq!(pool.stats().leaked, leaks, "{after:?}");
         drop(held);
     }
+}
+
+#[test]
+fn a_warning_later_than_any_moment_is_not_looked_for() {
+    let (sim, fake) = new(1);
+    sim.advance(SECOND);
+    let never = Duration::from_nanos(u64::MAX - 1);
+    let builder = fake.pool().leak_warning(never).evict_interval(None);
+    let pool = builder.build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let slept = sim.slept();
+    sim.advance(60 * SECOND);
+    assert_eq!(sim.slept(), slept);
 }
 
 // ---- a task that waits for itself
