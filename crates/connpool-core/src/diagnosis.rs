@@ -83,7 +83,7 @@ impl Diagnosis {
             Wanted::InTime(Phase::Check) => {
                 "see that the backend answers pings and resets within get_timeout"
             }
-            _ if backend_fails && !all_in_use => {
+            _ if backend_fails && (!all_in_use || wanted == Wanted::InTime(Phase::Connect)) => {
                 "see that the backend is up and accepts connections"
             }
             Wanted::InTime(Phase::Connect) => {
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn every_remedy_belongs_to_what_was_seen() {
         type Change = fn(&mut Diagnosis);
-        let cases: [(Wanted, Change, &str); 8] = [
+        let cases: [(Wanted, Change, &str); 9] = [
             (WAIT, |d| d.paused = true, "call resume"),
             (WAIT, |d| d.nested = d.longest_held.pop(), "with get_many"),
             (
@@ -264,6 +264,11 @@ mod tests {
                 Wanted::InTime(Phase::Connect),
                 |_| (),
                 "within connect_timeout and get_timeout",
+            ),
+            (
+                Wanted::InTime(Phase::Connect),
+                |d| d.breaker = BreakerState::Open,
+                "is up and accepts",
             ),
             (Wanted::AtOnce, |_| (), "and max_waiters that allow it"),
         ];

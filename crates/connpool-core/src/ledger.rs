@@ -421,6 +421,10 @@ impl Ledger {
         self.line.place(key)
     }
 
+    pub(crate) fn is_in_line(&self, key: Key) -> bool {
+        self.standing(key) == Some(Standing::Waiting)
+    }
+
     pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
         self.line.standing(key)
     }

@@ -41,7 +41,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) leases: Leases,
     /// For the driver.
     pub(crate) work: Signal,
-    /// For `build` and `close`.
+    /// For `build` and `close`, and for those who gather more than there may be.
     pub(crate) progress: Signal,
     /// For connects under way.
     pub(crate) closing: Signal,
@@ -480,7 +480,7 @@ impl<M: Manager> Shared<M> {
         };
         let mut longest_held = self.leases.holders(now);
         longest_held.truncate(3);
-        let himself = usize::from(plight.place.is_some());
+        let himself = usize::from(plight.stood_in_line);
         Box::new(Diagnosis {
             pool: Arc::clone(&self.name),
             waited,

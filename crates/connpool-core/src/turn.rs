@@ -33,7 +33,9 @@ pub(crate) struct Turn<'a, M: Manager> {
 /// How somebody fares who may have to be told why there is nothing for him.
 #[derive(Debug, Default)]
 pub(crate) struct Plight {
-    /// Where he stood in line when his time was up.
+    /// Whether he stood in line when his time was up.
+    pub(crate) stood_in_line: bool,
+    /// Where, if not too far behind to be counted.
     pub(crate) place: Option<usize>,
     /// What his own task has already, if anybody wants to know.
     pub(crate) nested: Option<Box<Holder>>,
@@ -77,7 +79,12 @@ impl<'a, M: Manager> Turn<'a, M> {
 
     /// How it fares, to be told.
     pub(crate) fn plight(&mut self) -> Plight {
-        std::mem::take(&mut self.plight)
+        let mut plight = std::mem::take(&mut self.plight);
+        if plight.nested.is_some() {
+            // It may have been returned meanwhile, and if not, it is held for longer.
+            plight.nested = self.held_by_itself(self.shared.runtime.now());
+        }
+        plight
     }
 
     fn poll_wait(
@@ -168,7 +175,9 @@ impl<'a, M: Manager> Turn<'a, M> {
     /// The time is up: out of the line, and a last look, since what has come counts all the same.
     fn look_once_more(&mut self, wants: Wants, now: Moment) -> Option<Served<M>> {
         let (waker, result) = self.shared.with(|state, _| {
-            self.plight.place = self.key.and_then(|key| state.ledger.place_in_line(key));
+            let key = self.key.filter(|key| state.ledger.is_in_line(*key));
+            self.plight.stood_in_line = key.is_some();
+            self.plight.place = key.and_then(|key| state.ledger.place_in_line(key));
             let (waker, answer) = self.leave(state).unwrap_or_default();
             let result = match answer {
                 Some(answer) => Some(answer.into_result()),
@@ -204,13 +213,16 @@ impl<'a, M: Manager> Turn<'a, M> {
 
     /// Whether its own task has what it waits for.
     fn look_for_itself(&mut self, now: Moment) {
-        if self.task == 0 {
-            return;
-        }
-        if let Some(holder) = self.shared.leases.held_by(self.task, now) {
-            self.plight.nested = Some(Box::new(holder.clone()));
+        self.plight.nested = self.held_by_itself(now);
+        if let Some(holder) = self.plight.nested.as_deref() {
+            let holder = holder.clone();
             self.shared.tell(|| Event::NestedGet { holder });
         }
+    }
+
+    fn held_by_itself(&self, now: Moment) -> Option<Box<Holder>> {
+        let task = Some(self.task).filter(|task| *task != 0)?;
+        self.shared.leases.held_by(task, now).map(Box::new)
     }
 
     fn start_waiting(&mut self, now: Moment) {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use crate::support::{Act, MILLI, Op, Refused, SECOND, new};
+use crate::support::{Act, MILLI, Op, Refused, SECOND, go, hold, new};
 use connpool_core::{BuildError, GetError, PoolConfig};
 
 #[test]
@@ -102,4 +102,18 @@ fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
     for (error, text) in texts {
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+#[test]
+fn who_stands_too_far_back_for_a_place_is_counted_all_the_same() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let _others: Vec<_> = (0..1_024).map(|_| go(&sim, pool.get_owned())).collect();
+    sim.settle();
+    let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
+    let GetError::Timeout { diagnosis, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((diagnosis.place_in_line, diagnosis.waiting), (None, 1_025));
 }
