@@ -20,7 +20,7 @@ pub(crate) struct Effects<M: Manager> {
     watched: bool,
     /// The driver has something to do.
     pub(crate) rouse_driver: bool,
-    /// Something that `build` or `close` waits for has happened.
+    /// Something that `build`, `close` or `get_many` waits for has happened.
     pub(crate) progress: bool,
     /// The pool has just been closed: connects under way end.
     pub(crate) closing: bool,

@@ -179,6 +179,13 @@ impl Leases {
         cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
+    /// The task that has it was not known when its lease began.
+    pub(crate) fn note_task(&self, spot: Spot, task: usize) {
+        if task != 0 {
+            self.tasks.lock().insert(spot, task);
+        }
+    }
+
     /// The connection comes back, or is taken out.
     #[inline]
     pub(crate) fn end(&self, spot: Spot) {

@@ -43,8 +43,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// As [`get`](Pool::get), and [`GetError::TooMany`] at once if `n` is more than `max_size`. None
-    /// at all, 0, is an empty `Vec`, even of a closed pool.
+    /// As [`get`](Pool::get), and [`GetError::TooMany`] at once if `n` is more than `max_size`, or
+    /// as soon as it is. None at all, 0, is an empty `Vec`, even of a closed pool.
     ///
     /// # Cancellation
     ///
@@ -131,31 +131,48 @@ impl<M: Manager> Pool<M> {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let max_size = shared.figures().0.max_size;
-        if n > max_size {
-            return Err(GetError::TooMany {
-                wanted: n,
-                max_size,
-            });
-        }
-        let mut deadline = Deadline::new(limit);
-        deadline.begin(shared.runtime.now());
-        let _passage = shared.turnstile_within(&mut deadline).await?;
-        let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
-        for _ in 0..n {
-            let entry =
-                traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
-            gathered.push(PooledConnection::new(
-                Owner::Borrowed(shared),
-                entry,
-                &borrower,
-            ));
-        }
-        Ok(gathered)
+        let gather = async {
+            let mut deadline = Deadline::new(limit);
+            deadline.begin(shared.runtime.now());
+            let _passage = shared.turnstile_within(&mut deadline).await?;
+            let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
+            for _ in 0..n {
+                let entry =
+                    traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
+                // Nobody's task has it yet: the rest of what is gathered is no nested get.
+                let nobody = Borrower::at(borrower.site);
+                gathered.push(PooledConnection::new(
+                    Owner::Borrowed(shared),
+                    entry,
+                    &nobody,
+                ));
+            }
+            for conn in &gathered {
+                conn.belongs_to(&borrower);
+            }
+            Ok(gathered)
+        };
+        or(async { Err(shared.too_many(n).await) }, gather).await
     }
 }
 
 impl<M: Manager> Shared<M> {
+    /// Ends if there can never be `n` connections at once: from the beginning, or because the pool
+    /// is made smaller.
+    async fn too_many(&self, n: usize) -> GetError<M::Error> {
+        loop {
+            let progress = self.progress.listen();
+            let max_size = self.figures().0.max_size;
+            if n > max_size {
+                return GetError::TooMany {
+                    wanted: n,
+                    max_size,
+                };
+            }
+            progress.await;
+        }
+    }
+
     async fn turnstile_within(
         &self,
         deadline: &mut Deadline,

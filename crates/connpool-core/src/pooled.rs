@@ -171,6 +171,12 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         result
     }
 
+    /// Notes the task that has it, if it was lent to none.
+    pub(crate) fn belongs_to(&self, borrower: &Borrower) {
+        let spot = self.live().slot.spot();
+        self.owner.leases.note_task(spot, borrower.task);
+    }
+
     fn end_lease(&self, entry: &Entry<M>) {
         self.owner.lease_ends(entry);
         if self.is_labelled {

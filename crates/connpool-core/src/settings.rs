@@ -202,5 +202,7 @@ impl<M: Manager> Shared<M> {
         self.publish(state);
         self.settle(state, effects, now);
         effects.rouse_driver = true;
+        // Who gathers more than there may be now has nothing to wait for.
+        effects.progress = true;
     }
 }

@@ -282,6 +282,7 @@ fn a_task_that_waits_for_what_it_has_itself_is_found_on_request() {
     assert_eq!(told, ["nested_get 1 0ns"]);
     let text = error.to_string();
     assert!(text.contains("; this task already holds one: "), "{text}");
+    assert_eq!(text.matches(" for 1.0 s").count(), 2, "{text}");
     assert!(
         text.ends_with("; return it first, or take all at once with get_many"),
         "{text}"
@@ -289,6 +290,20 @@ fn a_task_that_waits_for_what_it_has_itself_is_found_on_request() {
     let (error, told) = time_out_with_one_in_hand(false);
     assert_eq!(told, [""; 0]);
     assert!(!error.to_string().contains("this task"), "{error}");
+}
+
+#[test]
+fn what_is_gathered_is_no_nested_get_and_what_was_there_before_is() {
+    let (sim, fake) = new(1);
+    let (pool, told) = watched(&fake, |pool| pool.max_size(2).detect_nested_gets(true));
+    let error = sim.block_on(async {
+        drop(pool.get_many(2).await.unwrap());
+        assert_eq!(*told.lock().unwrap(), [""; 0]);
+        let _two = pool.get_many(2).await.unwrap();
+        pool.get_many_timeout(1, SECOND).await.unwrap_err()
+    });
+    assert_eq!(told.lock().unwrap().len(), 1);
+    assert!(error.to_string().contains("this task already"), "{error}");
 }
 
 #[test]

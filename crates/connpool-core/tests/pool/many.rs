@@ -111,6 +111,23 @@ fn who_gathers_comes_in_the_order_of_coming() {
 }
 
 #[test]
+fn who_gathers_more_than_there_may_be_now_is_told_and_gives_back_what_he_has() {
+    let (sim, fake) = new(1);
+    let builder = fake.pool().max_size(3).get_timeout(None);
+    let pool = builder.build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let gathering = go_gather(&sim, &pool, 3, MILLI);
+    let behind = go_gather(&sim, &pool, 3, MILLI);
+    let fewer = go_gather(&sim, &pool, 2, MILLI);
+    pool.resize(2).unwrap();
+    drop(held);
+    sim.advance(SECOND);
+    let jobs = [gathering, behind, fewer];
+    assert_eq!(jobs.map(|job| job.take()), [false, false, true].map(Some));
+    assert_eq!(pool.stats().available, 2);
+}
+
+#[test]
 fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
