@@ -139,7 +139,8 @@ impl<M: Manager> Builder<M> {
 
     /// How long one attempt to connect may take. Default: 5 s.
     ///
-    /// `None` lets an attempt that hangs keep its slot for ever.
+    /// `None` lets an attempt that hangs keep its slot for ever; after a failure, when there is one
+    /// attempt at a time, no other one is begun meanwhile.
     pub fn connect_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.connect_timeout = limit.into();
         self
@@ -302,7 +303,8 @@ impl<M: Manager> Builder<M> {
     /// [`NestedGet`](crate::Event::NestedGet), and in the error if the time is up. Default: false.
     ///
     /// A task is known by its waker: inside of `join`, `select` and the like, which have wakers of their
-    /// own, it is missed. One that was handed the guard of another is taken for it. The remedy is to
+    /// own, it is missed. One that was handed the guard of another is taken for it, and so may be one
+    /// whose waker lies where that of an ended one did, who left its guard to somebody. The remedy is to
     /// return the one first, or to take all that is needed at once by
     /// [`get_many`](Pool::get_many).
     pub fn detect_nested_gets(mut self, detect: bool) -> Self {

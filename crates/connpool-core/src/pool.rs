@@ -72,7 +72,8 @@ impl<M: Manager> Pool<M> {
     /// * [`GetError::Closed`] if the pool is closed, before or meanwhile.
     /// * [`GetError::Exhausted`] if there is nothing to lend and `max_waiters` stand in line.
     /// * [`GetError::Timeout`] after `get_timeout`, or when a connect for which this `get` was
-    ///   first in line took longer than `connect_timeout`.
+    ///   first in line took longer than `connect_timeout` or made what was of no use; with
+    ///   `fail_fast` and an open breaker also at once, if that is how the last one failed.
     /// * [`GetError::Connect`] or [`GetError::Panicked`] if such a connect failed; with `fail_fast`
     ///   only.
     ///
