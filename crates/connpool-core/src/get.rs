@@ -210,7 +210,7 @@ impl<M: Manager> Candidate<'_, M> {
                 entry
                     .stamps
                     .proves_alive(self.checked_at, self.shared.era());
-                check.done(&entry.stamps)
+                check.done(&entry.stamps, &self.shared.settings.rules())
             } else {
                 check.found(found)
             };

@@ -39,6 +39,11 @@ impl Rules {
         let over_rule = now.is_past(stamps.born, self.max_lifetime) && stamps.had_its_chance(now);
         stamps.is_over_lifetime(now) || over_rule
     }
+
+    /// Whether a connection was lent as often as it may be by now.
+    fn is_worn_out(&self, stamps: &Stamps) -> bool {
+        self.max_uses.is_some_and(|most| stamps.uses >= most)
+    }
 }
 
 /// By how much of it, at most, `keepalive` is shortened at random.
@@ -229,6 +234,9 @@ impl Check {
             if rules.forbid_age_of(stamps, now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
+            if rules.is_worn_out(stamps) {
+                return check.at(Step::Close(CloseReason::MaxUses));
+            }
             if spare && stamps.is_idle_too_long(rules, now) {
                 return check.at(Step::Close(CloseReason::Idle));
             }
@@ -254,6 +262,14 @@ impl Check {
     #[inline]
     pub(crate) fn step(self) -> Step {
         self.step
+    }
+
+    /// Whether it ends at a limit, without a look at the connection.
+    pub(crate) fn is_over_a_limit(self) -> bool {
+        matches!(
+            self.step,
+            Step::Close(CloseReason::Lifetime | CloseReason::Idle)
+        )
     }
 
     /// The check after its step found this.
@@ -286,8 +302,8 @@ impl Check {
 
     /// The check after a ping or a reset that ended well at `stamps.proven`: that took its time, and
     /// the lifetime may be over by now.
-    pub(crate) fn done(self, stamps: &Stamps) -> Check {
-        if stamps.is_over_lifetime(stamps.proven) {
+    pub(crate) fn done(self, stamps: &Stamps, rules: &Rules) -> Check {
+        if rules.forbid_age_of(stamps, stamps.proven) {
             self.at(Step::Close(CloseReason::Lifetime))
         } else {
             self.found(Found::Done)
@@ -339,7 +355,7 @@ pub(crate) fn on_return(
         Some(CloseReason::Cleared)
     } else if rules.forbid_age_of(stamps, now) {
         Some(CloseReason::Lifetime)
-    } else if rules.max_uses.is_some_and(|most| stamps.uses >= most) {
+    } else if rules.is_worn_out(stamps) {
         Some(CloseReason::MaxUses)
     } else {
         None

@@ -50,7 +50,7 @@ impl<M: Manager> Keepalive<M> {
                 End::Done(Ok(())) => {
                     let now = shared.moment();
                     entry.stamps.proves_alive(now, shared.era());
-                    self.check.done(&entry.stamps)
+                    self.check.done(&entry.stamps, &shared.settings.rules())
                 }
                 End::Done(Err(_)) => self.check.found(Found::Failed),
                 End::OutOfTime => self.check.found(Found::TimedOut),

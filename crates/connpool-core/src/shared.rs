@@ -9,8 +9,8 @@ use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::health::{self, Check, Conduct, Era, Found, Purpose, Step};
-use crate::idle::IdleSet;
+use crate::health::{self, Check, Conduct, Era, Found, Purpose, Rules, Step};
+use crate::idle::{IdleSet, Stamped};
 use crate::leases::{Borrower, Leases};
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger, Posture};
@@ -166,8 +166,19 @@ impl<M: Manager> Shared<M> {
         }
         if check.step() == Step::Look {
             check = check.found(self.look(&mut entry.conn));
+        } else if check.is_over_a_limit() && !entry.is_used() && self.is_troubled() {
+            self.learn_from(entry, &rules, era, now);
         }
         (check, now)
+    }
+
+    /// A new connection that is over a limit says all the same whether the backend is well again: if
+    /// none lived long enough to be lent, nothing else would end the trouble.
+    #[cold]
+    fn learn_from(&self, entry: &mut Entry<M>, rules: &Rules, era: Era, now: Moment) {
+        let check = Check::begin(Purpose::LendNew, &entry.stamps, rules, era, true, now);
+        let found = self.look(&mut entry.conn);
+        self.new_connection_is(check.found(found).step(), entry.stamps.born);
     }
 
     /// Why a connection must not be lent that has just passed its checks.

@@ -136,9 +136,9 @@ fn a_check_that_outlasts_the_lifetime_ends_it() {
         stamps.expires = at(9);
         let check = Check::begin(Purpose::Lend, &stamps, &rules(), ERA, true, at(8)).at(step);
         stamps.proven = at(8);
-        assert_ne!(check.done(&stamps).step(), Step::Close(Lifetime));
+        assert_ne!(check.done(&stamps, &rules()).step(), Step::Close(Lifetime));
         stamps.proven = at(9);
-        assert_eq!(check.done(&stamps).step(), Step::Close(Lifetime));
+        assert_eq!(check.done(&stamps, &rules()).step(), Step::Close(Lifetime));
     }
 }
 
@@ -187,7 +187,7 @@ fn limits_act_at_their_moment_and_not_before() {
 }
 
 #[test]
-fn a_lifetime_that_was_made_shorter_reaches_what_was_opened_before() {
+fn limits_that_were_made_tighter_reach_what_was_opened_before() {
     let mut stamps = stamps();
     let mut rules = rules();
     stamps.expires = at(9);
@@ -198,6 +198,18 @@ fn a_lifetime_that_was_made_shorter_reaches_what_was_opened_before() {
     assert_eq!(begin(Purpose::TryLend, &stamps, &rules, 5), over);
     assert_eq!(on_return(&stamps, &rules, 7, at(4)), None);
     assert_eq!(on_return(&stamps, &rules, 7, at(5)), Some(Lifetime));
+    let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(4)).at(Step::Ping);
+    stamps.proven = at(5);
+    assert_eq!(check.done(&stamps, &rules).step(), over);
+    rules.max_lifetime = Span::NEVER;
+    rules.max_uses = Some(2);
+    stamps.uses = 1;
+    assert_eq!(begin(Purpose::Lend, &stamps, &rules, 4), Step::Look);
+    stamps.uses = 2;
+    for purpose in [Purpose::Lend, Purpose::TryLend, Purpose::Sweep] {
+        let step = begin(purpose, &stamps, &rules, 4);
+        assert_eq!(step, Step::Close(MaxUses));
+    }
 }
 
 #[test]

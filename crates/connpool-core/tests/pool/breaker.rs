@@ -368,6 +368,57 @@ fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
     }
 }
 
+/// Each probe's connection is over its lifetime before the next probe is due, and before anybody
+/// could be lent it.
+#[test]
+fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
+    for limits in [
+        (Some(5 * MILLI), None),
+        (Some(Duration::ZERO), None),
+        (None, Some(5 * MILLI)),
+    ] {
+        let (sim, fake) = new(1);
+        let pool = fake
+            .pool()
+            .min_size(1)
+            .max_lifetime(limits.0)
+            .idle_timeout(limits.1)
+            .breaker(breaker(1))
+            .build_lazy()
+            .unwrap();
+        fake.always(Op::Connect, Act::Fail);
+        assert!(sim.block_on(pool.get()).is_err());
+        assert_eq!(pool.stats().breaker, BreakerState::Open);
+        fake.calm();
+        sim.advance(10 * SECOND);
+        assert_eq!(
+            pool.stats().breaker,
+            BreakerState::Closed,
+            "{limits:?} {}",
+            pool.stats()
+        );
+        assert!(sim.block_on(pool.get()).is_ok());
+    }
+}
+
+/// A backend that accepts and hangs up is no better for a connection that had to go anyway.
+#[test]
+fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .min_size(1)
+        .max_lifetime(5 * MILLI)
+        .breaker(breaker(1))
+        .build_lazy()
+        .unwrap();
+    fake.always(Op::Connect, Act::Fail);
+    assert!(sim.block_on(pool.get()).is_err());
+    fake.always(Op::Connect, Act::HangUp);
+    sim.advance(10 * SECOND);
+    assert_ne!(pool.stats().breaker, BreakerState::Closed);
+}
+
 /// Has every idle connection found dead.
 fn find_all_dead(sim: &SimRuntime, pool: &Pool<Fake>) {
     while pool.stats().available > 0 {

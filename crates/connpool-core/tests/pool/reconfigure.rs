@@ -148,7 +148,7 @@ fn limits_on_time_count_from_the_next_use() {
     change(&pool, |c| c.max_uses = Some(1));
     drop(sim.block_on(pool.get()).unwrap());
     sim.settle();
-    assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
+    assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
     change(&pool, |c| c.connect_timeout = Some(MILLI));
     fake.next(Op::Connect, [Act::Hang]);
     assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
@@ -255,4 +255,38 @@ fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
         sim.advance(SECOND);
         assert_lends_all(&sim, &fake, &pool);
     }
+}
+
+#[test]
+fn fewer_uses_reach_connections_that_are_idle() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).build_lazy().unwrap();
+    for _ in 0..2 {
+        fill(&sim, &pool, 1);
+    }
+    change(&pool, |c| c.max_uses = Some(2));
+    let guard = sim.block_on(pool.get_owned()).unwrap();
+    assert_eq!((guard.id(), guard.uses()), (2, 1));
+    sim.settle();
+    assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
+    assert_eq!(fake.goodbyes(), [1]);
+}
+
+#[test]
+fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
+    let (sim, fake) = new(1);
+    let pool = fake
+        .pool()
+        .max_lifetime(3_600 * SECOND)
+        .ping_after(Duration::ZERO)
+        .ping_timeout(None)
+        .build_lazy()
+        .unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Op::Ping, [Act::Take(2 * SECOND)]);
+    let get = go_get(&sim, &pool);
+    change(&pool, |c| c.max_lifetime = Some(SECOND));
+    sim.advance(2 * SECOND);
+    assert_eq!(get.take().unwrap().unwrap().id(), 2);
+    assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
 }

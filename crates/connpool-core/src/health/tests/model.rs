@@ -102,6 +102,8 @@ impl Case {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
+        } else if rules.max_uses.is_some_and(|most| stamps.uses >= most) && !is_new {
+            Some(CloseReason::MaxUses)
         } else if over_idle && self.spare && !is_new {
             Some(CloseReason::Idle)
         } else {
