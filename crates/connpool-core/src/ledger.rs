@@ -231,6 +231,7 @@ impl Ledger {
     pub(crate) fn leaves(&mut self) {
         self.open.one_less();
         self.leaving.one_more();
+        self.probe_again_if_none_is_left();
     }
 
     /// A slot is empty again.
@@ -239,6 +240,15 @@ impl Ledger {
             Hold::Connecting => self.connecting.one_less(),
             Hold::Open => self.open.one_less(),
             Hold::Leaving => self.leaving.one_less(),
+        }
+        self.probe_again_if_none_is_left();
+    }
+
+    /// What a probe made may be gone before anybody had a use for it, for its age perhaps. That says
+    /// nothing, and there is nothing to wait for.
+    fn probe_again_if_none_is_left(&mut self) {
+        if self.staying() == 0 {
+            self.trouble.probe_is_gone();
         }
     }
 

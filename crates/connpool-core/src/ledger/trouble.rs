@@ -114,6 +114,13 @@ impl Trouble {
         self.state = self.state.after(Happening::Begins);
     }
 
+    /// Nobody will tell what became of the probe: if there was one, the next is due.
+    pub(crate) fn probe_is_gone(&mut self) {
+        if self.state == BreakerState::HalfOpen {
+            self.retry_at = None;
+        }
+    }
+
     /// A connect ended well: there may be one more at once. With a window of `enough` there is no
     /// need of one.
     pub(crate) fn connected(&mut self, enough: usize) {

@@ -419,6 +419,21 @@ fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
     assert_ne!(pool.stats().breaker, BreakerState::Closed);
 }
 
+#[test]
+fn a_probe_whose_connection_is_gone_without_use_is_followed_by_the_next() {
+    let (sim, fake) = new(1);
+    let builder = fake.pool().min_size(1).breaker(breaker(1));
+    let pool = builder.build_lazy().unwrap();
+    fake.next(Op::Connect, [Act::Fail]);
+    assert!(sim.block_on(pool.get()).is_err());
+    sim.advance(SECOND);
+    assert_eq!(pool.stats().breaker, BreakerState::HalfOpen);
+    assert_eq!(pool.retain(|_| false), 1);
+    assert!(sim.block_on(pool.get()).is_ok());
+    assert_eq!(sim.elapsed(), SECOND);
+    assert_eq!(pool.stats().breaker, BreakerState::Closed);
+}
+
 /// Has every idle connection found dead.
 fn find_all_dead(sim: &SimRuntime, pool: &Pool<Fake>) {
     while pool.stats().available > 0 {

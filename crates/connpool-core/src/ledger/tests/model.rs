@@ -303,6 +303,13 @@ impl Naive {
         told.collect()
     }
 
+    /// What the probe made is gone, if nothing else is there.
+    fn miss_the_probe(&mut self) {
+        if self.breaker == BreakerState::HalfOpen && self.open + self.connecting == 0 {
+            self.retry_at = None;
+        }
+    }
+
     fn breaker_opens(&self) -> Option<Breaker> {
         let enough = |breaker: &Breaker| self.failures + 1 >= breaker.failures as usize;
         self.config.breaker.filter(enough)
@@ -444,14 +451,17 @@ impl Both {
                 ledger.leaves();
                 naive.open -= 1;
                 naive.leaving += 1;
+                naive.miss_the_probe();
             }
             Event::SlotFreed(Hold::Open) if naive.open > 0 => {
                 ledger.slot_freed(Hold::Open);
                 naive.open -= 1;
+                naive.miss_the_probe();
             }
             Event::SlotFreed(Hold::Leaving) if naive.leaving > 0 => {
                 ledger.slot_freed(Hold::Leaving);
                 naive.leaving -= 1;
+                naive.miss_the_probe();
             }
             Event::LookBegins if !naive.looking => {
                 naive.looking = !naive.closed && (naive.paused || naive.waiting() == 0);
