@@ -223,7 +223,8 @@ impl<M: Manager> Pool<M> {
     /// It takes effect from now on: for the next `get`, connect or check, and for connections that
     /// are open already, which the driver looks at within the new `evict_interval`. Those in line
     /// keep their place and their time. Of a shorter `max_lifetime`, connections that are open
-    /// already get no random part; of a longer one, those opened from now on have the benefit.
+    /// already get no random part; of a longer one, those opened from now on have the benefit. A pause
+    /// after a failed connect that is longer than the new settings allow is cut short.
     ///
     /// A name of `None` leaves the pool's as it is.
     ///
