@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn every_remedy_belongs_to_what_was_seen() {
         type Change = fn(&mut Diagnosis);
-        let cases: [(Wanted, Change, &str); 9] = [
+        let cases: [(Wanted, Change, &str); 10] = [
             (WAIT, |d| d.paused = true, "call resume"),
             (WAIT, |d| d.nested = d.longest_held.pop(), "with get_many"),
             (
@@ -254,6 +254,11 @@ mod tests {
                 WAIT,
                 |d| d.breaker = BreakerState::Open,
                 "look at that holder",
+            ),
+            (
+                WAIT,
+                |d| (d.active, d.breaker) = (3, BreakerState::Open),
+                "is up and accepts connections",
             ),
             (
                 Wanted::InTime(Phase::Check),

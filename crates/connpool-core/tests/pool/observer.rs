@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{
     Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new, poll_once,
 };
-use connpool_core::{Event, Liveness, Observer, Pool, Runtime, WeakPool};
+use connpool_core::{Breaker, Event, Liveness, Observer, Pool, Runtime, WeakPool};
 
 /// Keeps the events as they print, and counts them by label.
 #[derive(Default)]
@@ -44,6 +44,40 @@ fn watched(fake: &Fake) -> (Arc<Notes>, connpool_core::Builder<Fake>) {
     let notes = Arc::new(Notes::default());
     let builder = fake.pool().name("orders").observer(Arc::clone(&notes));
     (notes, builder)
+}
+
+#[test]
+fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
+    let (sim, fake) = new(1);
+    let (notes, builder) = watched(&fake);
+    let breaker = Breaker {
+        failures: 1,
+        probe_every: SECOND,
+    };
+    let pool = builder.breaker(breaker).build_lazy().unwrap();
+    fake.next(Op::Connect, [Act::Fail]);
+    assert!(sim.block_on(pool.get()).is_err());
+    assert_eq!(
+        notes.only("breaker"),
+        ["the breaker was closed and is open"]
+    );
+    sim.advance(SECOND);
+    fill(&sim, &pool, 8);
+    let told = [
+        "the breaker was open and is half open",
+        "the breaker was half open and is closed",
+    ];
+    assert_eq!(notes.only("breaker"), told);
+    fake.look(|conn| match conn.id() {
+        6.. => Liveness::Closed,
+        _ => Liveness::Alive,
+    });
+    drop(sim.block_on(pool.get_timeout(MILLI)));
+    assert_eq!(notes.only("suspicion").len(), 1);
+    pool.pause();
+    pool.pause();
+    pool.resume();
+    assert_eq!(notes.told(), ["paused: nothing is lent", "resumed"]);
 }
 
 #[test]
