@@ -11,7 +11,7 @@ use world::World;
 
 /// Runs `steps` random moves against a pool over a [`FaultyManager`](crate::FaultyManager): gets
 /// that are polled, cancelled and served, connections that are returned, marked, taken out and left
-/// half used, `clear`, `resize` and `close`, leaps of time, backends that fail, hang, panic, speak out
+/// half used, `clear`, `resize`, `pause`, `retain` and `close`, leaps of time, backends that fail, hang, panic, speak out
 /// of turn and restart. Settings, moves and schedule all follow from `seed`.
 ///
 /// After every move [`assert_invariants`](crate::assert_invariants) holds, every connection that was
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_failing_history_is_cut_down_to_what_matters() {
-        let long = History::draw(3, 500);
+        let long = History::draw(3, 2_000);
         let closes = |history: &History| {
             let is_close = |step: &&Move| matches!(step, Move::Clear);
             history.moves.iter().filter(is_close).count()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use connpool_core::{Builder, IdleOrder};
+use connpool_core::{Breaker, Builder, IdleOrder};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -33,6 +33,10 @@ pub(crate) enum Move {
     Restart,
     Clear,
     Resize(usize),
+    Pause,
+    Resume,
+    /// Closes what is idle if the number of its connect is a multiple of this.
+    Retain(u64),
     Close,
     /// So many tasks run.
     Turns(usize),
@@ -69,6 +73,9 @@ pub(crate) struct Settings {
     pub(crate) max_uses: Option<u64>,
     max_connecting: Option<usize>,
     fail_fast: bool,
+    breaker: Option<Breaker>,
+    keepalive: Option<Duration>,
+    leak_warning: Option<Duration>,
     pub(crate) resets: bool,
     round_robin: bool,
 }
@@ -120,6 +127,9 @@ impl Settings {
         let evict_interval = one_of(&[None, Some(50 * MILLI), Some(SECOND), Some(30 * SECOND)]);
         let get_timeout = one_of(&[None, Some(50 * MILLI), Some(10 * SECOND)]);
         let ping_after = one_of(&[None, Some(Duration::ZERO), Some(10 * MILLI)]);
+        let keepalive = one_of(&[None, None, Some(200 * MILLI), Some(SECOND)]);
+        let leak_warning = one_of(&[None, None, Some(200 * MILLI), Some(SECOND)]);
+        let probe_every = one_of(&[None, Some(MILLI), Some(50 * MILLI), Some(SECOND)]);
         let mut at_most = |least: usize| -> Option<usize> {
             rng.random_ratio(1, 3)
                 .then(|| rng.random_range(least..=least + 2))
@@ -138,6 +148,12 @@ impl Settings {
             max_connecting: at_most(1),
             increment: rng.random_range(1..=3),
             fail_fast: rng.random(),
+            breaker: probe_every.map(|probe_every| Breaker {
+                failures: rng.random_range(1..=3),
+                probe_every,
+            }),
+            keepalive,
+            leak_warning,
             resets: rng.random(),
             round_robin: rng.random(),
         }
@@ -167,6 +183,9 @@ impl Settings {
             .max_uses(self.max_uses)
             .max_connecting(self.max_connecting)
             .fail_fast(self.fail_fast)
+            .breaker(self.breaker)
+            .keepalive(self.keepalive)
+            .leak_warning(self.leak_warning)
             .idle_order(order)
     }
 }
@@ -193,14 +212,18 @@ impl Move {
                 },
             },
             560..575 => Move::ReadAndGiveUp(index),
-            575..590 => Move::Clear,
+            575..585 => Move::Clear,
+            585..587 => Move::Pause,
+            587..590 => Move::Resume,
             590..610 => Move::Resize(rng.random_range(0..8)),
             // A closed pool does nothing any more: late, in most histories.
             610 if rng.random_ratio(1, 5) => Move::Close,
             610..700 => Move::Turns(rng.random_range(1..6)),
             700..800 => Move::Round,
             800..880 => Move::Leap(leap(rng)),
-            880..898 => Move::Calm,
+            880..892 => Move::Calm,
+            892..895 => Move::Retain(rng.random_range(1..4)),
+            895..898 => Move::Resume,
             _ if gentle => Move::Round,
             // Mostly the next runtime takes over at once.
             898 => Move::ShutDown,

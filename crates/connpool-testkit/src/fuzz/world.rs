@@ -124,6 +124,11 @@ impl World {
                     self.most = self.most.max(max_size);
                 }
             }
+            Move::Pause => self.pool.pause(),
+            Move::Resume => self.pool.resume(),
+            Move::Retain(factor) => {
+                self.pool.retain(|conn| conn.connect() as u64 % factor != 0);
+            }
             Move::Close => {
                 let close = self.pool.close(Duration::ZERO);
                 let _ = block_on(poll_once(close));
@@ -157,6 +162,7 @@ impl World {
     /// served, and in the end there is nothing left.
     pub(crate) fn end(mut self) -> u64 {
         self.backend.calm();
+        self.pool.resume();
         self.start_again();
         self.detached.clear();
         for _ in 0..40 {
@@ -233,6 +239,7 @@ impl World {
         if let Ok(guard) = pool.try_get() {
             self.successes += 1;
             assert!(!pool.is_closed(), "a closed pool has lent");
+            assert!(!pool.is_paused(), "a paused pool has lent");
             assert!(
                 guard.uses() == 1 || !self.settings.resets,
                 "lent by try_get without a reset"
@@ -266,6 +273,8 @@ impl World {
         self.successes += 1;
         self.users += 1;
         assert!(!self.pool.is_closed(), "a closed pool has lent {guard:?}");
+        assert!(!self.pool.is_paused(), "a paused pool has lent {guard:?}");
+        guard.label(format!("user {}", self.users));
         assert!(
             guard.connect() > self.stale,
             "lent after a clear, though its connect, number {}, began before: {guard:?}",
@@ -344,6 +353,12 @@ impl World {
         let stats = self.pool.stats();
         assert_eq!(stats.request, self.requests, "requests: {stats}");
         assert_eq!(stats.success, self.successes, "successes: {stats}");
+        // Those who have one are those who have one.
+        let mut holders: Vec<_> = self.pool.holders().iter().map(|holder| holder.id).collect();
+        let mut guards: Vec<_> = self.guards.iter().map(|guard| guard.id()).collect();
+        holders.sort_unstable();
+        guards.sort_unstable();
+        assert_eq!(holders, guards, "the holders are the guards: {stats}");
         // Those that wait as the pool sees it are those that wait.
         let begun = self.getters.iter().filter(|getter| getter.polled).count();
         assert!(stats.waiting <= begun, "{begun} wait: {stats}");
@@ -386,6 +401,9 @@ impl World {
         let pausing = (self.trouble_at).is_some_and(|at| now.since(at) < Duration::from_secs(5));
         // With the breaker open there is a probe from time to time, and nothing else.
         let probing = self.pool.stats().breaker != BreakerState::Closed;
+        if self.pool.is_paused() {
+            return;
+        }
         assert_nobody_sleeps_for_nothing(&self.pool, pausing || probing);
     }
 }
