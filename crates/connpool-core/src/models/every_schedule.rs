@@ -311,6 +311,38 @@ fn a_larger_pool_serves_who_waits() {
 }
 
 #[test]
+fn a_pause_that_ends_serves_who_waits_and_what_came_back_in_it() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        world.pool.pause();
+        let getter = world.go(World::use_one);
+        let giver = world.go(|world| world.give_back(guard));
+        world.pool.resume();
+        giver.join().unwrap();
+        getter.join().unwrap();
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn a_return_in_a_pause_is_not_lent_in_it() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let giver = world.go(|world| world.give_back(guard));
+        world.pool.pause();
+        assert!(world.pool.try_get().is_err(), "lent in a pause");
+        giver.join().unwrap();
+        assert_eq!(world.pool.stats().available, 1);
+        world.pool.resume();
+        world.use_one();
+        world.end();
+    });
+}
+
+#[test]
 fn what_is_older_than_a_clear_is_not_lent_after_it() {
     check(|| {
         let world = World::new(1);
