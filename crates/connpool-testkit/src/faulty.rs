@@ -221,6 +221,11 @@ impl FaultyManager {
         look(&self.0.script().truth)
     }
 
+    /// Notes what the backend cannot see.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Truth)) {
+        note(&mut self.0.script().truth);
+    }
+
     /// How many calls there were.
     pub fn calls(&self, op: Op) -> usize {
         self.0.script().plan(op).calls()
@@ -315,9 +320,10 @@ impl Manager for FaultyManager {
     type Error = Refused;
 
     async fn connect(&self) -> Result<FaultyConn, Refused> {
-        let under_way = UnderWay::begin(&self.0);
-        let number = self.0.script().truth.connects_at.len();
+        let mut under_way = UnderWay::begin(&self.0);
+        let number = under_way.number;
         let act = self.play(Op::Connect).await?;
+        under_way.succeeded = true;
         drop(under_way);
         let (here, there) = pipe(CAPACITY);
         let id = {
@@ -403,19 +409,29 @@ impl Script {
 }
 
 /// A connect under way counts: the backend sees it, too.
-struct UnderWay(Arc<World>);
+struct UnderWay {
+    world: Arc<World>,
+    number: usize,
+    succeeded: bool,
+}
 
 impl UnderWay {
     fn begin(world: &Arc<World>) -> Self {
         let now = world.runtime.now().since(Moment::ORIGIN);
-        world.script().truth.connect_begins(now);
-        UnderWay(Arc::clone(world))
+        let truth = &mut world.script().truth;
+        truth.connect_begins(now);
+        UnderWay {
+            world: Arc::clone(world),
+            number: truth.connects_at.len(),
+            succeeded: false,
+        }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.script().truth.connect_ends();
+        let truth = &mut self.world.script().truth;
+        truth.connect_ends(self.number, self.succeeded);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Random traffic in virtual time, with everything checked after every step.
 
+mod callers;
 mod history;
+mod settings;
+mod witness;
 mod world;
 
 use std::fmt;
@@ -9,14 +12,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use history::History;
 use world::World;
 
-/// Runs `steps` random moves against a pool over a [`FaultyManager`](crate::FaultyManager): gets
-/// that are polled, cancelled and served, connections that are returned, marked, taken out and left
-/// half used, `clear`, `resize`, `pause`, `retain` and `close`, leaps of time, backends that fail, hang, panic, speak out
-/// of turn and restart. Settings, moves and schedule all follow from `seed`.
+/// Runs `steps` random moves against a pool over a [`FaultyManager`](crate::FaultyManager): gets of
+/// one and of several that are polled, cancelled and served, connections that are returned, marked,
+/// labelled, taken out, added and left half used, `clear`, `resize`, `reconfigure`, `pause`, `retain`
+/// and `close`, leaps of time, an observer that panics and uses the pool, backends that fail, hang,
+/// panic, speak out of turn and restart. Settings, moves and schedule all follow from `seed`.
 ///
 /// After every move [`assert_invariants`](crate::assert_invariants) holds, every connection that was
-/// lent was fit to be lent, and the pool's counters are those of the caller. In the end the backend
-/// is well again, and everybody is served and all capacity there.
+/// lent was fit to be lent, the holders are those who have one, and the pool's counters are those of
+/// the caller and of the observer. While paused nothing is lent; after a failure one connect is tried
+/// at a time. In the end the backend is well again, and everybody is served and all capacity there.
 ///
 /// Returns the [trace hash](crate::SimRuntime::trace_hash) of the run: the same for the same
 /// arguments.
@@ -46,6 +51,7 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {}", self.history.seed, self.message)?;
+        writeln!(f, "{:?}", self.history.ground)?;
         writeln!(f, "{:#?}", self.history.settings)?;
         writeln!(f, "after these {} moves:", self.history.moves.len())?;
         self.history
@@ -107,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_failing_history_is_cut_down_to_what_matters() {
-        let long = History::draw(3, 2_000);
+        let long = History::draw(3, 1_000);
         let closes = |history: &History| {
             let is_close = |step: &&Move| matches!(step, Move::Clear);
             history.moves.iter().filter(is_close).count()

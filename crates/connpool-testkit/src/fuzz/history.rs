@@ -3,25 +3,32 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use connpool_core::{Breaker, Builder, IdleOrder};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::{Act, FaultyManager, Op};
+use super::settings::{Ground, MILLI, SECOND, Settings};
+use crate::{Act, Op};
 
 /// One thing that happens. Numbers choose among what there is, modulo how many there are, so that
 /// every part of a history is a history.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Move {
     Get(Option<Duration>),
+    /// So many at once; whoever has them keeps them until he is cancelled.
+    GetMany(usize, Option<Duration>),
+    /// A get, an exchange and a return in one.
+    GetForExchange(Exchange),
     TryGet,
     Poll(usize),
     Cancel(usize),
     Return(usize),
     Mark(usize),
+    Label(usize, Label),
     Detach(usize),
     DropDetached(usize),
+    /// One that was detached comes back.
+    Add(usize),
     Exchange {
         guard: usize,
         ends: Exchange,
@@ -33,10 +40,10 @@ pub(crate) enum Move {
     Restart,
     Clear,
     Resize(usize),
+    Reconfigure(Box<Settings>),
     Pause,
     Resume,
-    /// Closes what is idle if the number of its connect is a multiple of this.
-    Retain(u64),
+    Retain(Keep),
     Close,
     /// So many tasks run.
     Turns(usize),
@@ -54,52 +61,48 @@ pub(crate) enum Move {
 pub(crate) enum Exchange {
     Well,
     Badly,
+    Panicking,
     Dropped,
 }
 
-/// The settings of the pool.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) max_size: usize,
-    min_size: usize,
-    increment: usize,
-    idle_timeout: Option<Duration>,
-    pub(crate) max_lifetime: Option<Duration>,
-    evict_interval: Option<Duration>,
-    pub(crate) get_timeout: Option<Duration>,
-    ping_after: Option<Duration>,
-    max_waiters: Option<usize>,
-    max_idle: Option<usize>,
-    pub(crate) max_uses: Option<u64>,
-    max_connecting: Option<usize>,
-    fail_fast: bool,
-    breaker: Option<Breaker>,
-    keepalive: Option<Duration>,
-    leak_warning: Option<Duration>,
-    pub(crate) resets: bool,
-    round_robin: bool,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Label {
+    Numbered(usize),
+    TooLong,
+}
+
+/// What `retain` keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Keep {
+    All,
+    None,
+    Odd,
+    /// One, and panics at the next.
+    OneThenPanic,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     pub(crate) seed: u64,
+    pub(crate) ground: Ground,
     pub(crate) settings: Settings,
     pub(crate) moves: Vec<Move>,
 }
 
-const MILLI: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-
 impl History {
     pub(crate) fn draw(seed: u64, steps: usize) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let ground = Ground::draw(&mut rng);
         let settings = Settings::draw(&mut rng);
         // A third of all runs have a backend that does nothing wrong: other paths are then common.
         let gentle = seed % 3 == 0;
         History {
             seed,
+            ground,
             settings,
-            moves: (0..steps).map(|_| Move::draw(&mut rng, gentle)).collect(),
+            moves: (0..steps)
+                .map(|_| Move::draw(&mut rng, gentle, ground.gathers))
+                .collect(),
         }
     }
 
@@ -110,120 +113,47 @@ impl History {
     }
 }
 
-impl Settings {
-    fn draw(rng: &mut StdRng) -> Self {
-        let max_size = rng.random_range(1..=6);
-        let min_size = rng.random_range(0..=2).min(max_size);
-        let mut one_of = |choices: &[Option<Duration>]| *choices.choose(rng).unwrap_or(&None);
-        let limits = [
-            None,
-            None,
-            Some(Duration::ZERO),
-            Some(5 * MILLI),
-            Some(SECOND),
-        ];
-        let idle_timeout = one_of(&limits);
-        let max_lifetime = one_of(&limits);
-        let evict_interval = one_of(&[None, Some(50 * MILLI), Some(SECOND), Some(30 * SECOND)]);
-        let get_timeout = one_of(&[None, Some(50 * MILLI), Some(10 * SECOND)]);
-        let ping_after = one_of(&[None, Some(Duration::ZERO), Some(10 * MILLI)]);
-        let keepalive = one_of(&[None, None, Some(200 * MILLI), Some(SECOND)]);
-        let leak_warning = one_of(&[None, None, Some(200 * MILLI), Some(SECOND)]);
-        let probe_every = one_of(&[None, Some(MILLI), Some(50 * MILLI), Some(SECOND)]);
-        let mut at_most = |least: usize| -> Option<usize> {
-            rng.random_ratio(1, 3)
-                .then(|| rng.random_range(least..=least + 2))
-        };
-        Settings {
-            max_size,
-            min_size,
-            idle_timeout,
-            max_lifetime,
-            evict_interval,
-            get_timeout,
-            ping_after,
-            max_waiters: at_most(0),
-            max_idle: at_most(min_size),
-            max_uses: at_most(1).map(|most| most as u64),
-            max_connecting: at_most(1),
-            increment: rng.random_range(1..=3),
-            fail_fast: rng.random(),
-            breaker: probe_every.map(|probe_every| Breaker {
-                failures: rng.random_range(1..=3),
-                probe_every,
-            }),
-            keepalive,
-            leak_warning,
-            resets: rng.random(),
-            round_robin: rng.random(),
-        }
-    }
-
-    pub(crate) fn apply(&self, backend: &FaultyManager) -> Builder<FaultyManager> {
-        if self.resets {
-            backend.with_resets();
-        }
-        let order = match self.round_robin {
-            true => IdleOrder::RoundRobin,
-            false => IdleOrder::LastUsedFirst,
-        };
-        backend
-            .pool()
-            .name("fuzz")
-            .max_size(self.max_size)
-            .min_size(self.min_size)
-            .increment(self.increment)
-            .idle_timeout(self.idle_timeout)
-            .max_lifetime(self.max_lifetime)
-            .evict_interval(self.evict_interval)
-            .get_timeout(self.get_timeout)
-            .ping_after(self.ping_after)
-            .max_waiters(self.max_waiters)
-            .max_idle(self.max_idle)
-            .max_uses(self.max_uses)
-            .max_connecting(self.max_connecting)
-            .fail_fast(self.fail_fast)
-            .breaker(self.breaker)
-            .keepalive(self.keepalive)
-            .leak_warning(self.leak_warning)
-            .idle_order(order)
-    }
-}
-
 impl Move {
-    fn draw(rng: &mut StdRng, gentle: bool) -> Self {
+    fn draw(rng: &mut StdRng, gentle: bool, gathers: bool) -> Self {
         let which = rng.random_range(0..1000);
         let index = rng.random_range(0..64);
         match which {
-            0..180 => Move::Get(time(rng)),
-            180..200 => Move::TryGet,
-            200..300 => Move::Poll(index),
-            300..350 => Move::Cancel(index),
-            350..480 => Move::Return(index),
-            480..500 => Move::Mark(index),
-            500..515 => Move::Detach(index),
-            515..530 => Move::DropDetached(index),
-            530..560 => Move::Exchange {
-                guard: index,
-                ends: match rng.random_range(0..3) {
-                    0 => Exchange::Well,
-                    1 => Exchange::Badly,
-                    _ => Exchange::Dropped,
+            0..160 => Move::Get(time(rng)),
+            160..180 if gathers => Move::GetMany(rng.random_range(0..5), time(rng)),
+            160..180 => Move::Get(time(rng)),
+            180..200 => Move::GetForExchange(exchange(rng)),
+            200..220 => Move::TryGet,
+            220..315 => Move::Poll(index),
+            315..365 => Move::Cancel(index),
+            365..475 => Move::Return(index),
+            475..490 => Move::Mark(index),
+            490..505 => Move::Label(
+                index,
+                match rng.random_ratio(1, 4) {
+                    true => Label::TooLong,
+                    false => Label::Numbered(index),
                 },
+            ),
+            505..520 => Move::Detach(index),
+            520..530 => Move::DropDetached(index),
+            530..545 => Move::Add(index),
+            545..570 => Move::Exchange {
+                guard: index,
+                ends: exchange(rng),
             },
-            560..575 => Move::ReadAndGiveUp(index),
-            575..585 => Move::Clear,
-            585..587 => Move::Pause,
-            587..590 => Move::Resume,
-            590..610 => Move::Resize(rng.random_range(0..8)),
+            570..582 => Move::ReadAndGiveUp(index),
+            582..595 => Move::Clear,
+            595..610 => Move::Resize(rng.random_range(0..8)),
+            610..622 => Move::Reconfigure(Box::new(Settings::draw(rng))),
+            622..630 => Move::Pause,
+            630..646 => Move::Resume,
+            646..658 => Move::Retain(keep(rng)),
             // A closed pool does nothing any more: late, in most histories.
-            610 if rng.random_ratio(1, 5) => Move::Close,
-            610..700 => Move::Turns(rng.random_range(1..6)),
-            700..800 => Move::Round,
-            800..880 => Move::Leap(leap(rng)),
-            880..892 => Move::Calm,
-            892..895 => Move::Retain(rng.random_range(1..4)),
-            895..898 => Move::Resume,
+            658 if rng.random_ratio(1, 5) => Move::Close,
+            658..730 => Move::Turns(rng.random_range(1..6)),
+            730..820 => Move::Round,
+            820..880 => Move::Leap(leap(rng)),
+            880..898 => Move::Calm,
             _ if gentle => Move::Round,
             // Mostly the next runtime takes over at once.
             898 => Move::ShutDown,
@@ -235,6 +165,24 @@ impl Move {
             945..985 => Move::Next(op(rng), act(rng)),
             _ => Move::Always(op(rng), act(rng)),
         }
+    }
+}
+
+fn exchange(rng: &mut StdRng) -> Exchange {
+    match rng.random_range(0..4) {
+        0 => Exchange::Well,
+        1 => Exchange::Badly,
+        2 => Exchange::Panicking,
+        _ => Exchange::Dropped,
+    }
+}
+
+fn keep(rng: &mut StdRng) -> Keep {
+    match rng.random_range(0..4) {
+        0 => Keep::All,
+        1 => Keep::None,
+        2 => Keep::Odd,
+        _ => Keep::OneThenPanic,
     }
 }
 
@@ -252,8 +200,8 @@ fn time(rng: &mut StdRng) -> Option<Duration> {
 /// Short ones are common, since a long one is many sweeps.
 fn leap(rng: &mut StdRng) -> Duration {
     match rng.random_range(0..20) {
-        0 => 60 * SECOND,
-        1..4 => SECOND * rng.random_range(1..6),
+        0 if rng.random_ratio(1, 3) => 60 * SECOND,
+        0..4 => SECOND * rng.random_range(1..6),
         _ => MILLI * rng.random_range(1..40),
     }
 }

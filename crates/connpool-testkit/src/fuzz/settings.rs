@@ -1,0 +1,154 @@
+//! The settings of a run, the pool's and others: drawn at random, all of them legal.
+
+use std::time::Duration;
+
+use connpool_core::{Breaker, IdleOrder, PoolConfig};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+/// The settings of the pool, which may change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) max_size: usize,
+    min_size: usize,
+    increment: usize,
+    idle_timeout: Option<Duration>,
+    pub(crate) max_lifetime: Option<Duration>,
+    evict_interval: Option<Duration>,
+    pub(crate) get_timeout: Option<Duration>,
+    ping_after: Option<Duration>,
+    max_waiters: Option<usize>,
+    max_idle: Option<usize>,
+    pub(crate) max_uses: Option<u64>,
+    pub(crate) max_connecting: Option<usize>,
+    pub(crate) fail_fast: bool,
+    breaker: Option<Breaker>,
+    keepalive: Option<Duration>,
+    pub(crate) slow_get_warning: Option<Duration>,
+    pub(crate) leak_warning: Option<Duration>,
+    detect_nested_gets: bool,
+    round_robin: bool,
+}
+
+/// What stays as it is for a whole run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground {
+    pub(crate) resets: bool,
+    pub(crate) watch: Option<Watch>,
+    /// Whether several connections are taken at once. If nobody does, every request is known.
+    pub(crate) gathers: bool,
+}
+
+/// How an observer behaves. Zero: never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// It panics at every so many events.
+    pub(crate) panics: u64,
+    /// It uses the pool at every so many events.
+    pub(crate) meddles: u64,
+}
+
+pub(crate) const MILLI: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+impl Settings {
+    pub(crate) fn draw(rng: &mut StdRng) -> Self {
+        let max_size = rng.random_range(1..=6);
+        let min_size = rng.random_range(0..=2).min(max_size);
+        let mut one_of = |choices: &[Option<Duration>]| *choices.choose(rng).unwrap_or(&None);
+        let limits = [
+            None,
+            None,
+            Some(Duration::ZERO),
+            Some(5 * MILLI),
+            Some(SECOND),
+        ];
+        let idle_timeout = one_of(&limits);
+        let max_lifetime = one_of(&limits);
+        let evict_interval = one_of(&[None, Some(50 * MILLI), Some(SECOND), Some(30 * SECOND)]);
+        let get_timeout = one_of(&[None, Some(50 * MILLI), Some(10 * SECOND)]);
+        let ping_after = one_of(&[None, Some(Duration::ZERO), Some(10 * MILLI)]);
+        let keepalive = one_of(&[None, None, Some(200 * MILLI), Some(2 * SECOND)]);
+        let slow_get_warning = one_of(&[None, Some(MILLI), Some(SECOND)]);
+        let leak_warning = one_of(&[None, None, Some(100 * MILLI), Some(SECOND)]);
+        let probe_every = one_of(&[Some(20 * MILLI), Some(200 * MILLI), Some(SECOND)]);
+        let mut at_most = |least: usize| -> Option<usize> {
+            rng.random_ratio(1, 3)
+                .then(|| rng.random_range(least..=least + 2))
+        };
+        Settings {
+            max_size,
+            min_size,
+            idle_timeout,
+            max_lifetime,
+            evict_interval,
+            get_timeout,
+            ping_after,
+            keepalive,
+            slow_get_warning,
+            leak_warning,
+            max_waiters: at_most(0),
+            max_idle: at_most(min_size),
+            max_uses: at_most(1).map(|most| most as u64),
+            max_connecting: at_most(1),
+            breaker: probe_every
+                .filter(|_| rng.random_ratio(2, 3))
+                .map(|probe_every| Breaker {
+                    failures: rng.random_range(1..=3),
+                    probe_every,
+                }),
+            increment: rng.random_range(1..=3),
+            fail_fast: rng.random(),
+            detect_nested_gets: rng.random_ratio(1, 4),
+            round_robin: rng.random(),
+        }
+    }
+
+    /// As the pool has them.
+    pub(crate) fn config(&self) -> PoolConfig {
+        let mut config = PoolConfig::default();
+        config.name = Some(String::from("fuzz"));
+        config.max_size = self.max_size;
+        config.min_size = self.min_size;
+        config.increment = self.increment;
+        config.idle_timeout = self.idle_timeout;
+        config.max_lifetime = self.max_lifetime;
+        config.evict_interval = self.evict_interval;
+        config.get_timeout = self.get_timeout;
+        config.ping_after = self.ping_after;
+        config.max_waiters = self.max_waiters;
+        config.max_idle = self.max_idle;
+        config.max_uses = self.max_uses;
+        config.max_connecting = self.max_connecting;
+        config.fail_fast = self.fail_fast;
+        config.breaker = self.breaker;
+        config.keepalive = self.keepalive;
+        config.slow_get_warning = self.slow_get_warning;
+        config.leak_warning = self.leak_warning;
+        config.detect_nested_gets = self.detect_nested_gets;
+        config.idle_order = match self.round_robin {
+            true => IdleOrder::RoundRobin,
+            false => IdleOrder::LastUsedFirst,
+        };
+        config
+    }
+}
+
+impl Ground {
+    pub(crate) fn draw(rng: &mut StdRng) -> Self {
+        let mut every = |least: u64| match rng.random_range(0..2) {
+            0 => 0,
+            _ => rng.random_range(least..least + 10),
+        };
+        let watch = Watch {
+            panics: every(3),
+            meddles: every(1),
+        };
+        Ground {
+            resets: rng.random(),
+            watch: Some(watch).filter(|_| rng.random_ratio(2, 3)),
+            gathers: rng.random(),
+        }
+    }
+}
