@@ -69,11 +69,8 @@ pub(crate) async fn find<M: Manager>(
                 idle = None;
                 continue;
             }
-            Verdict::Fit => match candidate.lend() {
-                Ok(mut entry) => {
-                    watch.lent(&mut entry);
-                    return Ok(entry);
-                }
+            Verdict::Fit => match candidate.lend(&mut watch) {
+                Ok(entry) => return Ok(entry),
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
@@ -112,18 +109,24 @@ pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetEr
                 break;
             }
             Step::Look | Step::Ping | Step::Reset | Step::Pass => {
-                watch.lent(&mut entry);
-                return Ok(lend(shared, entry, now));
+                return Ok(lend(shared, entry, now, &mut watch));
             }
         }
     }
     Err(exhausted(shared, Plight::default()))
 }
 
-fn lend<M: Manager>(shared: &Shared<M>, mut entry: Entry<M>, now: Moment) -> Entry<M> {
+fn lend<M: Manager>(
+    shared: &Shared<M>,
+    mut entry: Entry<M>,
+    now: Moment,
+    watch: &mut Watch<'_, M>,
+) -> Entry<M> {
     shared.counters.success.up();
     entry.stamps.idle_since = now;
     entry.stamps.uses = entry.stamps.uses.saturating_add(1);
+    // Last: who watches knows the time, also where no rule asks for it.
+    watch.lent(&mut entry);
     entry
 }
 
@@ -218,12 +221,12 @@ impl<M: Manager> Candidate<'_, M> {
     }
 
     /// Lends it, unless the pool was closed or cleared during the check.
-    fn lend(&mut self) -> Result<Entry<M>, CloseReason> {
+    fn lend(&mut self, watch: &mut Watch<'_, M>) -> Result<Entry<M>, CloseReason> {
         let Some(entry) = self.entry.take() else {
             return Err(CloseReason::Cancelled);
         };
         match self.shared.unwanted(&entry) {
-            None => Ok(lend(self.shared, entry, self.checked_at)),
+            None => Ok(lend(self.shared, entry, self.checked_at, watch)),
             Some(reason) => {
                 self.shared.retire(entry, reason);
                 Err(reason)

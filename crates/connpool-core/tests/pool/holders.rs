@@ -118,6 +118,20 @@ fn without_any_limit_nobody_knows_for_how_long() {
 }
 
 #[test]
+fn a_watched_pool_that_reads_no_clock_else_knows_when_it_lent_by_whatever_way() {
+    let (sim, fake) = new(1);
+    let (pool, _) = watched(&fake, |pool| pool.ping_after(None));
+    sim.advance(SECOND);
+    for _ in 0..2 {
+        drop(hold(&sim, &pool, 1));
+        sim.advance(SECOND);
+    }
+    let _held = pool.try_get().unwrap();
+    sim.advance(MILLI);
+    assert_eq!(pool.holders()[0].held, Some(MILLI));
+}
+
+#[test]
 fn a_close_reports_who_is_still_out_and_since_when() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
