@@ -6,7 +6,7 @@
 
 mod sites;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::panic::Location;
 use std::sync::OnceLock;
@@ -95,6 +95,14 @@ struct Cell {
 }
 
 const NOT_OUT: u64 = 0;
+
+impl Cell {
+    /// Since when it is out, if it is.
+    fn since(&self) -> Option<Since> {
+        let since = self.since.load(Ordering::Acquire);
+        (since != NOT_OUT).then_some(Since(since))
+    }
+}
 
 /// Since when a connection has been out: the nanoseconds of a moment, or that it is not known, and in
 /// the lowest bit whether there was a warning about it. Never zero.
@@ -219,13 +227,25 @@ impl Leases {
 
     /// Everybody who has one, longest first; those of whom it is not known for how long come last.
     pub(crate) fn holders(&self, now: Moment) -> Vec<Holder> {
-        let mut holders: Vec<Holder> = self
-            .cells()
-            .filter_map(|(spot, cell)| self.read(spot, cell, now))
+        self.longest(usize::MAX, now)
+    }
+
+    /// The first `most` of them, which costs what they do, and a look at each of the others.
+    pub(crate) fn longest(&self, most: usize, now: Moment) -> Vec<Holder> {
+        let mut longest = BinaryHeap::new();
+        for (spot, cell) in self.cells() {
+            if let Some(since) = cell.since() {
+                longest.push((since.not_warned().0, cell.id.load(Ordering::Relaxed), spot));
+                if longest.len() > most {
+                    longest.pop();
+                }
+            }
+        }
+        let longest = longest.into_sorted_vec().into_iter();
+        longest
+            .filter_map(|(.., spot)| self.read(spot, self.cell(spot)?, now))
             .map(|(_, holder)| holder)
-            .collect();
-        holders.sort_by(|a, b| b.held.cmp(&a.held).then(a.id.cmp(&b.id)));
-        holders
+            .collect()
     }
 
     /// What this task has already, if it has anything.
@@ -271,8 +291,7 @@ impl Leases {
     }
 
     fn read(&self, spot: Spot, cell: &Cell, now: Moment) -> Option<(Since, Holder)> {
-        let since = Some(cell.since.load(Ordering::Acquire));
-        let since = since.filter(|since| *since != NOT_OUT).map(Since)?;
+        let since = cell.since()?;
         let holder = self.holder(spot, cell, since, now);
         // What was read belongs together only if the lease is still the same.
         fence(Ordering::Acquire);

@@ -489,8 +489,6 @@ impl<M: Manager> Shared<M> {
                 state.ledger.last_failure_at(),
             )
         };
-        let mut longest_held = self.leases.holders(now);
-        longest_held.truncate(3);
         let himself = usize::from(plight.stood_in_line);
         Box::new(Diagnosis {
             pool: Arc::clone(&self.name),
@@ -504,12 +502,9 @@ impl<M: Manager> Shared<M> {
             waiting: figures.waiting.saturating_add(himself),
             paused: figures.paused,
             breaker: figures.breaker,
-            last_error_ago: last_error
-                .is_some()
-                .then(|| failed_at.map(|at| now.since(at)))
-                .flatten(),
+            last_error_ago: last_error.as_ref().and(failed_at).map(|at| now.since(at)),
             last_error,
-            longest_held,
+            longest_held: self.leases.longest(3, now),
             nested: plight.nested.map(|holder| *holder),
         })
     }

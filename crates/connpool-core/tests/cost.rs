@@ -188,6 +188,20 @@ fn figures_and_names_allocate_nothing() {
 }
 
 #[test]
+fn a_refusal_allocates_no_more_however_many_are_out() {
+    let refusal = |out: usize| {
+        let (_watched, pool) = pool_of(out, |pool| pool);
+        let held: Vec<_> = (0..out).map(|_| take(&pool)).collect();
+        // What is allocated once for all is not counted.
+        drop(pool.try_get());
+        let info = measure(|| assert!(pool.try_get().is_err()));
+        drop(held);
+        (info.count_total, info.bytes_total)
+    };
+    assert_eq!(refusal(4), refusal(1_000));
+}
+
+#[test]
 fn a_wait_costs_one_timer_and_one_wake() {
     let (watched, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
