@@ -117,10 +117,7 @@ impl Deadline {
     pub(crate) fn begin(&mut self, now: Moment) -> Option<Moment> {
         if self.start.is_none() {
             self.start = Some(now);
-            self.at = self
-                .limit
-                .as_duration()
-                .and_then(|limit| now.checked_add(limit));
+            self.at = self.limit.after(now);
         }
         self.at
     }

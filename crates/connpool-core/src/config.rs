@@ -135,9 +135,9 @@ pub struct Backoff {
 /// After so many failed connects in a row the breaker opens, see
 /// [`BreakerState`](crate::BreakerState): there is one connect at a time and `probe_every` between
 /// one and the next, until a new connection proves good. If what a probe made is gone before anybody
-/// had a use for it, and nothing else is open, the next one is due at once. With `fail_fast`, and no connection open
-/// that could come back, everybody in line and whoever comes is answered at once with the last
-/// error; who comes when a probe is due waits for it.
+/// had a use for it, and nothing else is open, the next one is due at once. With `fail_fast`, and no
+/// connection open that could come back, everybody in line and whoever comes is answered at once
+/// with the last error; who comes when a probe is due waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]

@@ -15,7 +15,7 @@ use crate::health::{Check, Purpose, Step};
 use crate::idle::Stamped;
 use crate::keepalive::Keepalive;
 use crate::ledger::line::Supply;
-use crate::moment::Span;
+use crate::moment::{Span, soonest};
 use crate::shared::{AT_ONCE, Shared};
 use crate::state::{DriverState, State, see_off};
 use crate::sync::{Arc, Weak};
@@ -129,8 +129,7 @@ impl<M: Manager> Driver<M> {
             if state.ledger.is_closed() {
                 return Next::End;
             }
-            let deadlines = [state.ledger.next_deadline(), self.leaks.next];
-            match deadlines.into_iter().flatten().min() {
+            match soonest([state.ledger.next_deadline(), self.leaks.next]) {
                 // A timer for the past would be ready at once, and nobody else would get the thread.
                 Some(at) if at <= now => Next::More,
                 deadline => Next::Rest(deadline),

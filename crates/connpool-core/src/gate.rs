@@ -23,9 +23,9 @@ const CLOSED: u8 = 1;
 const LINE: u8 = 2;
 const SURPLUS: u8 = 4;
 const DRIVERLESS: u8 = 8;
-const PAUSED: u8 = 32;
 /// In nobody's way: only tells that it matters how a new connection does.
 const TROUBLE: u8 = 16;
+const PAUSED: u8 = 32;
 
 impl Gate {
     /// The gate of a state in which nothing has happened yet.

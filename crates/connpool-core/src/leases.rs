@@ -15,7 +15,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::Moment;
-use crate::moment::{Brief, Span};
+use crate::moment::{Brief, Span, soonest};
 use crate::slab::{BLOCK, DIRECTORIES, Spot, blocks_of};
 use crate::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
@@ -175,9 +175,7 @@ impl Leases {
         if cell.site.load(Ordering::Relaxed) != address_of(borrower.site) {
             self.moves_to(cell, borrower.site);
         }
-        if borrower.task != 0 {
-            self.tasks.lock().insert(spot, borrower.task);
-        }
+        self.note_task(spot, borrower.task);
         cell.since.store(Since::new(since).0, Ordering::Release);
     }
 
@@ -187,7 +185,8 @@ impl Leases {
         cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
-    /// The task that has it was not known when its lease began.
+    /// Notes the task that has it, if it is known: when its lease begins or later.
+    #[inline]
     pub(crate) fn note_task(&self, spot: Spot, task: usize) {
         if task != 0 {
             self.tasks.lock().insert(spot, task);
@@ -263,19 +262,17 @@ impl Leases {
         let mut overdue = Vec::new();
         let mut next = limit.after(now);
         for (spot, cell) in self.cells() {
-            let Some((since, holder)) = self.read(spot, cell, now) else {
-                continue;
-            };
-            let Some(began) = since.moment().filter(|_| !since.is_warned()) else {
+            let not_told = cell.since().filter(|since| !since.is_warned());
+            let Some(began) = not_told.and_then(Since::moment) else {
                 continue;
             };
             if !now.is_past(began, limit) {
-                next = match (limit.after(began), next) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
+                next = soonest([limit.after(began), next]);
                 continue;
             }
+            let Some((since, holder)) = self.read(spot, cell, now) else {
+                continue;
+            };
             // It may have come back meanwhile; then there is nothing to warn of.
             let warned = cell.since.compare_exchange(
                 since.0,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::BreakerState;
 use crate::Moment;
 use crate::config::PoolConfig;
+use crate::moment::soonest;
 use crate::slab::{Count, Key, round_up};
 use line::{Line, Standing, Supply, Wants};
 use suspicion::Suspicion;
@@ -187,7 +188,7 @@ impl Ledger {
         self.open.one_more();
         self.trouble.connected(self.max_size);
         let look = self.look_at_the_probe();
-        self.sweep_at = [self.sweep_at, look].into_iter().flatten().min();
+        self.sweep_at = soonest([self.sweep_at, look]);
         look.is_some()
     }
 
@@ -455,10 +456,7 @@ impl Ledger {
         }
         let can_open = self.lacking() > 0 && self.room() > 0 && self.may_begin() > 0;
         let retry = self.trouble.retry_at().filter(|_| can_open);
-        match (retry, self.sweep_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        soonest([retry, self.sweep_at])
     }
 
     /// Whether the idle connections are due for a look. The first call starts the interval.
@@ -583,9 +581,7 @@ impl Ledger {
 /// How often idle connections are looked at: twice in the time in which they are to be pinged.
 fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
     let keepalive = config.keepalive.and_then(|age| age.checked_div(2));
-    let interval = [config.evict_interval, keepalive];
-    let shortest = interval.into_iter().flatten().min();
-    shortest.map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
+    soonest([config.evict_interval, keepalive]).map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
 }
 
 #[cfg(test)]

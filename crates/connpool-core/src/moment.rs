@@ -54,8 +54,8 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    #[inline]
     /// Whether this moment lies at least `span` after `earlier`.
+    #[inline]
     pub(crate) fn is_past(self, earlier: Moment, span: impl Into<Span>) -> bool {
         let span = span.into();
         self.0.saturating_sub(earlier.0) >= span.0 && span != Span::NEVER
@@ -103,6 +103,11 @@ impl From<Option<Duration>> for Span {
     fn from(span: Option<Duration>) -> Self {
         span.map_or(Span::NEVER, Span::from)
     }
+}
+
+/// The first of these moments, or the shortest of these times; what is never is left out.
+pub(crate) fn soonest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
+    of.into_iter().flatten().min()
 }
 
 /// A length of time as it is told to people: `32.1 s`, `250.0 ms`.

@@ -98,10 +98,11 @@ impl<M: Manager> Shared<M> {
     /// Changes the state, shows the gate what came of it, and does outside of the lock what was
     /// decided under it.
     pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State<M>, &mut Effects<M>) -> R) -> R {
-        let mut effects = Effects::new(self.is_watched());
+        let watched = self.is_watched();
+        let mut effects = Effects::new(watched);
         let result = {
             let mut state = self.state.lock();
-            let before = self.is_watched().then(|| state.ledger.posture());
+            let before = watched.then(|| state.ledger.posture());
             let result = change(&mut state, &mut effects);
             if let Some(before) = before {
                 tell_what_changed(&mut effects, before, state.ledger.posture());

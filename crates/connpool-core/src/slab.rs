@@ -44,6 +44,11 @@ impl Sequence {
         self.0 += 1;
         self.0
     }
+
+    /// The last one that was handed out; zero: none was.
+    pub(crate) fn last(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A place in a [`Slab`]. Valid until the value is removed.

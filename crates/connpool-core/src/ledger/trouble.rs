@@ -20,9 +20,8 @@ pub(crate) struct Trouble {
     retry_at: Option<Moment>,
     /// How many connects may be under way at once (slow start); `None`: any number.
     window: Option<usize>,
-    /// How often the window was narrowed.
+    /// One for each time that the window was narrowed.
     closings: Sequence,
-    closing: u64,
 }
 
 /// A pause shorter than this would be none: with nobody to wake at its end, only a spin.
@@ -45,7 +44,6 @@ impl Trouble {
             retry_at: None,
             window: None,
             closings: Sequence::default(),
-            closing: 0,
         }
     }
 
@@ -73,8 +71,7 @@ impl Trouble {
     /// failure that began it, unless it is the probe that failed.
     pub(crate) fn failed(&mut self, now: Moment, draw: u64) {
         self.failed_at = now;
-        self.window = Some(1);
-        self.closing = self.closings.next();
+        self.set_window(1);
         if self.state != BreakerState::HalfOpen && self.pausing(now) {
             return;
         }
@@ -159,7 +156,7 @@ impl Trouble {
 
     /// A number that changes when the window is narrowed: whoever began before may have to stand back.
     pub(crate) fn closing(&self) -> u64 {
-        self.closing
+        self.closings.last()
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -177,16 +174,20 @@ impl Trouble {
 
     fn narrow_window(&mut self, most: usize) {
         if self.window() > most {
-            self.window = Some(most);
-            self.closing = self.closings.next();
+            self.set_window(most);
         }
+    }
+
+    fn set_window(&mut self, most: usize) {
+        self.window = Some(most);
+        self.closings.next();
     }
 
     fn pause(&mut self, now: Moment, pause: Duration) {
         // A pause too long to be told must not read as no pause.
         self.retry_at = now
             .checked_add(pause.max(SHORTEST_PAUSE))
-            .or(Some(Moment::from_nanos(u64::MAX)));
+            .or(Some(Moment::NEVER));
     }
 
     fn ceiling(&self) -> Duration {
