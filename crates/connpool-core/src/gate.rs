@@ -33,7 +33,7 @@ impl Gate {
         Gate {
             flags: AtomicU8::new(DRIVERLESS),
             generation: AtomicU64::new(0),
-            epoch: Setting::new(0),
+            epoch: Setting::default(),
         }
     }
 

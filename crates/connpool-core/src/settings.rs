@@ -19,6 +19,7 @@ pub(crate) struct Settings {
 }
 
 /// What the fast paths read.
+#[derive(Default)]
 struct Fast<T> {
     get_timeout: T,
     idle_timeout: T,
@@ -35,22 +36,11 @@ struct Fast<T> {
 
 impl Settings {
     pub(crate) fn new(config: PoolConfig, resets: bool) -> Self {
-        let new = Fast::of(&config, resets);
+        let fast = Fast::default();
+        fast.set(&Fast::of(&config, resets));
         Settings {
-            fast: Fast {
-                get_timeout: Setting::new(new.get_timeout),
-                idle_timeout: Setting::new(new.idle_timeout),
-                max_lifetime: Setting::new(new.max_lifetime),
-                max_uses: Setting::new(new.max_uses),
-                ping_after: Setting::new(new.ping_after),
-                liveness_after: Setting::new(new.liveness_after),
-                keepalive: Setting::new(new.keepalive),
-                slow_get_warning: Setting::new(new.slow_get_warning),
-                leak_warning: Setting::new(new.leak_warning),
-                detects_nested_gets: Setting::new(new.detects_nested_gets),
-                needs_clock: Setting::new(new.needs_clock),
-            },
             config: Mutex::new(Arc::new(config)),
+            fast,
             resets,
         }
     }
@@ -102,6 +92,14 @@ impl Settings {
     }
 
     fn set(&self, config: PoolConfig) {
+        self.fast.set(&Fast::of(&config, self.resets));
+        *self.config.lock() = Arc::new(config);
+    }
+}
+
+impl<T> Fast<T> {
+    fn all(&self) -> [&T; 11] {
+        // All of them: the compiler tells if one is left out.
         let Fast {
             get_timeout,
             idle_timeout,
@@ -114,20 +112,27 @@ impl Settings {
             leak_warning,
             detects_nested_gets,
             needs_clock,
-        } = &self.fast;
-        let new = Fast::of(&config, self.resets);
-        get_timeout.set(new.get_timeout);
-        idle_timeout.set(new.idle_timeout);
-        max_lifetime.set(new.max_lifetime);
-        max_uses.set(new.max_uses);
-        ping_after.set(new.ping_after);
-        liveness_after.set(new.liveness_after);
-        keepalive.set(new.keepalive);
-        slow_get_warning.set(new.slow_get_warning);
-        leak_warning.set(new.leak_warning);
-        detects_nested_gets.set(new.detects_nested_gets);
-        needs_clock.set(new.needs_clock);
-        *self.config.lock() = Arc::new(config);
+        } = self;
+        [
+            get_timeout,
+            idle_timeout,
+            max_lifetime,
+            max_uses,
+            ping_after,
+            liveness_after,
+            keepalive,
+            slow_get_warning,
+            leak_warning,
+            detects_nested_gets,
+            needs_clock,
+        ]
+    }
+}
+
+impl Fast<Setting> {
+    fn set(&self, to: &Fast<u64>) {
+        let settings = self.all().into_iter().zip(to.all());
+        settings.for_each(|(setting, value)| setting.set(*value));
     }
 }
 

@@ -38,14 +38,10 @@ impl<T> Mutex<T> {
 }
 
 /// A number that may be exchanged for another. Like a [`Counter`] ordered with nothing else.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Setting(std::sync::atomic::AtomicU64);
 
 impl Setting {
-    pub(crate) fn new(value: u64) -> Self {
-        Setting(value.into())
-    }
-
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
