@@ -9,15 +9,13 @@ use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
 use crate::bounded::{End, bounded, timer_came_first};
-use crate::effects::Effects;
 use crate::entry::{Entry, Slot};
 use crate::health::{Check, Purpose, Step};
 use crate::idle::Stamped;
 use crate::keepalive::Keepalive;
-use crate::ledger::line::Supply;
 use crate::moment::{Span, soonest};
 use crate::shared::{AT_ONCE, Shared};
-use crate::state::{DriverState, State, see_off};
+use crate::state::DriverState;
 use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
 use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};
@@ -256,28 +254,6 @@ impl<M: Manager> Shared<M> {
         });
         Keepalive::new(Arc::clone(self), entry, check).spawn();
         Swept::IsPinged
-    }
-
-    /// Puts what was idle and has been checked where it belongs.
-    pub(crate) fn put_away(
-        &self,
-        state: &mut State<M>,
-        effects: &mut Effects<M>,
-        entry: Entry<M>,
-        step: Step,
-        now: Moment,
-    ) {
-        match step {
-            Step::Close(reason) => {
-                if reason.is_breakage() {
-                    state.ledger.found_broken(now);
-                }
-                see_off(state, effects, entry, reason);
-            }
-            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
-                self.place(state, effects, entry, Supply::Used, now);
-            }
-        }
     }
 
     /// Closes a connection: with a goodbye if it deserves one and nobody waits for its slot.

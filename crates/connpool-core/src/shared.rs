@@ -273,13 +273,8 @@ impl<M: Manager> Shared<M> {
     /// A connection that must not be lent again is closed off the caller's path, by the driver if
     /// there is one.
     pub(crate) fn retire(&self, entry: Entry<M>, reason: CloseReason) {
-        let broken_at = reason.is_breakage().then(|| self.runtime.now());
-        self.with(|state, effects| {
-            if let Some(now) = broken_at {
-                state.ledger.found_broken(now);
-            }
-            see_off(state, effects, entry, reason);
-        });
+        let now = self.runtime.now();
+        self.with(|state, effects| self.put_away(state, effects, entry, Step::Close(reason), now));
     }
 
     /// Closes a connection here and now. The slot is free when it is gone.
@@ -324,6 +319,28 @@ impl<M: Manager> Shared<M> {
         };
         if let Err(entry) = self.idle.put(entry) {
             see_off(state, effects, entry, CloseReason::Overflow);
+        }
+    }
+
+    /// Puts a connection where it belongs whose check came to this.
+    pub(crate) fn put_away(
+        &self,
+        state: &mut State<M>,
+        effects: &mut Effects<M>,
+        entry: Entry<M>,
+        step: Step,
+        now: Moment,
+    ) {
+        match step {
+            Step::Close(reason) => {
+                if reason.is_breakage() {
+                    state.ledger.found_broken(now);
+                }
+                see_off(state, effects, entry, reason);
+            }
+            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
+                self.place(state, effects, entry, Supply::Used, now);
+            }
         }
     }
 
