@@ -363,7 +363,7 @@ impl<M: Manager> Shared<M> {
             deadline.begin(now);
             self.begin_what_is_wanted(now);
             let (done, has_runtime, failure) = self.with(|state, _| {
-                let failed = self.config().fail_fast && state.ledger.failures() > 0;
+                let failed = state.ledger.fails_fast() && state.ledger.failures() > 0;
                 let failure = state.last_failure.clone().filter(|_| failed);
                 (
                     state.ledger.has_min_size(),

@@ -144,7 +144,7 @@ impl<M: Manager> Begun<M> {
             }
             state.ledger.connect_failed(now, self.draw);
             failures = state.ledger.failures();
-            if shared.config().fail_fast && !given_up {
+            if state.ledger.fails_fast() && !given_up {
                 state.refuse_first(effects, refusal.clone(), now);
             }
             state.last_failure.replace(refusal)

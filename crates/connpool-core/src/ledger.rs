@@ -548,6 +548,11 @@ impl Ledger {
         }
     }
 
+    /// Whether failed connects answer those who wait.
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.fail_fast
+    }
+
     pub(crate) fn failures(&self) -> usize {
         self.trouble.failures()
     }
