@@ -50,6 +50,29 @@ fn a_thousand_who_come_again(sim: &SimRuntime, pool: &Pool<Fake>) -> Vec<Job<()>
     (0..1_000).map(visit).collect()
 }
 
+fn of_a_hundred(fake: &Fake, fail_fast: bool) -> Pool<Fake> {
+    fake.pool()
+        .max_size(100)
+        .fail_fast(fail_fast)
+        .connect_timeout(SECOND)
+        .get_timeout(60 * SECOND)
+        .build_lazy()
+        .unwrap()
+}
+
+fn all_are_served_once_it_is_back<T>(
+    sim: &SimRuntime,
+    fake: &Fake,
+    pool: &Pool<Fake>,
+    jobs: &[Job<T>],
+    case: &str,
+) {
+    comes_back(fake);
+    sim.advance(10 * SECOND);
+    assert!(jobs.iter().all(Job::has_ended), "{case}");
+    assert_lends_all(sim, fake, pool);
+}
+
 #[test]
 fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_most() {
     for fail_fast in [true, false] {
@@ -60,14 +83,7 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
             Act::Hang,
         ] {
             let (sim, fake) = new(7);
-            let pool = fake
-                .pool()
-                .max_size(100)
-                .fail_fast(fail_fast)
-                .connect_timeout(SECOND)
-                .get_timeout(60 * SECOND)
-                .build_lazy()
-                .unwrap();
+            let pool = of_a_hundred(&fake, fail_fast);
             fill(&sim, &pool, 100);
             let before = fake.connects_at().len();
             goes_down(&fake, how);
@@ -79,10 +95,7 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
             assert!((1..=20).contains(&most), "{most} in a second; {case}");
             assert_eq!(fake.truth().most_connecting, 1, "{case}");
             assert_eq!(closed(&pool, CloseReason::Dead), 100, "{case}");
-            comes_back(&fake);
-            sim.advance(10 * SECOND);
-            assert!(jobs.iter().all(Job::has_ended), "{case}");
-            assert_lends_all(&sim, &fake, &pool);
+            all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
         }
     }
 }
@@ -93,14 +106,7 @@ fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
     for fail_fast in [true, false] {
         for how in [Act::Fail, Act::FailAfter(300 * MILLI), Act::Hang] {
             let (sim, fake) = new(7);
-            let pool = fake
-                .pool()
-                .max_size(100)
-                .fail_fast(fail_fast)
-                .connect_timeout(SECOND)
-                .get_timeout(60 * SECOND)
-                .build_lazy()
-                .unwrap();
+            let pool = of_a_hundred(&fake, fail_fast);
             let mut held = hold(&sim, &pool, 100);
             let jobs = a_thousand_who_come_again(&sim, &pool);
             sim.settle();
@@ -118,10 +124,7 @@ fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
             assert!((1..=20).contains(&most), "{most} in a second; {case}");
             let at_once = fake.truth().most_connecting;
             assert!(at_once <= 4, "{at_once} at once; {case}");
-            comes_back(&fake);
-            sim.advance(10 * SECOND);
-            assert!(jobs.iter().all(Job::has_ended), "{case}");
-            assert_lends_all(&sim, &fake, &pool);
+            all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::support::{
     Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
 };
 use connpool_core::{Builder, CloseReason, Liveness, Pool};
+use connpool_testkit::SimRuntime;
 
 /// A pool that pings what was idle for ten seconds, and looks at nothing for any other reason.
 fn kept_alive(fake: &Fake) -> Builder<Fake> {
@@ -14,6 +15,12 @@ fn kept_alive(fake: &Fake) -> Builder<Fake> {
         .keepalive(10 * SECOND)
         .evict_interval(None)
         .ping_after(None)
+}
+
+fn until_a_ping_begins(sim: &SimRuntime, fake: &Fake) {
+    while fake.calls(Op::Ping) == 0 {
+        sim.advance(MILLI);
+    }
 }
 
 #[test]
@@ -60,9 +67,7 @@ fn one_is_pinged_at_a_time_and_the_others_are_lent_meanwhile() {
     let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.always(Op::Ping, Act::Take(100 * MILLI));
-    while fake.calls(Op::Ping) == 0 {
-        sim.advance(MILLI);
-    }
+    until_a_ping_begins(&sim, &fake);
     let others = hold(&sim, &pool, 2);
     assert_eq!(fake.calls(Op::Ping), 1);
     let waiter = go_get(&sim, &pool);
@@ -80,9 +85,7 @@ fn who_comes_while_the_last_one_is_pinged_gets_a_new_one() {
     let pool = kept_alive(&fake).max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.always(Op::Ping, Act::Take(100 * MILLI));
-    while fake.calls(Op::Ping) == 0 {
-        sim.advance(MILLI);
-    }
+    until_a_ping_begins(&sim, &fake);
     let start = sim.elapsed();
     assert_eq!(hold(&sim, &pool, 1)[0].id(), 2);
     assert_eq!(sim.elapsed(), start);
@@ -162,9 +165,7 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
         let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
         fill(&sim, &pool, 3);
         fake.always(Op::Ping, Act::Take(100 * MILLI));
-        while fake.calls(Op::Ping) == 0 {
-            sim.advance(MILLI);
-        }
+        until_a_ping_begins(&sim, &fake);
         match what {
             0 => pool.clear(),
             1 => pool.resize(2).unwrap(),
@@ -198,9 +199,7 @@ fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 2);
     fake.always(Op::Ping, Act::Hang);
-    while fake.calls(Op::Ping) == 0 {
-        sim.advance(MILLI);
-    }
+    until_a_ping_begins(&sim, &fake);
     sim.shut_down();
     assert_eq!((fake.alive(), pool.stats().available), (1, 1));
     assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
