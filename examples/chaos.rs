@@ -14,6 +14,7 @@ use clap::Parser;
 use connpool_core::{CloseReason, Connection, Event, Manager, Pool, Runtime, Stats};
 use connpool_examples::args::{Args, Which};
 use connpool_examples::moody::{Client, Mood, Moody, ask};
+use connpool_examples::pause;
 use futures_lite::FutureExt;
 
 const CLIENTS: usize = 16;
@@ -160,11 +161,6 @@ where
         };
         pause(&*runtime, Duration::from_millis(4)).await;
     }
-}
-
-async fn pause(runtime: &dyn Runtime, time: Duration) {
-    let end = runtime.now().checked_add(time);
-    runtime.sleep_until(end.unwrap_or_default()).await;
 }
 
 /// What the clients got since it was last read; a wrong reply is never forgotten.

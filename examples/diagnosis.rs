@@ -14,6 +14,7 @@ use clap::Parser;
 use connpool_core::{Builder, Connection, Event, Manager, Pool, Runtime};
 use connpool_examples::args::{Args, Which};
 use connpool_examples::moody::{Client, Mood, Moody, ask};
+use connpool_examples::pause;
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -153,9 +154,4 @@ fn announce(pool: &str, event: &Event<'_>) {
         Event::Breaker { from, to, .. } => say(&format_args!("breaker {from:?} -> {to:?}")),
         _ => {}
     }
-}
-
-async fn pause(runtime: &dyn Runtime, time: Duration) {
-    let end = runtime.now().checked_add(time);
-    runtime.sleep_until(end.unwrap_or_default()).await;
 }

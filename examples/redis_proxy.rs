@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use connpool_core::{Connection, Manager, Pool, Runtime};
+use connpool_examples::pause;
 use connpool_examples::redis::{Redis, RedisUrl};
 use connpool_examples::redis_server::RedisServer;
 use connpool_examples::resp;
@@ -126,11 +127,13 @@ where
 
     let connections = pool.config().max_size;
     println!("{CLIENTS} clients over {connections} connections:");
-    clients.ask_during(pause(&*runtime), Trouble::None).await?;
+    clients
+        .ask_during(pause(&*runtime, PART), Trouble::None)
+        .await?;
 
     println!("they give up every tenth request and hang up:");
     clients
-        .ask_during(pause(&*runtime), Trouble::HangUps)
+        .ask_during(pause(&*runtime, PART), Trouble::HangUps)
         .await?;
 
     if let Some(server) = own.take() {
@@ -149,11 +152,6 @@ where
     );
     drop(own);
     Ok(())
-}
-
-async fn pause(runtime: &dyn Runtime) {
-    let end = runtime.now().checked_add(PART);
-    runtime.sleep_until(end.unwrap_or_default()).await;
 }
 
 /// Blocks as long as it takes.

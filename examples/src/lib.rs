@@ -8,3 +8,14 @@ pub mod redis;
 pub mod redis_server;
 pub mod resp;
 pub mod server;
+
+use std::time::Duration;
+
+use connpool_core::Runtime;
+
+/// Waits for `time` on the runtime's own clock; for no time at all if that is past what the clock
+/// can tell.
+pub async fn pause(runtime: &dyn Runtime, time: Duration) {
+    let end = runtime.now().checked_add(time);
+    runtime.sleep_until(end.unwrap_or_default()).await;
+}
