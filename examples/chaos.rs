@@ -153,10 +153,8 @@ where
             Err(io::ErrorKind::TimedOut.into())
         };
         match answer.or(no_patience).await {
-            Ok(()) => score.right.fetch_add(1, Relaxed),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                score.wrong.fetch_add(1, Relaxed)
-            }
+            Ok(answered) if answered == number => score.right.fetch_add(1, Relaxed),
+            Ok(_) => score.wrong.fetch_add(1, Relaxed),
             Err(_) => score.failed.fetch_add(1, Relaxed),
         };
         pause(&*runtime, Duration::from_millis(4)).await;

@@ -183,7 +183,10 @@ where
     }
 
     async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
-        ask(conn, 0).await
+        match ask(conn, 0).await? {
+            0 => Ok(()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     fn resets(&self) -> bool {
@@ -211,20 +214,19 @@ where
     }
 }
 
-/// One request and its reply, which must be the one that belongs to it.
+/// One request, and the number in its reply: the caller's own, unless a connection was shared.
 ///
 /// # Errors
 ///
-/// `InvalidData` if it is that of another request.
-pub async fn ask(conn: &mut impl Connection, number: u64) -> io::Result<()> {
+/// `InvalidData` if what came is no reply: the server spoke out of turn while the request was under
+/// way, when no pool can know it yet.
+pub async fn ask(conn: &mut impl Connection, number: u64) -> io::Result<u64> {
     let request = format!("{number:019}\n");
     conn.write_all(request.as_bytes()).await?;
     let mut reply = [0; 20];
     conn.read_exact(&mut reply).await?;
-    if reply == request.as_bytes() {
-        Ok(())
-    } else {
-        let wrong = String::from_utf8_lossy(&reply).into_owned();
-        Err(io::Error::new(io::ErrorKind::InvalidData, wrong))
-    }
+    std::str::from_utf8(&reply)
+        .ok()
+        .and_then(|reply| reply.strip_suffix('\n')?.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no reply"))
 }
