@@ -5,6 +5,7 @@
 
 mod crowd;
 pub mod echo;
+pub mod figures;
 mod lane;
 mod subject;
 

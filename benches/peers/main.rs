@@ -1,0 +1,113 @@
+//! connpool beside the other pools that there are for Rust, in one process and in turns. README.md
+//! says what each workload is and how each pool is used.
+
+#![forbid(unsafe_code)]
+
+mod contest;
+mod link;
+mod pace;
+mod peer;
+mod pools;
+mod record;
+mod sockets;
+mod turn;
+mod workloads;
+
+use std::error::Error;
+use std::fs::File;
+use std::path::PathBuf;
+use std::{panic, thread};
+
+use clap::Parser;
+
+use pace::Pace;
+use record::{Outcome, Report};
+use sockets::Runtime;
+
+/// Measures connpool beside other pools.
+#[derive(Parser)]
+struct Args {
+    /// Three minutes instead of twelve: to look at, not to quote
+    #[arg(long)]
+    quick: bool,
+    /// On which runtime
+    #[arg(long, value_enum, default_value = "tokio")]
+    runtime: Runtime,
+    /// Only the workloads with this in their names
+    #[arg(long, value_name = "SUBSTRING")]
+    only: Option<String>,
+    /// Print the workloads' names and end
+    #[arg(long)]
+    list: bool,
+    /// Write what comes out to this file, instead of a table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Do a handful of everything and measure nothing
+    #[arg(long)]
+    smoke: bool,
+    /// What `cargo bench` says. Without it, as from `cargo test`, nothing is measured
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// What `cargo test` may say
+    #[arg(long, hide = true)]
+    test: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let mut workloads = workloads::all(args.runtime);
+    if let Some(only) = &args.only {
+        workloads.retain(|workload| workload.name.contains(only));
+    }
+    if args.list {
+        for workload in &workloads {
+            println!("{}", workload.name);
+        }
+        return Ok(());
+    }
+
+    let smoke = args.smoke || args.test || !args.bench;
+    let pace = match (smoke, args.quick) {
+        (true, _) => Pace::SMOKE,
+        (false, true) => Pace::QUICK,
+        (false, false) => Pace::FULL,
+    };
+    quieten_panics();
+    let mut records = Vec::new();
+    for workload in &workloads {
+        eprintln!("Measuring {}", workload.name);
+        let done = contest::hold(workload, args.runtime, pace);
+        if args.json.is_none() && !smoke {
+            println!("{}\n", record::lines(&done).join("\n"));
+        }
+        records.extend(done);
+    }
+
+    let ours = records.iter().filter(|record| record.pool == "connpool");
+    let failed: Vec<_> = ours
+        .filter(|record| record.outcome != Outcome::Ok)
+        .map(|record| {
+            format!(
+                "{}: {:?} {:?}",
+                record.workload, record.outcome, record.note
+            )
+        })
+        .collect();
+    if let Some(path) = &args.json {
+        serde_json::to_writer_pretty(File::create(path)?, &Report { records })?;
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("connpool itself: {}", failed.join(", ")).into())
+}
+
+/// What panics in a turn is in its record.
+fn quieten_panics() {
+    let loud = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() == Some("main") {
+            loud(panic);
+        }
+    }));
+}

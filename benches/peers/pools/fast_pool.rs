@@ -1,0 +1,114 @@
+//! fast_pool, with an underscore.
+
+use fast_pool::plugin::{CheckMode, DurationManager};
+use fast_pool::{ConnectionGuard, Manager, Pool};
+
+use crate::link::{Check, Link};
+use crate::peer::{Handle, Peer, Setup};
+use crate::sockets::{Runtime, Sockets};
+use crate::workloads::Kind;
+
+/// fast_pool. Its plugin knows a lifetime, and no limit for being idle.
+#[derive(Clone, Copy)]
+pub(crate) struct FastPool;
+
+impl Peer for FastPool {
+    type Pool<K: Link, S: Sockets> = Either<K>;
+
+    fn name(self) -> &'static str {
+        "fast_pool"
+    }
+
+    fn package(self) -> Option<&'static str> {
+        Some("fast_pool")
+    }
+
+    fn cannot<S: Sockets>(self, _kind: Kind) -> Option<&'static str> {
+        (S::RUNTIME != Runtime::Tokio).then_some("needs tokio")
+    }
+
+    fn remark(self, kind: Kind) -> Option<&'static str> {
+        let remark = "lifetime only, by its plugin: it has no limit for being idle";
+        kind.has_limits().then_some(remark)
+    }
+
+    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Either<K> {
+        let manager = Links {
+            link,
+            check: setup.check,
+        };
+        match setup.limits {
+            None => Either::Plain(configured(manager, setup)),
+            Some(limits) => {
+                let mode = CheckMode::MaxLifetime(limits.lifetime);
+                Either::Dated(configured(DurationManager::new(manager, mode), setup))
+            }
+        }
+    }
+}
+
+fn configured<M: Manager>(manager: M, setup: Setup) -> Pool<M> {
+    let pool = Pool::new(manager);
+    pool.set_max_open(setup.max as u64);
+    pool.set_max_idle_conns(setup.max as u64);
+    if setup.timeout.is_some() {
+        pool.set_timeout_wait(setup.timeout);
+    }
+    pool
+}
+
+/// Without and with a lifetime, which are different types.
+pub(crate) enum Either<K: Link> {
+    /// Without.
+    Plain(Pool<Links<K>>),
+    /// With.
+    Dated(Pool<DurationManager<Links<K>>>),
+}
+
+/// What was borrowed of either.
+enum Guard<K: Link> {
+    Plain(ConnectionGuard<Links<K>>),
+    Dated(ConnectionGuard<DurationManager<Links<K>>>),
+}
+
+/// Its manager.
+pub(crate) struct Links<K> {
+    link: K,
+    check: Check,
+}
+
+impl<K: Link> Manager for Links<K> {
+    type Connection = K::Conn;
+    type Error = String;
+
+    async fn connect(&self) -> Result<K::Conn, String> {
+        let connected = self.link.connect().await;
+        connected.map_err(|error| error.to_string())
+    }
+
+    async fn check(&self, conn: &mut K::Conn) -> Result<(), String> {
+        if self.check == Check::Nothing {
+            return Ok(());
+        }
+        let checked = self.link.check(conn).await;
+        checked.map_err(|error| error.to_string())
+    }
+}
+
+impl<K: Link> Handle for Either<K> {
+    async fn get(&self) -> Result<impl Send, String> {
+        Ok(match self {
+            Either::Plain(pool) => Guard::Plain(pool.get().await?),
+            Either::Dated(pool) => Guard::Dated(pool.get().await?),
+        })
+    }
+}
+
+impl<K: Link> Clone for Either<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Either::Plain(pool) => Either::Plain(pool.clone()),
+            Either::Dated(pool) => Either::Dated(pool.clone()),
+        }
+    }
+}

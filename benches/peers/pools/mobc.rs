@@ -1,0 +1,82 @@
+//! mobc.
+
+use std::future::Future;
+use std::io;
+
+use mobc::{Manager, Pool, async_trait};
+
+use crate::link::{Check, Link};
+use crate::peer::{Handle, Peer, Setup};
+use crate::sockets::{Runtime, Sockets};
+
+/// mobc. It returns a connection by a task of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Mobc;
+
+impl Peer for Mobc {
+    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+
+    fn name(self) -> &'static str {
+        "mobc"
+    }
+
+    fn package(self) -> Option<&'static str> {
+        Some("mobc")
+    }
+
+    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+        let manager = Links {
+            link,
+            runtime: S::RUNTIME,
+        };
+        let mut builder = Pool::builder()
+            .max_open(setup.max as u64)
+            // Its default of two would close all others that come back.
+            .max_idle(setup.max as u64)
+            .test_on_check_out(setup.check != Check::Nothing)
+            .max_lifetime(setup.limits.map(|limits| limits.lifetime))
+            .max_idle_lifetime(setup.limits.map(|limits| limits.idle));
+        if let Some(limit) = setup.timeout {
+            builder = builder.get_timeout(Some(limit));
+        }
+        builder.build(manager)
+    }
+}
+
+/// Its manager.
+pub(crate) struct Links<K> {
+    link: K,
+    runtime: Runtime,
+}
+
+#[async_trait]
+impl<K: Link> Manager for Links<K> {
+    type Connection = K::Conn;
+    type Error = io::Error;
+
+    fn spawn_task<T>(&self, task: T)
+    where
+        T: Future + Send + 'static,
+        T::Output: Send + 'static,
+    {
+        match self.runtime {
+            Runtime::Tokio => mobc::spawn(task),
+            Runtime::Smol => smol::spawn(task).detach(),
+        }
+    }
+
+    async fn connect(&self) -> io::Result<K::Conn> {
+        self.link.connect().await
+    }
+
+    async fn check(&self, conn: K::Conn) -> io::Result<K::Conn> {
+        self.link.check(&conn).await?;
+        Ok(conn)
+    }
+}
+
+impl<K: Link> Handle for Pool<Links<K>> {
+    async fn get(&self) -> Result<impl Send, String> {
+        Pool::get(self).await.map_err(|error| error.to_string())
+    }
+}

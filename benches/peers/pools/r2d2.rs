@@ -1,0 +1,87 @@
+//! r2d2.
+
+use std::io;
+
+use r2d2::{ManageConnection, Pool};
+
+use crate::link::{Check, Link};
+use crate::peer::{Handle, Peer, Setup};
+use crate::sockets::Sockets;
+use crate::workloads::Kind;
+
+/// r2d2, which blocks: where others have tasks, it has threads, as in its documentation. With a
+/// thousand of them `block_in_place` would run out of threads. Where one task is alone and never
+/// waits, it is called from that task.
+#[derive(Clone, Copy)]
+pub(crate) struct R2d2;
+
+impl Peer for R2d2 {
+    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+
+    const BLOCKS: bool = true;
+
+    fn name(self) -> &'static str {
+        "r2d2"
+    }
+
+    fn package(self) -> Option<&'static str> {
+        Some("r2d2")
+    }
+
+    fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
+        match kind {
+            Kind::CancelStorm | Kind::MemoryWaiter | Kind::AllocationsWait => {
+                Some("blocks: who waits is a thread, and cannot be cancelled")
+            }
+            Kind::MemoryIdle => {
+                Some("opens connections on threads of its own, unseen by the count")
+            }
+            _ => None,
+        }
+    }
+
+    fn remark(self, kind: Kind) -> Option<&'static str> {
+        kind.has_tasks().then_some("one thread for each task")
+    }
+
+    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+        let mut builder = Pool::builder()
+            .max_size(setup.max as u32)
+            .test_on_check_out(setup.check != Check::Nothing)
+            .max_lifetime(setup.limits.map(|limits| limits.lifetime))
+            .idle_timeout(setup.limits.map(|limits| limits.idle));
+        if setup.lazy {
+            builder = builder.min_idle(Some(0));
+        }
+        if let Some(limit) = setup.timeout {
+            builder = builder.connection_timeout(limit);
+        }
+        builder.build(Links(link)).expect("building the pool")
+    }
+}
+
+/// Its manager.
+pub(crate) struct Links<K>(K);
+
+impl<K: Link> ManageConnection for Links<K> {
+    type Connection = K::Blocking;
+    type Error = io::Error;
+
+    fn connect(&self) -> io::Result<K::Blocking> {
+        self.0.connect_blocking()
+    }
+
+    fn is_valid(&self, conn: &mut K::Blocking) -> io::Result<()> {
+        self.0.check_blocking(conn)
+    }
+
+    fn has_broken(&self, _conn: &mut K::Blocking) -> bool {
+        false
+    }
+}
+
+impl<K: Link> Handle for Pool<Links<K>> {
+    async fn get(&self) -> Result<impl Send, String> {
+        Pool::get(self).map_err(|error| error.to_string())
+    }
+}

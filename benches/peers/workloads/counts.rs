@@ -1,0 +1,131 @@
+//! What is counted: bytes and allocations. Only those of the thread are, which does everything here
+//! but in pools that have threads of their own.
+
+use std::future::{Future, poll_fn};
+use std::hint::black_box;
+use std::mem::size_of_val;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use futures_lite::future::{poll_once, yield_now};
+
+use super::{Sample, fill};
+use crate::link::Plain;
+use crate::peer::{Handle, Peer, Setup};
+use crate::sockets::Sockets;
+use crate::turn::{Hung, Stage};
+
+/// What a pool keeps for an idle connection of eight bytes, those eight included.
+pub(crate) fn idle_bytes<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let idle = stage.pace.size(4_096);
+    // The runtime's queue grows with the first tasks, and is not the pool's.
+    stage.run(async {
+        let tasks: Vec<_> = (0..idle).map(|_| stage.lane.spawn(yield_now())).collect();
+        for task in tasks {
+            task.await;
+        }
+    })?;
+    let mut pool = Err(Hung);
+    let memory = measure(|| {
+        pool = stage.run(async {
+            let pool = peer.build::<Plain, S>(Plain, Setup::of(idle)).await;
+            fill(&pool, idle).await;
+            pool
+        });
+    });
+    let pool = pool?;
+    stage.run(async { drop(pool) })?;
+    Ok(Sample {
+        value: memory.bytes_current as f64 / idle as f64,
+        ..Sample::default()
+    })
+}
+
+/// What a pool keeps for a get that waits, beside its future.
+pub(crate) fn waiter_bytes<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let waiters = stage.pace.size(1_024);
+    stage.run(async {
+        let pool = peer.build::<Plain, S>(Plain, Setup::of(1)).await;
+        let held = pool.get().await.expect("getting the only one");
+        let mut gets: Vec<_> = (0..waiters).map(|_| Box::pin(pool.get())).collect();
+        let future = gets.first().map_or(0, |get| size_of_val(&**get));
+        // Outside of tokio's budget, which would have most of them wait for another turn instead.
+        let memory = tokio::task::unconstrained(poll_fn(|cx| {
+            Poll::Ready(measure(|| {
+                for get in &mut gets {
+                    assert!(get.as_mut().poll(cx).is_pending(), "there was only one");
+                }
+            }))
+        }));
+        let memory = memory.await;
+        drop(gets);
+        drop(held);
+        Sample {
+            value: memory.bytes_current as f64 / waiters as f64,
+            note: Some(format!("and a future of {future}")),
+            ..Sample::default()
+        }
+    })
+}
+
+/// The allocations of a get and a return, where nobody waits.
+pub(crate) fn allocations<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let gets = stage.pace.size(10_000);
+    let get_and_return = async |pool: &P::Pool<Plain, S>| {
+        for _ in 0..gets {
+            black_box(&pool.get().await.expect("getting an idle one"));
+        }
+    };
+    let pool = stage.run(async {
+        let pool = peer.build::<Plain, S>(Plain, Setup::of(10)).await;
+        fill(&pool, 10).await;
+        get_and_return(&pool).await;
+        pool
+    })?;
+    counted(stage, gets, get_and_return(&pool))
+}
+
+/// The allocations of a get that has to wait, with a timeout, and of a return that ends a wait.
+pub(crate) fn allocations_of_waits<P: Peer, S: Sockets>(
+    peer: P,
+    stage: &Stage<S>,
+) -> Result<Sample, Hung> {
+    let gets = stage.pace.size(10_000);
+    let setup = Setup {
+        timeout: Some(Duration::from_secs(5)),
+        ..Setup::of(1)
+    };
+    let hand_over = async |pool: &P::Pool<Plain, S>| {
+        let mut held = pool.get().await.expect("getting the only one");
+        for _ in 0..gets {
+            let mut get = pin!(pool.get());
+            let early = poll_once(&mut get).await;
+            assert!(early.is_none(), "there was only one");
+            drop(held);
+            held = get.await.expect("getting what was returned");
+        }
+    };
+    let pool = stage.run(async {
+        let pool = peer.build::<Plain, S>(Plain, setup).await;
+        hand_over(&pool).await;
+        pool
+    })?;
+    counted(stage, gets, hand_over(&pool))
+}
+
+/// How many allocations each of so many has.
+fn counted<S: Sockets>(
+    stage: &Stage<S>,
+    operations: usize,
+    work: impl Future<Output = ()>,
+) -> Result<Sample, Hung> {
+    let mut ended = Err(Hung);
+    let memory = measure(|| ended = stage.run(work));
+    ended?;
+    Ok(Sample {
+        value: memory.count_total as f64 / operations as f64,
+        ..Sample::default()
+    })
+}

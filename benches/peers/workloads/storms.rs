@@ -1,0 +1,141 @@
+//! The bad moments: an empty pool, one where everything is past its time, one where nothing comes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smol::channel::{bounded, unbounded};
+
+use super::{Sample, enlist, fill};
+use crate::link::{Counted, Plain};
+use crate::peer::{Handle, Limits, Peer, Setup};
+use crate::sockets::{Server, Sockets};
+use crate::turn::{Hung, Stage};
+
+/// Many gets at once from an empty pool: the time until all of them have a connection.
+pub(crate) fn cold_start<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let gets = stage.pace.size(100);
+    let server = Server::start(Some(Duration::from_millis(5))).expect("starting a server");
+    let link = Counted::<S>::new(server.address(), true);
+    let setup = Setup {
+        lazy: true,
+        ..Setup::of(gets)
+    };
+    let took = stage.run(async {
+        let pool = peer.build::<_, S>(link.clone(), setup).await;
+        let (arrive, arrived) = unbounded();
+        let (leave, left) = bounded::<()>(1);
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..gets)
+            .map(|_| {
+                let (pool, arrive, left) = (pool.clone(), arrive.clone(), left.clone());
+                enlist::<P, S, _>(&stage.lane, async move {
+                    let (conn, error) = match pool.get().await {
+                        Ok(conn) => (Some(conn), None),
+                        Err(error) => (None, Some(error)),
+                    };
+                    let _ = arrive.send(error).await;
+                    let _ = left.recv().await;
+                    drop(conn);
+                })
+            })
+            .collect();
+        for _ in 0..gets {
+            let error = arrived.recv().await.expect("all tasks are there");
+            assert_eq!(error, None, "a get of a cold pool");
+        }
+        let took = start.elapsed();
+        drop(leave);
+        for task in tasks {
+            task.await;
+        }
+        took
+    })?;
+    let opened = link.opened();
+    Ok(Sample {
+        value: took.as_nanos() as f64,
+        note: (opened != gets).then(|| format!("opened {opened} connections")),
+        ..Sample::default()
+    })
+}
+
+/// Many idle connections that are all past their time: the time of the first get.
+pub(crate) fn expired<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let idle = stage.pace.size(1_000);
+    let server = Server::start(None).expect("starting a server");
+    let link = Counted::<S>::new(server.address(), false);
+    // Long enough to open all of them in, or they would not come to be idle.
+    let lifetime = Duration::from_millis(if stage.pace.smoke { 50 } else { 600 });
+    let setup = Setup {
+        limits: Some(Limits {
+            idle: lifetime / 2,
+            lifetime,
+        }),
+        ..Setup::of(idle)
+    };
+    stage.run(async {
+        let pool = peer.build::<_, S>(link.clone(), setup).await;
+        fill(&pool, idle).await;
+        let before = link.opened();
+        // Not a timer: that would let a pool's background task be there first, which is a matter of
+        // luck. This is the case where it is not.
+        thread::sleep(lifetime + lifetime / 4);
+        let start = Instant::now();
+        let conn = pool.get().await.expect("getting one past its time");
+        let took = start.elapsed();
+        drop(conn);
+        let note = match link.opened() - before {
+            0 => "lends an expired one",
+            _ => "lends a new one",
+        };
+        Sample {
+            value: took.as_nanos() as f64,
+            note: Some(note.to_owned()),
+            ..Sample::default()
+        }
+    })
+}
+
+/// Many gets at once from a pool that has nothing to lend, each with a timeout: the time until all
+/// of them are told so, divided by their number.
+pub(crate) fn cancel<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
+    let waiters = stage.pace.size(1_000);
+    let setup = Setup {
+        timeout: Some(Duration::from_millis(1)),
+        ..Setup::of(1)
+    };
+    stage.run(async {
+        let pool = peer.build::<Plain, S>(Plain, setup).await;
+        // The timeout is for opening the first one as well.
+        let held = loop {
+            if let Ok(conn) = pool.get().await {
+                break conn;
+            }
+        };
+        let mut times = Vec::new();
+        let end = Instant::now() + stage.pace.warm_up + stage.pace.window;
+        loop {
+            let start = Instant::now();
+            let tasks: Vec<_> = (0..waiters)
+                .map(|_| {
+                    let pool = pool.clone();
+                    enlist::<P, S, _>(&stage.lane, async move {
+                        assert!(pool.get().await.is_err(), "the only one was lent twice");
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await;
+            }
+            times.push(start.elapsed().as_nanos() as f64 / waiters as f64);
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        drop(held);
+        pool.get().await.expect("getting what was returned");
+        Sample {
+            value: connpool_benches::figures::median(&times).expect("there was one at least"),
+            ..Sample::default()
+        }
+    })
+}
