@@ -1,5 +1,7 @@
 //! All pools do a workload, in turns.
 
+use std::time::Duration;
+
 use connpool_benches::figures::{median, percentile, rotation};
 use connpool_benches::{Smol, Tokio};
 
@@ -14,6 +16,7 @@ use crate::pools::fastpool::Fastpool;
 use crate::pools::mobc::Mobc;
 use crate::pools::qp::Qp;
 use crate::pools::r2d2::R2d2;
+use crate::pools::sqlx::Sqlx;
 use crate::record::{Outcome, Record};
 use crate::sockets::Runtime;
 use crate::turn::{Failure, take};
@@ -93,9 +96,9 @@ pub(crate) fn hold(workload: &Workload, runtime: Runtime, pace: Pace) -> Vec<Rec
 /// Who does a workload, this pool first.
 fn contestants(kind: Kind) -> Vec<Box<dyn Contestant>> {
     let connpool = |look_after| Box::new(Connpool { look_after });
-    let mut all: Vec<Box<dyn Contestant>> = vec![connpool(std::time::Duration::ZERO)];
+    let mut all: Vec<Box<dyn Contestant>> = vec![connpool(Duration::ZERO)];
     if kind == Kind::TcpLook {
-        all.push(connpool(std::time::Duration::from_secs(1)));
+        all.push(connpool(Duration::from_secs(1)));
     }
     if matches!(kind, Kind::TcpLook | Kind::TcpPing) {
         all.push(Box::new(Bare));
@@ -106,6 +109,7 @@ fn contestants(kind: Kind) -> Vec<Box<dyn Contestant>> {
     all.push(Box::new(FastPool));
     all.push(Box::new(Fastpool));
     all.push(Box::new(Qp));
+    all.push(Box::new(Sqlx));
     all.push(Box::new(R2d2));
     all
 }

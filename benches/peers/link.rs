@@ -7,8 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use connpool_core::Manager;
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, recv};
 
 use crate::sockets::{Sockets, exchange_blocking};
@@ -182,6 +184,7 @@ impl<S: Sockets> Link for Counted<S> {
 
     async fn connect(&self) -> io::Result<S::Stream> {
         let conn = self.tcp.connect().await?;
+        leave_no_trace(&conn)?;
         if self.greeted {
             S::read_byte(&conn).await?;
         }
@@ -195,6 +198,7 @@ impl<S: Sockets> Link for Counted<S> {
 
     fn connect_blocking(&self) -> io::Result<TcpStream> {
         let conn = self.tcp.connect_blocking()?;
+        leave_no_trace(&conn)?;
         if self.greeted {
             io::Read::read_exact(&mut &conn, &mut [0])?;
         }
@@ -209,6 +213,12 @@ impl<S: Sockets> Link for Counted<S> {
     fn manager(&self) -> Managed<Counted<S>> {
         Managed(self.clone())
     }
+}
+
+/// Has the end of a connection forgotten at once. There are thousands of them, and the kernel would
+/// keep each one's port for a minute, until none is left.
+fn leave_no_trace(socket: impl AsFd) -> io::Result<()> {
+    Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
 /// A link as connpool takes it where it has no manager of its own for it.

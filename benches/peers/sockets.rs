@@ -159,8 +159,14 @@ impl Server {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+        let entered = runtime.enter();
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        // More than will ever knock before this thread has its turn: the kernel would have the
+        // others try again after a second.
+        let listener = socket.listen(4_096)?;
         let address = listener.local_addr()?;
+        drop(entered);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, greeting));

@@ -74,10 +74,12 @@ pub(crate) fn take<P: Peer, S: Sockets>(
         .name("turn".into())
         .spawn(turn)
         .expect("starting a thread");
-    let outcome = told.recv_timeout(pace.patience).or_else(|_| {
-        drop(keep_on);
-        told.recv_timeout(Duration::from_secs(1))
-    });
+    let outcome = told
+        .recv_timeout(pace.patience * kind.weight())
+        .or_else(|_| {
+            drop(keep_on);
+            told.recv_timeout(Duration::from_secs(1))
+        });
     match outcome {
         Ok(Ok(Ok(sample))) => Ok(sample),
         Ok(Err(panic)) => Err(Failure::Breaks(message(&*panic))),

@@ -10,3 +10,4 @@ pub(crate) mod fastpool;
 pub(crate) mod mobc;
 pub(crate) mod qp;
 pub(crate) mod r2d2;
+pub(crate) mod sqlx;

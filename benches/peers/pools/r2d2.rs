@@ -41,7 +41,10 @@ impl Peer for R2d2 {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        kind.has_tasks().then_some("one thread for each task")
+        match kind {
+            Kind::OneIdle(_) => Some("each get goes over all that are lent"),
+            _ => kind.has_tasks().then_some("one thread for each task"),
+        }
     }
 
     async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {

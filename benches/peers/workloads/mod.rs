@@ -8,6 +8,7 @@ mod storms;
 use std::future::Future;
 use std::pin::Pin;
 use std::thread;
+use std::time::Duration;
 
 use futures_lite::future::{block_on, yield_now};
 use smol::channel::bounded;
@@ -125,6 +126,14 @@ impl Kind {
         }
     }
 
+    /// How many times as much patience as others it needs, for what comes before the measurement.
+    pub(crate) fn weight(self) -> u32 {
+        match self {
+            Kind::Idle(100_000) | Kind::OneIdle(_) => 4,
+            _ => 1,
+        }
+    }
+
     /// What the figure counts.
     pub(crate) fn unit(self) -> &'static str {
         match self {
@@ -169,8 +178,8 @@ pub(crate) fn perform<P: Peer, S: Sockets>(
         Kind::Sequential => alone::with_idle(peer, stage, Plain, ten),
         Kind::SequentialLimits => {
             let limits = Some(Limits {
-                idle: std::time::Duration::from_secs(30),
-                lifetime: std::time::Duration::from_secs(300),
+                idle: Duration::from_secs(30),
+                lifetime: Duration::from_secs(300),
             });
             alone::with_idle(peer, stage, Plain, Setup { limits, ..ten })
         }

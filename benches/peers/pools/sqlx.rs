@@ -1,0 +1,51 @@
+//! sqlx's pool, which pools connections to databases: here to one that knows no SQL.
+
+mod absent;
+mod database;
+
+use sqlx_core::pool::{Pool, PoolOptions};
+
+use crate::link::{Check, Link};
+use crate::peer::{Handle, Peer, Setup};
+use crate::sockets::Sockets;
+use crate::workloads::Kind;
+use database::{Links, Options};
+
+/// sqlx's pool. It returns a connection by a task of its own, which pings it once more.
+#[derive(Clone, Copy)]
+pub(crate) struct Sqlx;
+
+impl Peer for Sqlx {
+    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+
+    fn name(self) -> &'static str {
+        "sqlx"
+    }
+
+    fn package(self) -> Option<&'static str> {
+        Some("sqlx-core")
+    }
+
+    fn remark(self, kind: Kind) -> Option<&'static str> {
+        matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks once more at each return")
+    }
+
+    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+        let mut options = PoolOptions::new()
+            .max_connections(setup.max as u32)
+            // Its default is to ping each time, which here is for those workloads that want it.
+            .test_before_acquire(setup.check != Check::Nothing)
+            .max_lifetime(setup.limits.map(|limits| limits.lifetime))
+            .idle_timeout(setup.limits.map(|limits| limits.idle));
+        if let Some(limit) = setup.timeout {
+            options = options.acquire_timeout(limit);
+        }
+        options.connect_lazy_with(Options(link))
+    }
+}
+
+impl<K: Link> Handle for Pool<Links<K>> {
+    async fn get(&self) -> Result<impl Send, String> {
+        self.acquire().await.map_err(|error| error.to_string())
+    }
+}

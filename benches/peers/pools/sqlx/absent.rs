@@ -1,0 +1,212 @@
+//! Rows, values and statements, which a database has to have by type. This one has none.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+
+use sqlx_core::Either;
+use sqlx_core::arguments::{Arguments, IntoArguments};
+use sqlx_core::column::{Column, ColumnIndex};
+use sqlx_core::encode::Encode;
+use sqlx_core::error::{BoxDynError, Error};
+use sqlx_core::from_row::FromRow;
+use sqlx_core::query::Query;
+use sqlx_core::query_as::QueryAs;
+use sqlx_core::query_scalar::QueryScalar;
+use sqlx_core::row::Row;
+use sqlx_core::sql_str::SqlStr;
+use sqlx_core::statement::Statement;
+use sqlx_core::type_info::TypeInfo;
+use sqlx_core::types::Type;
+use sqlx_core::value::{Value, ValueRef};
+
+use super::database::Links;
+use crate::link::Link;
+
+/// What there is none of.
+pub(crate) struct Absent<K>(Infallible, PhantomData<fn() -> K>);
+
+/// The arguments of no statement.
+pub(crate) struct NoArguments<K>(PhantomData<fn() -> K>);
+
+impl<K> Absent<K> {
+    fn is_not(&self) -> ! {
+        match self.0 {}
+    }
+}
+
+impl<K: Link> Row for Absent<K> {
+    type Database = Links<K>;
+
+    fn columns(&self) -> &[Absent<K>] {
+        self.is_not()
+    }
+
+    fn try_get_raw<I: ColumnIndex<Self>>(&self, _index: I) -> Result<Absent<K>, Error> {
+        self.is_not()
+    }
+}
+
+impl<K: Link> Column for Absent<K> {
+    type Database = Links<K>;
+
+    fn ordinal(&self) -> usize {
+        self.is_not()
+    }
+
+    fn name(&self) -> &str {
+        self.is_not()
+    }
+
+    fn type_info(&self) -> &Absent<K> {
+        self.is_not()
+    }
+}
+
+impl<K: Link> TypeInfo for Absent<K> {
+    fn is_null(&self) -> bool {
+        self.is_not()
+    }
+
+    fn name(&self) -> &str {
+        self.is_not()
+    }
+}
+
+impl<K: Link> Value for Absent<K> {
+    type Database = Links<K>;
+
+    fn as_ref(&self) -> Absent<K> {
+        self.is_not()
+    }
+
+    fn type_info(&self) -> Cow<'_, Absent<K>> {
+        self.is_not()
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_not()
+    }
+}
+
+impl<K: Link> ValueRef<'_> for Absent<K> {
+    type Database = Links<K>;
+
+    fn to_owned(&self) -> Absent<K> {
+        self.is_not()
+    }
+
+    fn type_info(&self) -> Cow<'_, Absent<K>> {
+        self.is_not()
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_not()
+    }
+}
+
+impl<K: Link> Statement for Absent<K> {
+    type Database = Links<K>;
+
+    fn into_sql(self) -> SqlStr {
+        self.is_not()
+    }
+
+    fn sql(&self) -> &SqlStr {
+        self.is_not()
+    }
+
+    fn parameters(&self) -> Option<Either<&[Absent<K>], usize>> {
+        self.is_not()
+    }
+
+    fn columns(&self) -> &[Absent<K>] {
+        self.is_not()
+    }
+
+    fn query(&self) -> Query<'_, Links<K>, NoArguments<K>> {
+        self.is_not()
+    }
+
+    fn query_with<A: IntoArguments<Links<K>>>(&self, _arguments: A) -> Query<'_, Links<K>, A> {
+        self.is_not()
+    }
+
+    fn query_as<O>(&self) -> QueryAs<'_, Links<K>, O, NoArguments<K>>
+    where
+        O: for<'r> FromRow<'r, Absent<K>>,
+    {
+        self.is_not()
+    }
+
+    fn query_as_with<'s, O, A>(&'s self, _arguments: A) -> QueryAs<'s, Links<K>, O, A>
+    where
+        O: for<'r> FromRow<'r, Absent<K>>,
+        A: IntoArguments<Links<K>>,
+    {
+        self.is_not()
+    }
+
+    fn query_scalar<O>(&self) -> QueryScalar<'_, Links<K>, O, NoArguments<K>>
+    where
+        (O,): for<'r> FromRow<'r, Absent<K>>,
+    {
+        self.is_not()
+    }
+
+    fn query_scalar_with<'s, O, A>(&'s self, _arguments: A) -> QueryScalar<'s, Links<K>, O, A>
+    where
+        (O,): for<'r> FromRow<'r, Absent<K>>,
+        A: IntoArguments<Links<K>>,
+    {
+        self.is_not()
+    }
+}
+
+impl<K: Link> Arguments for NoArguments<K> {
+    type Database = Links<K>;
+
+    fn reserve(&mut self, _additional: usize, _size: usize) {}
+
+    fn add<'t, T>(&mut self, _value: T) -> Result<(), BoxDynError>
+    where
+        T: Encode<'t, Links<K>> + Type<Links<K>>,
+    {
+        Err("there is nothing to encode for".into())
+    }
+
+    fn len(&self) -> usize {
+        0
+    }
+}
+
+impl<K> Default for NoArguments<K> {
+    fn default() -> Self {
+        NoArguments(PhantomData)
+    }
+}
+
+impl<K> Clone for Absent<K> {
+    fn clone(&self) -> Self {
+        self.is_not()
+    }
+}
+
+impl<K> PartialEq for Absent<K> {
+    fn eq(&self, _other: &Self) -> bool {
+        self.is_not()
+    }
+}
+
+impl<K> fmt::Debug for Absent<K> {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.is_not()
+    }
+}
+
+impl<K> fmt::Display for Absent<K> {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.is_not()
+    }
+}

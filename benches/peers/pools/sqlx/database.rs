@@ -1,0 +1,149 @@
+//! A database as sqlx's pool wants it: one that can be connected to and pinged, and nothing else.
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::io;
+use std::marker::PhantomData;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx_core::Url;
+use sqlx_core::connection::{ConnectOptions, Connection};
+use sqlx_core::database::Database;
+use sqlx_core::error::Error;
+use sqlx_core::sql_str::SqlStr;
+use sqlx_core::transaction::{Transaction, TransactionManager};
+
+use super::absent::{Absent, NoArguments};
+use crate::link::Link;
+
+/// The database.
+pub(crate) struct Links<K>(PhantomData<fn() -> K>);
+
+/// How to connect to it.
+#[derive(Clone)]
+pub(crate) struct Options<K>(pub(crate) K);
+
+/// A connection to it. The link, which is how to ping, takes no room where there is nothing to ping.
+pub(crate) struct Conn<K: Link> {
+    link: K,
+    conn: K::Conn,
+}
+
+impl<K: Link> Database for Links<K> {
+    type Connection = Conn<K>;
+    type TransactionManager = Links<K>;
+    type Row = Absent<K>;
+    type QueryResult = ();
+    type Column = Absent<K>;
+    type TypeInfo = Absent<K>;
+    type Value = Absent<K>;
+    type ValueRef<'r> = Absent<K>;
+    type Arguments = NoArguments<K>;
+    type ArgumentBuffer = ();
+    type Statement = Absent<K>;
+
+    const NAME: &'static str = "links";
+    const URL_SCHEMES: &'static [&'static str] = &[];
+}
+
+impl<K: Link> ConnectOptions for Options<K> {
+    type Connection = Conn<K>;
+
+    fn from_url(_url: &Url) -> Result<Self, Error> {
+        Err(unsupported())
+    }
+
+    async fn connect(&self) -> Result<Conn<K>, Error> {
+        Ok(Conn {
+            conn: self.0.connect().await?,
+            link: self.0.clone(),
+        })
+    }
+
+    fn log_statements(self, _level: log::LevelFilter) -> Self {
+        self
+    }
+
+    fn log_slow_statements(self, _level: log::LevelFilter, _duration: Duration) -> Self {
+        self
+    }
+}
+
+impl<K: Link> Connection for Conn<K> {
+    type Database = Links<K>;
+    type Options = Options<K>;
+
+    fn close(self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        drop(self);
+        ready(Ok(()))
+    }
+
+    fn close_hard(self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        self.close()
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        Ok(self.link.check(&self.conn).await?)
+    }
+
+    async fn begin(&mut self) -> Result<Transaction<'_, Links<K>>, Error> {
+        Err(unsupported())
+    }
+
+    fn shrink_buffers(&mut self) {}
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn should_flush(&self) -> bool {
+        false
+    }
+}
+
+impl<K: Link> TransactionManager for Links<K> {
+    type Database = Links<K>;
+
+    async fn begin(_conn: &mut Conn<K>, _statement: Option<SqlStr>) -> Result<(), Error> {
+        Err(unsupported())
+    }
+
+    async fn commit(_conn: &mut Conn<K>) -> Result<(), Error> {
+        Err(unsupported())
+    }
+
+    async fn rollback(_conn: &mut Conn<K>) -> Result<(), Error> {
+        Err(unsupported())
+    }
+
+    fn start_rollback(_conn: &mut Conn<K>) {}
+
+    fn get_transaction_depth(_conn: &Conn<K>) -> usize {
+        0
+    }
+}
+
+impl<K> FromStr for Options<K> {
+    type Err = Error;
+
+    fn from_str(_url: &str) -> Result<Self, Error> {
+        Err(unsupported())
+    }
+}
+
+impl<K> fmt::Debug for Links<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Links")
+    }
+}
+
+impl<K> fmt::Debug for Options<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Options")
+    }
+}
+
+fn unsupported() -> Error {
+    io::Error::from(io::ErrorKind::Unsupported).into()
+}
