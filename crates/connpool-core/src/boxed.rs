@@ -60,6 +60,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
         self.0.dyn_liveness(conn)
     }
 
+    fn looks(&self) -> bool {
+        self.0.dyn_looks()
+    }
+
     fn is_reusable(&self, conn: &mut C) -> bool {
         self.0.dyn_is_reusable(conn)
     }
@@ -84,6 +88,7 @@ trait DynManager<C, E>: Send + Sync {
     async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
     fn dyn_resets(&self) -> bool;
     fn dyn_liveness(&self, conn: &mut C) -> Liveness;
+    fn dyn_looks(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
     async fn dyn_close(&self, conn: C);
 }
@@ -108,6 +113,10 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
 
     fn dyn_liveness(&self, conn: &mut M::Connection) -> Liveness {
         self.liveness(conn)
+    }
+
+    fn dyn_looks(&self) -> bool {
+        self.looks()
     }
 
     fn dyn_is_reusable(&self, conn: &mut M::Connection) -> bool {

@@ -104,6 +104,7 @@ impl<M: Manager> Begun<M> {
             uses: 0,
             generation: self.start.generation,
             epoch: shared.era().epoch,
+            seal: 0,
         };
         let id = stamps.id;
         let mut entry = Box::new(Live { conn, slot, stamps });

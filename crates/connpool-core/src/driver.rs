@@ -11,7 +11,7 @@ use futures_lite::future::{poll_once, yield_now};
 use crate::bounded::{End, bounded, timer_came_first};
 use crate::entry::{Entry, Slot};
 use crate::health::{Check, Purpose, Step};
-use crate::idle::Stamped;
+use crate::idle::{Part, Stamped};
 use crate::keepalive::Keepalive;
 use crate::moment::{Span, soonest};
 use crate::shared::{AT_ONCE, Shared};
@@ -55,12 +55,9 @@ struct LeakWatch {
     next: Option<Moment>,
 }
 
-/// What is left of a round over the idle connections: those lent before, and those not.
+/// What is left of a round over the idle connections: so many of each part, the last part first.
 #[derive(Default)]
-struct Sweep {
-    used: usize,
-    unused: usize,
-}
+struct Sweep(Vec<(Part, usize)>);
 
 /// What comes after a step.
 enum Next {
@@ -109,10 +106,7 @@ impl<M: Manager> Driver<M> {
         }
         shared.begin_what_is_wanted(now);
         if shared.with(|state, _| state.ledger.sweep_is_due(now)) {
-            self.sweep = Sweep {
-                used: shared.idle.count(true),
-                unused: shared.idle.count(false),
-            };
+            self.sweep = Sweep::of(shared.idle.parts());
         }
         if !shared.with(|state, _| state.ledger.is_pinging()) {
             self.sweep.step(&shared);
@@ -170,27 +164,31 @@ impl LeakWatch {
 }
 
 impl Sweep {
+    fn of(mut parts: Vec<(Part, usize)>) -> Self {
+        parts.reverse();
+        Sweep(parts)
+    }
+
     fn is_over(&self) -> bool {
-        self.used == 0 && self.unused == 0
+        self.0.is_empty()
     }
 
     /// Looks at some of the idle connections, one at a time: a getter never finds more than that
     /// one missing, and if somebody has to wait for it the round is over.
     fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
         for _ in 0..AT_ONCE {
-            let (used, left) = match self {
-                Sweep { unused, .. } if *unused > 0 => (false, unused),
-                Sweep { used, .. } if *used > 0 => (true, used),
-                _ => return,
+            let Some((part, left)) = self.0.last_mut() else {
+                return;
             };
-            match shared.sweep_one(used) {
-                Swept::One => *left = left.saturating_sub(1),
-                Swept::IsPinged => {
-                    *left = left.saturating_sub(1);
-                    return;
-                }
-                Swept::NoneLeft => *left = 0,
-                Swept::SomebodyWaits => *self = Sweep::default(),
+            let swept = shared.sweep_one(*part);
+            *left = left.saturating_sub(1);
+            if *left == 0 || matches!(swept, Swept::NoneLeft) {
+                self.0.pop();
+            }
+            match swept {
+                Swept::One | Swept::NoneLeft => {}
+                Swept::IsPinged => return,
+                Swept::SomebodyWaits => self.0.clear(),
             }
         }
     }
@@ -212,13 +210,13 @@ impl<M: Manager> Shared<M> {
         to_begin.begin(self);
     }
 
-    /// Looks at the connection that is idle for longest, of those used or of those not.
-    fn sweep_one(self: &Arc<Self>, used: bool) -> Swept {
+    /// Looks at the connection of this part that is idle for longest.
+    fn sweep_one(self: &Arc<Self>, part: Part) -> Swept {
         let entry = self.with(|state, _| {
             if !state.ledger.look_begins() {
                 return Err(Swept::SomebodyWaits);
             }
-            let entry = self.idle.take_oldest(used);
+            let entry = self.idle.take_oldest_of(part);
             if entry.is_none() {
                 state.ledger.look_ends();
             }

@@ -24,6 +24,16 @@ impl<M: Manager> Stamped for Entry<M> {
     fn is_used(&self) -> bool {
         self.stamps.uses > 0
     }
+
+    #[inline]
+    fn lane(&self) -> u8 {
+        self.slot.lane
+    }
+
+    #[inline]
+    fn moves_to(&mut self, lane: u8) {
+        self.slot.lane = lane;
+    }
 }
 
 /// One of the `max_size` places of a pool. Taken before anything is opened, given back by its drop
@@ -33,6 +43,8 @@ pub(crate) struct Slot<M: Manager> {
     held: Hold,
     /// Its number while it holds an open connection, among the leases.
     spot: Spot,
+    /// Of the idle set, where it was last.
+    lane: u8,
 }
 
 impl<M: Manager> Slot<M> {
@@ -42,6 +54,7 @@ impl<M: Manager> Slot<M> {
             shared,
             held: Hold::Connecting,
             spot: Spot::default(),
+            lane: 0,
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{Connection, Liveness, Manager};
 /// [`from_fn`] and [`stream_fn`].
 pub struct FromFn<F, C> {
     connect: F,
-    liveness: fn(&mut C) -> Liveness,
+    /// `None`: nobody could tell.
+    liveness: Option<fn(&mut C) -> Liveness>,
     is_reusable: fn(&C) -> bool,
 }
 
@@ -38,7 +39,7 @@ where
 {
     FromFn {
         connect,
-        liveness: |_| Liveness::Unknown,
+        liveness: None,
         is_reusable: |_| true,
     }
 }
@@ -65,7 +66,7 @@ where
 {
     FromFn {
         connect,
-        liveness: C::liveness,
+        liveness: Some(C::liveness),
         is_reusable: |_| true,
     }
 }
@@ -74,7 +75,10 @@ impl<F, C> FromFn<F, C> {
     /// Looks at an idle connection in this way: for a stream that knows more of itself than a read
     /// would tell, such as a socket that can be looked at in the kernel.
     pub fn looked_at_by(self, liveness: fn(&mut C) -> Liveness) -> Self {
-        FromFn { liveness, ..self }
+        FromFn {
+            liveness: Some(liveness),
+            ..self
+        }
     }
 
     /// Lends again only what `is_reusable` says yes to when it comes back, such as a stream that
@@ -106,7 +110,11 @@ where
     }
 
     fn liveness(&self, conn: &mut C) -> Liveness {
-        (self.liveness)(conn)
+        self.liveness.map_or(Liveness::Unknown, |look| look(conn))
+    }
+
+    fn looks(&self) -> bool {
+        self.liveness.is_some()
     }
 
     fn is_reusable(&self, conn: &mut C) -> bool {

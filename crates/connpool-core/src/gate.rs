@@ -3,7 +3,7 @@
 use crate::Manager;
 use crate::health::Era;
 use crate::state::{DriverState, State};
-use crate::sync::{AtomicU8, AtomicU64, Ordering, Setting};
+use crate::sync::{AtomicU64, Ordering, Setting};
 
 /// A shadow of the state, written under its lock only. No flag raised: nothing is in the way.
 ///
@@ -12,78 +12,115 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering, Setting};
 /// set.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    flags: AtomicU8,
+    /// The seal, shifted, and the flags.
+    word: AtomicU64,
     generation: AtomicU64,
     /// In nobody's way, either: who reads an old one finds a connection less suspect than it is.
     /// A check that just misses a suspicion came a moment before it: ordered with nothing.
     epoch: Setting,
 }
 
-const CLOSED: u8 = 1;
-const LINE: u8 = 2;
-const SURPLUS: u8 = 4;
-const DRIVERLESS: u8 = 8;
+const CLOSED: u64 = 1;
+const LINE: u64 = 2;
+const SURPLUS: u64 = 4;
+const DRIVERLESS: u64 = 8;
 /// In nobody's way: only tells that it matters how a new connection does.
-const TROUBLE: u8 = 16;
-const PAUSED: u8 = 32;
+const TROUBLE: u64 = 16;
+const PAUSED: u64 = 32;
+/// In nobody's way, either, but for the shortest one: somebody watches, or must be asked.
+const DETOUR: u64 = 64;
+
+/// So many bits are for flags.
+const FLAGS: u32 = 8;
+
 
 impl Gate {
     /// The gate of a state in which nothing has happened yet.
     pub(crate) fn new() -> Self {
         Gate {
-            flags: AtomicU8::new(DRIVERLESS),
+            word: AtomicU64::new(DRIVERLESS | DETOUR),
             generation: AtomicU64::new(0),
             epoch: Setting::default(),
         }
     }
 
-    /// Shows how things stand.
-    pub(crate) fn publish<M: Manager>(&self, state: &State<M>) {
+    /// Shows how things stand, and whether everybody has to take the long way.
+    pub(crate) fn publish<M: Manager>(&self, state: &State<M>, detour: bool) {
         let ledger = &state.ledger;
-        let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+        let flag = |holds: bool, flag: u64| if holds { flag } else { 0 };
         let flags = flag(ledger.is_closed(), CLOSED)
             | flag(ledger.waiting() > 0, LINE)
             | flag(ledger.surplus() > 0, SURPLUS)
             | flag(ledger.is_paused(), PAUSED)
             | flag(state.driver == DriverState::Absent, DRIVERLESS)
-            | flag(ledger.failures() > 0, TROUBLE);
-        self.flags.store(flags, Ordering::SeqCst);
-        self.generation.store(ledger.generation(), Ordering::SeqCst);
+            | flag(ledger.failures() > 0, TROUBLE)
+            | flag(detour, DETOUR);
+        // The seal last: who has seen it finds a generation and an epoch that are no older.
         self.epoch.set(ledger.epoch());
+        self.generation.store(ledger.generation(), Ordering::SeqCst);
+        let word = ledger.seal() << FLAGS | flags;
+        self.word.store(word, Ordering::SeqCst);
+    }
+
+    /// The pool's seal, to be read before what it stands for.
+    #[inline]
+    pub(crate) fn seal(&self) -> u64 {
+        self.word.load(Ordering::SeqCst) >> FLAGS
+    }
+
+    /// The pool's seal, if nothing at all is in the way.
+    #[inline]
+    pub(crate) fn shortest_way(&self) -> Option<u64> {
+        let word = self.word.load(Ordering::SeqCst);
+        let in_the_way = CLOSED | LINE | SURPLUS | DRIVERLESS | PAUSED | DETOUR;
+        (word & in_the_way == 0).then_some(word >> FLAGS)
+    }
+
+    /// The same for what comes back, which nobody needs a driver for.
+    #[inline]
+    pub(crate) fn shortest_way_back(&self) -> Option<u64> {
+        let word = self.word.load(Ordering::SeqCst);
+        let in_the_way = CLOSED | LINE | SURPLUS | PAUSED;
+        (word & in_the_way == 0).then_some(word >> FLAGS)
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
     #[inline]
     pub(crate) fn lets_getters_pass(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & !TROUBLE == 0
+        self.raised(CLOSED | LINE | SURPLUS | DRIVERLESS | PAUSED) == 0
     }
 
     /// Whether what is idle may come and go.
     #[inline]
     pub(crate) fn lets_connections_pass(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & !(TROUBLE | DRIVERLESS) == 0
+        self.raised(CLOSED | LINE | SURPLUS | PAUSED) == 0
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & CLOSED != 0
+        self.raised(CLOSED) != 0
     }
 
     /// Whether nothing is lent until the pool is resumed.
     #[inline]
     pub(crate) fn is_paused(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & PAUSED != 0
+        self.raised(PAUSED) != 0
     }
 
     /// Whether the last connects failed and none has proved good since.
     #[inline]
     pub(crate) fn is_troubled(&self) -> bool {
-        self.flags.load(Ordering::SeqCst) & TROUBLE != 0
+        self.raised(TROUBLE) != 0
     }
 
     #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn raised(&self, flags: u64) -> u64 {
+        self.word.load(Ordering::SeqCst) & flags
     }
 
     #[inline]

@@ -19,9 +19,10 @@ use crate::{CloseReason, GetError, Manager, Moment, Phase};
 /// How many connections may fail their check before only a new one will do.
 const TRIES: u32 = 3;
 
-/// Finds a connection that is fit to be lent.
+/// Finds a connection that is fit to be lent, of which `failed` were found not to be.
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
+    mut failed: u32,
     deadline: &mut Deadline,
     borrower: &mut Borrower,
 ) -> Result<Entry<M>, GetError<M::Error>> {
@@ -31,7 +32,6 @@ pub(crate) async fn find<M: Manager>(
         borrower.task = poll_fn(|cx| Poll::Ready(Borrower::task_of(cx.waker()))).await;
     }
     let mut turn = Turn::new(shared, borrower.task);
-    let mut failed = 0;
     let mut idle = shared.take_idle();
     loop {
         let (entry, supply) = match idle {
@@ -89,14 +89,17 @@ pub(crate) async fn find<M: Manager>(
     }
 }
 
-/// Finds a connection that is fit to be lent, here and now.
-pub(crate) fn find_now<M: Manager>(shared: &Shared<M>) -> Result<Entry<M>, GetError<M::Error>> {
+/// The same, here and now.
+pub(crate) fn find_now<M: Manager>(
+    shared: &Shared<M>,
+    failed: u32,
+) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     if shared.is_closed() {
         return Err(GetError::Closed);
     }
     let mut watch = Watch::begin(shared);
-    for mut entry in (0..TRIES).map_while(|_| shared.take_idle_as_is()) {
+    for mut entry in (failed..TRIES).map_while(|_| shared.take_idle_as_is()) {
         let (check, now) = shared.check(&mut entry, Purpose::TryLend);
         let step = check.step();
         if !entry.is_used() {
@@ -123,8 +126,7 @@ fn lend<M: Manager>(
     watch: &mut Watch<'_, M>,
 ) -> Entry<M> {
     shared.counters.success.up();
-    entry.stamps.idle_since = now;
-    entry.stamps.uses = entry.stamps.uses.saturating_add(1);
+    entry.stamps.is_lent(now);
     // Last: who watches knows the time, also where no rule asks for it.
     watch.lent(&mut entry);
     entry

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::moment::{Span, jittered};
+use crate::moment::{GOLDEN, Span, jittered};
 use crate::{CloseReason, Liveness, Moment};
 
 /// The settings that health is judged by.
@@ -32,6 +32,14 @@ impl Rules {
             || depends_on_age(self.liveness_after)
     }
 
+    /// For how long after its return a connection needs no check but a look.
+    pub(crate) fn fresh_for(&self) -> Span {
+        if self.resets {
+            return Span::ZERO;
+        }
+        self.idle_timeout.min(self.ping_after)
+    }
+
     /// Whether a connection is older than it may become by now. Its own drawn limit is shorter, but
     /// was drawn under the rules of its time.
     #[inline]
@@ -52,9 +60,6 @@ const KEEPALIVE_JITTER: f64 = 0.25;
 /// A connection that was never lent is over no limit before this.
 const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
 
-/// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
 /// What is remembered of one connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Stamps {
@@ -73,6 +78,8 @@ pub(crate) struct Stamps {
     pub(crate) generation: u64,
     /// The epoch of its last proof of life; if the pool's is another one, it is suspect.
     pub(crate) epoch: u64,
+    /// The pool's seal when it last came back in good order; zero: it did not yet.
+    pub(crate) seal: u64,
 }
 
 /// The counters of the pool that its connections are measured by.
@@ -85,11 +92,50 @@ pub(crate) struct Era {
 }
 
 impl Stamps {
+    /// It comes back, and was alive until now.
+    #[inline]
+    pub(crate) fn comes_back(&mut self, now: Moment) {
+        self.idle_since = now;
+        self.proven = now;
+    }
+
+    /// Somebody gets it.
+    #[inline]
+    pub(crate) fn is_lent(&mut self, now: Moment) {
+        self.idle_since = now;
+        self.uses = self.uses.saturating_add(1);
+    }
+
     /// It has just shown that it is alive.
     #[inline]
     pub(crate) fn proves_alive(&mut self, now: Moment, era: Era) {
         self.proven = now;
         self.epoch = era.epoch;
+    }
+
+    /// Whether its whole check at `now` would come to nothing but a look, told by what costs next to
+    /// nothing: under the same seal it came back in good order, and is neither over its lifetime nor
+    /// idle for so long that anything is due. `fresh_for` is [`Rules::fresh_for`].
+    ///
+    /// Says no where the whole check might say yes, never the other way round.
+    #[inline]
+    pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Moment) -> bool {
+        self.seal == seal && now < self.expires && !now.is_past(self.idle_since, fresh_for)
+    }
+
+    /// The same for the moment in which it comes back: whether [`on_return`] would keep it.
+    #[inline]
+    pub(crate) fn may_return(&self, seal: u64, max_uses: u64, now: Moment) -> bool {
+        self.seal == seal && now < self.expires && self.uses < max_uses
+    }
+
+    /// It came back in good order while the pool had this seal.
+    pub(crate) fn is_sealed(&mut self, seal: u64, rules: &Rules) {
+        self.seal = seal;
+        // A lifetime that was drawn under the rules of its time holds only as far as today's.
+        if let Some(longest) = rules.max_lifetime.after(self.born) {
+            self.expires = self.expires.min(longest);
+        }
     }
 
     /// At which age of its last proof of life it is pinged while idle: not at the same as others,
@@ -246,6 +292,17 @@ impl Check {
         } else {
             check.found(Found::Quiet)
         }
+    }
+
+    /// What a check comes to in which nothing was due but a look.
+    pub(crate) fn only_a_look(found: Found) -> Step {
+        let check = Check {
+            step: Step::Look,
+            ping_due: false,
+            reset_due: false,
+            looks: true,
+        };
+        check.found(found).step()
     }
 
     /// One that is over before it began.

@@ -6,7 +6,7 @@
 //! here, show the order that the lock makes.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 
 pub use std::sync::atomic;
 
@@ -50,6 +50,31 @@ impl<T> Mutex<T> {
         match locked {
             Ok(inside) => Ok(guard(inside)),
             Err(poisoned) => Err(PoisonError::new(guard(poisoned.into_inner()))),
+        }
+    }
+}
+
+impl<T> Mutex<T> {
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// As std's.
+    pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        let locked = self.inside.try_lock();
+        let guard = |inside| {
+            self.trace.load(Ordering::Acquire);
+            MutexGuard {
+                inside,
+                trace: &self.trace,
+            }
+        };
+        match locked {
+            Ok(inside) => Ok(guard(inside)),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                Err(PoisonError::new(guard(poisoned.into_inner())).into())
+            }
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
         }
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Ledger {
     suspicion: Suspicion,
     losses: Suspicion,
     generation: u64,
+    /// How often the settings were changed.
+    revision: u64,
     closed: bool,
     paused: bool,
     sweep_at: Option<Moment>,
@@ -118,6 +120,7 @@ impl Ledger {
             suspicion: Suspicion::default(),
             losses: Suspicion::default(),
             generation: 0,
+            revision: 0,
             closed: false,
             paused: false,
             sweep_at: None,
@@ -504,6 +507,13 @@ impl Ledger {
         self.suspicion.epoch()
     }
 
+    /// Another number whenever the generation, the epoch or the settings are others: what was in
+    /// order under the same one is so still. Never zero.
+    pub(crate) fn seal(&self) -> u64 {
+        let changes = self.generation.saturating_add(self.epoch());
+        changes.saturating_add(self.revision).saturating_add(1)
+    }
+
     pub(crate) fn next_generation(&mut self) {
         self.generation = self.generation.saturating_add(1);
     }
@@ -541,6 +551,7 @@ impl Ledger {
         self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
         self.max_waiters = config.max_waiters;
         self.fail_fast = config.fail_fast;
+        self.revision = self.revision.saturating_add(1);
         self.trouble.reconfigure(config.backoff, config.breaker);
         let every = sweep_interval(config);
         if std::mem::replace(&mut self.sweep_interval, every) != every {

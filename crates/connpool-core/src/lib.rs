@@ -88,6 +88,7 @@ mod runtime;
 mod seats;
 mod settings;
 mod shared;
+mod shortcut;
 mod slab;
 mod state;
 mod stats;

@@ -111,6 +111,12 @@ pub trait Manager: Send + Sync + 'static {
         Liveness::Unknown
     }
 
+    /// Whether [`liveness`](Manager::liveness) has anything to tell. `true` unless overridden, so that
+    /// writing `liveness` is enough; `false` saves the call.
+    fn looks(&self) -> bool {
+        true
+    }
+
     /// Whether a connection that comes back can be lent again. Asked in the guard's drop: must be
     /// quick and must not block. `true` unless overridden.
     ///
@@ -165,6 +171,10 @@ impl<M: Manager> Manager for Arc<M> {
 
     fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
         (**self).liveness(conn)
+    }
+
+    fn looks(&self) -> bool {
+        (**self).looks()
     }
 
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {

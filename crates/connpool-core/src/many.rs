@@ -138,7 +138,7 @@ impl<M: Manager> Pool<M> {
             let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
             for _ in 0..n {
                 let entry =
-                    traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
+                    traced::get(&shared.name, find(shared, 0, &mut deadline, &mut borrower)).await?;
                 // Nobody's task has it yet: the rest of what is gathered is no nested get.
                 let nobody = Borrower::at(borrower.site);
                 gathered.push(PooledConnection::new(

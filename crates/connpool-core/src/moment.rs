@@ -64,7 +64,7 @@ impl Moment {
 
 /// A length of time as the fast paths compare it: nanoseconds, or never, which is also what more
 /// nanoseconds than can be told are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(u64);
 
 impl Span {
@@ -109,6 +109,9 @@ impl From<Option<Duration>> for Span {
 pub(crate) fn soonest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
     of.into_iter().flatten().min()
 }
+
+/// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
+pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A length of time as it is told to people: `32.1 s`, `250.0 ms`.
 pub(crate) struct Brief(pub(crate) Duration);

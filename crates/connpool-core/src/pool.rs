@@ -5,16 +5,16 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::bounded::Deadline;
-use crate::get::{find, find_now};
+use crate::get::find_now;
 use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::pooled::Owner;
 use crate::shared::Shared;
+use crate::shortcut::AtOnce;
 use crate::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
-    Runtime, Stats, traced,
+    Runtime, Stats,
 };
 
 /// A pool of connections. Cheap to clone; all clones are handles of the same pool.
@@ -147,7 +147,10 @@ impl<M: Manager> Pool<M> {
     pub fn try_get(&self) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
         let borrower = Borrower::at(Location::caller());
-        let entry = find_now(shared)?;
+        let entry = match shared.lend_at_once() {
+            AtOnce::Lent(entry) => entry,
+            other => find_now(shared, other.failures())?,
+        };
         Ok(PooledConnection::new(
             Owner::Borrowed(shared),
             entry,
@@ -322,8 +325,10 @@ impl<M: Manager> Pool<M> {
         mut borrower: Borrower,
     ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
-        let mut deadline = Deadline::new(limit);
-        let entry = traced::get(&shared.name, find(shared, &mut deadline, &mut borrower)).await?;
+        let entry = match shared.lend_at_once() {
+            AtOnce::Lent(entry) => entry,
+            other => shared.lend_some_time(other.failures(), limit, &mut borrower).await?,
+        };
         Ok(PooledConnection::new(
             Owner::Borrowed(shared),
             entry,
@@ -339,9 +344,10 @@ impl<M: Manager> Pool<M> {
     {
         let shared = Arc::clone(self.shared());
         async move {
-            let mut deadline = Deadline::new(limit);
-            let entry =
-                traced::get(&shared.name, find(&shared, &mut deadline, &mut borrower)).await?;
+            let entry = match shared.lend_at_once() {
+                AtOnce::Lent(entry) => entry,
+                other => shared.lend_some_time(other.failures(), limit, &mut borrower).await?,
+            };
             Ok(PooledConnection::new(
                 Owner::Owned(shared),
                 entry,

@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     config: Mutex<Arc<PoolConfig>>,
     fast: Fast<Setting>,
     resets: bool,
+    looks: bool,
 }
 
 /// What the fast paths read.
@@ -32,16 +33,18 @@ struct Fast<T> {
     leak_warning: T,
     detects_nested_gets: T,
     needs_clock: T,
+    fresh_for: T,
 }
 
 impl Settings {
-    pub(crate) fn new(config: PoolConfig, resets: bool) -> Self {
+    pub(crate) fn new(config: PoolConfig, resets: bool, looks: bool) -> Self {
         let fast = Fast::default();
-        fast.set(&Fast::of(&config, resets));
+        fast.set(&Fast::of(&config, resets, looks));
         Settings {
             config: Mutex::new(Arc::new(config)),
             fast,
             resets,
+            looks,
         }
     }
 
@@ -62,6 +65,23 @@ impl Settings {
     #[inline]
     pub(crate) fn detects_nested_gets(&self) -> bool {
         self.fast.detects_nested_gets.get() != 0
+    }
+
+    /// See [`Rules::fresh_for`].
+    #[inline]
+    pub(crate) fn fresh_for(&self) -> Span {
+        Span::from_nanos(self.fast.fresh_for.get())
+    }
+
+    #[inline]
+    pub(crate) fn liveness_after(&self) -> Span {
+        Span::from_nanos(self.fast.liveness_after.get())
+    }
+
+    /// How often a connection may be lent.
+    #[inline]
+    pub(crate) fn max_uses(&self) -> u64 {
+        self.fast.max_uses.get()
     }
 
     #[inline]
@@ -92,13 +112,13 @@ impl Settings {
     }
 
     fn set(&self, config: PoolConfig) {
-        self.fast.set(&Fast::of(&config, self.resets));
+        self.fast.set(&Fast::of(&config, self.resets, self.looks));
         *self.config.lock() = Arc::new(config);
     }
 }
 
 impl<T> Fast<T> {
-    fn all(&self) -> [&T; 11] {
+    fn all(&self) -> [&T; 12] {
         // All of them: the compiler tells if one is left out.
         let Fast {
             get_timeout,
@@ -112,6 +132,7 @@ impl<T> Fast<T> {
             leak_warning,
             detects_nested_gets,
             needs_clock,
+            fresh_for,
         } = self;
         [
             get_timeout,
@@ -125,6 +146,7 @@ impl<T> Fast<T> {
             leak_warning,
             detects_nested_gets,
             needs_clock,
+            fresh_for,
         ]
     }
 }
@@ -137,13 +159,14 @@ impl Fast<Setting> {
 }
 
 impl Fast<u64> {
-    fn of(config: &PoolConfig, resets: bool) -> Self {
+    fn of(config: &PoolConfig, resets: bool, looks: bool) -> Self {
         let rules = Rules {
             idle_timeout: config.idle_timeout.into(),
             max_lifetime: config.max_lifetime.into(),
             max_uses: config.max_uses,
             ping_after: config.ping_after.into(),
-            liveness_after: config.liveness_after.into(),
+            // Who cannot tell is not asked.
+            liveness_after: config.liveness_after.filter(|_| looks).into(),
             keepalive: config.keepalive.into(),
             resets,
         };
@@ -159,6 +182,7 @@ impl Fast<u64> {
             leak_warning: Span::from(config.leak_warning).as_nanos(),
             detects_nested_gets: u64::from(config.detect_nested_gets),
             needs_clock: u64::from(rules.need_clock() || config.leak_warning.is_some()),
+            fresh_for: rules.fresh_for().as_nanos(),
         }
     }
 }

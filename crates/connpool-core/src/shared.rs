@@ -10,7 +10,7 @@ use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
 use crate::health::{self, Check, Conduct, Era, Found, Purpose, Rules, Step};
-use crate::idle::{IdleSet, Stamped};
+use crate::idle::{IdleSet, Stamped, Tally};
 use crate::leases::{Borrower, Leases};
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger, Posture};
@@ -34,7 +34,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) settings: Settings,
     pub(crate) name: Arc<str>,
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
@@ -74,13 +74,13 @@ impl<M: Manager> Shared<M> {
         };
         config.name = Some(String::from(&*name));
         let idle = IdleSet::new(config.idle_order, config.max_idle);
-        let resets = manager.resets();
+        let (resets, looks) = (manager.resets(), manager.looks());
         Arc::new_cyclic(|me| Shared {
             manager,
             runtime,
             name,
             observer,
-            settings: Settings::new(config, resets),
+            settings: Settings::new(config, resets, looks),
             gate: Gate::new(),
             idle,
             state: Mutex::new(state),
@@ -117,7 +117,8 @@ impl<M: Manager> Shared<M> {
     /// Shows the gate how things stand. To be called before a look at the idle set that must not
     /// miss what is put there on the fast path.
     pub(crate) fn publish(&self, state: &State<M>) {
-        self.gate.publish(state);
+        let detour = self.observer.is_some() || self.settings.detects_nested_gets();
+        self.gate.publish(state, detour);
     }
 
     // ---- taking out
@@ -226,12 +227,27 @@ impl<M: Manager> Shared<M> {
             None => return self.lose(entry, CloseReason::Panicked),
         }
         let now = self.moment();
+        if self.lets_return(&entry.stamps, now) {
+            entry.stamps.comes_back(now);
+            return self.make_idle(entry);
+        }
+        self.judge_return(entry, now);
+    }
+
+    /// What comes back in good order, as far as it can tell, and not on the shortest way.
+    fn judge_return(&self, mut entry: Entry<M>, now: Moment) {
+        // First of all, so that nothing is sealed by what came after it.
+        let seal = self.gate.seal();
         let era = self.era();
-        entry.stamps.idle_since = now;
+        let rules = self.settings.rules();
+        entry.stamps.comes_back(now);
         entry.stamps.proves_alive(now, era);
-        match health::on_return(&entry.stamps, &self.settings.rules(), era.generation, now) {
+        match health::on_return(&entry.stamps, &rules, era.generation, now) {
             Some(reason) => self.retire(entry, reason),
-            None => self.give_back(entry),
+            None => {
+                entry.stamps.is_sealed(seal, &rules);
+                self.give_back(entry);
+            }
         }
     }
 
@@ -249,8 +265,13 @@ impl<M: Manager> Shared<M> {
         if !self.gate.lets_connections_pass() {
             return self.pass_on(entry, Supply::Used);
         }
+        self.make_idle(entry);
+    }
+
+    #[inline]
+    fn make_idle(&self, entry: Entry<M>) {
         let generation = entry.stamps.generation;
-        if let Err(entry) = self.idle.put(entry) {
+        if let Err(entry) = self.idle.put_here(entry) {
             return self.retire(entry, CloseReason::Overflow);
         }
         // Somebody may have come into line, or the pool may have been closed or cleared, after the
@@ -261,6 +282,9 @@ impl<M: Manager> Shared<M> {
         }
         if self.gate.generation() != generation {
             self.sort_out_idle();
+        }
+        if self.idle.is_crowded() {
+            self.with(|_, _| self.idle.widen());
         }
     }
 
@@ -484,15 +508,15 @@ impl<M: Manager> Shared<M> {
     }
 
     /// The ledger's figures and how many are idle, of one moment.
-    pub(crate) fn figures(&self) -> (Figures, usize) {
+    pub(crate) fn figures(&self) -> (Figures, Tally) {
         let state = self.state.lock();
         // Under the lock no slot can be freed, so that nothing idle goes uncounted.
-        (state.ledger.figures(), self.idle.len())
+        (state.ledger.figures(), self.idle.tally())
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let (figures, available) = self.figures();
-        self.counters.snapshot(figures, available)
+        let (figures, tally) = self.figures();
+        self.counters.snapshot(figures, tally)
     }
 
     /// How the pool stands, for somebody who waited for so long and fared like this.

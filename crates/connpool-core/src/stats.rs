@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::idle::Tally;
 use crate::sync::Counter;
 use crate::{BreakerState, CloseReason};
 
@@ -143,18 +144,18 @@ impl Counters {
     }
 
     /// All of it, beside the gauges of the same moment.
-    pub(crate) fn snapshot(&self, figures: crate::ledger::Figures, available: usize) -> Stats {
+    pub(crate) fn snapshot(&self, figures: crate::ledger::Figures, tally: Tally) -> Stats {
         let closed = ClosedStats(self.closed.each_ref().map(Counter::get));
         Stats {
             size: figures.size,
-            available,
-            active: figures.size.saturating_sub(available),
+            available: tally.idle,
+            active: figures.size.saturating_sub(tally.idle),
             connecting: figures.connecting,
             waiting: figures.waiting,
             breaker: figures.breaker,
             paused: figures.paused,
-            request: self.request.get(),
-            success: self.success.get(),
+            request: self.request.get().saturating_add(tally.lent),
+            success: self.success.get().saturating_add(tally.lent),
             idle_closed: closed.get(CloseReason::Idle),
             lifetime_closed: closed.get(CloseReason::Lifetime),
             ping_failed: [CloseReason::PingFailed, CloseReason::PingTimeout]

@@ -74,9 +74,9 @@ impl<M: Manager> Pool<M> {
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Connection) -> bool) -> usize {
         let shared = self.shared();
         let mut closed = 0_usize;
-        for used in [false, true] {
-            for _ in 0..shared.idle.count(used) {
-                let Some(entry) = shared.idle.take_oldest(used) else {
+        for (part, count) in shared.idle.parts() {
+            for _ in 0..count {
+                let Some(entry) = shared.idle.take_oldest_of(part) else {
                     break;
                 };
                 let mut shown = Shown {

@@ -17,10 +17,18 @@ use shuttle::sync as chosen;
 #[cfg(not(any(connpool_tsan, all(test, any(connpool_loom, connpool_shuttle)))))]
 use std::sync as chosen;
 
-use std::sync::PoisonError;
+use crate::moment::GOLDEN;
+use std::sync::{PoisonError, TryLockError};
 
-use chosen::MutexGuard;
-pub(crate) use chosen::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(crate) use chosen::MutexGuard;
+pub(crate) use chosen::atomic::{AtomicU64, Ordering};
+
+/// How many lanes the idle set has at most. A model has enough to do with two.
+pub(crate) const LANES: usize = match cfg!(all(test, any(connpool_loom, connpool_shuttle))) {
+    true => 2,
+    false => 8,
+};
+
 
 /// A lock without poisoning: no foreign code runs under it, so that a panic elsewhere says
 /// nothing about what it guards.
@@ -34,6 +42,16 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same if nobody has it.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -74,4 +92,28 @@ impl Counter {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// A number by which threads can mostly be told apart, the same for a thread each time: where something
+/// of its own lies, well mixed.
+#[inline]
+pub(crate) fn this_thread() -> usize {
+    #[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
+    let place = {
+        thread_local! {
+            static OWN: u8 = const { 0 };
+        }
+        OWN.with(|own| std::ptr::from_ref(own).addr() as u64)
+    };
+    // All threads of a model run on one of the system's.
+    #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
+    let place = {
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+        #[cfg(connpool_loom)]
+        use loom::thread;
+        #[cfg(connpool_shuttle)]
+        use shuttle::thread;
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(thread::current().id())
+    };
+    (place.wrapping_mul(GOLDEN) >> 32) as usize
 }

@@ -1,0 +1,80 @@
+//! The shortest way of a connection out and back: what a get and the drop of a guard come to when nothing
+//! is in the way. Whatever is decided here, the long way decides the same.
+
+use crate::bounded::Deadline;
+use crate::entry::Entry;
+use crate::get::find;
+use crate::health::{Check, Stamps, Step};
+use crate::leases::Borrower;
+use crate::moment::Span;
+use crate::shared::Shared;
+use crate::{GetError, Manager, Moment, traced};
+
+/// What came of a try to lend one at once.
+pub(crate) enum AtOnce<M: Manager> {
+    Lent(Entry<M>),
+    /// There is none, or it needs more than a look.
+    No,
+    /// There was one, and it was of no use.
+    Failed,
+}
+
+impl<M: Manager> AtOnce<M> {
+    /// How many were found to be of no use.
+    pub(crate) fn failures(&self) -> u32 {
+        u32::from(matches!(self, AtOnce::Failed))
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    /// Lends what is idle if nothing is in the way and nothing but a look is due.
+    #[inline]
+    pub(crate) fn lend_at_once(&self) -> AtOnce<M> {
+        let Some(seal) = self.gate.shortest_way() else {
+            return AtOnce::No;
+        };
+        if traced::is_on() {
+            return AtOnce::No;
+        }
+        let now = self.moment();
+        let fresh_for = self.settings.fresh_for();
+        let fit = |entry: &Entry<M>| entry.stamps.is_fit(seal, fresh_for, now);
+        let look_after = self.settings.liveness_after();
+        let looks = look_after != Span::NEVER;
+        // Counted where it is taken, unless it may be of no use yet.
+        let Some(mut entry) = self.idle.take_if(fit, !looks) else {
+            return AtOnce::No;
+        };
+        if looks {
+            if now.is_past(entry.stamps.idle_since, look_after) {
+                if let Step::Close(reason) = Check::only_a_look(self.look(&mut entry.conn)) {
+                    self.retire(entry, reason);
+                    return AtOnce::Failed;
+                }
+            }
+            self.counters.request.up();
+            self.counters.success.up();
+        }
+        entry.stamps.is_lent(now);
+        AtOnce::Lent(entry)
+    }
+
+    /// Lends what can be had within `limit`, the long way.
+    pub(crate) async fn lend_some_time(
+        &self,
+        failed: u32,
+        limit: Span,
+        borrower: &mut Borrower,
+    ) -> Result<Entry<M>, GetError<M::Error>> {
+        let mut deadline = Deadline::new(limit);
+        traced::get(&self.name, find(self, failed, &mut deadline, borrower)).await
+    }
+
+    /// Whether one that comes back may simply become idle.
+    #[inline]
+    pub(crate) fn lets_return(&self, stamps: &Stamps, now: Moment) -> bool {
+        self.gate.shortest_way_back().is_some_and(|seal| {
+            stamps.may_return(seal, self.settings.max_uses(), now)
+        })
+    }
+}
