@@ -65,6 +65,7 @@ impl<M: Manager> Slot<M> {
         state.ledger.connected()
     }
 
+    #[inline]
     pub(crate) fn spot(&self) -> Spot {
         self.spot
     }

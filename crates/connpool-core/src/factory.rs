@@ -12,7 +12,8 @@ pub struct FromFn<F, C> {
     connect: F,
     /// `None`: nobody could tell.
     liveness: Option<fn(&mut C) -> Liveness>,
-    is_reusable: fn(&C) -> bool,
+    /// `None`: it always is.
+    is_reusable: Option<fn(&C) -> bool>,
 }
 
 /// Pools whatever `connect` makes, and takes it for alive and in good order until somebody says
@@ -40,7 +41,7 @@ where
     FromFn {
         connect,
         liveness: None,
-        is_reusable: |_| true,
+        is_reusable: None,
     }
 }
 
@@ -67,7 +68,7 @@ where
     FromFn {
         connect,
         liveness: Some(C::liveness),
-        is_reusable: |_| true,
+        is_reusable: None,
     }
 }
 
@@ -85,7 +86,7 @@ impl<F, C> FromFn<F, C> {
     /// knows whether it was left half read.
     pub fn reusable_if(self, is_reusable: fn(&C) -> bool) -> Self {
         FromFn {
-            is_reusable,
+            is_reusable: Some(is_reusable),
             ..self
         }
     }
@@ -118,7 +119,7 @@ where
     }
 
     fn is_reusable(&self, conn: &mut C) -> bool {
-        (self.is_reusable)(conn)
+        self.is_reusable.is_none_or(|tells| tells(conn))
     }
 }
 

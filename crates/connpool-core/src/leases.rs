@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::Moment;
 use crate::moment::{Brief, Span, soonest};
-use crate::slab::{BLOCK, DIRECTORIES, Spot, blocks_of};
+use crate::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
 use crate::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
 
@@ -113,6 +113,7 @@ impl Since {
     const UNKNOWN: Since = Since(!Since::WARNED);
     const WARNED: u64 = 1;
 
+    #[inline]
     fn new(moment: Option<Moment>) -> Self {
         let shifted = |moment: Moment| moment.as_nanos().checked_add(1)?.checked_mul(2);
         // What is too late to be told, in 292 years, is not known either.
@@ -152,13 +153,15 @@ impl Leases {
 
     /// A connection was opened that has this spot until it is gone.
     pub(crate) fn opened(&self, spot: Spot, id: u64) {
-        let place = usize::from(spot.directory);
-        let Some(directory) = self.directories.get(place) else {
+        let Shelf {
+            directory, block, ..
+        } = spot.shelf();
+        let Some(blocks) = self.directories.get(directory) else {
             return;
         };
-        let blocks =
-            directory.get_or_init(|| (0..blocks_of(place)).map(|_| OnceLock::new()).collect());
-        if let Some(block) = blocks.get(spot.block as usize) {
+        let blocks = blocks
+            .get_or_init(|| (0..blocks_of(directory)).map(|_| OnceLock::new()).collect());
+        if let Some(block) = blocks.get(block) {
             block.get_or_init(|| Box::new(std::array::from_fn(|_| Cell::default())));
         }
         if let Some(cell) = self.cell(spot) {
@@ -307,9 +310,10 @@ impl Leases {
 
     #[inline]
     fn cell(&self, spot: Spot) -> Option<&Cell> {
-        let directory = self.directories.get(usize::from(spot.directory))?.get()?;
-        let block = directory.get(spot.block as usize)?.get()?;
-        block.get(usize::from(spot.nth))
+        let shelf = spot.shelf();
+        let directory = self.directories.get(shelf.directory)?.get()?;
+        let block = directory.get(shelf.block)?.get()?;
+        block.get(shelf.nth)
     }
 
     fn cells(&self) -> impl Iterator<Item = (Spot, &Cell)> {
@@ -320,12 +324,12 @@ impl Leases {
         });
         blocks.flat_map(|(cells, directory, block)| {
             (0..).zip(cells.iter()).map(move |(nth, cell)| {
-                let spot = Spot {
+                let shelf = Shelf {
                     directory,
                     block,
                     nth,
                 };
-                (spot, cell)
+                (Spot::at(shelf), cell)
             })
         })
     }

@@ -327,7 +327,10 @@ impl<M: Manager> Pool<M> {
         let shared = self.shared();
         let entry = match shared.lend_at_once() {
             AtOnce::Lent(entry) => entry,
-            other => shared.lend_some_time(other.failures(), limit, &mut borrower).await?,
+            other => {
+                let lent = shared.lend_some_time(other.failures(), limit, &mut borrower);
+                lent.await.map_err(|error| *error)?
+            }
         };
         Ok(PooledConnection::new(
             Owner::Borrowed(shared),
@@ -346,7 +349,10 @@ impl<M: Manager> Pool<M> {
         async move {
             let entry = match shared.lend_at_once() {
                 AtOnce::Lent(entry) => entry,
-                other => shared.lend_some_time(other.failures(), limit, &mut borrower).await?,
+                other => {
+                    let lent = shared.lend_some_time(other.failures(), limit, &mut borrower);
+                    lent.await.map_err(|error| *error)?
+                }
             };
             Ok(PooledConnection::new(
                 Owner::Owned(shared),

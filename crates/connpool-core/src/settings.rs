@@ -32,6 +32,7 @@ struct Fast<T> {
     slow_get_warning: T,
     leak_warning: T,
     detects_nested_gets: T,
+    watches_leases: T,
     needs_clock: T,
     fresh_for: T,
 }
@@ -60,6 +61,12 @@ impl Settings {
     #[inline]
     pub(crate) fn leak_warning(&self) -> Span {
         Span::from_nanos(self.fast.leak_warning.get())
+    }
+
+    /// Whether there is more to do at the end of a lease than to note it.
+    #[inline]
+    pub(crate) fn watches_leases(&self) -> bool {
+        self.fast.watches_leases.get() != 0
     }
 
     #[inline]
@@ -118,7 +125,7 @@ impl Settings {
 }
 
 impl<T> Fast<T> {
-    fn all(&self) -> [&T; 12] {
+    fn all(&self) -> [&T; 13] {
         // All of them: the compiler tells if one is left out.
         let Fast {
             get_timeout,
@@ -131,6 +138,7 @@ impl<T> Fast<T> {
             slow_get_warning,
             leak_warning,
             detects_nested_gets,
+            watches_leases,
             needs_clock,
             fresh_for,
         } = self;
@@ -145,6 +153,7 @@ impl<T> Fast<T> {
             slow_get_warning,
             leak_warning,
             detects_nested_gets,
+            watches_leases,
             needs_clock,
             fresh_for,
         ]
@@ -181,6 +190,7 @@ impl Fast<u64> {
             slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
             leak_warning: Span::from(config.leak_warning).as_nanos(),
             detects_nested_gets: u64::from(config.detect_nested_gets),
+            watches_leases: u64::from(config.detect_nested_gets || config.leak_warning.is_some()),
             needs_clock: u64::from(rules.need_clock() || config.leak_warning.is_some()),
             fresh_for: rules.fresh_for().as_nanos(),
         }

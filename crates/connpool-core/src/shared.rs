@@ -425,6 +425,15 @@ impl<M: Manager> Shared<M> {
     /// It is given back, or taken out for good.
     #[inline]
     pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
+        if self.settings.watches_leases() {
+            self.watched_lease_ends(entry);
+        } else {
+            self.leases.end(entry.slot.spot());
+        }
+    }
+
+    #[cold]
+    fn watched_lease_ends(&self, entry: &Entry<M>) {
         let spot = entry.slot.spot();
         if self.settings.detects_nested_gets() {
             self.leases.forget_task(spot);

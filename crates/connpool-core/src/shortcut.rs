@@ -60,14 +60,17 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Lends what can be had within `limit`, the long way.
+    // An error in a box, and the result is passed on in two registers. Otherwise it has a place in
+    // memory, which the shortest way would have to share and to copy from.
     pub(crate) async fn lend_some_time(
         &self,
         failed: u32,
         limit: Span,
         borrower: &mut Borrower,
-    ) -> Result<Entry<M>, GetError<M::Error>> {
+    ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
-        traced::get(&self.name, find(self, failed, &mut deadline, borrower)).await
+        let get = find(self, failed, &mut deadline, borrower);
+        traced::get(&self.name, get).await.map_err(Box::new)
     }
 
     /// Whether one that comes back may simply become idle.

@@ -148,14 +148,17 @@ impl<T> Companion<T> {
     }
 }
 
-/// Where one thing is kept for as long as it exists: in which block of which directory, and where in
-/// it. Each directory has twice as many blocks as the one before it: growing moves nothing, and what is
-/// not used yet is at most one block.
+/// The number of one thing for as long as it exists, which says where it is kept.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot {
-    pub(crate) directory: u8,
-    pub(crate) block: u32,
-    pub(crate) nth: u8,
+pub(crate) struct Spot(u32);
+
+/// In which block of which directory, and where in it. Each directory has twice as many blocks as the one
+/// before it: growing moves nothing, and what is not used yet is at most one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shelf {
+    pub(crate) directory: usize,
+    pub(crate) block: usize,
+    pub(crate) nth: usize,
 }
 
 /// How many directories there are at most, so that every number of 32 bits has its spot.
@@ -170,16 +173,26 @@ pub(crate) fn blocks_of(directory: usize) -> usize {
 }
 
 impl Spot {
-    /// Numbers that follow each other lie four spots apart, so that they share no cache line.
-    fn of(number: u32) -> Spot {
-        let (block, nth) = (number / BLOCK as u32, number % BLOCK as u32);
-        let directory = (block + 1).ilog2();
-        let quarter = BLOCK as u32 / 4;
-        Spot {
-            directory: directory as u8,
-            block: block + 1 - (1 << directory),
-            nth: (nth % quarter * 4 + nth / quarter) as u8,
+    /// Numbers that follow each other lie four apart in their block, so that they share no cache line.
+    #[inline]
+    pub(crate) fn shelf(self) -> Shelf {
+        let number = self.0 as usize;
+        let (block, nth) = (number / BLOCK, number % BLOCK);
+        let directory = (block + 1).ilog2() as usize;
+        let quarter = BLOCK / 4;
+        Shelf {
+            directory,
+            block: block + 1 - blocks_of(directory),
+            nth: nth % quarter * 4 + nth / quarter,
         }
+    }
+
+    /// The one that lies there.
+    pub(crate) fn at(shelf: Shelf) -> Spot {
+        let quarter = BLOCK / 4;
+        let nth = shelf.nth / 4 + shelf.nth % 4 * quarter;
+        let block = blocks_of(shelf.directory) - 1 + shelf.block;
+        Spot((block * BLOCK + nth) as u32)
     }
 }
 
@@ -193,7 +206,7 @@ pub(crate) struct Spots {
 impl Spots {
     pub(crate) fn take(&mut self) -> Spot {
         self.free.pop().unwrap_or_else(|| {
-            let spot = Spot::of(self.next);
+            let spot = Spot(self.next);
             self.next = self
                 .next
                 .checked_add(1)
@@ -265,21 +278,20 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..BLOCK * 7 {
             let spot = spots.take();
-            assert!(usize::from(spot.nth) < BLOCK, "{spot:?}");
-            assert!(
-                (spot.block as usize) < blocks_of(spot.directory.into()),
-                "{spot:?}"
-            );
-            assert!(seen.insert(spot), "{spot:?}");
+            let shelf = spot.shelf();
+            assert!(shelf.nth < BLOCK, "{shelf:?}");
+            assert!(shelf.block < blocks_of(shelf.directory), "{shelf:?}");
+            assert_eq!(Spot::at(shelf), spot);
+            assert!(seen.insert(shelf), "{shelf:?}");
         }
-        let last = Spot {
+        let last = Shelf {
             directory: 2,
             block: 3,
             nth: 63,
         };
         assert_eq!(seen.last(), Some(&last));
-        assert_eq!([0, 1, 16].map(|number| Spot::of(number).nth), [0, 4, 1]);
-        assert_eq!(usize::from(Spot::of(u32::MAX).directory), DIRECTORIES - 1);
+        assert_eq!([0, 1, 16].map(|number| Spot(number).shelf().nth), [0, 4, 1]);
+        assert_eq!(Spot(u32::MAX).shelf().directory, DIRECTORIES - 1);
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl<T> Mutex<T> {
         Mutex(chosen::Mutex::new(value))
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +77,7 @@ impl Setting {
 pub(crate) struct Counter(std::sync::atomic::AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(crate) fn up(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -89,6 +91,7 @@ impl Counter {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
