@@ -21,15 +21,23 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Whether any rule asks what time it is. If none does, no clock is read on the way of a
-    /// connection out and back.
-    pub(crate) fn need_clock(&self) -> bool {
-        let depends_on_age = |after: Span| after != Span::ZERO && after != Span::NEVER;
-        self.idle_timeout != Span::NEVER
-            || self.max_lifetime != Span::NEVER
-            || self.keepalive != Span::NEVER
-            || depends_on_age(self.ping_after)
-            || depends_on_age(self.liveness_after)
+    /// Which clock they need, and `leak_warning` with them, on the way of a connection out and back.
+    pub(crate) fn clock(&self, leak_warning: Span) -> Clock {
+        // A check that is due each time has no need to know how much time has passed.
+        let unless_always = |after: Span| if after == Span::ZERO { Span::NEVER } else { after };
+        let shortest = [
+            self.idle_timeout,
+            self.max_lifetime,
+            self.keepalive,
+            unless_always(self.ping_after),
+            unless_always(self.liveness_after),
+            leak_warning,
+        ];
+        match shortest.into_iter().min() {
+            None | Some(Span::NEVER) => Clock::None,
+            Some(shortest) if shortest < Span::from_nanos(500_000_000) => Clock::Precise,
+            Some(_) => Clock::Recent,
+        }
     }
 
     /// For how long after its return a connection needs no check but a look.
@@ -52,6 +60,17 @@ impl Rules {
     fn is_worn_out(&self, stamps: &Stamps) -> bool {
         self.max_uses.is_some_and(|most| stamps.uses >= most)
     }
+}
+
+/// Which clock is read on the way of a connection out and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// None: no rule asks what time it is.
+    None,
+    /// The one that lags a little and costs next to nothing.
+    Recent,
+    /// The precise one: a rule is so short that the lag would be a good part of it.
+    Precise,
 }
 
 /// By how much of it, at most, `keepalive` is shortened at random.

@@ -56,6 +56,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// it by hand; it must never go back.
     fn now(&self) -> Moment;
 
+    /// What the time was a few milliseconds ago at most: [`now`](Runtime::now), or a reading of the same
+    /// time from a clock that costs less. It must never be ahead of `now`, and never go back.
+    ///
+    /// Asked each time a connection is lent and comes back, if any setting depends on its age, and only
+    /// if none that does is shorter than half a second: a limit may then act so much later.
+    fn recent(&self) -> Moment {
+        self.now()
+    }
+
     /// A future that is ready at `at`, or soon after, on this runtime's clock.
     ///
     /// Called from a polled future only, on the runtime of whoever polls it.
@@ -82,6 +91,10 @@ pub trait Runtime: Send + Sync + 'static {
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {
     fn now(&self) -> Moment {
         (**self).now()
+    }
+
+    fn recent(&self) -> Moment {
+        (**self).recent()
     }
 
     fn sleep_until(&self, at: Moment) -> Task {

@@ -1,7 +1,7 @@
 //! The settings in force, which may change while the pool runs.
 
 use crate::effects::Effects;
-use crate::health::Rules;
+use crate::health::{Clock, Rules};
 use crate::moment::Span;
 use crate::shared::Shared;
 use crate::state::{State, see_off};
@@ -33,7 +33,7 @@ struct Fast<T> {
     leak_warning: T,
     detects_nested_gets: T,
     watches_leases: T,
-    needs_clock: T,
+    clock: T,
     fresh_for: T,
 }
 
@@ -111,11 +111,20 @@ impl Settings {
         self.resets
     }
 
-    /// Whether any setting asks what time it is. If none does, no clock is read on the way of a
-    /// connection out and back.
+    /// Which clock is read on the way of a connection out and back.
+    #[inline]
+    pub(crate) fn clock(&self) -> Clock {
+        match self.fast.clock.get() {
+            0 => Clock::None,
+            1 => Clock::Recent,
+            _ => Clock::Precise,
+        }
+    }
+
+    /// Whether any setting asks what time it is.
     #[inline]
     pub(crate) fn need_clock(&self) -> bool {
-        self.fast.needs_clock.get() != 0
+        self.clock() != Clock::None
     }
 
     fn set(&self, config: PoolConfig) {
@@ -139,7 +148,7 @@ impl<T> Fast<T> {
             leak_warning,
             detects_nested_gets,
             watches_leases,
-            needs_clock,
+            clock,
             fresh_for,
         } = self;
         [
@@ -154,7 +163,7 @@ impl<T> Fast<T> {
             leak_warning,
             detects_nested_gets,
             watches_leases,
-            needs_clock,
+            clock,
             fresh_for,
         ]
     }
@@ -191,7 +200,11 @@ impl Fast<u64> {
             leak_warning: Span::from(config.leak_warning).as_nanos(),
             detects_nested_gets: u64::from(config.detect_nested_gets),
             watches_leases: u64::from(config.detect_nested_gets || config.leak_warning.is_some()),
-            needs_clock: u64::from(rules.need_clock() || config.leak_warning.is_some()),
+            clock: match rules.clock(config.leak_warning.into()) {
+                Clock::None => 0,
+                Clock::Recent => 1,
+                Clock::Precise => 2,
+            },
             fresh_for: rules.fresh_for().as_nanos(),
         }
     }

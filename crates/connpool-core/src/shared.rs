@@ -9,7 +9,7 @@ use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::Entry;
 use crate::gate::Gate;
-use crate::health::{self, Check, Conduct, Era, Found, Purpose, Rules, Step};
+use crate::health::{self, Check, Clock, Conduct, Era, Found, Purpose, Rules, Step};
 use crate::idle::{IdleSet, Stamped, Tally};
 use crate::leases::{Borrower, Leases};
 use crate::ledger::line::Supply;
@@ -148,10 +148,10 @@ impl<M: Manager> Shared<M> {
     /// The time, if any rule asks for it.
     #[inline]
     pub(crate) fn moment(&self) -> Moment {
-        if self.settings.need_clock() {
-            self.runtime.now()
-        } else {
-            Moment::ORIGIN
+        match self.settings.clock() {
+            Clock::Recent => self.runtime.recent(),
+            Clock::None => Moment::ORIGIN,
+            Clock::Precise => self.runtime.now(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use connpool_core::{Moment, Runtime, Task};
+use connpool_tcp::RecentClock;
 use futures_lite::FutureExt;
 use rand::Rng;
 
@@ -14,6 +15,7 @@ use rand::Rng;
 #[derive(Debug, Clone)]
 pub struct SmolRuntime {
     epoch: Instant,
+    recent: RecentClock,
 }
 
 impl SmolRuntime {
@@ -21,6 +23,7 @@ impl SmolRuntime {
     pub fn new() -> Self {
         SmolRuntime {
             epoch: Instant::now(),
+            recent: RecentClock::new(),
         }
     }
 }
@@ -36,6 +39,10 @@ impl Runtime for SmolRuntime {
         Moment::ORIGIN
             .checked_add(self.epoch.elapsed())
             .unwrap_or_default()
+    }
+
+    fn recent(&self) -> Moment {
+        self.recent.now()
     }
 
     fn sleep_until(&self, at: Moment) -> Task {

@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod manager;
 mod options;
 mod peek;
 
+pub use clock::RecentClock;
 pub use manager::{Net, PingFn, Tcp};
 pub use options::{Keepalive, TcpOptions};
 pub use peek::peek;

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use connpool_core::{Moment, Runtime, Task};
+#[cfg(not(feature = "test-util"))]
+use connpool_tcp::RecentClock;
 use pin_project_lite::pin_project;
 use rand::Rng;
 use tokio::runtime::Handle;
@@ -19,7 +21,9 @@ use tokio::time::Instant;
 /// have to wait then ends in a timeout.
 ///
 /// Its clock is tokio's, the one that the timers go by: with `tokio::time::pause`, for which there
-/// is the feature `test-util`, the pool's time stands still as well.
+/// is the feature `test-util`, the pool's time stands still as well. Without that feature, ages of half
+/// a second and more are told by the [coarse clock](connpool_tcp::RecentClock) of the system, which does
+/// not stand still.
 ///
 /// The runtime needs its time driver, and for TCP its I/O driver: `enable_all`. tokio panics at the
 /// first timer without.
@@ -27,6 +31,8 @@ use tokio::time::Instant;
 pub struct TokioRuntime {
     made_in: Option<Handle>,
     epoch: Instant,
+    #[cfg(not(feature = "test-util"))]
+    recent: RecentClock,
 }
 
 impl TokioRuntime {
@@ -35,6 +41,8 @@ impl TokioRuntime {
         TokioRuntime {
             made_in: Handle::try_current().ok(),
             epoch: Instant::now(),
+            #[cfg(not(feature = "test-util"))]
+            recent: RecentClock::new(),
         }
     }
 
@@ -59,6 +67,11 @@ impl Runtime for TokioRuntime {
         };
         let elapsed = Instant::now().saturating_duration_since(self.epoch);
         Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
+    }
+
+    #[cfg(not(feature = "test-util"))]
+    fn recent(&self) -> Moment {
+        self.recent.now()
     }
 
     fn sleep_until(&self, at: Moment) -> Task {
