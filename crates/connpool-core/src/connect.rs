@@ -34,8 +34,9 @@ impl<M: Manager> Begun<M> {
     /// Takes a slot for a connect; `None` if the pool is just going.
     pub(crate) fn take_slot(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Option<Self> {
         let me = shared.me.upgrade()?;
+        let spot = state.spots.take();
+        let slot = Slot::connecting(spot, shared.leases.block(spot)?);
         let start = state.ledger.connect_begins(now);
-        let slot = Slot::connecting(shared.me.clone());
         Some(Begun {
             shared: me,
             slot: Some(slot),
@@ -113,8 +114,7 @@ impl<M: Manager> Begun<M> {
             took: now.since(self.began),
         });
         shared.with(|state, effects| {
-            effects.rouse_driver |= entry.slot.opens(state);
-            shared.leases.opened(entry.slot.spot(), id);
+            effects.rouse_driver |= entry.slot.opens(state, id);
             effects.progress = true;
             shared.place(state, effects, entry, Supply::New, now);
             shared.settle(state, effects, now);

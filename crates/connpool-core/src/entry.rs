@@ -3,11 +3,12 @@
 use crate::Manager;
 use crate::health::Stamps;
 use crate::idle::Stamped;
+use crate::leases::{Block, Cell};
 use crate::ledger::{Hold, Ledger};
 use crate::shared::Shared;
 use crate::slab::Spot;
 use crate::state::State;
-use crate::sync::Weak;
+use crate::sync::{Arc, Weak};
 
 /// An open connection, boxed once when it is opened so that it is cheap to move ever after.
 pub(crate) type Entry<M> = Box<Live<M>>;
@@ -39,30 +40,41 @@ impl<M: Manager> Stamped for Entry<M> {
 /// One of the `max_size` places of a pool. Taken before anything is opened, given back by its drop
 /// after everything is closed; the ledger counts nothing else.
 pub(crate) struct Slot<M: Manager> {
-    shared: Weak<Shared<M>>,
-    held: Hold,
-    /// Its number while it holds an open connection, among the leases.
+    leases: Arc<Block<Weak<Shared<M>>>>,
+    /// Its number, among the leases.
     spot: Spot,
+    /// Where that is among those of its block.
+    nth: u8,
+    held: Hold,
     /// Of the idle set, where it was last.
     lane: u8,
 }
 
 impl<M: Manager> Slot<M> {
-    /// The slot that the ledger has just counted as connecting.
-    pub(crate) fn connecting(shared: Weak<Shared<M>>) -> Self {
+    /// The slot that the ledger counts as connecting once it is told.
+    pub(crate) fn connecting(spot: Spot, leases: Arc<Block<Weak<Shared<M>>>>) -> Self {
         Slot {
-            shared,
+            leases,
+            spot,
+            nth: spot.shelf().nth as u8,
             held: Hold::Connecting,
-            spot: Spot::default(),
             lane: 0,
         }
     }
 
     /// Tells the ledger that the connect has succeeded. Says whether the driver has to look at it.
-    pub(crate) fn opens(&mut self, state: &mut State<M>) -> bool {
-        self.spot = state.spots.take();
+    pub(crate) fn opens(&mut self, state: &mut State<M>, id: u64) -> bool {
+        if let Some(cell) = self.lease() {
+            cell.opened(id);
+        }
         self.held = Hold::Open;
         state.ledger.connected()
+    }
+
+    /// Where it is noted who has it.
+    #[inline]
+    pub(crate) fn lease(&self) -> Option<&Cell> {
+        self.leases.cell(self.nth)
     }
 
     #[inline]
@@ -81,7 +93,7 @@ impl<M: Manager> Slot<M> {
 
 impl<M: Manager> Drop for Slot<M> {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = self.leases.pool.upgrade() {
             shared.slot_freed(self.held, self.spot);
         }
     }

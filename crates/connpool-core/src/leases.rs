@@ -73,20 +73,37 @@ impl Borrower {
     }
 }
 
-/// All leases of a pool.
-pub(crate) struct Leases {
-    directories: [OnceLock<Directory>; DIRECTORIES],
+/// All leases of a pool, which is at `P` for those who have a part of them.
+pub(crate) struct Leases<P> {
+    pool: P,
+    directories: [OnceLock<Directory<P>>; DIRECTORIES],
     sites: Sites,
     labels: Mutex<BTreeMap<Spot, Arc<str>>>,
     /// Only of those who want to be found by it.
     tasks: Mutex<BTreeMap<Spot, usize>>,
 }
 
-type Directory = Box<[OnceLock<Box<Block>>]>;
-type Block = [Cell; BLOCK];
+type Directory<P> = Box<[OnceLock<Arc<Block<P>>>]>;
 
+/// The cells of some connections, and the way to their pool: what each of them holds on to, so that it finds
+/// both in one step.
+#[derive(Debug)]
+pub(crate) struct Block<P> {
+    pub(crate) pool: P,
+    cells: [Cell; BLOCK],
+}
+
+impl<P> Block<P> {
+    /// The cell of the connection with this spot, which lies here.
+    #[inline]
+    pub(crate) fn cell(&self, nth: u8) -> Option<&Cell> {
+        self.cells.get(usize::from(nth))
+    }
+}
+
+/// What is known of one connection.
 #[derive(Debug, Default)]
-struct Cell {
+pub(crate) struct Cell {
     /// [`NOT_OUT`], or since when, see [`Since`].
     since: AtomicU64,
     id: AtomicU64,
@@ -97,6 +114,17 @@ struct Cell {
 const NOT_OUT: u64 = 0;
 
 impl Cell {
+    /// A connection was opened that has this cell until it is gone.
+    pub(crate) fn opened(&self, id: u64) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// The connection comes back, or is taken out.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.since.store(NOT_OUT, Ordering::Relaxed);
+    }
+
     /// Since when it is out, if it is.
     fn since(&self) -> Option<Since> {
         let since = self.since.load(Ordering::Acquire);
@@ -141,9 +169,10 @@ impl Since {
 /// The longest label that is kept, in characters.
 const LONGEST_LABEL: usize = 64;
 
-impl Leases {
-    pub(crate) fn new() -> Self {
+impl<P: Clone> Leases<P> {
+    pub(crate) fn new(pool: P) -> Self {
         Leases {
+            pool,
             directories: [const { OnceLock::new() }; DIRECTORIES],
             sites: Sites::new(),
             labels: Mutex::new(BTreeMap::new()),
@@ -151,34 +180,32 @@ impl Leases {
         }
     }
 
-    /// A connection was opened that has this spot until it is gone.
-    pub(crate) fn opened(&self, spot: Spot, id: u64) {
+    /// Where the connection that has this spot finds its cell, as long as there is one.
+    pub(crate) fn block(&self, spot: Spot) -> Option<Arc<Block<P>>> {
         let Shelf {
             directory, block, ..
         } = spot.shelf();
-        let Some(blocks) = self.directories.get(directory) else {
-            return;
-        };
-        let blocks = blocks
+        let blocks = self
+            .directories
+            .get(directory)?
             .get_or_init(|| (0..blocks_of(directory)).map(|_| OnceLock::new()).collect());
-        if let Some(block) = blocks.get(block) {
-            block.get_or_init(|| Box::new(std::array::from_fn(|_| Cell::default())));
-        }
-        if let Some(cell) = self.cell(spot) {
-            cell.id.store(id, Ordering::Relaxed);
-        }
+        let block = blocks.get(block)?.get_or_init(|| {
+            Arc::new(Block {
+                pool: self.pool.clone(),
+                cells: std::array::from_fn(|_| Cell::default()),
+            })
+        });
+        Some(Arc::clone(block))
     }
 
-    /// Somebody gets it, at `since` if that is known.
+    /// Somebody gets the connection of this cell, at `since` if that is known.
     #[inline]
-    pub(crate) fn begin(&self, spot: Spot, borrower: &Borrower, since: Option<Moment>) {
-        let Some(cell) = self.cell(spot) else { return };
+    pub(crate) fn begin(&self, cell: &Cell, site: &'static Location<'static>, since: Option<Moment>) {
         // Whoever sees what comes now sees, too, that the lease before it is over.
         fence(Ordering::Release);
-        if cell.site.load(Ordering::Relaxed) != address_of(borrower.site) {
-            self.moves_to(cell, borrower.site);
+        if cell.site.load(Ordering::Relaxed) != address_of(site) {
+            self.moves_to(cell, site);
         }
-        self.note_task(spot, borrower.task);
         cell.since.store(Since::new(since).0, Ordering::Release);
     }
 
@@ -188,23 +215,13 @@ impl Leases {
         cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
-    /// Notes the task that has it, if it is known: when its lease begins or later.
-    #[inline]
+    /// Notes the task that has it: when its lease begins or later.
+    #[cold]
     pub(crate) fn note_task(&self, spot: Spot, task: usize) {
-        if task != 0 {
-            self.tasks.lock().insert(spot, task);
-        }
+        self.tasks.lock().insert(spot, task);
     }
 
-    /// The connection comes back, or is taken out.
-    #[inline]
-    pub(crate) fn end(&self, spot: Spot) {
-        if let Some(cell) = self.cell(spot) {
-            cell.since.store(NOT_OUT, Ordering::Relaxed);
-        }
-    }
-
-    /// The same where warnings are given: tells who had it if there was one about it.
+    /// The connection comes back where warnings are given: tells who had it if there was one about it.
     pub(crate) fn end_watched(&self, spot: Spot, now: Moment) -> Option<Holder> {
         let cell = self.cell(spot)?;
         let since = Since(cell.since.swap(NOT_OUT, Ordering::Relaxed));
@@ -313,7 +330,7 @@ impl Leases {
         let shelf = spot.shelf();
         let directory = self.directories.get(shelf.directory)?.get()?;
         let block = directory.get(shelf.block)?.get()?;
-        block.get(shelf.nth)
+        block.cells.get(shelf.nth)
     }
 
     fn cells(&self) -> impl Iterator<Item = (Spot, &Cell)> {
@@ -323,7 +340,7 @@ impl Leases {
             blocks.filter_map(move |(block, nth)| Some((block.get()?, directory, nth)))
         });
         blocks.flat_map(|(cells, directory, block)| {
-            (0..).zip(cells.iter()).map(move |(nth, cell)| {
+            (0..).zip(cells.cells.iter()).map(move |(nth, cell)| {
                 let shelf = Shelf {
                     directory,
                     block,

@@ -173,8 +173,10 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
 
     /// Notes the task that has it, if it was lent to none.
     pub(crate) fn belongs_to(&self, borrower: &Borrower) {
-        let spot = self.live().slot.spot();
-        self.owner.leases.note_task(spot, borrower.task);
+        if borrower.task != 0 {
+            let spot = self.live().slot.spot();
+            self.owner.leases.note_task(spot, borrower.task);
+        }
     }
 
     fn end_lease(&self, entry: &Entry<M>) {

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::gate::Gate;
 use crate::health::{self, Check, Clock, Conduct, Era, Found, Purpose, Rules, Step};
 use crate::idle::{IdleSet, Stamped, Tally};
-use crate::leases::{Borrower, Leases};
+use crate::leases::{Borrower, Cell, Leases};
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger, Posture};
 use crate::many::Turnstile;
@@ -38,7 +38,7 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) idle: IdleSet<Entry<M>>,
     state: Mutex<State<M>>,
     pub(crate) counters: Counters,
-    pub(crate) leases: Leases,
+    pub(crate) leases: Leases<Weak<Shared<M>>>,
     /// For the driver.
     pub(crate) work: Signal,
     /// For `build` and `close`, and for those who gather more than there may be.
@@ -85,7 +85,7 @@ impl<M: Manager> Shared<M> {
             idle,
             state: Mutex::new(state),
             counters: Counters::default(),
-            leases: Leases::new(),
+            leases: Leases::new(me.clone()),
             work: Signal::new(),
             progress: Signal::new(),
             closing: Signal::new(),
@@ -404,9 +404,7 @@ impl<M: Manager> Shared<M> {
         let now = self.runtime.now();
         self.with(|state, effects| {
             state.ledger.slot_freed(held);
-            if held != Hold::Connecting {
-                state.spots.give_back(spot);
-            }
+            state.spots.give_back(spot);
             self.settle(state, effects, now);
         });
     }
@@ -418,8 +416,12 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn lease_begins(&self, entry: &Entry<M>, borrower: &Borrower) {
         let timed = self.settings.need_clock() || self.is_watched();
         let since = timed.then_some(entry.stamps.idle_since);
-        let spot = entry.slot.spot();
-        self.leases.begin(spot, borrower, since);
+        if let Some(cell) = entry.slot.lease() {
+            self.leases.begin(cell, borrower.site, since);
+        }
+        if borrower.task != 0 {
+            self.leases.note_task(entry.slot.spot(), borrower.task);
+        }
     }
 
     /// It is given back, or taken out for good.
@@ -427,8 +429,8 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
         if self.settings.watches_leases() {
             self.watched_lease_ends(entry);
-        } else {
-            self.leases.end(entry.slot.spot());
+        } else if let Some(cell) = entry.slot.lease() {
+            cell.end();
         }
     }
 
@@ -439,7 +441,7 @@ impl<M: Manager> Shared<M> {
             self.leases.forget_task(spot);
         }
         if self.settings.leak_warning() == Span::NEVER {
-            return self.leases.end(spot);
+            return entry.slot.lease().map_or((), Cell::end);
         }
         if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {
             self.tell(|| Event::CameBack { holder });

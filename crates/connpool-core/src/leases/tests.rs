@@ -18,9 +18,18 @@ fn spots<const N: usize>() -> [Spot; N] {
     std::array::from_fn(|_| spots.take())
 }
 
-fn lend(leases: &Leases, spot: Spot, id: u64, borrower: &Borrower, since: Option<Moment>) {
-    leases.opened(spot, id);
-    leases.begin(spot, borrower, since);
+fn lend(leases: &Leases<()>, spot: Spot, id: u64, borrower: &Borrower, since: Option<Moment>) {
+    let block = leases.block(spot).unwrap();
+    let cell = &block.cells[spot.shelf().nth];
+    cell.opened(id);
+    leases.begin(cell, borrower.site, since);
+    if borrower.task != 0 {
+        leases.note_task(spot, borrower.task);
+    }
+}
+
+fn end(leases: &Leases<()>, spot: Spot) {
+    leases.cell(spot).unwrap().end();
 }
 
 fn ids(holders: &[Holder]) -> Vec<u64> {
@@ -29,13 +38,13 @@ fn ids(holders: &[Holder]) -> Vec<u64> {
 
 #[test]
 fn the_longest_held_comes_first_and_the_untimed_last() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a, b, c, d] = spots();
     lend(&leases, a, 1, &here(), Some(at(5)));
     lend(&leases, b, 2, &here(), Some(at(3)));
     lend(&leases, c, 3, &here(), None);
     lend(&leases, d, 4, &here(), Some(at(1)));
-    leases.end(d);
+    end(&leases, d);
     let holders = leases.holders(at(10));
     assert_eq!(ids(&holders), [2, 1, 3]);
     assert_eq!(holders[0].held, Some(7 * SECOND));
@@ -49,7 +58,7 @@ fn the_longest_held_comes_first_and_the_untimed_last() {
 
 #[test]
 fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a, b] = spots();
     let limit = Span::from(5 * SECOND);
     lend(&leases, a, 1, &here(), Some(at(1)));
@@ -70,7 +79,7 @@ fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
 
 #[test]
 fn what_is_held_for_an_unknown_time_is_never_overdue() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a] = spots();
     lend(&leases, a, 1, &here(), None);
     let (overdue, next) = leases.overdue(Span::ZERO, at(5));
@@ -80,20 +89,20 @@ fn what_is_held_for_an_unknown_time_is_never_overdue() {
 
 #[test]
 fn a_task_finds_what_it_has() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a, b] = spots();
     let of = |task| Borrower { task, ..here() };
     lend(&leases, a, 1, &of(0x10), Some(at(1)));
     lend(&leases, b, 2, &of(0x20), Some(at(1)));
     assert_eq!(leases.held_by(0x20, at(2)).unwrap().id, 2);
     assert_eq!(leases.held_by(0x30, at(2)), None);
-    leases.end(b);
+    end(&leases, b);
     assert_eq!(leases.held_by(0x20, at(2)), None);
 }
 
 #[test]
 fn a_label_is_cut_and_forgotten() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a] = spots();
     lend(&leases, a, 1, &here(), Some(at(1)));
     leases.label(a, &"ä".repeat(10_000_000));
@@ -122,7 +131,7 @@ fn a_holder_prints_what_is_known_of_it() {
 
 #[test]
 fn the_moments_at_both_ends_are_leases_as_well() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let [a, b] = spots();
     lend(&leases, a, 1, &here(), Some(Moment::ORIGIN));
     lend(&leases, b, 2, &here(), Some(Moment::from_nanos(u64::MAX)));
@@ -136,7 +145,7 @@ fn the_moments_at_both_ends_are_leases_as_well() {
 
 #[test]
 fn who_reads_while_others_lend_finds_whole_leases_only() {
-    let leases = Leases::new();
+    let leases = Leases::new(());
     let spots: [Spot; 8] = spots();
     let (one, other) = (here(), here());
     thread::scope(|scope| {
@@ -146,9 +155,8 @@ fn who_reads_while_others_lend_finds_whole_leases_only() {
                 for round in 1..5_000 {
                     // Odd numbers are lent here, even ones there.
                     let borrower = if round % 2 == 1 { one } else { other };
-                    leases.opened(spot, round);
-                    leases.begin(spot, &borrower, Some(at(round)));
-                    leases.end(spot);
+                    lend(leases, spot, round, &borrower, Some(at(round)));
+                    end(leases, spot);
                 }
             });
         }
