@@ -96,6 +96,8 @@ impl<M: Manager> Begun<M> {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let now = self.now();
+        // Read before the settings: under the same seal, they are the same.
+        let seal = shared.era().seal;
         let stamps = Stamps {
             id: shared.counters.created.next(),
             born: now,
@@ -104,11 +106,15 @@ impl<M: Manager> Begun<M> {
             proven: now,
             uses: 0,
             generation: self.start.generation,
-            epoch: shared.era().epoch,
-            seal: 0,
+            seal,
         };
         let id = stamps.id;
-        let mut entry = Box::new(Live { conn, slot, stamps });
+        let mut entry = Box::new(Live {
+            conn,
+            slot,
+            stamps,
+            keeper: None,
+        });
         shared.tell(|| Event::Opened {
             id,
             took: now.since(self.began),

@@ -19,6 +19,8 @@ pub(crate) struct Live<M: Manager> {
     pub(crate) conn: M::Connection,
     pub(crate) slot: Slot<M>,
     pub(crate) stamps: Stamps,
+    /// While an owned guard has it: what keeps the pool's state alive for that long.
+    pub(crate) keeper: Option<Arc<Shared<M>>>,
 }
 
 impl<M: Manager> Stamped for Entry<M> {
@@ -48,6 +50,27 @@ pub(crate) struct Slot<M: Manager> {
     held: Hold,
     /// Of the idle set, where it was last.
     lane: u8,
+    /// What its guard was told; nothing while there is none.
+    pub(crate) told: Told,
+}
+
+/// What a guard was told of its connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told(u8);
+
+impl Told {
+    pub(crate) const NOTHING: Told = Told(0);
+    pub(crate) const UNUSABLE: Told = Told(1);
+    pub(crate) const UNFINISHED: Told = Told(2);
+    pub(crate) const LABEL: Told = Told(4);
+
+    pub(crate) fn has(self, one: Told) -> bool {
+        self.0 & one.0 != 0
+    }
+
+    pub(crate) fn and(self, one: Told) -> Told {
+        Told(self.0 | one.0)
+    }
 }
 
 impl<M: Manager> Slot<M> {
@@ -59,6 +82,7 @@ impl<M: Manager> Slot<M> {
             nth: spot.shelf().nth as u8,
             held: Hold::Connecting,
             lane: 0,
+            told: Told::NOTHING,
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct Gate {
     generation: AtomicU64,
     /// In nobody's way, either: who reads an old one finds a connection less suspect than it is.
     /// A check that just misses a suspicion came a moment before it: ordered with nothing.
-    epoch: Setting,
+    suspicion: Setting,
 }
 
 const CLOSED: u64 = 1;
@@ -40,7 +40,7 @@ impl Gate {
         Gate {
             word: AtomicU64::new(DRIVERLESS | DETOUR),
             generation: AtomicU64::new(0),
-            epoch: Setting::default(),
+            suspicion: Setting::default(),
         }
     }
 
@@ -55,14 +55,15 @@ impl Gate {
             | flag(state.driver == DriverState::Absent, DRIVERLESS)
             | flag(ledger.failures() > 0, TROUBLE)
             | flag(detour, DETOUR);
-        // The seal last: who has seen it finds a generation and an epoch that are no older.
-        self.epoch.set(ledger.epoch());
-        self.generation.store(ledger.generation(), Ordering::SeqCst);
-        let word = ledger.seal() << FLAGS | flags;
+        let era = ledger.era();
+        // The seal last: who has seen it finds the rest of its era, or of a later one.
+        self.suspicion.set(era.suspicion);
+        self.generation.store(era.generation, Ordering::SeqCst);
+        let word = era.seal << FLAGS | flags;
         self.word.store(word, Ordering::SeqCst);
     }
 
-    /// The pool's seal, to be read before what it stands for.
+    /// The pool's seal.
     #[inline]
     pub(crate) fn seal(&self) -> u64 {
         self.word.load(Ordering::SeqCst) >> FLAGS
@@ -125,9 +126,11 @@ impl Gate {
 
     #[inline]
     pub(crate) fn era(&self) -> Era {
+        let seal = self.seal();
         Era {
+            seal,
             generation: self.generation(),
-            epoch: self.epoch.get(),
+            suspicion: self.suspicion.get(),
         }
     }
 }

@@ -212,10 +212,10 @@ impl<M: Manager> Candidate<'_, M> {
             };
             check = if found == Found::Done {
                 self.checked_at = self.shared.moment();
-                entry
-                    .stamps
-                    .proves_alive(self.checked_at, self.shared.era());
-                check.done(&entry.stamps, &self.shared.settings.rules())
+                let era = self.shared.era();
+                let rules = self.shared.settings.rules();
+                entry.stamps.proves_alive(self.checked_at, era, &rules);
+                check.done(&entry.stamps, &rules)
             } else {
                 check.found(found)
             };

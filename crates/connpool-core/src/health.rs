@@ -95,9 +95,7 @@ pub(crate) struct Stamps {
     pub(crate) uses: u64,
     /// The pool's generation when its connect began.
     pub(crate) generation: u64,
-    /// The epoch of its last proof of life; if the pool's is another one, it is suspect.
-    pub(crate) epoch: u64,
-    /// The pool's seal when it last came back in good order; zero: it did not yet.
+    /// The pool's seal when it last proved alive.
     pub(crate) seal: u64,
 }
 
@@ -106,8 +104,12 @@ pub(crate) struct Stamps {
 pub(crate) struct Era {
     /// Another one than that of a connection: it was opened before a `clear`.
     pub(crate) generation: u64,
-    /// Raised when several connections were found broken in a short time.
-    pub(crate) epoch: u64,
+    /// Another one, and a higher one, whenever anything changes that a check depends on: the generation,
+    /// the settings, or whom the pool suspects.
+    pub(crate) seal: u64,
+    /// The seal since which several connections were found broken in a short time: what proved alive
+    /// under one before it is suspect.
+    pub(crate) suspicion: u64,
 }
 
 impl Stamps {
@@ -125,18 +127,22 @@ impl Stamps {
         self.uses = self.uses.saturating_add(1);
     }
 
-    /// It has just shown that it is alive.
+    /// It has just shown that it is alive. The rules are those of the era, or later ones.
     #[inline]
-    pub(crate) fn proves_alive(&mut self, now: Moment, era: Era) {
+    pub(crate) fn proves_alive(&mut self, now: Moment, era: Era, rules: &Rules) {
         self.proven = now;
-        self.epoch = era.epoch;
+        self.seal = era.seal;
+        // A lifetime that was drawn under the rules of its time holds only as far as today's.
+        if let Some(longest) = rules.max_lifetime.after(self.born) {
+            self.expires = self.expires.min(longest);
+        }
     }
 
-    /// Whether its whole check at `now` would come to nothing but a look, told by what costs next to
-    /// nothing: under the same seal it came back in good order, and is neither over its lifetime nor
-    /// idle for so long that anything is due. `fresh_for` is [`Rules::fresh_for`].
+    /// Whether the whole check of one that came back in good order would come to nothing but a look
+    /// now, told by what costs next to nothing: under the same seal it proved alive, and is neither over
+    /// its lifetime nor idle for so long that anything is due. `fresh_for` is [`Rules::fresh_for`].
     ///
-    /// Says no where the whole check might say yes, never the other way round.
+    /// May say no where the whole check says yes, never the other way round.
     #[inline]
     pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Moment) -> bool {
         self.seal == seal && now < self.expires && !now.is_past(self.idle_since, fresh_for)
@@ -146,15 +152,6 @@ impl Stamps {
     #[inline]
     pub(crate) fn may_return(&self, seal: u64, max_uses: u64, now: Moment) -> bool {
         self.seal == seal && now < self.expires && self.uses < max_uses
-    }
-
-    /// It came back in good order while the pool had this seal.
-    pub(crate) fn is_sealed(&mut self, seal: u64, rules: &Rules) {
-        self.seal = seal;
-        // A lifetime that was drawn under the rules of its time holds only as far as today's.
-        if let Some(longest) = rules.max_lifetime.after(self.born) {
-            self.expires = self.expires.min(longest);
-        }
     }
 
     /// At which age of its last proof of life it is pinged while idle: not at the same as others,
@@ -277,7 +274,7 @@ impl Check {
         spare: bool,
         now: Moment,
     ) -> Check {
-        let is_suspect = stamps.epoch != era.epoch;
+        let is_suspect = stamps.seal < era.suspicion;
         let unproven = |after: Span| is_suspect || now.is_past(stamps.proven, after);
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {

@@ -49,8 +49,9 @@ impl<M: Manager> Keepalive<M> {
             let check = match bounded(&*shared.runtime, limit, closing, ping).await {
                 End::Done(Ok(())) => {
                     let now = shared.moment();
-                    entry.stamps.proves_alive(now, shared.era());
-                    self.check.done(&entry.stamps, &shared.settings.rules())
+                    let (era, rules) = (shared.era(), shared.settings.rules());
+                    entry.stamps.proves_alive(now, era, &rules);
+                    self.check.done(&entry.stamps, &rules)
                 }
                 End::Done(Err(_)) => self.check.found(Found::Failed),
                 End::OutOfTime => self.check.found(Found::TimedOut),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::BreakerState;
 use crate::Moment;
 use crate::config::PoolConfig;
+use crate::health::Era;
 use crate::moment::soonest;
 use crate::slab::{Count, Key, round_up};
 use line::{Line, Standing, Supply, Wants};
@@ -92,6 +93,8 @@ pub(crate) struct Ledger {
     generation: u64,
     /// How often the settings were changed.
     revision: u64,
+    /// The seal since the last suspicion.
+    suspicion_seal: u64,
     closed: bool,
     paused: bool,
     sweep_at: Option<Moment>,
@@ -121,6 +124,7 @@ impl Ledger {
             losses: Suspicion::default(),
             generation: 0,
             revision: 0,
+            suspicion_seal: 0,
             closed: false,
             paused: false,
             sweep_at: None,
@@ -216,6 +220,9 @@ impl Ledger {
     /// just lost them is not dialled by everybody at once. Says whether they are from now on.
     pub(crate) fn found_broken(&mut self, now: Moment) -> bool {
         let raised = self.suspicion.found_broken(now);
+        if raised {
+            self.suspicion_seal = self.era().seal;
+        }
         if raised {
             self.trouble.is_suspected();
         }
@@ -507,11 +514,14 @@ impl Ledger {
         self.suspicion.epoch()
     }
 
-    /// Another number whenever the generation, the epoch or the settings are others: what was in
-    /// order under the same one is so still. Never zero.
-    pub(crate) fn seal(&self) -> u64 {
+    /// What a check of a connection depends on, apart from the settings themselves.
+    pub(crate) fn era(&self) -> Era {
         let changes = self.generation.saturating_add(self.epoch());
-        changes.saturating_add(self.revision).saturating_add(1)
+        Era {
+            generation: self.generation,
+            seal: changes.saturating_add(self.revision),
+            suspicion: self.suspicion_seal,
+        }
     }
 
     pub(crate) fn next_generation(&mut self) {

@@ -11,7 +11,6 @@ use crate::bounded::{Deadline, catch};
 use crate::get::find;
 use crate::leases::Borrower;
 use crate::moment::Span;
-use crate::pooled::Owner;
 use crate::shared::{AT_ONCE, Shared};
 use crate::slab::Count;
 use crate::sync::Mutex;
@@ -141,8 +140,7 @@ impl<M: Manager> Pool<M> {
                     traced::get(&shared.name, find(shared, 0, &mut deadline, &mut borrower)).await?;
                 // Nobody's task has it yet: the rest of what is gathered is no nested get.
                 let nobody = Borrower::at(borrower.site);
-                gathered.push(PooledConnection::new(
-                    Owner::Borrowed(shared),
+                gathered.push(PooledConnection::borrowed(shared,
                     entry,
                     &nobody,
                 ));

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::get::find_now;
 use crate::leases::Borrower;
 use crate::moment::Span;
-use crate::pooled::Owner;
 use crate::shared::Shared;
 use crate::shortcut::AtOnce;
 use crate::sync::{Arc, Weak};
@@ -151,8 +150,7 @@ impl<M: Manager> Pool<M> {
             AtOnce::Lent(entry) => entry,
             other => find_now(shared, other.failures())?,
         };
-        Ok(PooledConnection::new(
-            Owner::Borrowed(shared),
+        Ok(PooledConnection::borrowed(shared,
             entry,
             &borrower,
         ))
@@ -332,8 +330,7 @@ impl<M: Manager> Pool<M> {
                 lent.await.map_err(|error| *error)?
             }
         };
-        Ok(PooledConnection::new(
-            Owner::Borrowed(shared),
+        Ok(PooledConnection::borrowed(shared,
             entry,
             &borrower,
         ))
@@ -354,8 +351,7 @@ impl<M: Manager> Pool<M> {
                     lent.await.map_err(|error| *error)?
                 }
             };
-            Ok(PooledConnection::new(
-                Owner::Owned(shared),
+            Ok(PooledConnection::owned(shared,
                 entry,
                 &borrower,
             ))

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::entry::{Entry, Live};
-use crate::health::Conduct;
+use crate::entry::{Entry, Live, Told};
 use crate::leases::Borrower;
 use crate::shared::Shared;
 use crate::sync::Arc;
@@ -32,59 +31,54 @@ use crate::{Event, Manager};
 /// [`exchange`](PooledConnection::exchange).
 #[must_use = "dropping the guard returns the connection to the pool"]
 pub struct PooledConnection<'p, M: Manager> {
-    owner: Owner<'p, M>,
-    // None only while it is being dropped or detached.
+    // Two words and no more: larger ones are moved through memory.
+    /// `None`: an owned guard, whose connection knows the pool.
+    pool: Option<&'p Shared<M>>,
+    /// `None` only while it is being dropped or detached.
     live: Option<Entry<M>>,
-    conduct: Conduct,
-    is_labelled: bool,
-}
-
-/// How a guard holds on to the pool's state: an owned one keeps it alive, but is no handle.
-pub(crate) enum Owner<'p, M: Manager> {
-    Borrowed(&'p Shared<M>),
-    Owned(Arc<Shared<M>>),
-}
-
-impl<M: Manager> Deref for Owner<'_, M> {
-    type Target = Shared<M>;
-
-    fn deref(&self) -> &Shared<M> {
-        match self {
-            Owner::Borrowed(shared) => shared,
-            Owner::Owned(shared) => shared,
-        }
-    }
 }
 
 impl<'p, M: Manager> PooledConnection<'p, M> {
     #[inline]
-    pub(crate) fn new(owner: Owner<'p, M>, entry: Entry<M>, borrower: &Borrower) -> Self {
-        owner.lease_begins(&entry, borrower);
+    pub(crate) fn borrowed(shared: &'p Shared<M>, entry: Entry<M>, borrower: &Borrower) -> Self {
+        shared.lease_begins(&entry, borrower);
         PooledConnection {
-            owner,
+            pool: Some(shared),
             live: Some(entry),
-            conduct: Conduct::default(),
-            is_labelled: false,
+        }
+    }
+
+    /// One that keeps the pool's state alive, but is no handle.
+    #[inline]
+    pub(crate) fn owned(shared: Arc<Shared<M>>, mut entry: Entry<M>, borrower: &Borrower) -> Self {
+        shared.lease_begins(&entry, borrower);
+        entry.keeper = Some(shared);
+        PooledConnection {
+            pool: None,
+            live: Some(entry),
         }
     }
 
     /// Has the connection destroyed, not kept, when the guard is dropped. For whoever knows that
     /// it is broken or out of step with its peer.
     pub fn mark_unusable(&mut self) {
-        self.conduct.marked = true;
+        self.tell(Told::UNUSABLE);
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once: the pool may open
     /// another one in its place.
     pub fn detach(mut self) -> M::Connection {
-        self.owner.counters.detached.up();
-        let Some(entry) = self.live.take() else {
+        let Some(mut entry) = self.live.take() else {
             taken()
         };
-        self.end_lease(&entry);
+        let keeper = entry.keeper.take();
+        let shared = owner(self.pool, keeper.as_ref());
+        shared.counters.detached.up();
+        shared.lease_ends(&entry);
+        shared.forget_what_was_told(&mut entry, false);
         let live = *entry;
         drop(live.slot);
-        self.owner.tell(|| Event::Detached { id: live.stamps.id });
+        shared.tell(|| Event::Detached { id: live.stamps.id });
         live.conn
     }
 
@@ -95,7 +89,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
 
     /// How long ago the connection was opened.
     pub fn age(&self) -> Duration {
-        self.owner.runtime.now().since(self.live().stamps.born)
+        self.shared().runtime.now().since(self.live().stamps.born)
     }
 
     /// How often the connection was lent, this time included.
@@ -118,10 +112,9 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
-        self.is_labelled = true;
-        self.owner
-            .leases
-            .label(self.live().slot.spot(), text.as_ref());
+        self.tell(Told::LABEL);
+        let spot = self.live().slot.spot();
+        self.shared().leases.label(spot, text.as_ref());
     }
 
     /// One request and its reply, whole or not at all.
@@ -163,10 +156,11 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         &mut self,
         act: impl AsyncFnOnce(&mut M::Connection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let before = std::mem::replace(&mut self.conduct.unfinished, true);
+        let before = self.live().slot.told;
+        self.tell(Told::UNFINISHED);
         let result = act(&mut **self).await;
-        if result.is_ok() {
-            self.conduct.unfinished = before;
+        if let (Ok(_), Some(live)) = (&result, &mut self.live) {
+            live.slot.told = before;
         }
         result
     }
@@ -175,15 +169,18 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     pub(crate) fn belongs_to(&self, borrower: &Borrower) {
         if borrower.task != 0 {
             let spot = self.live().slot.spot();
-            self.owner.leases.note_task(spot, borrower.task);
+            self.shared().leases.note_task(spot, borrower.task);
         }
     }
 
-    fn end_lease(&self, entry: &Entry<M>) {
-        self.owner.lease_ends(entry);
-        if self.is_labelled {
-            self.owner.leases.forget_label(entry.slot.spot());
+    fn tell(&mut self, what: Told) {
+        if let Some(live) = &mut self.live {
+            live.slot.told = live.slot.told.and(what);
         }
+    }
+
+    fn shared(&self) -> &Shared<M> {
+        owner(self.pool, self.live().keeper.as_ref())
     }
 
     fn live(&self) -> &Live<M> {
@@ -191,6 +188,18 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
             Some(entry) => entry,
             None => taken(),
         }
+    }
+}
+
+#[inline]
+fn owner<'a, M: Manager>(
+    pool: Option<&'a Shared<M>>,
+    keeper: Option<&'a Arc<Shared<M>>>,
+) -> &'a Shared<M> {
+    match (pool, keeper) {
+        (Some(shared), _) => shared,
+        (None, Some(shared)) => shared,
+        (None, None) => taken(),
     }
 }
 
@@ -202,10 +211,14 @@ fn taken() -> ! {
 impl<M: Manager> Drop for PooledConnection<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(entry) = self.live.take() {
-            self.end_lease(&entry);
-            self.conduct.panicking = std::thread::panicking();
-            self.owner.take_back(entry, self.conduct);
+        match (self.pool, self.live.take()) {
+            (Some(shared), Some(entry)) => shared.take_back(entry),
+            (None, Some(mut entry)) => {
+                if let Some(shared) = entry.keeper.take() {
+                    shared.take_back(entry);
+                }
+            }
+            (_, None) => {}
         }
     }
 }
@@ -230,7 +243,7 @@ impl<M: Manager> DerefMut for PooledConnection<'_, M> {
 impl<M: Manager> fmt::Debug for PooledConnection<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledConnection")
-            .field("pool", &self.owner.name)
+            .field("pool", &self.shared().name)
             .field("id", &self.id())
             .field("uses", &self.uses())
             .finish_non_exhaustive()

@@ -7,7 +7,7 @@ use event_listener::Event as Signal;
 
 use crate::config::PoolConfig;
 use crate::effects::Effects;
-use crate::entry::Entry;
+use crate::entry::{Entry, Told};
 use crate::gate::Gate;
 use crate::health::{self, Check, Clock, Conduct, Era, Found, Purpose, Rules, Step};
 use crate::idle::{IdleSet, Stamped, Tally};
@@ -213,13 +213,17 @@ impl<M: Manager> Shared<M> {
 
     /// A guard was dropped, and its lease is over.
     #[inline]
-    pub(crate) fn take_back(&self, mut entry: Entry<M>, conduct: Conduct) {
+    pub(crate) fn take_back(&self, mut entry: Entry<M>) {
+        self.lease_ends(&entry);
+        let panicking = std::thread::panicking();
         self.tell(|| Event::Returned {
             id: entry.stamps.id,
             held: Some(self.age(entry.stamps.idle_since)),
         });
-        if let Some(reason) = conduct.spoiled() {
-            return self.lose(entry, reason);
+        if panicking || entry.slot.told != Told::NOTHING {
+            if let Some(reason) = self.forget_what_was_told(&mut entry, panicking) {
+                return self.lose(entry, reason);
+            }
         }
         match self.catch("is_reusable", || self.manager.is_reusable(&mut entry.conn)) {
             Some(true) => {}
@@ -236,19 +240,28 @@ impl<M: Manager> Shared<M> {
 
     /// What comes back in good order, as far as it can tell, and not on the shortest way.
     fn judge_return(&self, mut entry: Entry<M>, now: Moment) {
-        // First of all, so that nothing is sealed by what came after it.
-        let seal = self.gate.seal();
-        let era = self.era();
-        let rules = self.settings.rules();
+        let (era, rules) = (self.era(), self.settings.rules());
         entry.stamps.comes_back(now);
-        entry.stamps.proves_alive(now, era);
+        entry.stamps.proves_alive(now, era, &rules);
         match health::on_return(&entry.stamps, &rules, era.generation, now) {
             Some(reason) => self.retire(entry, reason),
-            None => {
-                entry.stamps.is_sealed(seal, &rules);
-                self.give_back(entry);
-            }
+            None => self.give_back(entry),
         }
+    }
+
+    /// Why its guard was no good to it, if so.
+    #[cold]
+    pub(crate) fn forget_what_was_told(&self, entry: &mut Entry<M>, panicking: bool) -> Option<CloseReason> {
+        let told = std::mem::take(&mut entry.slot.told);
+        if told.has(Told::LABEL) {
+            self.leases.forget_label(entry.slot.spot());
+        }
+        let conduct = Conduct {
+            marked: told.has(Told::UNUSABLE),
+            unfinished: told.has(Told::UNFINISHED),
+            panicking,
+        };
+        conduct.spoiled()
     }
 
     /// What a user brought back cannot be lent again.

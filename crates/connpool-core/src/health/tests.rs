@@ -8,7 +8,8 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const ERA: Era = Era {
     generation: 7,
-    epoch: 3,
+    seal: 12,
+    suspicion: 11,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -24,7 +25,7 @@ fn stamps() -> Stamps {
         proven: at(0),
         uses: 1,
         generation: 7,
-        epoch: 3,
+        seal: 11,
     }
 }
 
@@ -293,7 +294,7 @@ fn a_suspect_is_looked_at_and_pinged_whatever_the_rules_say() {
         (rules.liveness_after, rules.ping_after) = (after.into(), after.into());
         let mut stamps = stamps();
         assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
-        stamps.epoch = 2;
+        stamps.seal = 10;
         let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(1));
         assert_eq!(check.step(), Step::Look);
         assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
@@ -302,7 +303,7 @@ fn a_suspect_is_looked_at_and_pinged_whatever_the_rules_say() {
             assert_eq!(check.step(), Step::Look);
             assert_eq!(check.found(Found::Quiet).step(), Step::Pass);
         }
-        stamps.proves_alive(at(1), ERA);
+        stamps.proves_alive(at(1), ERA, &rules);
         assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
     }
 }

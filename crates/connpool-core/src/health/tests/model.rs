@@ -37,10 +37,10 @@ prop_compose! {
         (born, idle_since, proven) in (moment(), moment(), moment()),
         expires in of(moment()),
         uses in 0..4_u64,
-        (generation, epoch) in (0..2_u64, 0..2_u64),
+        (generation, seal) in (0..2_u64, 0..3_u64),
     ) -> Stamps {
         let expires = expires.unwrap_or(Moment::NEVER);
-        Stamps { id: 1, born, expires, idle_since, proven, uses, generation, epoch }
+        Stamps { id: 1, born, expires, idle_since, proven, uses, generation, seal }
     }
 }
 
@@ -67,12 +67,12 @@ prop_compose! {
         purpose in prop::sample::select(vec![
             Purpose::Lend, Purpose::LendNew, Purpose::TryLend, Purpose::Sweep,
         ]),
-        (stamps, rules, generation, epoch) in (stamps(), rules(), 0..2_u64, 0..2_u64),
+        (stamps, rules, generation, suspicion) in (stamps(), rules(), 0..2_u64, 0..3_u64),
         spare in any::<bool>(),
         now in moment(),
         found in [found(), found(), found(), found()],
     ) -> Case {
-        let era = Era { generation, epoch };
+        let era = Era { generation, seal: 2, suspicion };
         Case { purpose, stamps, rules, era, spare, now, found }
     }
 }
@@ -113,7 +113,7 @@ impl Case {
 
     fn questions(&self) -> Vec<Step> {
         let Case { stamps, rules, .. } = self;
-        let suspect = stamps.epoch != self.era.epoch;
+        let suspect = stamps.seal < self.era.suspicion;
         let mut questions = Vec::new();
         if self.purpose == Purpose::LendNew
             || suspect
