@@ -226,7 +226,7 @@ impl<M: Manager> Shared<M> {
             Ok(entry) => entry,
             Err(swept) => return swept,
         };
-        let (check, _) = self.check(&mut entry, Purpose::Sweep);
+        let check = self.check(&mut entry, Purpose::Sweep, self.moment());
         let step = check.step();
         if step == Step::Ping {
             return self.send_for_a_ping(entry, check);

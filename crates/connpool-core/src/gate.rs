@@ -33,7 +33,6 @@ const DETOUR: u64 = 64;
 /// So many bits are for flags.
 const FLAGS: u32 = 8;
 
-
 impl Gate {
     /// The gate of a state in which nothing has happened yet.
     pub(crate) fn new() -> Self {

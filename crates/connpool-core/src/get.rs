@@ -13,16 +13,17 @@ use crate::leases::Borrower;
 use crate::ledger::line::{Supply, Wants};
 use crate::seats::Refusal;
 use crate::shared::Shared;
+use crate::shortcut::Tried;
 use crate::turn::{Miss, Plight, Turn};
 use crate::{CloseReason, GetError, Manager, Moment, Phase};
 
 /// How many connections may fail their check before only a new one will do.
 const TRIES: u32 = 3;
 
-/// Finds a connection that is fit to be lent, of which `failed` were found not to be.
+/// Finds a connection that is fit to be lent, after so much was tried.
 pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
-    mut failed: u32,
+    tried: Tried,
     deadline: &mut Deadline,
     borrower: &mut Borrower,
 ) -> Result<Entry<M>, GetError<M::Error>> {
@@ -32,11 +33,16 @@ pub(crate) async fn find<M: Manager>(
         borrower.task = poll_fn(|cx| Poll::Ready(Borrower::task_of(cx.waker()))).await;
     }
     let mut turn = Turn::new(shared, borrower.task);
+    let Tried {
+        mut failed,
+        mut now,
+    } = tried;
     let mut idle = shared.take_idle();
     loop {
         let (entry, supply) = match idle {
             Some(entry) => (entry, Supply::Used),
             None => {
+                now = None;
                 let wants = if failed < TRIES {
                     Wants::Any
                 } else {
@@ -54,7 +60,7 @@ pub(crate) async fn find<M: Manager>(
             entry: Some(entry),
             checked_at: Moment::ORIGIN,
         };
-        let check = candidate.begin(supply);
+        let check = candidate.begin(supply, now.take());
         let verdict = match Verdict::of(check) {
             Some(verdict) => verdict,
             None => candidate.go_on(check, deadline).await,
@@ -92,16 +98,17 @@ pub(crate) async fn find<M: Manager>(
 /// The same, here and now.
 pub(crate) fn find_now<M: Manager>(
     shared: &Shared<M>,
-    failed: u32,
+    tried: Tried,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     if shared.is_closed() {
         return Err(GetError::Closed);
     }
     let mut watch = Watch::begin(shared);
-    for mut entry in (failed..TRIES).map_while(|_| shared.take_idle_as_is()) {
-        let (check, now) = shared.check(&mut entry, Purpose::TryLend);
-        let step = check.step();
+    let mut now = tried.now;
+    for mut entry in (tried.failed..TRIES).map_while(|_| shared.take_idle_as_is()) {
+        let now = now.take().unwrap_or_else(|| shared.moment());
+        let step = shared.check(&mut entry, Purpose::TryLend, now).step();
         if !entry.is_used() {
             shared.new_connection_is(step, entry.stamps.born);
         }
@@ -170,7 +177,7 @@ impl Verdict {
 impl<M: Manager> Candidate<'_, M> {
     /// As far as it goes without waiting, which mostly is all.
     #[inline]
-    fn begin(&mut self, supply: Supply) -> Check {
+    fn begin(&mut self, supply: Supply, now: Option<Moment>) -> Check {
         let purpose = match supply {
             Supply::Used => Purpose::Lend,
             Supply::New => Purpose::LendNew,
@@ -178,9 +185,8 @@ impl<M: Manager> Candidate<'_, M> {
         let Some(entry) = &mut self.entry else {
             return Check::over(CloseReason::Cancelled);
         };
-        let (check, now) = self.shared.check(entry, purpose);
-        self.checked_at = now;
-        check
+        self.checked_at = now.unwrap_or_else(|| self.shared.moment());
+        self.shared.check(entry, purpose, self.checked_at)
     }
 
     async fn go_on(&mut self, mut check: Check, deadline: &mut Deadline) -> Verdict {

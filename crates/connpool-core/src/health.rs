@@ -24,7 +24,13 @@ impl Rules {
     /// Which clock they need, and `leak_warning` with them, on the way of a connection out and back.
     pub(crate) fn clock(&self, leak_warning: Span) -> Clock {
         // A check that is due each time has no need to know how much time has passed.
-        let unless_always = |after: Span| if after == Span::ZERO { Span::NEVER } else { after };
+        let unless_always = |after: Span| {
+            if after == Span::ZERO {
+                Span::NEVER
+            } else {
+                after
+            }
+        };
         let shortest = [
             self.idle_timeout,
             self.max_lifetime,

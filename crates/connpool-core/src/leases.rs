@@ -200,7 +200,12 @@ impl<P: Clone> Leases<P> {
 
     /// Somebody gets the connection of this cell, at `since` if that is known.
     #[inline]
-    pub(crate) fn begin(&self, cell: &Cell, site: &'static Location<'static>, since: Option<Moment>) {
+    pub(crate) fn begin(
+        &self,
+        cell: &Cell,
+        site: &'static Location<'static>,
+        since: Option<Moment>,
+    ) {
         // Whoever sees what comes now sees, too, that the lease before it is over.
         fence(Ordering::Release);
         if cell.site.load(Ordering::Relaxed) != address_of(site) {

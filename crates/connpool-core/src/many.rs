@@ -12,6 +12,7 @@ use crate::get::find;
 use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::shared::{AT_ONCE, Shared};
+use crate::shortcut::Tried;
 use crate::slab::Count;
 use crate::sync::Mutex;
 use crate::turn::Plight;
@@ -136,14 +137,14 @@ impl<M: Manager> Pool<M> {
             let _passage = shared.turnstile_within(&mut deadline).await?;
             let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
             for _ in 0..n {
-                let entry =
-                    traced::get(&shared.name, find(shared, 0, &mut deadline, &mut borrower)).await?;
+                let entry = traced::get(
+                    &shared.name,
+                    find(shared, Tried::default(), &mut deadline, &mut borrower),
+                )
+                .await?;
                 // Nobody's task has it yet: the rest of what is gathered is no nested get.
                 let nobody = Borrower::at(borrower.site);
-                gathered.push(PooledConnection::borrowed(shared,
-                    entry,
-                    &nobody,
-                ));
+                gathered.push(PooledConnection::borrowed(shared, entry, &nobody));
             }
             for conn in &gathered {
                 conn.belongs_to(&borrower);

@@ -148,12 +148,9 @@ impl<M: Manager> Pool<M> {
         let borrower = Borrower::at(Location::caller());
         let entry = match shared.lend_at_once() {
             AtOnce::Lent(entry) => entry,
-            other => find_now(shared, other.failures())?,
+            AtOnce::Not(tried) => find_now(shared, tried)?,
         };
-        Ok(PooledConnection::borrowed(shared,
-            entry,
-            &borrower,
-        ))
+        Ok(PooledConnection::borrowed(shared, entry, &borrower))
     }
 
     /// The pool's name: as set, or made up.
@@ -325,15 +322,12 @@ impl<M: Manager> Pool<M> {
         let shared = self.shared();
         let entry = match shared.lend_at_once() {
             AtOnce::Lent(entry) => entry,
-            other => {
-                let lent = shared.lend_some_time(other.failures(), limit, &mut borrower);
+            AtOnce::Not(tried) => {
+                let lent = shared.lend_some_time(tried, limit, &mut borrower);
                 lent.await.map_err(|error| *error)?
             }
         };
-        Ok(PooledConnection::borrowed(shared,
-            entry,
-            &borrower,
-        ))
+        Ok(PooledConnection::borrowed(shared, entry, &borrower))
     }
 
     fn lend_owned(
@@ -346,15 +340,12 @@ impl<M: Manager> Pool<M> {
         async move {
             let entry = match shared.lend_at_once() {
                 AtOnce::Lent(entry) => entry,
-                other => {
-                    let lent = shared.lend_some_time(other.failures(), limit, &mut borrower);
+                AtOnce::Not(tried) => {
+                    let lent = shared.lend_some_time(tried, limit, &mut borrower);
                     lent.await.map_err(|error| *error)?
                 }
             };
-            Ok(PooledConnection::owned(shared,
-                entry,
-                &borrower,
-            ))
+            Ok(PooledConnection::owned(shared, entry, &borrower))
         }
     }
 }

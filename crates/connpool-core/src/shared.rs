@@ -155,10 +155,9 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Begins a check, takes it as far as it goes without waiting, and tells when that was.
+    /// Begins a check and takes it as far as it goes without waiting.
     #[inline]
-    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose) -> (Check, Moment) {
-        let now = self.moment();
+    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose, now: Moment) -> Check {
         let era = self.era();
         let rules = self.settings.rules();
         let begin = |spare| Check::begin(purpose, &entry.stamps, &rules, era, spare, now);
@@ -171,7 +170,7 @@ impl<M: Manager> Shared<M> {
         } else if check.is_over_a_limit() && !entry.is_used() && self.is_troubled() {
             self.learn_from(entry, &rules, era, now);
         }
-        (check, now)
+        check
     }
 
     /// A new connection that is over a limit says all the same whether the backend is well again: if
@@ -251,7 +250,11 @@ impl<M: Manager> Shared<M> {
 
     /// Why its guard was no good to it, if so.
     #[cold]
-    pub(crate) fn forget_what_was_told(&self, entry: &mut Entry<M>, panicking: bool) -> Option<CloseReason> {
+    pub(crate) fn forget_what_was_told(
+        &self,
+        entry: &mut Entry<M>,
+        panicking: bool,
+    ) -> Option<CloseReason> {
         let told = std::mem::take(&mut entry.slot.told);
         if told.has(Told::LABEL) {
             self.leases.forget_label(entry.slot.spot());

@@ -13,29 +13,25 @@ use crate::{GetError, Manager, Moment, traced};
 /// What came of a try to lend one at once.
 pub(crate) enum AtOnce<M: Manager> {
     Lent(Entry<M>),
-    /// There is none, or it needs more than a look.
-    No,
-    /// There was one, and it was of no use.
-    Failed,
+    Not(Tried),
 }
 
-impl<M: Manager> AtOnce<M> {
+/// What there is to know for whoever tries on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tried {
     /// How many were found to be of no use.
-    pub(crate) fn failures(&self) -> u32 {
-        u32::from(matches!(self, AtOnce::Failed))
-    }
+    pub(crate) failed: u32,
+    /// What time it just was, if that was asked.
+    pub(crate) now: Option<Moment>,
 }
 
 impl<M: Manager> Shared<M> {
     /// Lends what is idle if nothing is in the way and nothing but a look is due.
     #[inline]
     pub(crate) fn lend_at_once(&self) -> AtOnce<M> {
-        let Some(seal) = self.gate.shortest_way() else {
-            return AtOnce::No;
+        let Some(seal) = self.gate.shortest_way().filter(|_| !traced::is_on()) else {
+            return AtOnce::Not(Tried::default());
         };
-        if traced::is_on() {
-            return AtOnce::No;
-        }
         let now = self.moment();
         let fresh_for = self.settings.fresh_for();
         let fit = |entry: &Entry<M>| entry.stamps.is_fit(seal, fresh_for, now);
@@ -43,13 +39,15 @@ impl<M: Manager> Shared<M> {
         let looks = look_after != Span::NEVER;
         // Counted where it is taken, unless it may be of no use yet.
         let Some(mut entry) = self.idle.take_if(fit, !looks) else {
-            return AtOnce::No;
+            let now = Some(now);
+            return AtOnce::Not(Tried { failed: 0, now });
         };
         if looks {
             if now.is_past(entry.stamps.idle_since, look_after) {
                 if let Step::Close(reason) = Check::only_a_look(self.look(&mut entry.conn)) {
                     self.retire(entry, reason);
-                    return AtOnce::Failed;
+                    let now = None;
+                    return AtOnce::Not(Tried { failed: 1, now });
                 }
             }
             self.counters.request.up();
@@ -64,20 +62,20 @@ impl<M: Manager> Shared<M> {
     // memory, which the shortest way would have to share and to copy from.
     pub(crate) async fn lend_some_time(
         &self,
-        failed: u32,
+        tried: Tried,
         limit: Span,
         borrower: &mut Borrower,
     ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
-        let get = find(self, failed, &mut deadline, borrower);
+        let get = find(self, tried, &mut deadline, borrower);
         traced::get(&self.name, get).await.map_err(Box::new)
     }
 
     /// Whether one that comes back may simply become idle.
     #[inline]
     pub(crate) fn lets_return(&self, stamps: &Stamps, now: Moment) -> bool {
-        self.gate.shortest_way_back().is_some_and(|seal| {
-            stamps.may_return(seal, self.settings.max_uses(), now)
-        })
+        self.gate
+            .shortest_way_back()
+            .is_some_and(|seal| stamps.may_return(seal, self.settings.max_uses(), now))
     }
 }

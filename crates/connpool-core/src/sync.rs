@@ -29,7 +29,6 @@ pub(crate) const LANES: usize = match cfg!(all(test, any(connpool_loom, connpool
     false => 8,
 };
 
-
 /// A lock without poisoning: no foreign code runs under it, so that a panic elsewhere says
 /// nothing about what it guards.
 #[derive(Debug, Default)]
@@ -111,11 +110,11 @@ pub(crate) fn this_thread() -> usize {
     // All threads of a model run on one of the system's.
     #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
     let place = {
-        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
         #[cfg(connpool_loom)]
         use loom::thread;
         #[cfg(connpool_shuttle)]
         use shuttle::thread;
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
         BuildHasherDefault::<DefaultHasher>::default().hash_one(thread::current().id())
     };
     (place.wrapping_mul(GOLDEN) >> 32) as usize
