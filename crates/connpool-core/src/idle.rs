@@ -296,7 +296,10 @@ impl<T: Stamped> IdleSet<T> {
     /// The lane of this thread.
     #[inline]
     fn here(&self) -> usize {
-        this_thread() & self.width().wrapping_sub(1)
+        match self.width() {
+            1 => 0,
+            width => this_thread() & width.wrapping_sub(1),
+        }
     }
 
     #[inline]

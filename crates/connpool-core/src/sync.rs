@@ -17,8 +17,10 @@ use shuttle::sync as chosen;
 #[cfg(not(any(connpool_tsan, all(test, any(connpool_loom, connpool_shuttle)))))]
 use std::sync as chosen;
 
-use crate::moment::GOLDEN;
 use std::sync::{PoisonError, TryLockError};
+
+#[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
+use crate::moment::GOLDEN;
 
 pub(crate) use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU64, Ordering};
@@ -98,24 +100,25 @@ impl Counter {
 
 /// A number by which threads can mostly be told apart, the same for a thread each time: where something
 /// of its own lies, well mixed.
+#[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
 #[inline]
 pub(crate) fn this_thread() -> usize {
-    #[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
-    let place = {
-        thread_local! {
-            static OWN: u8 = const { 0 };
-        }
-        OWN.with(|own| std::ptr::from_ref(own).addr() as u64)
-    };
-    // All threads of a model run on one of the system's.
-    #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
-    let place = {
-        #[cfg(connpool_loom)]
-        use loom::thread;
-        #[cfg(connpool_shuttle)]
-        use shuttle::thread;
-        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-        BuildHasherDefault::<DefaultHasher>::default().hash_one(thread::current().id())
-    };
+    thread_local! {
+        static OWN: u8 = const { 0 };
+    }
+    let place = OWN.with(|own| std::ptr::from_ref(own).addr() as u64);
     (place.wrapping_mul(GOLDEN) >> 32) as usize
+}
+
+/// The number of a thread of the model: all of them run on one of the system's.
+#[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
+pub(crate) fn this_thread() -> usize {
+    #[cfg(connpool_loom)]
+    use loom::thread;
+    #[cfg(connpool_shuttle)]
+    use shuttle::thread;
+
+    let id = format!("{:?}", thread::current().id());
+    let number: String = id.chars().filter(char::is_ascii_digit).collect();
+    number.parse().expect("an id with a number in it")
 }

@@ -371,3 +371,82 @@ fn what_is_older_than_a_clear_does_not_stay_idle() {
         world.end();
     });
 }
+
+/// Lends its only connection once, so that it can be lent again on the shortest way.
+fn run_in(world: &World) {
+    world.use_one();
+    assert_eq!(world.pool.stats().available, 1);
+}
+
+#[test]
+fn a_return_on_the_shortest_way_is_not_missed_by_a_get() {
+    check(|| {
+        let world = World::new(1);
+        run_in(&world);
+        let user = world.go(World::use_one);
+        world.use_one();
+        user.join().unwrap();
+        assert_eq!(world.pool.stats().success, 3);
+        world.end();
+    });
+}
+
+#[test]
+fn what_was_lent_on_the_shortest_way_is_not_lent_after_a_clear() {
+    check(|| {
+        let world = World::new(1);
+        run_in(&world);
+        let user = world.go(World::use_one);
+        world.clear();
+        let guard = world.get().expect("a pool that lends");
+        assert_eq!(guard.id(), 2, "lent in spite of the clear");
+        world.give_back(guard);
+        user.join().unwrap();
+        world.end();
+    });
+}
+
+#[test]
+fn what_comes_back_to_another_lane_is_not_missed_by_a_get() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        world
+            .pool
+            .shared()
+            .with(|_, _| world.pool.shared().idle.widen());
+        let giver = world.go(|world| world.give_back(guard));
+        let getter = world.go(World::use_one);
+        world.use_one();
+        giver.join().unwrap();
+        getter.join().unwrap();
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn what_comes_back_while_the_idle_set_becomes_wider_or_narrow_is_not_missed() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let giver = world.go(|world| {
+            world.give_back(guard);
+            world.use_one();
+        });
+        let shared = world.pool.shared();
+        shared.with(|_, _| shared.idle.widen());
+        let changed = world.pool.config();
+        world
+            .pool
+            .reconfigure(crate::PoolConfig {
+                max_idle: Some(1),
+                ..changed
+            })
+            .expect("legal settings");
+        world.use_one();
+        giver.join().unwrap();
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}

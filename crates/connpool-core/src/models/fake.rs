@@ -43,6 +43,7 @@ pub(super) struct Fake(Arc<World>);
 
 struct World {
     play: Box<dyn Fn(Op) -> Act + Send + Sync>,
+    resets: bool,
     /// One of the checker's, which then tries what others do before and after it.
     alive: AtomicU64,
     /// How many of them the pool has given away for good.
@@ -68,9 +69,12 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Fake {
-    pub(super) fn new(play: impl Fn(Op) -> Act + Send + Sync + 'static) -> Self {
+    /// One that `resets` what comes back, or whose connections need none of it and take the shortest
+    /// way.
+    pub(super) fn new(resets: bool, play: impl Fn(Op) -> Act + Send + Sync + 'static) -> Self {
         Fake(Arc::new(World {
             play: Box::new(play),
+            resets,
             alive: AtomicU64::new(0),
             detached: atomic::AtomicU64::new(0),
             peak: atomic::AtomicU64::new(0),
@@ -173,6 +177,10 @@ impl Manager for Fake {
 
     async fn reset(&self, _: &mut Conn) -> Result<(), Refused> {
         self.0.ask(Op::Reset).await
+    }
+
+    fn resets(&self) -> bool {
+        self.0.resets
     }
 
     fn liveness(&self, _: &mut Conn) -> Liveness {

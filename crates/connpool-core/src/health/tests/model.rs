@@ -197,6 +197,36 @@ proptest! {
         prop_assert_eq!(steps, expected);
     }
 
+    /// Under one seal the rules do not change: it came back under those by which it is judged.
+    #[test]
+    fn what_is_fit_on_the_shortest_way_passes_the_long_one(case in case(), back_at in moment()) {
+        let Case { rules, era, now, .. } = &case;
+        let mut stamps = case.stamps.clone();
+        stamps.generation = era.generation;
+        stamps.uses = stamps.uses.max(1);
+        stamps.comes_back(back_at);
+        stamps.proves_alive(back_at, *era, rules);
+        let kept = on_return(&stamps, rules, era.generation, back_at).is_none();
+        let most = rules.max_uses.unwrap_or(u64::MAX);
+        prop_assert!(kept || !stamps.may_return(era.seal, most, back_at));
+        if kept && *now >= back_at && stamps.is_fit(era.seal, rules.fresh_for(), *now) {
+            let looks = rules.liveness_after;
+            for purpose in [Purpose::Lend, Purpose::TryLend] {
+                let check = Check::begin(purpose, &stamps, rules, *era, case.spare, *now);
+                let next = match now.is_past(back_at, looks) {
+                    true => Step::Look,
+                    false => Step::Pass,
+                };
+                prop_assert_eq!(check.step(), next);
+                for found in [Found::Quiet, Found::Closed, Found::Unsolicited, Found::Panicked] {
+                    if next == Step::Look {
+                        prop_assert_eq!(check.found(found).step(), Check::only_a_look(found));
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_return_is_judged_as_by_a_naive_judge(case in case()) {
         let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;

@@ -91,7 +91,7 @@ impl World {
         play: impl Fn(Op) -> Act + Send + Sync + 'static,
         change: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
     ) -> Self {
-        let fake = Fake::new(play);
+        let fake = Fake::new(false, play);
         let builder = fake.pool(runtime.clone()).max_size(max_size);
         let pool = change(builder).build_lazy().expect("legal settings");
         World {

@@ -31,7 +31,7 @@ fn maybe<T>(value: T) -> Option<T> {
 pub(super) fn moody(calm: &Arc<AtomicBool>) -> Fake {
     let calm = Arc::clone(calm);
     let worst = [0, 4, 12][up_to(2)];
-    Fake::new(move |op| {
+    Fake::new(one_in(2), move |op| {
         if calm.load(Ordering::SeqCst) {
             return YES;
         }
