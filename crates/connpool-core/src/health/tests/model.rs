@@ -202,6 +202,7 @@ proptest! {
     fn what_is_fit_on_the_shortest_way_passes_the_long_one(case in case(), back_at in moment()) {
         let Case { rules, era, now, .. } = &case;
         let mut stamps = case.stamps.clone();
+        let back_at = back_at.max(stamps.born);
         stamps.generation = era.generation;
         stamps.uses = stamps.uses.max(1);
         stamps.comes_back(back_at);

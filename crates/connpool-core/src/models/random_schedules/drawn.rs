@@ -103,6 +103,7 @@ pub(super) enum Move {
     Detach,
     Clear,
     Resize,
+    Widen,
     Close,
 }
 
@@ -117,7 +118,8 @@ impl Move {
             79..83 => Move::LeaveUnfinished,
             83..87 => Move::Detach,
             87..91 => Move::Clear,
-            91..99 => Move::Resize,
+            91..97 => Move::Resize,
+            97..99 => Move::Widen,
             _ => Move::Close,
         }
     }

@@ -133,6 +133,10 @@ impl World {
             }
             // Less than `min_size` is not allowed, and changes nothing.
             Move::Resize => drop(self.pool.resize(1 + up_to(self.most - 1))),
+            Move::Widen => {
+                let shared = self.pool.shared();
+                shared.with(|_, _| shared.idle.widen());
+            }
             Move::Close if self.may_close => {
                 self.pool.close(Duration::from_millis(5)).await;
                 assert!(self.pool.get_owned().await.is_err(), "lent when closed");
@@ -176,7 +180,11 @@ impl World {
             // One that dies before it is lent, or is not let into the line, is tried again.
             match self.pool.get_owned().await {
                 Ok(guard) => lent.push(guard),
-                Err(error) => self.assert_is_no_surprise(error),
+                Err(error) => {
+                    self.assert_is_no_surprise(error);
+                    // So that a breaker which opened is no reason to ask thousands of times.
+                    self.runtime.clock.advance(Duration::from_millis(10));
+                }
             }
             yield_now().await;
         }
