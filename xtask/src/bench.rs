@@ -3,7 +3,6 @@
 mod table;
 
 use std::env;
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::num::NonZero;
 use std::path::{Path, PathBuf, absolute};
@@ -91,9 +90,8 @@ pub(crate) fn run_each_once(sh: &Shell) -> Result {
 
 /// Where criterion is to keep its estimates.
 fn criterion_home() -> Result<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
     // Absolute, since cargo runs a benchmark in the folder of its package.
-    Ok(absolute(Path::new(&target).join("criterion"))?)
+    Ok(absolute(files::target().join("criterion"))?)
 }
 
 /// Runs the benchmarks, of which there are `count`, and says which of them it is at.

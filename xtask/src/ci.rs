@@ -3,7 +3,7 @@
 use xshell::{Shell, cmd};
 
 use crate::{
-    Result, architecture, bench, deny, examples, model, seeded_bugs, sim, soak, test, tsan,
+    Result, architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test, tsan,
 };
 
 /// Runs every step in order and closes with the count of the tests.
@@ -16,6 +16,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     }
     let tally = step("tests", || test::run(&test::Args::default()))?;
     step("benches", || bench::run_each_once(sh))?;
+    step("instructions", || counts::run(sh, &counts::Args::default()))?;
     step("simulation", || {
         sim::run(sh, &sim::Args::for_every_change())
     })?;

@@ -1,9 +1,14 @@
 //! Reading the workspace's files, with errors that name the file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use crate::Result;
+
+/// The folder that cargo builds in.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
 
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Result<String> {

@@ -4,6 +4,7 @@ mod architecture;
 mod bench;
 mod binary;
 mod ci;
+mod counts;
 mod deny;
 mod examples;
 mod files;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Args),
     /// The benchmarks on both runtimes, as one table
     Bench(bench::Args),
+    /// How many instructions a get and a return take, counted by valgrind and held to a budget
+    Counts(counts::Args),
     /// The core's small models, in every schedule of their threads, by loom
     Loom(model::Loom),
     /// The core's large model, in random schedules of its tasks, by shuttle
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result {
             Ok(())
         }
         Command::Bench(args) => bench::run(&sh, &args),
+        Command::Counts(args) => counts::run(&sh, &args),
         Command::Loom(args) => model::loom(&sh, &args),
         Command::Shuttle(args) => model::shuttle(&sh, &args),
         Command::Architecture => architecture::run(&sh),

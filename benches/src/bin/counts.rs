@@ -1,0 +1,131 @@
+//! So many operations of one scenario and then the end: what `cargo xtask counts` counts the
+//! instructions of. Everything is on the thread that waits.
+
+use std::convert::Infallible;
+use std::env;
+use std::fmt::Debug;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use connpool_benches::{Crowd, Hold, Lane, Smol, Tokio};
+use connpool_core::{Builder, FromFn, Pool, from_fn};
+use futures_lite::future::poll_once;
+
+const USAGE: &str = "usage: counts --list, or counts SCENARIO/RUNTIME OPERATIONS";
+
+/// After so many, every buffer has the size that it keeps.
+const WARM_UP: u64 = 500;
+
+/// What is counted, and how it is done so often.
+type Scenario<L> = (&'static str, fn(&L, u64));
+
+type Connected = Result<u64, Infallible>;
+type Plain = FromFn<fn() -> Ready<Connected>, u64>;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        ["--list"] => {
+            for (name, _) in scenarios::<Tokio>() {
+                println!("{name}/tokio\n{name}/smol");
+            }
+            true
+        }
+        [name, operations] => {
+            operations
+                .parse()
+                .is_ok_and(|operations| match name.rsplit_once('/') {
+                    Some((scenario, "tokio")) => run(&Tokio::new(0), scenario, operations),
+                    Some((scenario, "smol")) => run(&Smol::new(0), scenario, operations),
+                    _ => false,
+                })
+        }
+        _ => false,
+    };
+    if done {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{USAGE}");
+    ExitCode::FAILURE
+}
+
+fn scenarios<L: Lane>() -> [Scenario<L>; 7] {
+    [
+        ("get-return", |lane, operations| {
+            let pool = pool(lane, |pool| pool.ping_after(None));
+            repeat(lane, operations, async || end(pool.get().await));
+        }),
+        ("get-return-default", |lane, operations| {
+            let pool = pool(lane, |pool| pool);
+            repeat(lane, operations, async || end(pool.get().await));
+        }),
+        ("get-return-limits", |lane, operations| {
+            let pool = pool(lane, |pool| {
+                pool.idle_timeout(Duration::from_secs(30))
+                    .max_lifetime(Duration::from_secs(300))
+            });
+            repeat(lane, operations, async || end(pool.get().await));
+        }),
+        ("get-return-owned", |lane, operations| {
+            let pool = pool(lane, |pool| pool);
+            repeat(lane, operations, async || end(pool.get_owned().await));
+        }),
+        ("try-get", |lane, operations| {
+            let pool = pool(lane, |pool| pool);
+            repeat(lane, operations, async || end(pool.try_get()));
+        }),
+        // Two tasks, one connection: in each operation one waits and is handed what the other has.
+        ("handover", |lane, operations| {
+            let pool = pool(lane, |pool| pool);
+            let crowd = Crowd {
+                tasks: 2,
+                hold: Hold::OverAYield,
+            };
+            lane.block_on(crowd.time(lane, &pool, WARM_UP + operations));
+        }),
+        // Stands in line, and leaves it.
+        ("give-up", |lane, operations| {
+            let pool = pool(lane, |pool| pool);
+            let held = lane.block_on(pool.get_owned());
+            let operation = async || assert!(poll_once(pool.get()).await.is_none());
+            repeat(lane, operations, operation);
+            drop(held);
+        }),
+    ]
+}
+
+/// Whether there is such a scenario.
+fn run<L: Lane>(lane: &L, name: &str, operations: u64) -> bool {
+    let found = scenarios().into_iter().find(|scenario| scenario.0 == name);
+    found.map(|(_, run)| run(lane, operations)).is_some()
+}
+
+fn repeat(lane: &impl Lane, operations: u64, operation: impl AsyncFn()) {
+    lane.block_on(async {
+        for _ in 0..WARM_UP + operations {
+            operation().await;
+        }
+    });
+}
+
+/// Gives back what was lent. Panics if nothing was: an error is not what is to be counted.
+fn end<C, E: Debug>(lent: Result<C, E>) {
+    drop(black_box(lent.expect("an idle connection")));
+}
+
+/// A pool of one connection, eight bytes, which is there.
+fn pool(lane: &impl Lane, settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>) -> Pool<Plain> {
+    lane.block_on(async {
+        let pool = settings(lane.builder(from_fn(connect as _)))
+            .max_size(1)
+            .min_size(1);
+        pool.build().await.expect("building the pool")
+    })
+}
+
+fn connect() -> Ready<Connected> {
+    ready(Ok(7))
+}
