@@ -28,28 +28,40 @@ fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
-        ["--list"] => {
-            for (name, _) in scenarios::<Tokio>() {
-                println!("{name}/tokio\n{name}/smol");
-            }
-            true
-        }
-        [name, operations] => {
-            operations
-                .parse()
-                .is_ok_and(|operations| match name.rsplit_once('/') {
-                    Some((scenario, "tokio")) => run(&Tokio::new(0), scenario, operations),
-                    Some((scenario, "smol")) => run(&Smol::new(0), scenario, operations),
-                    _ => false,
-                })
-        }
-        _ => false,
+        ["--list"] => Some(list()),
+        [name, operations] => run(name, operations),
+        _ => None,
     };
-    if done {
-        return ExitCode::SUCCESS;
+    match done {
+        Some(()) => ExitCode::SUCCESS,
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::FAILURE
+        }
     }
-    eprintln!("{USAGE}");
-    ExitCode::FAILURE
+}
+
+fn list() {
+    for (scenario, _) in scenarios::<Tokio>() {
+        println!("{scenario}/tokio\n{scenario}/smol");
+    }
+}
+
+/// None if there is no such scenario, or that is not a number.
+fn run(name: &str, operations: &str) -> Option<()> {
+    let operations = operations.parse().ok()?;
+    match name.rsplit_once('/')? {
+        (scenario, "tokio") => run_on(&Tokio::new(0), scenario, operations),
+        (scenario, "smol") => run_on(&Smol::new(0), scenario, operations),
+        _ => None,
+    }
+}
+
+fn run_on<L: Lane>(lane: &L, name: &str, operations: u64) -> Option<()> {
+    let found = scenarios()
+        .into_iter()
+        .find(|(scenario, _)| *scenario == name);
+    found.map(|(_, run)| run(lane, operations))
 }
 
 fn scenarios<L: Lane>() -> [Scenario<L>; 7] {
@@ -95,12 +107,6 @@ fn scenarios<L: Lane>() -> [Scenario<L>; 7] {
             drop(held);
         }),
     ]
-}
-
-/// Whether there is such a scenario.
-fn run<L: Lane>(lane: &L, name: &str, operations: u64) -> bool {
-    let found = scenarios().into_iter().find(|scenario| scenario.0 == name);
-    found.map(|(_, run)| run(lane, operations)).is_some()
 }
 
 fn repeat(lane: &impl Lane, operations: u64, operation: impl AsyncFn()) {
