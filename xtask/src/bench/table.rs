@@ -1,23 +1,25 @@
-//! The table of medians: a row for each benchmark, two columns for each runtime.
+//! This pool's own medians: a row for each benchmark, two columns for each runtime.
 
-use comfy_table::{Cell, CellAlignment, LineStyle, Row, Table, presets};
+use super::plot::{Bar, Plot};
+use super::sheet::Sheet;
+use super::units::{rate, time};
 
 /// What one benchmark came to on one runtime.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Figure {
+pub(super) struct Figure {
     /// `GetPut_Parallel`
-    pub(crate) benchmark: String,
+    pub(super) benchmark: String,
     /// `2-workers`, or nothing
-    pub(crate) variant: String,
+    pub(super) variant: String,
     /// `tokio`
-    pub(crate) runtime: String,
+    pub(super) runtime: String,
     /// Of one operation.
-    pub(crate) nanoseconds: f64,
+    pub(super) nanoseconds: f64,
 }
 
 impl Figure {
     /// Takes apart criterion's name, such as `GetPut_Parallel/tokio-2-workers`.
-    pub(crate) fn new(name: &str, nanoseconds: f64) -> Self {
+    pub(super) fn new(name: &str, nanoseconds: f64) -> Self {
         let (benchmark, rest) = name.split_once('/').unwrap_or((name, ""));
         let (runtime, variant) = rest.split_once('-').unwrap_or((rest, ""));
         Figure {
@@ -31,49 +33,65 @@ impl Figure {
     fn row(&self) -> (&str, &str) {
         (&self.benchmark, &self.variant)
     }
+
+    fn bar(&self) -> Bar {
+        Bar {
+            name: format!("{} {}", self.runtime, self.variant),
+            value: Some(self.nanoseconds),
+            figure: time(self.nanoseconds),
+            ours: true,
+        }
+    }
 }
 
 /// Rows and columns come in the order in which the figures first name them.
-pub(crate) fn of(figures: &[Figure]) -> Table {
+pub(super) fn of(figures: &[Figure]) -> Sheet {
     let runtimes = in_order(figures.iter().map(|figure| figure.runtime.as_str()));
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-
-    let mut header = Row::from(["median"]);
+    let mut header = vec!["median".to_owned()];
     for runtime in &runtimes {
-        header
-            .add_cell(number(runtime))
-            .add_cell(number("per second"));
+        header.extend([(*runtime).to_owned(), "per second".to_owned()]);
     }
-    table.set_header(header);
 
+    let mut rows = Vec::new();
     for (benchmark, variant) in in_order(figures.iter().map(Figure::row)) {
-        let mut row = Row::new();
-        row.add_cell(Cell::new(match variant {
+        let mut row = vec![match variant {
             "" => benchmark.to_owned(),
             _ => format!("  {variant}"),
-        }));
+        }];
         for runtime in &runtimes {
             let figure = figures
                 .iter()
                 .find(|figure| figure.row() == (benchmark, variant) && figure.runtime == *runtime);
-            let [time, rate] = match figure {
+            row.extend(match figure {
                 Some(figure) => [time(figure.nanoseconds), rate(figure.nanoseconds)],
                 None => [String::new(), String::new()],
-            };
-            row.add_cell(number(&time)).add_cell(number(&rate));
+            });
         }
-        table.add_row(row);
+        rows.push(row);
     }
-    table
+    Sheet {
+        title: "connpool alone: one get and return".to_owned(),
+        header,
+        rows,
+        notes: Vec::new(),
+    }
 }
 
-fn number(text: &str) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
+/// A plot for each benchmark.
+pub(super) fn plots(figures: &[Figure]) -> Vec<Plot> {
+    let benchmarks = in_order(figures.iter().map(|figure| figure.benchmark.as_str()));
+    let plot = |benchmark: &str| {
+        let variants = figures.iter().filter(|it| it.benchmark == benchmark);
+        Plot {
+            title: benchmark.to_owned(),
+            bars: variants.map(Figure::bar).collect(),
+        }
+    };
+    benchmarks.into_iter().map(plot).collect()
 }
 
 /// Each of the items once, at its first place.
-fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = Vec::new();
     for item in items {
         if !seen.contains(&item) {
@@ -83,40 +101,15 @@ fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     seen
 }
 
-fn time(nanoseconds: f64) -> String {
-    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-    scaled(nanoseconds, &units)
-}
-
-/// Operations a second, of tasks that take so long for one.
-fn rate(nanoseconds: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
-    scaled(1e9 / nanoseconds, &units)
-}
-
-/// Three digits, in the largest of the units of which there is at least one.
-fn scaled(value: f64, units: &[(f64, &str)]) -> String {
-    let fitting = units.iter().find(|(size, _)| value >= *size);
-    let (size, unit) = fitting.or(units.last()).unwrap_or(&(1.0, ""));
-    let value = value / size;
-    let decimals = match value {
-        100.0.. => 0,
-        10.0.. => 1,
-        _ => 2,
-    };
-    format!("{value:.decimals$} {unit}").trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The lines that hold text, with one space between their words.
+    /// The header and the rows, each as one line.
     fn lines(figures: &[Figure]) -> Vec<String> {
-        let words = |line: String| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut lines: Vec<_> = of(figures).lines().map(words).collect();
-        lines.retain(|line| line.contains(char::is_alphanumeric));
-        lines
+        let sheet = of(figures);
+        let lines = [&sheet.header].into_iter().chain(&sheet.rows);
+        lines.map(|line| line.join("|")).collect()
     }
 
     #[test]
@@ -150,10 +143,10 @@ mod tests {
         assert_eq!(
             table,
             [
-                "median tokio per second smol per second",
-                "GetPut_Sequential 140 ns 7.14 M 109 ns 9.17 M",
-                "tcp 712 ns 1.40 M 573 ns 1.75 M",
-                "GetPut_WithPing 22.1 µs 45.2 k 25.1 µs 39.9 k",
+                "median|tokio|per second|smol|per second",
+                "GetPut_Sequential|140 ns|7.14 M|109 ns|9.17 M",
+                "  tcp|712 ns|1.40 M|573 ns|1.75 M",
+                "GetPut_WithPing|22.1 µs|45.2 k|25.1 µs|39.9 k",
             ]
         );
     }
@@ -167,21 +160,10 @@ mod tests {
         assert_eq!(
             table,
             [
-                "median smol per second tokio per second",
-                "GetPut_Sequential 109 ns 9.17 M",
-                "GetPut_Parallel 158 ns 6.33 M",
+                "median|smol|per second|tokio|per second",
+                "GetPut_Sequential|109 ns|9.17 M||",
+                "GetPut_Parallel|||158 ns|6.33 M",
             ]
         );
-    }
-
-    #[test]
-    fn a_figure_has_three_digits() {
-        assert_eq!(time(6.789), "6.79 ns");
-        assert_eq!(time(139.9), "140 ns");
-        assert_eq!(time(5_571.0), "5.57 µs");
-        assert_eq!(time(1.115e6), "1.11 ms");
-        assert_eq!(time(0.25), "0.25 ns");
-        assert_eq!(rate(139.9), "7.15 M");
-        assert_eq!(rate(2e9), "0.50");
     }
 }

@@ -1,0 +1,300 @@
+//! Pools side by side: this one's figures, and the others' as multiples of them.
+
+use super::plot::{Bar, Plot};
+use super::record::{OURS, Outcome, POOLS, Record, Unit};
+use super::sheet::Sheet;
+use super::table::in_order;
+use super::units;
+
+/// The rows that say most, for who wants to see no more.
+const FEW: &[&str] = &[
+    "sequential",
+    "sequential-limits",
+    "parallel-64-yield",
+    "contended-64-yield",
+    "tcp-look",
+    "memory-idle",
+    "allocations",
+];
+
+/// For each runtime a table of all workloads, and one of the waits in those where there are any.
+pub(super) fn tables(records: &[Record]) -> Vec<Sheet> {
+    let runtimes = in_order(records.iter().map(|record| record.runtime.as_str()));
+    let on = |runtime: &str| -> Vec<&Record> {
+        let all = records.iter();
+        all.filter(|record| record.runtime == runtime).collect()
+    };
+    let both = |runtime| [figures(runtime, &on(runtime)), waits(runtime, &on(runtime))];
+    let sheets = runtimes.into_iter().flat_map(both);
+    sheets.filter(|sheet| !sheet.rows.is_empty()).collect()
+}
+
+/// A few rows, on the first runtime.
+pub(super) fn short_table(records: &[Record]) -> Sheet {
+    let runtime = records.first().map_or("", |record| &record.runtime);
+    let few =
+        |record: &&Record| record.runtime == runtime && FEW.contains(&record.workload.as_str());
+    figures(runtime, &records.iter().filter(few).collect::<Vec<_>>())
+}
+
+/// A plot for each workload on each runtime.
+pub(super) fn plots(records: &[Record]) -> Vec<Plot> {
+    let place = |record: &Record| (record.runtime.clone(), record.workload.clone());
+    let places = in_order(records.iter().map(place));
+    let plot = |(runtime, workload): (String, String)| {
+        let here = records
+            .iter()
+            .filter(|record| record.runtime == runtime && record.workload == workload);
+        Plot {
+            title: format!("{workload}, {runtime}"),
+            bars: here.map(bar).collect(),
+        }
+    };
+    places.into_iter().map(plot).collect()
+}
+
+fn bar(record: &Record) -> Bar {
+    Bar {
+        name: record.pool.clone(),
+        value: record.value(),
+        figure: record.figure(),
+        ours: record.pool.starts_with(OURS),
+    }
+}
+
+fn figures(runtime: &str, records: &[&Record]) -> Sheet {
+    let pools = pools(records);
+    let mut notes = Notes::default();
+    let mut rows = Vec::new();
+    for workload in in_order(records.iter().map(|record| &record.workload)) {
+        let here = || records.iter().filter(|record| record.workload == *workload);
+        let of = |pool: &str| here().find(|record| record.pool == pool);
+        let ours = of(OURS).and_then(|record| record.value());
+        let mut row = vec![workload.clone()];
+        for pool in &pools {
+            row.push(of(pool).map_or_else(String::new, |record| {
+                let text = match *pool {
+                    OURS => record.figure(),
+                    _ => beside(record, ours),
+                };
+                text + &notes.mark(record)
+            }));
+        }
+        rows.push(row);
+        for record in here().filter(|record| !POOLS.contains(&record.pool.as_str())) {
+            let mut row = vec![String::new(); pools.len() + 1];
+            row[0] = format!("  {}", record.pool);
+            row[1] = record.figure() + &notes.mark(record);
+            rows.push(row);
+        }
+    }
+    Sheet {
+        title: format!("On {runtime}: connpool, and the others as multiples of it"),
+        header: header("median", &pools, records),
+        rows,
+        notes: notes.0,
+    }
+}
+
+/// A rival's figure as a multiple of ours, where ours is something that can be multiplied.
+fn beside(record: &Record, ours: Option<f64>) -> String {
+    match (record.value(), ours) {
+        (Some(value), Some(ours)) if ours > 0.0 && record.unit != Unit::Allocations => {
+            units::multiple(value / ours)
+        }
+        _ => record.figure(),
+    }
+}
+
+fn waits(runtime: &str, records: &[&Record]) -> Sheet {
+    let records: Vec<_> = records
+        .iter()
+        .filter(|record| record.p50_ns.is_some() && record.outcome == Outcome::Ok)
+        .copied()
+        .collect();
+    let pools = pools(&records);
+    let mut rows = Vec::new();
+    for workload in in_order(records.iter().map(|record| &record.workload)) {
+        let of = |pool: &str| {
+            let mut here = records.iter().filter(|it| it.workload == *workload);
+            here.find(|record| record.pool == pool)
+        };
+        let mut row = |name: &str, figure: fn(&Record) -> Option<String>| {
+            let cells = pools.iter().map(|pool| of(pool).and_then(|it| figure(it)));
+            let cells = cells.map(Option::unwrap_or_default);
+            rows.push([name.to_owned()].into_iter().chain(cells).collect());
+        };
+        row(&format!("{workload} p50"), |record| {
+            record.p50_ns.map(units::time)
+        });
+        row("  p99.9", |record| record.p999_ns.map(units::time));
+        row("  most over fewest", |record| {
+            record.fairness.map(|ratio| format!("{ratio:.2}"))
+        });
+    }
+    Sheet {
+        title: format!(
+            "On {runtime}: the wait for a connection, and the most gets of a task over the fewest"
+        ),
+        header: header("wait", &pools, &records),
+        rows,
+        notes: Vec::new(),
+    }
+}
+
+/// The pools that there are records of, in the order of their columns.
+fn pools(records: &[&Record]) -> Vec<&'static str> {
+    let measured = |pool: &&str| records.iter().any(|record| record.pool == **pool);
+    // This one in any case: the first column is also for what is no pool.
+    let rivals = POOLS.iter().copied().filter(|pool| *pool != OURS);
+    [OURS].into_iter().chain(rivals.filter(measured)).collect()
+}
+
+fn header(corner: &str, pools: &[&str], records: &[&Record]) -> Vec<String> {
+    let named = pools.iter().map(|pool| {
+        let version = records
+            .iter()
+            .find(|record| record.pool == *pool)
+            .and_then(|record| record.version.as_deref());
+        format!("{pool}\n{}", version.unwrap_or_default())
+    });
+    [corner.to_owned()].into_iter().chain(named).collect()
+}
+
+/// Footnotes, each once.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Notes {
+    /// The mark of what there is to say about a record, and nothing if there is nothing.
+    fn mark(&mut self, record: &Record) -> String {
+        let Some(note) = &record.note else {
+            return String::new();
+        };
+        let text = format!("{}: {note}", record.pool);
+        let known = |line: &String| line.split_once(' ').is_some_and(|(_, known)| known == text);
+        let at = self.0.iter().position(known).unwrap_or_else(|| {
+            let number = superscript(self.0.len() + 1);
+            self.0.push(format!("{number} {text}"));
+            self.0.len() - 1
+        });
+        format!(" {}", superscript(at + 1))
+    }
+}
+
+fn superscript(number: usize) -> String {
+    let digits = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let text = number.to_string();
+    let digit = |digit: char| digit.to_digit(10).map(|digit| digits[digit as usize]);
+    text.chars().filter_map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::sample;
+
+    /// The rows, each as one line.
+    fn rows(sheet: &Sheet) -> Vec<String> {
+        sheet.rows.iter().map(|row| row.join("|")).collect()
+    }
+
+    #[test]
+    fn ours_comes_first_and_in_full_and_the_others_are_multiples_of_it() {
+        let tables = tables(&sample());
+        let header = tables[0].header.join("|").replace('\n', " ");
+        assert_eq!(
+            header,
+            "median|connpool 0.1.0|deadpool 0.13.1|mobc 0.9.0|fast_pool 1.0.4|qp 0.2.1|r2d2 0.8.10"
+        );
+        assert_eq!(rows(&tables[0])[0], "sequential|50.0 ns|3.1x|||0.64x ¹|");
+    }
+
+    #[test]
+    fn what_did_not_end_well_is_said_in_its_place_and_explained_below() {
+        let table = &tables(&sample())[0];
+        let expected = "contended-64-yield|440 ns|1.0x||breaks ²|hangs ³|13x";
+        assert_eq!(rows(table)[1], expected);
+        assert_eq!(table.notes[1], "² fast_pool: opens 5 connections at max 4");
+        assert_eq!(table.notes[2], "³ qp: was not done in time");
+    }
+
+    #[test]
+    fn a_note_stands_once_for_each_pool_that_it_is_about() {
+        let mut records = sample();
+        records.extend(sample());
+        assert_eq!(tables(&records)[0].notes, tables(&sample())[0].notes);
+        assert_eq!(tables(&records)[0].notes.len(), 4);
+    }
+
+    #[test]
+    fn what_is_no_pool_stands_below_its_workload() {
+        let rows = rows(&tables(&sample())[0]);
+        assert_eq!(rows[2], "tcp-look|500 ns|1.4x||||");
+        assert_eq!(rows[3], "  connpool, liveness_after 1 s|60.0 ns|||||");
+        assert_eq!(rows[4], "  system call|400 ns|||||");
+    }
+
+    #[test]
+    fn nothing_has_no_multiples() {
+        let rows = rows(&tables(&sample())[0]);
+        assert_eq!(rows[5], "memory-idle|128 B|0.44x||||");
+        assert_eq!(rows[6], "allocations|0||1.5|||- ⁴");
+    }
+
+    #[test]
+    fn waits_have_a_table_of_those_who_waited() {
+        let table = &tables(&sample())[1];
+        assert_eq!(table.header.len(), 4, "{:?}", table.header);
+        assert_eq!(
+            rows(table),
+            [
+                "contended-64-yield p50|28.0 µs|28.0 µs|200 ns",
+                "  p99.9|91.0 µs|91.0 µs|2.54 ms",
+                "  most over fewest|1.00|1.00|1.30",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_runtime_has_tables_of_its_own() {
+        let tables = tables(&sample());
+        let [_, _, smol] = &tables[..] else {
+            panic!("{tables:?}");
+        };
+        assert!(smol.title.starts_with("On smol"), "{}", smol.title);
+        assert_eq!(rows(smol), ["sequential|45.0 ns|4.2x"]);
+    }
+
+    #[test]
+    fn the_short_table_has_few_rows_of_one_runtime() {
+        let mut records = sample();
+        records[0].workload = "idle-100".to_owned();
+        let names: Vec<_> = short_table(&records)
+            .rows
+            .into_iter()
+            .map(|row| row[0].clone())
+            .collect();
+        assert!(!names.contains(&"idle-100".to_owned()), "{names:?}");
+        assert_eq!(names.last().map(String::as_str), Some("allocations"));
+    }
+
+    #[test]
+    fn a_plot_has_a_bar_for_each_that_took_part() {
+        let plots = plots(&sample());
+        assert_eq!(plots[1].title, "contended-64-yield, tokio");
+        let bars: Vec<_> = plots[1]
+            .bars
+            .iter()
+            .map(|bar| (bar.name.as_str(), bar.figure.as_str(), bar.ours))
+            .collect();
+        assert_eq!(bars[0], ("connpool", "440 ns", true));
+        assert_eq!(bars[3], ("qp", "hangs", false));
+    }
+
+    #[test]
+    fn there_is_a_mark_for_every_number() {
+        assert_eq!(superscript(1), "¹");
+        assert_eq!(superscript(120), "¹²⁰");
+    }
+}

@@ -1,0 +1,70 @@
+//! The report: one page with everything on it, without scripts, which needs nothing but itself.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{PathBuf, absolute};
+
+use super::plot::Plot;
+use super::sheet::{Sheet, in_html};
+use super::surroundings::Surroundings;
+use crate::{Result, files};
+
+const STYLE: &str = "
+body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }
+h2 { font-size: 1.1em; margin-top: 2em }
+h3 { font-size: 1em; margin: 0 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .15em .9em; text-align: right; vertical-align: bottom; border-bottom: 1px solid #ddd }
+th:first-child, td:first-child { text-align: left }
+tr:hover { background: #f3f6f9 }
+.note { margin: 0; color: #555; font-size: .9em }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, 640px); gap: 1.5em }
+footer { margin-top: 3em; color: #555; font-size: .9em }
+";
+
+/// What is on the page.
+pub(super) struct Report<'a> {
+    pub(super) tables: &'a [Sheet],
+    pub(super) plots: Vec<Plot>,
+    /// Criterion's page, if there is one.
+    pub(super) more: Option<PathBuf>,
+    pub(super) surroundings: &'a Surroundings,
+}
+
+impl Report<'_> {
+    /// Writes the page, and says where it is.
+    pub(super) fn write(&self) -> Result<PathBuf> {
+        let folder = absolute(files::target().join("bench"))?;
+        let path = folder.join("report.html");
+        let page = self.page()?;
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&path, page))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    fn page(&self) -> Result<String> {
+        let mut page = format!(
+            "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>connpool: benchmarks\
+             </title>\n<style>{STYLE}</style>\n<h1>connpool: benchmarks</h1>\n"
+        );
+        page.extend(self.tables.iter().map(Sheet::html));
+        page += "<h2>Each by itself; shorter is better</h2>\n<div class=plots>\n";
+        for plot in &self.plots {
+            let title = in_html(&plot.title);
+            writeln!(page, "<div><h3>{title}</h3>\n{}</div>", plot.svg()?)?;
+        }
+        page += "</div>\n<footer>\n";
+        if let Some(more) = &self.more {
+            let link = more.display();
+            writeln!(
+                page,
+                "<p><a href=\"file://{link}\">Criterion's report</a>: how the samples are spread, \
+                 and what changed since the last run</p>"
+            )?;
+        }
+        let surroundings = in_html(&self.surroundings.to_string());
+        writeln!(page, "<p>{surroundings}</p>\n</footer>")?;
+        Ok(page)
+    }
+}

@@ -1,0 +1,47 @@
+//! Other pools beside this one: the bench target that measures them.
+
+use std::fs;
+use std::path::absolute;
+
+use xshell::{Shell, cmd};
+
+use super::args::Args;
+use super::progress;
+use super::record::{self, Record};
+use crate::{Result, files};
+
+const TARGET: &[&str] = &[
+    "--package",
+    "connpool-benches",
+    "--features",
+    "peers",
+    "--bench",
+    "peers",
+];
+
+/// By itself and before all else, so that cargo is heard while it builds.
+pub(super) fn build(sh: &Shell) -> Result {
+    Ok(cmd!(sh, "cargo bench {TARGET...} --no-run").run()?)
+}
+
+/// Measures one workload after another, all pools in each of them.
+pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
+    let pace = args.quick.then_some("--quick");
+    let runtime: &[&str] = match args.runtime {
+        Some(runtime) => &["--runtime", runtime.name()],
+        None => &[],
+    };
+    let list = cmd!(sh, "cargo bench --quiet {TARGET...} -- --list {runtime...}");
+    let workloads = list.quiet().ignore_stderr().read()?.lines().count();
+
+    // Absolute, since cargo runs a benchmark in the folder of its package.
+    let folder = absolute(files::target().join("bench"))?;
+    let json = folder.join("peers.json");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let bench = cmd!(
+        sh,
+        "cargo bench --quiet {TARGET...} -- {pace...} {runtime...} --json {json}"
+    );
+    progress::watch(bench, "Measuring ", workloads)?;
+    record::read(&json)
+}

@@ -1,0 +1,90 @@
+//! Bars, drawn by plotters as SVG.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use crate::Result;
+
+/// A bar for each of several.
+#[derive(Debug, PartialEq)]
+pub(super) struct Plot {
+    pub(super) title: String,
+    pub(super) bars: Vec<Bar>,
+}
+
+/// One of them.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bar {
+    pub(super) name: String,
+    /// None: there is nothing to draw, and the figure says why.
+    pub(super) value: Option<f64>,
+    /// The value as text.
+    pub(super) figure: String,
+    /// Whether it is this pool.
+    pub(super) ours: bool,
+}
+
+const WIDTH: i32 = 640;
+/// Where the bars begin.
+const LEFT: i32 = 210;
+/// Where the longest of them ends, with room for its figure.
+const RIGHT: i32 = 550;
+const LINE: i32 = 22;
+const OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
+const OTHERS: RGBColor = RGBColor(0xb8, 0xc2, 0xcc);
+
+impl Plot {
+    /// All bars on one scale, which begins at zero.
+    pub(super) fn svg(&self) -> Result<String> {
+        let values = self.bars.iter().filter_map(|bar| bar.value);
+        let longest = values.fold(f64::MIN_POSITIVE, f64::max);
+        let height = LINE * self.bars.len() as i32 + LINE / 2;
+        let mut text = String::new();
+        {
+            let size = (WIDTH as u32, height as u32);
+            let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+            let style = TextStyle::from(("sans-serif", 13));
+            for (at, bar) in (0..).zip(&self.bars) {
+                let middle = LINE * at + LINE * 3 / 4;
+                let share = bar.value.unwrap_or_default() / longest;
+                let end = LEFT + (f64::from(RIGHT - LEFT) * share).round() as i32;
+                let color = if bar.ours { OURS } else { OTHERS };
+                let corners = [(LEFT, middle - 7), (end, middle + 7)];
+                area.draw(&Rectangle::new(corners, color.filled()))?;
+                let name = style.pos(Pos::new(HPos::Right, VPos::Center));
+                area.draw(&Text::new(bar.name.as_str(), (LEFT - 8, middle), name))?;
+                let figure = style.pos(Pos::new(HPos::Left, VPos::Center));
+                area.draw(&Text::new(bar.figure.as_str(), (end + 6, middle), figure))?;
+            }
+            area.present()?;
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_figure_has_no_bar_but_a_word() {
+        let bar = |name: &str, value, figure: &str| Bar {
+            name: name.to_owned(),
+            value,
+            figure: figure.to_owned(),
+            ours: name == "connpool",
+        };
+        let plot = Plot {
+            title: "sequential".to_owned(),
+            bars: vec![
+                bar("connpool", Some(50.0), "50 ns"),
+                bar("bb8", Some(100.0), "100 ns"),
+                bar("qp", None, "hangs"),
+            ],
+        };
+        let svg = plot.svg().expect("drawing");
+        for wanted in ["width=\"340\"", "width=\"170\"", "width=\"0\"", "hangs"] {
+            assert!(svg.contains(wanted), "{wanted} in {svg}");
+        }
+    }
+}

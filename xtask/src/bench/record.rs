@@ -1,0 +1,142 @@
+//! What the bench target `peers` writes down: how each pool did each workload.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::units;
+use crate::{Result, files};
+
+/// This pool.
+pub(super) const OURS: &str = "connpool";
+
+/// All pools, in the order of their columns. What else has a record is no pool of its own: a system
+/// call by itself, or this one with another setting.
+pub(super) const POOLS: &[&str] = &[
+    OURS,
+    "deadpool",
+    "bb8",
+    "mobc",
+    "fast_pool",
+    "fastpool",
+    "qp",
+    "sqlx",
+    "r2d2",
+];
+
+/// What one pool made of one workload.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Record {
+    pub(super) workload: String,
+    pub(super) runtime: String,
+    pub(super) pool: String,
+    pub(super) version: Option<String>,
+    pub(super) unit: Unit,
+    pub(super) median: Option<f64>,
+    pub(super) p50_ns: Option<f64>,
+    pub(super) p999_ns: Option<f64>,
+    /// The most that one task did over the fewest.
+    pub(super) fairness: Option<f64>,
+    pub(super) outcome: Outcome,
+    pub(super) note: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Unit {
+    Ns,
+    Bytes,
+    Allocations,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    /// There are figures.
+    Ok,
+    /// It did not end.
+    Hangs,
+    /// It failed where it should not.
+    Breaks,
+    /// It is not made for this.
+    Cannot,
+}
+
+impl Record {
+    /// The figure, if all went well.
+    pub(super) fn value(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Ok => self.median,
+            Outcome::Hangs | Outcome::Breaks | Outcome::Cannot => None,
+        }
+    }
+
+    /// The figure, or what there is in its place.
+    pub(super) fn figure(&self) -> String {
+        match self.outcome {
+            Outcome::Hangs => "hangs".to_owned(),
+            Outcome::Breaks => "breaks".to_owned(),
+            Outcome::Cannot => "-".to_owned(),
+            Outcome::Ok => self.median.map(|it| self.unit.text(it)).unwrap_or_default(),
+        }
+    }
+}
+
+impl Unit {
+    fn text(self, value: f64) -> String {
+        match self {
+            Unit::Ns => units::time(value),
+            Unit::Bytes => units::bytes(value),
+            Unit::Allocations => units::count(value),
+        }
+    }
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+    let records = parse(&files::read(path)?);
+    Ok(records.map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn parse(json: &str) -> serde_json::Result<Vec<Record>> {
+    #[derive(Deserialize)]
+    struct Report {
+        records: Vec<Record>,
+    }
+    let report: Report = serde_json::from_str(json)?;
+    Ok(report.records)
+}
+
+/// Made up, one of each kind.
+#[cfg(test)]
+pub(super) fn sample() -> Vec<Record> {
+    parse(include_str!("sample.json")).expect("reading the sample")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_end_well_has_a_word_for_a_figure() {
+        let figure = |workload: &str, pool: &str| {
+            let sample = sample().into_iter();
+            let mut found = sample.filter(|it| it.workload == workload && it.pool == pool);
+            found.next().map(|record| record.figure())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(figure("sequential", "connpool"), some("50.0 ns"));
+        assert_eq!(figure("contended-64-yield", "qp"), some("hangs"));
+        assert_eq!(figure("contended-64-yield", "fast_pool"), some("breaks"));
+        assert_eq!(figure("allocations", "r2d2"), some("-"));
+        assert_eq!(figure("allocations", "mobc"), some("1.5"));
+        assert_eq!(figure("memory-idle", "connpool"), some("128 B"));
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_an_error_that_names_it() {
+        let error = parse(r#"{"records":[{"workload":"w","unit":"furlongs"}]}"#);
+        let text = error.expect_err("there is no such unit").to_string();
+        assert!(text.contains("furlongs"), "{text}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The tables in the documents, between markers.
+
+use std::fs;
+use std::path::Path;
+
+use super::comparison;
+use super::record::Record;
+use super::sheet::Sheet;
+use super::surroundings::Surroundings;
+use crate::{Result, files};
+
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+
+const README: &str = "README.md";
+const BENCHMARKS: &str = "docs/BENCHMARKS.md";
+
+/// Whether there is a place for the tables. To be asked before an hour is spent on them.
+pub(super) fn check() -> Result {
+    for document in [README, BENCHMARKS] {
+        put(document, &files::read(Path::new(document))?, "")?;
+    }
+    Ok(())
+}
+
+/// Puts a short table into the README and all tables into what it links to.
+pub(super) fn all(tables: &[Sheet], records: &[Record], surroundings: &Surroundings) -> Result {
+    let short = comparison::short_table(records).markdown();
+    refresh(README, &format!("{short}\n{surroundings}\n"))?;
+
+    let titled = |sheet: &Sheet| format!("### {}\n\n{}\n", sheet.title, sheet.markdown());
+    let all: String = tables.iter().map(titled).collect();
+    refresh(BENCHMARKS, &format!("{all}{surroundings}\n"))?;
+    println!("Saved: {README}, {BENCHMARKS}");
+    Ok(())
+}
+
+fn refresh(document: &str, content: &str) -> Result {
+    let path = Path::new(document);
+    let text = put(document, &files::read(path)?, content)?;
+    Ok(fs::write(path, text).map_err(|error| format!("{document}: {error}"))?)
+}
+
+/// The text with this between its markers, in the place of what was there.
+fn put(document: &str, text: &str, content: &str) -> Result<String> {
+    let split = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(END)?;
+        Some((before, after))
+    });
+    let Some((before, after)) = split else {
+        return Err(format!(
+            "{document}: there is no place for the table; put the lines `{BEGIN}` and, below it, \
+             `{END}` where it is to be"
+        )
+        .into());
+    };
+    Ok(format!("{before}{BEGIN}\n{content}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_is_replaced() {
+        let text = format!("# A\n\n{BEGIN}\nold\n{END}\n\nB\n");
+        let put = put("A.md", &text, "new\n").expect("there are markers");
+        assert_eq!(put, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nB\n"));
+    }
+
+    #[test]
+    fn without_markers_nothing_is_replaced_and_the_error_says_where_and_what() {
+        for text in ["# A\n".to_owned(), format!("{END}\n{BEGIN}\n")] {
+            let error = put("A.md", &text, "new\n").expect_err("there is no place");
+            let error = error.to_string();
+            assert!(error.contains("A.md") && error.contains(BEGIN), "{error}");
+        }
+    }
+}

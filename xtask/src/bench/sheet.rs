@@ -1,0 +1,143 @@
+//! A table, for the terminal, for Markdown and for a page.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
+
+/// A table with a title. The first column says what a row is, the others are figures.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Sheet {
+    pub(super) title: String,
+    /// The names of the columns. May have several lines.
+    pub(super) header: Vec<String>,
+    /// A name that begins with spaces belongs to the row above.
+    pub(super) rows: Vec<Vec<String>>,
+    /// What the marks in the cells refer to.
+    pub(super) notes: Vec<String>,
+}
+
+impl Sheet {
+    pub(super) fn terminal(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+        table.set_header(cells(&self.header));
+        for row in &self.rows {
+            table.add_row(cells(row));
+        }
+        let mut text = format!("{}\n{table}", self.title);
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}");
+        }
+        text
+    }
+
+    /// Without the title, for which there is no telling how deep it stands.
+    pub(super) fn markdown(&self) -> String {
+        let line = |row: &[String]| {
+            let cells: Vec<_> = row.iter().map(|cell| in_markdown(cell)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = "---:|".repeat(self.header.len().saturating_sub(1));
+        let mut text = line(&self.header) + &format!("|---|{rule}\n");
+        text.extend(self.rows.iter().map(|row| line(row)));
+        for (at, note) in self.notes.iter().enumerate() {
+            let before = if at == 0 { "\n" } else { "" };
+            let _ = writeln!(text, "{before}* {}", in_markdown(note));
+        }
+        text
+    }
+
+    pub(super) fn html(&self) -> String {
+        let line = |row: &[String], tag: &str| {
+            let cells = row.iter().map(|cell| format!("<{tag}>{}", in_html(cell)));
+            format!("<tr>{}\n", cells.collect::<String>())
+        };
+        let mut text = format!("<h2>{}</h2>\n<table>\n", in_html(&self.title));
+        text += &line(&self.header, "th");
+        text.extend(self.rows.iter().map(|row| line(row, "td")));
+        text += "</table>\n";
+        for note in &self.notes {
+            let _ = writeln!(text, "<p class=note>{}</p>", in_html(note));
+        }
+        text
+    }
+}
+
+fn cells(row: &[String]) -> Vec<Cell> {
+    let aligned = |(at, text): (usize, &String)| {
+        Cell::new(text).set_alignment(match at {
+            0 => CellAlignment::Left,
+            _ => CellAlignment::Right,
+        })
+    };
+    row.iter().enumerate().map(aligned).collect()
+}
+
+fn in_markdown(text: &str) -> String {
+    in_html(text).replace('|', "\\|")
+}
+
+/// Markup that shows this text.
+pub(super) fn in_html(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            '&' => shown += "&amp;",
+            '<' => shown += "&lt;",
+            '>' => shown += "&gt;",
+            '\n' => shown += "<br>",
+            other => shown.push(other),
+        }
+    }
+    match shown.strip_prefix("  ") {
+        Some(name) => format!("&emsp;{name}"),
+        None => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet() -> Sheet {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        Sheet {
+            title: "Pools & more".to_owned(),
+            header: row(["median", "connpool", "qp\n0.2.1"]),
+            rows: vec![
+                row(["look", "70 ns", "hangs ¹"]),
+                row(["  alone", "9 ns", ""]),
+            ],
+            notes: vec!["¹ qp: a|b <c>".to_owned()],
+        }
+    }
+
+    #[test]
+    fn on_the_terminal_the_notes_stand_below_the_table() {
+        let text = sheet().terminal();
+        let last = text.lines().last();
+        assert!(text.starts_with("Pools & more\n──"), "{text}");
+        assert_eq!(last, Some("¹ qp: a|b <c>"));
+    }
+
+    #[test]
+    fn in_markdown_figures_stand_to_the_right_and_nothing_ends_a_cell_too_early() {
+        assert_eq!(
+            sheet().markdown(),
+            "| median | connpool | qp<br>0.2.1 |\n\
+             |---|---:|---:|\n\
+             | look | 70 ns | hangs ¹ |\n\
+             | &emsp;alone | 9 ns |  |\n\
+             \n\
+             * ¹ qp: a\\|b &lt;c&gt;\n"
+        );
+    }
+
+    #[test]
+    fn on_a_page_text_is_no_markup() {
+        let html = sheet().html();
+        assert!(html.contains("<h2>Pools &amp; more</h2>"), "{html}");
+        assert!(html.contains("<td>look<td>70 ns<td>hangs ¹"), "{html}");
+        assert!(html.contains("a|b &lt;c&gt;"), "{html}");
+    }
+}

@@ -1,0 +1,69 @@
+//! What figures hold for.
+
+use std::env;
+use std::fmt::{self, Display};
+use std::num::NonZero;
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+use xshell::{Shell, cmd};
+
+use crate::files;
+
+/// The machine and how busy it was, the compiler, the commit, the day and the command.
+pub(super) struct Surroundings(Vec<String>);
+
+impl Surroundings {
+    /// To be asked before anything is measured, and after what is built for it.
+    pub(super) fn now(sh: &Shell) -> Self {
+        let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
+        let cores = available_parallelism().map_or(0, NonZero::get);
+        let rustc = cmd!(sh, "rustc --version").quiet().read();
+        let commit = cmd!(sh, "git describe --always --dirty --exclude *").quiet();
+        let second = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let typed: Vec<_> = env::args().skip(1).collect();
+        let parts = [
+            cpu_model(&cpu_info).map(str::to_owned),
+            Some(format!("{cores} cores")),
+            load().map(|load| format!("load {load} at the start")),
+            rustc.ok(),
+            commit.read().ok().map(|commit| format!("commit {commit}")),
+            second.split('T').next().map(str::to_owned),
+            Some(format!("`cargo xtask {}`", typed.join(" "))),
+        ];
+        Surroundings(parts.into_iter().flatten().collect())
+    }
+}
+
+impl Display for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+/// How many tasks of others the machine was busy with in the last minute, where that is known.
+fn load() -> Option<String> {
+    let averages = files::read(Path::new("/proc/loadavg")).ok()?;
+    averages.split_whitespace().next().map(str::to_owned)
+}
+
+/// The first model in the text of Linux's `/proc/cpuinfo`.
+fn cpu_model(cpu_info: &str) -> Option<&str> {
+    let line = cpu_info
+        .lines()
+        .find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_named_by_its_model() {
+        let info = "processor\t: 0\nmodel name\t: AMD EPYC\nprocessor\t: 1\n";
+        assert_eq!(cpu_model(info), Some("AMD EPYC"));
+        assert_eq!(cpu_model("processor\t: 0\n"), None);
+    }
+}
