@@ -1,5 +1,6 @@
 //! What it costs to get a connection and to put it back: the four benchmarks of the Go pool that this
-//! one takes after, under their names, on both runtimes. README.md says what each figure includes.
+//! one takes after, under their names, on both runtimes. docs/BENCHMARKS.md says what each figure
+//! includes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -50,7 +50,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
         let report = html::Report {
             tables: &tables,
             plots,
-            more: criterion::plots(args)?,
+            criterion: criterion::page(args),
             surroundings: &surroundings,
         };
         println!("Report: {}", report.write()?.display());

@@ -34,7 +34,7 @@ enum Command {
     Ci,
     /// Every test of the workspace, doctests among them
     Test(test::Args),
-    /// The benchmarks on both runtimes, as one table
+    /// The benchmarks on both runtimes, and beside other pools, as tables and as a page
     Bench(bench::Args),
     /// How many instructions a get and a return take, counted by valgrind and held to a budget
     Counts(counts::Args),

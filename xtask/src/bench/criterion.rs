@@ -46,10 +46,9 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     names.iter().map(|name| figure(&home, name)).collect()
 }
 
-/// The page of criterion's plots, if the run has made them.
-pub(super) fn plots(args: &Args) -> Result<Option<PathBuf>> {
-    let page = home()?.join("report/index.html");
-    Ok((!args.quick && page.exists()).then_some(page))
+/// Criterion's own page, below the folder that cargo builds in, if the run has made one.
+pub(super) fn page(args: &Args) -> Option<&'static str> {
+    (!args.quick).then_some("criterion/report/index.html")
 }
 
 /// Where criterion is to keep its estimates.

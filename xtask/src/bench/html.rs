@@ -26,8 +26,8 @@ footer { margin-top: 3em; color: #555; font-size: .9em }
 pub(super) struct Report<'a> {
     pub(super) tables: &'a [Sheet],
     pub(super) plots: Vec<Plot>,
-    /// Criterion's page, if there is one.
-    pub(super) more: Option<PathBuf>,
+    /// Criterion's page, below the folder that cargo builds in, if there is one.
+    pub(super) criterion: Option<&'static str>,
     pub(super) surroundings: &'a Surroundings,
 }
 
@@ -55,16 +55,40 @@ impl Report<'_> {
             writeln!(page, "<div><h3>{title}</h3>\n{}</div>", plot.svg()?)?;
         }
         page += "</div>\n<footer>\n";
-        if let Some(more) = &self.more {
-            let link = more.display();
+        if let Some(link) = self.criterion {
             writeln!(
                 page,
-                "<p><a href=\"file://{link}\">Criterion's report</a>: how the samples are spread, \
+                "<p><a href=\"../{link}\">Criterion's report</a>: how the samples are spread, \
                  and what changed since the last run</p>"
             )?;
         }
         let surroundings = in_html(&self.surroundings.to_string());
         writeln!(page, "<p>{surroundings}</p>\n</footer>")?;
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::comparison;
+    use crate::bench::record::sample;
+
+    #[test]
+    fn a_page_has_all_tables_and_plots_and_loads_nothing() {
+        let report = Report {
+            tables: &comparison::tables(&sample()),
+            plots: comparison::plots(&sample()),
+            criterion: Some("criterion/report/index.html"),
+            surroundings: &Surroundings::of(["2 cores", "`cargo xtask bench --peers`"]),
+        };
+        let page = report.page().expect("drawing");
+        assert_eq!(page.matches("<table>").count(), 3);
+        assert_eq!(page.matches("<svg").count(), 6);
+        assert!(page.contains("2 cores, `cargo xtask bench --peers`"));
+        assert!(page.contains("href=\"../criterion/report/index.html\""));
+        for loaded in ["<script", "src=", "@import", "<link"] {
+            assert!(!page.contains(loaded), "{loaded}");
+        }
     }
 }

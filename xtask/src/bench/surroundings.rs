@@ -34,6 +34,11 @@ impl Surroundings {
         ];
         Surroundings(parts.into_iter().flatten().collect())
     }
+
+    #[cfg(test)]
+    pub(super) fn of<const N: usize>(parts: [&str; N]) -> Self {
+        Surroundings(parts.map(str::to_owned).to_vec())
+    }
 }
 
 impl Display for Surroundings {
