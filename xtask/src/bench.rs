@@ -4,6 +4,7 @@ mod args;
 mod comparison;
 mod criterion;
 mod html;
+mod notes;
 mod peers;
 mod plot;
 mod progress;

@@ -1,5 +1,6 @@
 //! Pools side by side: this one's figures, and the others' as multiples of them.
 
+use super::notes::Notes;
 use super::plot::{Bar, Plot};
 use super::record::{OURS, Outcome, POOLS, Record, Unit};
 use super::sheet::Sheet;
@@ -77,14 +78,14 @@ fn figures(runtime: &str, records: &[&Record]) -> Sheet {
                     OURS => record.figure(),
                     _ => beside(record, ours),
                 };
-                text + &notes.mark(record)
+                notes.marked(text, record.note.as_deref())
             }));
         }
         rows.push(row);
         for record in here().filter(|record| !POOLS.contains(&record.pool.as_str())) {
             let mut row = vec![String::new(); pools.len() + 1];
             row[0] = format!("  {}", record.pool);
-            row[1] = record.figure() + &notes.mark(record);
+            row[1] = notes.marked(record.figure(), record.note.as_deref());
             rows.push(row);
         }
     }
@@ -92,16 +93,15 @@ fn figures(runtime: &str, records: &[&Record]) -> Sheet {
         title: format!("On {runtime}: connpool, and the others as multiples of it"),
         header: header("median", &pools, records),
         rows,
-        notes: notes.0,
+        notes: notes.lines(),
     }
 }
 
 /// A rival's figure as a multiple of ours, where ours is something that can be multiplied.
 fn beside(record: &Record, ours: Option<f64>) -> String {
     match (record.value(), ours) {
-        (Some(value), Some(ours)) if ours > 0.0 && record.unit != Unit::Allocations => {
-            units::multiple(value / ours)
-        }
+        _ if record.unit == Unit::Allocations => record.figure(),
+        (Some(value), Some(ours)) if value > 0.0 && ours > 0.0 => units::multiple(value / ours),
         _ => record.figure(),
     }
 }
@@ -129,7 +129,7 @@ fn waits(runtime: &str, records: &[&Record]) -> Sheet {
         });
         row("  p99.9", |record| record.p999_ns.map(units::time));
         row("  most over fewest", |record| {
-            record.fairness.map(|ratio| format!("{ratio:.2}"))
+            record.fairness.map(units::ratio)
         });
     }
     Sheet {
@@ -161,34 +161,6 @@ fn header(corner: &str, pools: &[&str], records: &[&Record]) -> Vec<String> {
     [corner.to_owned()].into_iter().chain(named).collect()
 }
 
-/// Footnotes, each once.
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Notes {
-    /// The mark of what there is to say about a record, and nothing if there is nothing.
-    fn mark(&mut self, record: &Record) -> String {
-        let Some(note) = &record.note else {
-            return String::new();
-        };
-        let text = format!("{}: {note}", record.pool);
-        let known = |line: &String| line.split_once(' ').is_some_and(|(_, known)| known == text);
-        let at = self.0.iter().position(known).unwrap_or_else(|| {
-            let number = superscript(self.0.len() + 1);
-            self.0.push(format!("{number} {text}"));
-            self.0.len() - 1
-        });
-        format!(" {}", superscript(at + 1))
-    }
-}
-
-fn superscript(number: usize) -> String {
-    let digits = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
-    let text = number.to_string();
-    let digit = |digit: char| digit.to_digit(10).map(|digit| digits[digit as usize]);
-    text.chars().filter_map(digit).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,16 +187,8 @@ mod tests {
         let table = &tables(&sample())[0];
         let expected = "contended-64-yield|440 ns|1.0x||breaks ²|hangs ³|13x";
         assert_eq!(rows(table)[1], expected);
-        assert_eq!(table.notes[1], "² fast_pool: opens 5 connections at max 4");
-        assert_eq!(table.notes[2], "³ qp: was not done in time");
-    }
-
-    #[test]
-    fn a_note_stands_once_for_each_pool_that_it_is_about() {
-        let mut records = sample();
-        records.extend(sample());
-        assert_eq!(tables(&records)[0].notes, tables(&sample())[0].notes);
-        assert_eq!(tables(&records)[0].notes.len(), 4);
+        assert_eq!(table.notes[1], "² opens 5 connections at max 4");
+        assert_eq!(table.notes[2], "³ was not done in time");
     }
 
     #[test]
@@ -239,7 +203,7 @@ mod tests {
     fn nothing_has_no_multiples() {
         let rows = rows(&tables(&sample())[0]);
         assert_eq!(rows[5], "memory-idle|128 B|0.44x||||");
-        assert_eq!(rows[6], "allocations|0||1.5|||- ⁴");
+        assert_eq!(rows[6], "allocations|0||1.5|||- ³");
     }
 
     #[test]
@@ -290,11 +254,5 @@ mod tests {
             .collect();
         assert_eq!(bars[0], ("connpool", "440 ns", true));
         assert_eq!(bars[3], ("qp", "hangs", false));
-    }
-
-    #[test]
-    fn there_is_a_mark_for_every_number() {
-        assert_eq!(superscript(1), "¹");
-        assert_eq!(superscript(120), "¹²⁰");
     }
 }

@@ -36,7 +36,9 @@ impl Figure {
 
     fn bar(&self) -> Bar {
         Bar {
-            name: format!("{} {}", self.runtime, self.variant),
+            name: format!("{} {}", self.runtime, self.variant)
+                .trim_end()
+                .to_owned(),
             value: Some(self.nanoseconds),
             figure: time(self.nanoseconds),
             ours: true,

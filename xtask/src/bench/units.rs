@@ -31,9 +31,18 @@ pub(super) fn multiple(times: f64) -> String {
     let decimals = match times {
         9.95.. => 0,
         0.95.. => 1,
-        _ => 2,
+        0.095.. => 2,
+        _ => 3,
     };
     format!("{times:.decimals$}x")
+}
+
+/// The most over the fewest.
+pub(super) fn ratio(ratio: f64) -> String {
+    match ratio {
+        ..100.0 => format!("{ratio:.2}"),
+        _ => scaled(ratio, &[(1e6, "M"), (1e3, "k"), (1.0, "")]),
+    }
 }
 
 /// Three digits, in the largest of the units of which there is at least one.
@@ -77,7 +86,14 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_shows_how_near_it_is_to_one_and_no_more() {
+        assert_eq!(ratio(1.0), "1.00");
+        assert_eq!(ratio(241_951.0), "242 k");
+    }
+
+    #[test]
     fn a_multiple_has_two_digits() {
+        assert_eq!(multiple(0.0321), "0.032x");
         assert_eq!(multiple(0.214), "0.21x");
         assert_eq!(multiple(1.0), "1.0x");
         assert_eq!(multiple(4.24), "4.2x");
