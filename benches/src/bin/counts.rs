@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let done = match args[..] {
-        ["--list"] => Some(list()),
+        ["--list"] => list(),
         [name, operations] => run(name, operations),
         _ => None,
     };
@@ -45,10 +45,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn list() {
+fn list() -> Option<()> {
     for (scenario, _) in scenarios::<Tokio>() {
         println!("{scenario}/tokio\n{scenario}/smol");
     }
+    Some(())
 }
 
 /// None if there is no such scenario, or that is not a number.
