@@ -48,7 +48,8 @@ pub(crate) async fn bounded<T>(
         if interrupt.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Interrupted);
         }
-        limit.poll_passed(cx, runtime).map(|()| End::OutOfTime)
+        let passed = limit.poll_passed(cx, runtime, || runtime.now());
+        passed.map(|()| End::OutOfTime)
     })
     .await;
     // What was given up half way may own a connection, and the drop of that may panic as well.
@@ -127,12 +128,17 @@ impl Deadline {
         self.start.map_or(Duration::ZERO, |start| now.since(start))
     }
 
-    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>, runtime: &dyn Runtime) -> Poll<()> {
+    pub(crate) fn poll_passed(
+        &mut self,
+        cx: &mut Context<'_>,
+        runtime: &dyn Runtime,
+        now: impl FnOnce() -> Moment,
+    ) -> Poll<()> {
         if self.passed {
             return Poll::Ready(());
         }
         if self.timer.is_none() {
-            let now = runtime.now();
+            let now = now();
             let Some(at) = self.begin(now) else {
                 return Poll::Pending;
             };
@@ -153,7 +159,7 @@ impl Deadline {
 
     /// Ready when the deadline has passed.
     pub(crate) async fn passed(&mut self, runtime: &dyn Runtime) {
-        poll_fn(|cx| self.poll_passed(cx, runtime)).await;
+        poll_fn(|cx| self.poll_passed(cx, runtime, || runtime.now())).await;
     }
 }
 

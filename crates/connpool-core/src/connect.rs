@@ -6,7 +6,7 @@ use event_listener::EventListener;
 
 use crate::bounded::{End, bounded};
 use crate::entry::{Live, Slot};
-use crate::health::{Stamps, Step};
+use crate::health::{Proof, Stamps, Step};
 use crate::ledger::Start;
 use crate::ledger::line::Supply;
 use crate::moment::jittered;
@@ -106,7 +106,7 @@ impl<M: Manager> Begun<M> {
             proven: now,
             uses: 0,
             generation: self.start.generation,
-            seal,
+            proof: Proof::new(seal, true),
         };
         let id = stamps.id;
         let mut entry = Box::new(Live {

@@ -106,6 +106,7 @@ impl<M: Manager> Driver<M> {
         }
         shared.begin_what_is_wanted(now);
         if shared.with(|state, _| state.ledger.sweep_is_due(now)) {
+            shared.idle.forget_collisions();
             self.sweep = Sweep::of(shared.idle.parts());
         }
         if !shared.with(|state, _| state.ledger.is_pinging()) {

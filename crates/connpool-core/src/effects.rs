@@ -62,7 +62,22 @@ impl<M: Manager> Effects<M> {
         }
     }
 
+    #[inline]
     pub(crate) fn perform(self, shared: &Shared<M>) {
+        let quiet = self.events.is_empty()
+            && self.destroyed.is_empty()
+            && self.wakers.is_empty()
+            && !(self.rouse_driver || self.progress || self.closing)
+            && self.hurry == 0;
+        match self.waker {
+            None if quiet => {}
+            Some(waker) if quiet => drop(shared.catch("wake", || waker.wake())),
+            waker => Effects { waker, ..self }.perform_all(shared),
+        }
+    }
+
+    #[cold]
+    fn perform_all(self, shared: &Shared<M>) {
         for event in self.events {
             shared.announce(&event);
         }

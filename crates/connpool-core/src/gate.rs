@@ -5,7 +5,7 @@ use crate::health::Era;
 use crate::state::{DriverState, State};
 use crate::sync::{AtomicU64, Ordering, Setting};
 
-/// A shadow of the state, written under its lock only. No flag raised: nothing is in the way.
+/// A shadow of the state, written under its lock only. Its flags tell what is in the way.
 ///
 /// Whoever raises a flag or the generation and then looks at the idle set sees what was put there
 /// before, or is seen by the one who puts and then looks here: both go through the lock of the idle
@@ -29,6 +29,11 @@ const TROUBLE: u64 = 16;
 const PAUSED: u64 = 32;
 /// In nobody's way, either, but for the shortest one: somebody watches, or must be asked.
 const DETOUR: u64 = 64;
+
+/// What keeps a getter from what is idle, or needs its help.
+const IN_THE_WAY_OUT: u64 = IN_THE_WAY_BACK | DRIVERLESS;
+/// What keeps from the idle set what comes back.
+const IN_THE_WAY_BACK: u64 = CLOSED | LINE | SURPLUS | PAUSED;
 
 /// So many bits are for flags.
 const FLAGS: u32 = 8;
@@ -55,10 +60,14 @@ impl Gate {
             | flag(ledger.failures() > 0, TROUBLE)
             | flag(detour, DETOUR);
         let era = ledger.era();
+        let word = era.seal << FLAGS | flags;
+        // Only what is written under the lock is read here: nobody else has to hear of it twice.
+        if self.word.load(Ordering::Relaxed) == word {
+            return;
+        }
         // The seal last: who has seen it finds the rest of its era, or of a later one.
         self.suspicion.set(era.suspicion);
         self.generation.store(era.generation, Ordering::SeqCst);
-        let word = era.seal << FLAGS | flags;
         self.word.store(word, Ordering::SeqCst);
     }
 
@@ -72,28 +81,27 @@ impl Gate {
     #[inline]
     pub(crate) fn shortest_way(&self) -> Option<u64> {
         let word = self.word.load(Ordering::SeqCst);
-        let in_the_way = CLOSED | LINE | SURPLUS | DRIVERLESS | PAUSED | DETOUR;
-        (word & in_the_way == 0).then_some(word >> FLAGS)
+        (word & (IN_THE_WAY_OUT | DETOUR) == 0).then_some(word >> FLAGS)
     }
 
-    /// The same for what comes back, which nobody needs a driver for.
+    /// The pool's seal, and whether nothing is in the way of what comes back. Nobody needs a driver for
+    /// that.
     #[inline]
-    pub(crate) fn shortest_way_back(&self) -> Option<u64> {
+    pub(crate) fn way_back(&self) -> (u64, bool) {
         let word = self.word.load(Ordering::SeqCst);
-        let in_the_way = CLOSED | LINE | SURPLUS | PAUSED;
-        (word & in_the_way == 0).then_some(word >> FLAGS)
+        (word >> FLAGS, word & IN_THE_WAY_BACK == 0)
     }
 
     /// Whether a getter may take what is idle, and nothing else needs its help.
     #[inline]
     pub(crate) fn lets_getters_pass(&self) -> bool {
-        self.raised(CLOSED | LINE | SURPLUS | DRIVERLESS | PAUSED) == 0
+        self.raised(IN_THE_WAY_OUT) == 0
     }
 
     /// Whether what is idle may come and go.
     #[inline]
     pub(crate) fn lets_connections_pass(&self) -> bool {
-        self.raised(CLOSED | LINE | SURPLUS | PAUSED) == 0
+        self.raised(IN_THE_WAY_BACK) == 0
     }
 
     #[inline]

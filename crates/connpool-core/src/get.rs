@@ -14,7 +14,7 @@ use crate::ledger::line::{Supply, Wants};
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::shortcut::Tried;
-use crate::turn::{Miss, Plight, Turn};
+use crate::turn::{Given, Miss, Plight, Turn};
 use crate::{CloseReason, GetError, Manager, Moment, Phase};
 
 /// How many connections may fail their check before only a new one will do.
@@ -49,7 +49,12 @@ pub(crate) async fn find<M: Manager>(
                     Wants::New
                 };
                 match turn.wait(deadline, wants).await {
-                    Ok(served) => served,
+                    Ok(Given {
+                        entry,
+                        passed_at: Some(at),
+                        ..
+                    }) => return Ok(lend(shared, entry, at, &mut watch)),
+                    Ok(Given { entry, supply, .. }) => (entry, supply),
                     Err(miss) => return Err(miss.into_error(shared, deadline, turn.plight())),
                 }
             }

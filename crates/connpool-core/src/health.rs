@@ -101,8 +101,27 @@ pub(crate) struct Stamps {
     pub(crate) uses: u64,
     /// The pool's generation when its connect began.
     pub(crate) generation: u64,
-    /// The pool's seal when it last proved alive.
-    pub(crate) seal: u64,
+    pub(crate) proof: Proof,
+}
+
+/// The pool's seal when a connection last proved alive, and whether it was in order in every other way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proof(u64);
+
+impl Proof {
+    pub(crate) fn new(seal: u64, in_order: bool) -> Self {
+        Proof(seal << 1 | u64::from(in_order))
+    }
+
+    fn seal(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// Whether it was in order under this seal.
+    #[inline]
+    fn holds_under(self, seal: u64) -> bool {
+        self.0 == seal << 1 | 1
+    }
 }
 
 /// The counters of the pool that its connections are measured by.
@@ -137,27 +156,30 @@ impl Stamps {
     #[inline]
     pub(crate) fn proves_alive(&mut self, now: Moment, era: Era, rules: &Rules) {
         self.proven = now;
-        self.seal = era.seal;
-        // A lifetime that was drawn under the rules of its time holds only as far as today's.
-        if let Some(longest) = rules.max_lifetime.after(self.born) {
-            self.expires = self.expires.min(longest);
-        }
+        // One whose lifetime was drawn when it could be longer has two ends: not for the shortest way.
+        let longest = rules.max_lifetime.after(self.born);
+        let has_one_end = longest.is_none_or(|end| self.expires <= end);
+        let is_of_today = self.generation == era.generation;
+        let in_order = has_one_end && is_of_today && !rules.is_worn_out(self);
+        self.proof = Proof::new(era.seal, in_order);
     }
 
-    /// Whether the whole check of one that came back in good order would come to nothing but a look
-    /// now, told by what costs next to nothing: under the same seal it proved alive, and is neither over
-    /// its lifetime nor idle for so long that anything is due. `fresh_for` is [`Rules::fresh_for`].
+    /// Whether the whole check of one that was lent before would come to nothing but a look now, told by
+    /// what costs next to nothing: under the same seal it was in order, and is neither over its lifetime
+    /// nor idle for so long that anything is due. `fresh_for` is [`Rules::fresh_for`].
     ///
     /// May say no where the whole check says yes, never the other way round.
     #[inline]
     pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Moment) -> bool {
-        self.seal == seal && now < self.expires && !now.is_past(self.idle_since, fresh_for)
+        self.proof.holds_under(seal)
+            && now < self.expires
+            && !now.is_past(self.idle_since, fresh_for)
     }
 
     /// The same for the moment in which it comes back: whether [`on_return`] would keep it.
     #[inline]
     pub(crate) fn may_return(&self, seal: u64, max_uses: u64, now: Moment) -> bool {
-        self.seal == seal && now < self.expires && self.uses < max_uses
+        self.proof.holds_under(seal) && now < self.expires && self.uses < max_uses
     }
 
     /// At which age of its last proof of life it is pinged while idle: not at the same as others,
@@ -280,7 +302,7 @@ impl Check {
         spare: bool,
         now: Moment,
     ) -> Check {
-        let is_suspect = stamps.seal < era.suspicion;
+        let is_suspect = stamps.proof.seal() < era.suspicion;
         let unproven = |after: Span| is_suspect || now.is_past(stamps.proven, after);
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {

@@ -1,4 +1,4 @@
-//! Who has what: a cell for each open connection, written when it is lent and when it comes back.
+//! Who has what: a cell for each slot that is taken, written when it is lent and when it comes back.
 //!
 //! Lending is a few stores and coming back is one, all of them to memory that no other connection
 //! uses. Nothing of it is ordered with anything else, so that no model has to try it; whoever reads
@@ -238,6 +238,10 @@ impl<P: Clone> Leases<P> {
     pub(crate) fn label(&self, spot: Spot, text: &str) {
         let text: String = text.chars().take(LONGEST_LABEL).collect();
         self.labels.lock().insert(spot, Arc::from(text));
+    }
+
+    pub(crate) fn forget_all_tasks(&self) {
+        self.tasks.lock().clear();
     }
 
     pub(crate) fn forget_task(&self, spot: Spot) {

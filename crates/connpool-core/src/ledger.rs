@@ -139,7 +139,7 @@ impl Ledger {
     }
 
     fn wanted_with(&self, room: usize, now: Moment) -> usize {
-        if self.trouble.pausing(now) {
+        if room == 0 || self.trouble.pausing(now) {
             return 0;
         }
         self.lacking().min(room).min(self.may_begin())

@@ -74,6 +74,7 @@ pub mod instrumented;
 mod keepalive;
 mod leases;
 mod ledger;
+mod lending;
 mod manager;
 mod many;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]

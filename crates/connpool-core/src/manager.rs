@@ -112,7 +112,7 @@ pub trait Manager: Send + Sync + 'static {
     }
 
     /// Whether [`liveness`](Manager::liveness) has anything to tell. `true` unless overridden, so that
-    /// writing `liveness` is enough; `false` saves the call.
+    /// writing `liveness` is enough; `false` saves the call, but for one when a connection is new.
     fn looks(&self) -> bool {
         true
     }

@@ -322,10 +322,10 @@ impl<M: Manager> Pool<M> {
         let shared = self.shared();
         let entry = match shared.lend_at_once() {
             AtOnce::Lent(entry) => entry,
-            AtOnce::Not(tried) => {
-                let lent = shared.lend_some_time(tried, limit, &mut borrower);
-                lent.await.map_err(|error| *error)?
-            }
+            AtOnce::Not(tried) => shared
+                .lend_some_time(tried, limit, &mut borrower)
+                .await
+                .map_err(|error| *error)?,
         };
         Ok(PooledConnection::borrowed(shared, entry, &borrower))
     }
@@ -340,10 +340,10 @@ impl<M: Manager> Pool<M> {
         async move {
             let entry = match shared.lend_at_once() {
                 AtOnce::Lent(entry) => entry,
-                AtOnce::Not(tried) => {
-                    let lent = shared.lend_some_time(tried, limit, &mut borrower);
-                    lent.await.map_err(|error| *error)?
-                }
+                AtOnce::Not(tried) => shared
+                    .lend_some_time(tried, limit, &mut borrower)
+                    .await
+                    .map_err(|error| *error)?,
             };
             Ok(PooledConnection::owned(shared, entry, &borrower))
         }

@@ -59,8 +59,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// What the time was a few milliseconds ago at most: [`now`](Runtime::now), or a reading of the same
     /// time from a clock that costs less. It must never be ahead of `now`, and never go back.
     ///
-    /// Asked each time a connection is lent and comes back, if any setting depends on its age, and only
-    /// if none that does is shorter than half a second: a limit may then act so much later.
+    /// Asked when a connection is lent, comes back or is looked at, and when a wait begins and ends,
+    /// unless a setting in force is an age of less than half a second. Ages, limits and
+    /// [`wait_time`](crate::Stats::wait_time) are then told with that error; deadlines and timers go by
+    /// [`now`](Runtime::now).
     fn recent(&self) -> Moment {
         self.now()
     }

@@ -106,6 +106,22 @@ impl<M: Manager> Seats<M> {
         self.0.get_mut(key)?.answer.take()
     }
 
+    /// The connection that was left, if it is one that `is_fit`. That is called under the lock.
+    pub(crate) fn take_answer_if(
+        &mut self,
+        key: Key,
+        is_fit: impl FnOnce(&Entry<M>) -> bool,
+    ) -> Option<Entry<M>> {
+        let answer = &mut self.0.get_mut(key)?.answer;
+        match answer.take() {
+            Some(Answer::Lent(entry, Supply::Used)) if is_fit(&entry) => Some(entry),
+            other => {
+                *answer = other;
+                None
+            }
+        }
+    }
+
     /// Takes the waker, to wake whoever sits there without an answer.
     pub(crate) fn waker(&mut self, key: Key) -> Option<Waker> {
         self.0.get_mut(key)?.waker.take()

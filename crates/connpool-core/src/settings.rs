@@ -10,8 +10,8 @@ use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
 
 /// All settings, and apart from them, as numbers, those that the fast paths read.
 ///
-/// One that is read while they change finds some of them old and some new; no rule depends on
-/// another.
+/// One that is read while they change finds some of them old and some new, which is as if it had come a
+/// moment earlier or later; the seal changes after all of them.
 pub(crate) struct Settings {
     config: Mutex<Arc<PoolConfig>>,
     fast: Fast<Setting>,
@@ -249,6 +249,10 @@ impl<M: Manager> Shared<M> {
             // As long as nobody asked for the time, nobody noted when they became idle.
             self.idle
                 .for_each(|entry| entry.stamps.idle_since = entry.stamps.idle_since.max(now));
+        }
+        if !self.settings.detects_nested_gets() {
+            // Who ends a lease does not look for its task any more.
+            self.leases.forget_all_tasks();
         }
         effects.tell(Event::Reconfigured);
         self.publish(state);

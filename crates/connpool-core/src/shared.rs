@@ -9,15 +9,15 @@ use crate::config::PoolConfig;
 use crate::effects::Effects;
 use crate::entry::{Entry, Told};
 use crate::gate::Gate;
-use crate::health::{self, Check, Clock, Conduct, Era, Found, Purpose, Rules, Step};
+use crate::health::{self, Check, Clock, Era, Found, Purpose, Rules, Step};
 use crate::idle::{IdleSet, Stamped, Tally};
-use crate::leases::{Borrower, Cell, Leases};
+use crate::leases::Leases;
 use crate::ledger::line::Supply;
 use crate::ledger::{Figures, Hold, Ledger, Posture};
 use crate::many::Turnstile;
-use crate::moment::Span;
 use crate::seats::{Refusal, Seats};
 use crate::settings::Settings;
+use crate::shortcut::Return;
 use crate::slab::{Spot, Spots};
 use crate::state::{DriverState, State, see_off};
 use crate::stats::{Counters, Stats};
@@ -114,6 +114,11 @@ impl<M: Manager> Shared<M> {
         result
     }
 
+    /// Looks at the state, or takes from it what no figure counts and nobody else may wait for.
+    pub(crate) fn inside<R>(&self, look: impl FnOnce(&mut State<M>) -> R) -> R {
+        look(&mut self.state.lock())
+    }
+
     /// Shows the gate how things stand. To be called before a look at the idle set that must not
     /// miss what is put there on the fast path.
     pub(crate) fn publish(&self, state: &State<M>) {
@@ -152,6 +157,14 @@ impl<M: Manager> Shared<M> {
             Clock::Recent => self.runtime.recent(),
             Clock::None => Moment::ORIGIN,
             Clock::Precise => self.runtime.now(),
+        }
+    }
+
+    /// The time, as precisely as the settings want it.
+    pub(crate) fn about_now(&self) -> Moment {
+        match self.settings.clock() {
+            Clock::Precise => self.runtime.now(),
+            Clock::Recent | Clock::None => self.runtime.recent(),
         }
     }
 
@@ -230,11 +243,17 @@ impl<M: Manager> Shared<M> {
             None => return self.lose(entry, CloseReason::Panicked),
         }
         let now = self.moment();
-        if self.lets_return(&entry.stamps, now) {
-            entry.stamps.comes_back(now);
-            return self.make_idle(entry);
+        match self.lets_return(&entry.stamps, now) {
+            Some(Return::ToTheIdle) => {
+                entry.stamps.comes_back(now);
+                self.make_idle(entry);
+            }
+            Some(Return::ToTheLine) => {
+                entry.stamps.comes_back(now);
+                self.pass_on(entry, Supply::Used);
+            }
+            None => self.judge_return(entry, now),
         }
-        self.judge_return(entry, now);
     }
 
     /// What comes back in good order, as far as it can tell, and not on the shortest way.
@@ -246,25 +265,6 @@ impl<M: Manager> Shared<M> {
             Some(reason) => self.retire(entry, reason),
             None => self.give_back(entry),
         }
-    }
-
-    /// Why its guard was no good to it, if so.
-    #[cold]
-    pub(crate) fn forget_what_was_told(
-        &self,
-        entry: &mut Entry<M>,
-        panicking: bool,
-    ) -> Option<CloseReason> {
-        let told = std::mem::take(&mut entry.slot.told);
-        if told.has(Told::LABEL) {
-            self.leases.forget_label(entry.slot.spot());
-        }
-        let conduct = Conduct {
-            marked: told.has(Told::UNUSABLE),
-            unfinished: told.has(Told::UNFINISHED),
-            panicking,
-        };
-        conduct.spoiled()
     }
 
     /// What a user brought back cannot be lent again.
@@ -300,13 +300,13 @@ impl<M: Manager> Shared<M> {
             self.sort_out_idle();
         }
         if self.idle.is_crowded() {
-            self.with(|_, _| self.idle.widen());
+            self.with(|_, _| self.idle.widen_if_crowded());
         }
     }
 
     /// A connection goes to whom it serves, or to where it belongs.
     pub(crate) fn pass_on(&self, entry: Entry<M>, supply: Supply) {
-        let now = self.runtime.now();
+        let now = self.about_now();
         self.with(|state, effects| self.place(state, effects, entry, supply, now));
     }
 
@@ -423,56 +423,6 @@ impl<M: Manager> Shared<M> {
             state.spots.give_back(spot);
             self.settle(state, effects, now);
         });
-    }
-
-    // ---- leases
-
-    /// A checked connection goes to whoever asked for it.
-    #[inline]
-    pub(crate) fn lease_begins(&self, entry: &Entry<M>, borrower: &Borrower) {
-        let timed = self.settings.need_clock() || self.is_watched();
-        let since = timed.then_some(entry.stamps.idle_since);
-        if let Some(cell) = entry.slot.lease() {
-            self.leases.begin(cell, borrower.site, since);
-        }
-        if borrower.task != 0 {
-            self.leases.note_task(entry.slot.spot(), borrower.task);
-        }
-    }
-
-    /// It is given back, or taken out for good.
-    #[inline]
-    pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
-        if self.settings.watches_leases() {
-            self.watched_lease_ends(entry);
-        } else if let Some(cell) = entry.slot.lease() {
-            cell.end();
-        }
-    }
-
-    #[cold]
-    fn watched_lease_ends(&self, entry: &Entry<M>) {
-        let spot = entry.slot.spot();
-        if self.settings.detects_nested_gets() {
-            self.leases.forget_task(spot);
-        }
-        if self.settings.leak_warning() == Span::NEVER {
-            return entry.slot.lease().map_or((), Cell::end);
-        }
-        if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {
-            self.tell(|| Event::CameBack { holder });
-        }
-    }
-
-    /// Looks for those who have had theirs for `leak_warning`, and says when to look again.
-    pub(crate) fn look_for_leaks(&self, now: Moment) -> Option<Moment> {
-        let limit = self.settings.leak_warning();
-        let (overdue, next) = self.leases.overdue(limit, now);
-        for holder in overdue {
-            self.counters.leaked.up();
-            self.tell(|| Event::Leak { holder });
-        }
-        next
     }
 
     // ---- the whole

@@ -25,6 +25,13 @@ pub(crate) struct Tried {
     pub(crate) now: Option<Moment>,
 }
 
+/// Where one that comes back goes.
+pub(crate) enum Return {
+    ToTheIdle,
+    /// To whoever is first there, or wherever the long way leads.
+    ToTheLine,
+}
+
 impl<M: Manager> Shared<M> {
     /// Lends what is idle if nothing is in the way and nothing but a look is due.
     #[inline]
@@ -67,15 +74,35 @@ impl<M: Manager> Shared<M> {
         borrower: &mut Borrower,
     ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
-        let get = find(self, tried, &mut deadline, borrower);
-        traced::get(&self.name, get).await.map_err(Box::new)
+        let lent = if traced::is_on() {
+            traced::get(&self.name, find(self, tried, &mut deadline, borrower)).await
+        } else {
+            // Not by the way of a function, through which it would be moved.
+            find(self, tried, &mut deadline, borrower).await
+        };
+        lent.map_err(Box::new)
     }
 
-    /// Whether one that comes back may simply become idle.
+    /// Whether one that came back passes every check, and none of them has to look at it.
+    pub(crate) fn needs_no_look(&self, entry: &Entry<M>, seal: u64, now: Moment) -> bool {
+        let stamps = &entry.stamps;
+        let look_after = self.settings.liveness_after();
+        stamps.uses > 0
+            && stamps.is_fit(seal, self.settings.fresh_for(), now)
+            && !now.is_past(stamps.idle_since, look_after)
+    }
+
+    /// Where one that comes back may simply go, if it need not be judged.
     #[inline]
-    pub(crate) fn lets_return(&self, stamps: &Stamps, now: Moment) -> bool {
-        self.gate
-            .shortest_way_back()
-            .is_some_and(|seal| stamps.may_return(seal, self.settings.max_uses(), now))
+    pub(crate) fn lets_return(&self, stamps: &Stamps, now: Moment) -> Option<Return> {
+        let (seal, is_free) = self.gate.way_back();
+        match (
+            stamps.may_return(seal, self.settings.max_uses(), now),
+            is_free,
+        ) {
+            (true, true) => Some(Return::ToTheIdle),
+            (true, false) => Some(Return::ToTheLine),
+            (false, _) => None,
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{CloseReason, Manager, Moment};
 pub(crate) struct State<M: Manager> {
     pub(crate) ledger: Ledger,
     pub(crate) seats: Seats<M>,
-    /// The numbers of the connections that are open.
+    /// The numbers of the slots that are taken.
     pub(crate) spots: Spots,
     /// What the driver is to close.
     pub(crate) farewell: VecDeque<(Entry<M>, CloseReason)>,

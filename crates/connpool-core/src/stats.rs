@@ -17,7 +17,8 @@ pub struct Stats {
     pub available: usize,
     /// Open connections that are not idle: lent, or being checked, or saying goodbye.
     pub active: usize,
-    /// Connections being opened. `size + connecting` is at most `max_size`.
+    /// Connections being opened. `size + connecting` is at most `max_size`, but for what is out
+    /// when the pool is made smaller.
     pub connecting: usize,
     /// Those in line for a connection.
     pub waiting: usize,
@@ -145,6 +146,8 @@ impl Counters {
 
     /// All of it, beside the gauges of the same moment.
     pub(crate) fn snapshot(&self, figures: crate::ledger::Figures, tally: Tally) -> Stats {
+        // Before the requests, of which there are more at any time.
+        let success = self.success.get();
         let closed = ClosedStats(self.closed.each_ref().map(Counter::get));
         Stats {
             size: figures.size,
@@ -155,7 +158,7 @@ impl Counters {
             breaker: figures.breaker,
             paused: figures.paused,
             request: self.request.get().saturating_add(tally.lent),
-            success: self.success.get().saturating_add(tally.lent),
+            success: success.saturating_add(tally.lent),
             idle_closed: closed.get(CloseReason::Idle),
             lifetime_closed: closed.get(CloseReason::Lifetime),
             ping_failed: [CloseReason::PingFailed, CloseReason::PingTimeout]

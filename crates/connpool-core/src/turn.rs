@@ -42,7 +42,25 @@ pub(crate) struct Plight {
 }
 
 /// What a turn brought.
-pub(crate) type Served<M> = Result<(Entry<M>, Supply), Miss<<M as Manager>::Error>>;
+pub(crate) type Served<M> = Result<Given<M>, Miss<<M as Manager>::Error>>;
+
+/// A connection for whoever stood in line.
+pub(crate) struct Given<M: Manager> {
+    pub(crate) entry: Entry<M>,
+    pub(crate) supply: Supply,
+    /// When every check of it was passed, if there is none left.
+    pub(crate) passed_at: Option<Moment>,
+}
+
+impl<M: Manager> Given<M> {
+    fn to_be_checked(entry: Entry<M>, supply: Supply) -> Self {
+        Given {
+            entry,
+            supply,
+            passed_at: None,
+        }
+    }
+}
 
 /// Why a turn brought nothing.
 pub(crate) enum Miss<E> {
@@ -87,12 +105,39 @@ impl<'a, M: Manager> Turn<'a, M> {
         plight
     }
 
+    /// What it was handed, if that may be lent as it is: there is nothing to come back for, so that it
+    /// leaves its place in the same breath.
+    fn take_what_needs_no_check(&mut self) -> Option<Given<M>> {
+        let (key, shared) = (self.key?, self.shared);
+        let now = shared.moment();
+        let (entry, waker) = shared.inside(|state| {
+            let ledger = &state.ledger;
+            let others_are_to_be_told = state.driver == DriverState::Absent;
+            if others_are_to_be_told || ledger.is_closed() || ledger.is_paused() {
+                return None;
+            }
+            let seal = ledger.era().seal;
+            let is_fit = |entry: &Entry<M>| shared.needs_no_look(entry, seal, now);
+            let entry = state.seats.take_answer_if(key, is_fit)?;
+            Some((entry, self.leave(state).and_then(|(waker, _)| waker)))
+        })?;
+        drop(waker);
+        Some(Given {
+            entry,
+            supply: Supply::Used,
+            passed_at: Some(now),
+        })
+    }
+
     fn poll_wait(
         &mut self,
         cx: &mut Context<'_>,
         deadline: &mut Deadline,
         wants: Wants,
     ) -> Poll<Served<M>> {
+        if let Some(given) = self.take_what_needs_no_check() {
+            return Poll::Ready(Ok(given));
+        }
         let shared = self.shared;
         let now = shared.runtime.now();
         deadline.begin(now);
@@ -107,14 +152,17 @@ impl<'a, M: Manager> Turn<'a, M> {
         if let Some(answered) = answered {
             return Poll::Ready(answered);
         }
-        if deadline.poll_passed(cx, &*shared.runtime).is_ready() {
+        if deadline
+            .poll_passed(cx, &*shared.runtime, || now)
+            .is_ready()
+        {
             return Poll::Ready(
                 self.look_once_more(wants, now)
                     .unwrap_or(Err(Miss::OutOfTime)),
             );
         }
         if self.depends_on_return {
-            self.start_waiting(now);
+            self.start_waiting();
         }
         if !std::mem::replace(&mut self.is_announced, true) {
             shared.tell(|| Event::Waiting);
@@ -136,6 +184,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         if let Some(answer) = self.key.and_then(|key| state.seats.take_answer(key)) {
             return Some(answer.into_result());
         }
+        let others_look_already = state.ledger.wants_used(now);
         let entered = match self.key {
             None => {
                 let entered = state.ledger.join(now, deadline.begin(now), wants);
@@ -153,7 +202,9 @@ impl<'a, M: Manager> Turn<'a, M> {
             Err(Refused::Broken) => return Some(Err(Miss::Refused(state.last_refusal()))),
             Err(Refused::Exhausted) => {
                 let idle = self.take_idle_unless_wanted(state, wants, now);
-                return Some(idle.map_or(Err(Miss::Exhausted), |entry| Ok((entry, Supply::Used))));
+                return Some(idle.map_or(Err(Miss::Exhausted), |entry| {
+                    Ok(Given::to_be_checked(entry, Supply::Used))
+                }));
             }
         };
         match (self.key.replace(key), waker.take()) {
@@ -164,7 +215,9 @@ impl<'a, M: Manager> Turn<'a, M> {
         // In line first, then a look at what is idle: whoever makes a connection idle on the fast
         // path looks at the line after it. One of the two sees the other.
         self.shared.publish(state);
-        self.shared.serve_idle(state, effects, now);
+        if !others_look_already {
+            self.shared.serve_idle(state, effects, now);
+        }
         state.give_up_if_broken(effects, now);
         effects.hurry = state.ledger.held_up_by_goodbyes();
         // The driver may rest for longer than the pause that this one waits for.
@@ -183,7 +236,7 @@ impl<'a, M: Manager> Turn<'a, M> {
                 Some(answer) => Some(answer.into_result()),
                 None => self
                     .take_idle_unless_wanted(state, wants, now)
-                    .map(|entry| Ok((entry, Supply::Used))),
+                    .map(|entry| Ok(Given::to_be_checked(entry, Supply::Used))),
             };
             (waker, result)
         });
@@ -225,8 +278,9 @@ impl<'a, M: Manager> Turn<'a, M> {
         self.shared.leases.held_by(task, now).map(Box::new)
     }
 
-    fn start_waiting(&mut self, now: Moment) {
-        self.waiting_since.get_or_insert(now);
+    fn start_waiting(&mut self) {
+        let shared = self.shared;
+        self.waiting_since.get_or_insert_with(|| shared.about_now());
         if !std::mem::replace(&mut self.has_waited, true) {
             self.shared.counters.wait_count.up();
         }
@@ -236,7 +290,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         if let Some(since) = self.waiting_since.take() {
             self.shared
                 .counters
-                .waited(self.shared.runtime.now().since(since));
+                .waited(self.shared.about_now().since(since));
         }
     }
 }
@@ -274,7 +328,7 @@ impl<M: Manager> Turn<'_, M> {
 impl<M: Manager> Answer<M> {
     fn into_result(self) -> Served<M> {
         match self {
-            Answer::Lent(entry, supply) => Ok((entry, supply)),
+            Answer::Lent(entry, supply) => Ok(Given::to_be_checked(entry, supply)),
             Answer::Refused(refusal) => Err(Miss::Refused(refusal)),
         }
     }
@@ -289,14 +343,24 @@ pub(crate) struct ToBegin<M: Manager> {
 impl<M: Manager> ToBegin<M> {
     pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Self {
         let driver = state.driver_must_start();
-        let wanted = state.ledger.wanted(now);
-        let connects = (0..wanted)
-            .filter_map(|_| Begun::take_slot(shared, state, now))
-            .collect();
+        let connects = match state.ledger.wanted(now) {
+            0 => Vec::new(),
+            wanted => (0..wanted)
+                .filter_map(|_| Begun::take_slot(shared, state, now))
+                .collect(),
+        };
         ToBegin { connects, driver }
     }
 
+    #[inline]
     pub(crate) fn begin(self, shared: &Shared<M>) {
+        if self.driver || !self.connects.is_empty() {
+            self.begin_it(shared);
+        }
+    }
+
+    #[cold]
+    fn begin_it(self, shared: &Shared<M>) {
         if self.driver {
             driver::start(shared);
         }

@@ -6,19 +6,19 @@ use connpool_core::Moment;
 /// some milliseconds. On Linux that is the kernel's time of its last tick (`CLOCK_MONOTONIC_COARSE`), which
 /// comes each 1 to 10 ms; elsewhere it is a precise one.
 #[derive(Debug, Clone, Copy)]
-pub struct RecentClock(clock::Start);
+pub struct RecentClock(source::Start);
 
 impl RecentClock {
     /// A clock that is at its [`ORIGIN`](Moment::ORIGIN) now. Made after a precise one that began with
     /// `Instant::now()`, it is never ahead of it.
     pub fn new() -> Self {
-        RecentClock(clock::start())
+        RecentClock(source::start())
     }
 
     /// What the time was a few milliseconds ago.
     #[inline]
     pub fn now(&self) -> Moment {
-        Moment::from_nanos(clock::nanos_since(self.0))
+        Moment::from_nanos(source::nanos_since(self.0))
     }
 }
 
@@ -29,7 +29,7 @@ impl Default for RecentClock {
 }
 
 #[cfg(target_os = "linux")]
-mod clock {
+mod source {
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
     /// In nanoseconds of the system's own monotonic clock.
@@ -55,7 +55,7 @@ mod clock {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod clock {
+mod source {
     use std::time::Instant;
 
     pub(super) type Start = Instant;

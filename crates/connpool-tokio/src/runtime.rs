@@ -75,13 +75,18 @@ impl Runtime for TokioRuntime {
     }
 
     fn sleep_until(&self, at: Moment) -> Task {
-        let Some(handle) = self.handle() else {
-            return Box::pin(ready(()));
-        };
         let Some(at) = self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) else {
             return Box::pin(pending());
         };
-        let _entered = handle.enter();
+        // A task is in its runtime, and asking for the handle costs two changes of a shared count.
+        let handle = match tokio::task::try_id() {
+            Some(_) => None,
+            None => match self.handle() {
+                None => return Box::pin(ready(())),
+                handle => handle,
+            },
+        };
+        let _entered = handle.as_ref().map(Handle::enter);
         Box::pin(Timer {
             sleep: tokio::time::sleep_until(at),
         })

@@ -25,7 +25,7 @@ fn stamps() -> Stamps {
         proven: at(0),
         uses: 1,
         generation: 7,
-        seal: 11,
+        proof: Proof::new(11, true),
     }
 }
 
@@ -294,7 +294,7 @@ fn a_suspect_is_looked_at_and_pinged_whatever_the_rules_say() {
         (rules.liveness_after, rules.ping_after) = (after.into(), after.into());
         let mut stamps = stamps();
         assert_eq!(begin(Purpose::Lend, &stamps, &rules, 1), Step::Pass);
-        stamps.seal = 10;
+        stamps.proof = Proof::new(10, true);
         let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(1));
         assert_eq!(check.step(), Step::Look);
         assert_eq!(check.found(Found::Quiet).step(), Step::Ping);

@@ -12,6 +12,7 @@ mod guard;
 mod holders;
 mod in_hand;
 mod keepalive;
+mod lag;
 mod lend;
 mod limits;
 mod managers;

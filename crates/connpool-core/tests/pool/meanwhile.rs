@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::support::meddling::Meddling;
 use crate::support::{
-    Act, Got, Op, assert_books, assert_lends_all, fill, go, go_get, hold, new, poll_once,
+    Act, Fake, Got, MILLI, Op, assert_books, assert_lends_all, fill, go, go_get, hold, new,
+    poll_once,
 };
 use connpool_core::{Backoff, GetError, Liveness, Pool};
 
@@ -129,10 +130,12 @@ fn a_connection_that_comes_back_between_the_look_and_the_line_is_found() {
     let runtime = Meddling::new(&sim);
     let pool = Pool::builder(fake.clone(), runtime.clone())
         .max_size(1)
+        .ping_after(None)
         .build_lazy()
         .unwrap();
     let held = hold(&sim, &pool, 1);
-    // A get looks at the clock when it has found nothing and has yet to stand in line.
+    // With no age to know, a get looks at the clock when it has found nothing and has yet to stand in
+    // line.
     runtime.at_the_clock(move || drop(held));
     let mut get = pin!(pool.get());
     assert!(poll_once(get.as_mut()).is_ready(), "{}", pool.stats());
@@ -221,4 +224,27 @@ fn who_is_woken_finds_the_books_settled() {
     assert!(polled.is_pending());
     sim.settle();
     assert_eq!(*seen.lock().unwrap(), [(1, 1), (0, 0)]);
+}
+
+/// It may be lent what it was handed, or keep its place: not lose the one for want of the other.
+#[test]
+fn a_clear_while_somebody_takes_what_he_was_handed_does_not_put_him_last_in_line() {
+    let (sim, _) = new(1);
+    let meddling = Meddling::new(&sim);
+    let fake = Fake::new(meddling.clone());
+    let builder = fake.pool().max_size(1).liveness_after(None);
+    let pool = builder.idle_timeout(60 * SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    let held = hold(&sim, &pool, 1);
+    let [first, second] = [(); 2].map(|()| go_get(&sim, &pool));
+    drop(held);
+    fake.always(Op::Connect, Act::Take(SECOND));
+    let (weak, again) = (pool.downgrade(), meddling.clone());
+    let clear = move || weak.upgrade().unwrap().clear();
+    meddling.at_the_clock(move || again.at_the_clock(clear));
+    sim.settle();
+    sim.advance(SECOND + MILLI);
+    sim.settle();
+    assert!(first.has_ended());
+    assert!(!second.has_ended());
 }

@@ -290,3 +290,38 @@ fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
     assert_eq!(get.take().unwrap().unwrap().id(), 2);
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
 }
+
+#[test]
+fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_under_way() {
+    let (sim, fake) = new(1);
+    let builder = fake
+        .pool()
+        .max_size(1)
+        .ping_after(None)
+        .evict_interval(None);
+    let pool = builder.keepalive(10 * SECOND).build_lazy().unwrap();
+    for _ in 0..3 {
+        fill(&sim, &pool, 1);
+    }
+    fake.always(Op::Ping, Act::Take(100 * MILLI));
+    while fake.calls(Op::Ping) == 0 {
+        sim.advance(MILLI);
+    }
+    change(&pool, |config| config.max_uses = Some(2));
+    sim.advance(SECOND);
+    let guard = sim.block_on(pool.get()).unwrap();
+    assert_eq!((guard.id(), guard.uses()), (2, 1));
+}
+
+#[test]
+fn a_lifetime_that_was_short_for_a_while_leaves_no_mark() {
+    let (sim, fake) = new(1);
+    let builder = fake.pool().max_size(1).idle_timeout(None).ping_after(None);
+    let pool = builder.max_lifetime(3_600 * SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    change(&pool, |config| config.max_lifetime = Some(60 * SECOND));
+    fill(&sim, &pool, 1);
+    change(&pool, |config| config.max_lifetime = Some(3_600 * SECOND));
+    sim.advance(120 * SECOND);
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 1);
+}

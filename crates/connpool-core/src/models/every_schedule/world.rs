@@ -80,9 +80,11 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A pool of at most `max_size` whose backend always says yes.
+    /// A pool of at most `max_size` whose backend always says yes, and which lends without a look what
+    /// has come back once: the ways on which least is done.
     pub(super) fn new(max_size: usize) -> Self {
-        World::with(Inline::default(), max_size, |_| YES, |builder| builder)
+        let no_look = |builder: Builder<Fake>| builder.liveness_after(None);
+        World::with(Inline::default(), max_size, |_| YES, no_look)
     }
 
     pub(super) fn with(

@@ -1,0 +1,202 @@
+use std::thread;
+
+use super::*;
+
+/// One with an odd number was lent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Conn {
+    number: u32,
+    lane: u8,
+}
+
+impl Stamped for Conn {
+    fn is_used(&self) -> bool {
+        self.number % 2 == 1
+    }
+
+    fn lane(&self) -> u8 {
+        self.lane
+    }
+
+    fn moves_to(&mut self, lane: u8) {
+        self.lane = lane;
+    }
+}
+
+fn conn(number: u32) -> Conn {
+    Conn { number, lane: 0 }
+}
+
+fn in_lane(lane: u8, number: u32) -> Conn {
+    Conn { number, lane }
+}
+
+fn filled(order: IdleOrder, numbers: &[u32]) -> IdleSet<Conn> {
+    let set = IdleSet::new(order, None);
+    numbers.iter().for_each(|n| set.put(conn(*n)).unwrap());
+    set
+}
+
+fn drained(set: &IdleSet<Conn>) -> Vec<u32> {
+    std::iter::from_fn(|| set.take())
+        .map(|conn| conn.number)
+        .collect()
+}
+
+fn numbers(conns: impl IntoIterator<Item = Conn>) -> Vec<u32> {
+    conns.into_iter().map(|conn| conn.number).collect()
+}
+
+fn counts(set: &IdleSet<Conn>) -> Vec<usize> {
+    set.parts().into_iter().map(|(_, count)| count).collect()
+}
+
+#[test]
+fn the_last_used_comes_first_and_the_unused_last() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4, 5]);
+    assert_eq!(drained(&set), [5, 3, 1, 4, 2]);
+}
+
+#[test]
+fn round_robin_leaves_nobody_out() {
+    let set = filled(IdleOrder::RoundRobin, &[1, 2, 3, 4, 5]);
+    assert_eq!(drained(&set), [2, 4, 1, 3, 5]);
+}
+
+#[test]
+fn no_more_are_kept_than_allowed() {
+    let set = IdleSet::new(IdleOrder::LastUsedFirst, Some(2));
+    let put = [1, 2, 3].map(|number| set.put_here(conn(number)));
+    assert_eq!(put, [Ok(()), Ok(()), Err(conn(3))]);
+    assert_eq!((set.len(), counts(&set)), (2, vec![1, 1]));
+    assert!(set.is_full());
+    let none = IdleSet::new(IdleOrder::LastUsedFirst, Some(0));
+    assert_eq!(none.put(conn(1)), Err(conn(1)));
+}
+
+#[test]
+fn another_order_and_another_bound_count_from_now_on() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4, 5]);
+    let beyond = set.reconfigure(IdleOrder::RoundRobin, Some(2));
+    assert_eq!(numbers(beyond), [2, 4, 1]);
+    assert_eq!(set.put(conn(7)), Err(conn(7)));
+    assert_eq!(drained(&set), [3, 5]);
+    assert_eq!(set.reconfigure(IdleOrder::LastUsedFirst, None), []);
+    for number in [1, 3, 5] {
+        set.put(conn(number)).unwrap();
+    }
+    set.for_each(|conn| conn.number += 10);
+    assert_eq!(drained(&set), [15, 13, 11]);
+}
+
+#[test]
+fn each_part_can_be_gone_through_from_its_oldest() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4]);
+    let [(unused, 2), (used, 2)] = set.parts()[..] else {
+        panic!("{:?}", set.parts());
+    };
+    let oldest = |part| set.take_oldest_of(part).map(|conn| conn.number);
+    assert_eq!(oldest(unused), Some(2));
+    assert_eq!(oldest(used), Some(1));
+    assert_eq!(oldest(unused), Some(4));
+    assert_eq!(oldest(unused), None);
+    assert_eq!(set.take_oldest(false), None);
+    assert_eq!(numbers(set.take_all()), [3]);
+    assert_eq!(set.len(), 0);
+}
+
+#[test]
+fn only_what_is_next_and_fit_is_taken_and_counted() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3]);
+    assert_eq!(set.take_if(|conn| conn.number == 1, true), None);
+    assert_eq!(set.take_if(|_| true, true), Some(conn(3)));
+    assert_eq!(set.take_if(|_| true, false), Some(conn(1)));
+    assert_eq!(set.take_if(|_| true, true), None);
+    assert_eq!(set.tally(), Tally { idle: 1, lent: 1 });
+    set.reconfigure(IdleOrder::RoundRobin, None);
+    set.put(conn(1)).unwrap();
+    assert_eq!(set.take_if(|_| true, true), None);
+    assert_eq!(set.take(), Some(conn(2)));
+    assert_eq!(set.take_if(|_| true, true), Some(conn(1)));
+}
+
+#[test]
+fn a_wide_set_is_one_set_all_the_same() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 2]);
+    set.widen();
+    assert_eq!(set.width(), 2);
+    set.put(in_lane(1, 3)).unwrap();
+    set.put(in_lane(1, 4)).unwrap();
+    assert_eq!((set.len(), counts(&set)), (4, vec![1, 1, 1, 1]));
+    let taken = [(); 5].map(|()| set.take());
+    let used = taken.map(|conn| conn.map(|conn| conn.is_used()));
+    let (yes, no) = (Some(true), Some(false));
+    assert_eq!(used, [yes, yes, no, no, None]);
+}
+
+#[test]
+fn what_has_no_lane_any_more_goes_to_the_first() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1]);
+    set.widen();
+    set.put(in_lane(1, 3)).unwrap();
+    assert_eq!(set.reconfigure(IdleOrder::RoundRobin, None), []);
+    assert_eq!(set.width(), 1);
+    set.put(in_lane(1, 5)).unwrap();
+    assert_eq!(drained(&set), [1, 3, 5]);
+    set.widen();
+    assert_eq!(set.width(), 1, "round robin has one order");
+}
+
+#[test]
+fn threads_that_collide_make_it_wider_up_to_a_limit() {
+    let set = IdleSet::<Conn>::new(IdleOrder::LastUsedFirst, None);
+    let mut widths = vec![set.width()];
+    loop {
+        // Somebody is in every lane, so that whoever comes collides with him.
+        while !set.is_crowded() && set.width() < LANES {
+            thread::scope(|scope| {
+                let before = set.collisions.get();
+                let all = set.enter_all();
+                scope.spawn(|| set.take_if(|_| true, true));
+                while set.collisions.get() == before {
+                    thread::yield_now();
+                }
+                drop(all);
+            });
+        }
+        if !set.is_crowded() {
+            break;
+        }
+        set.widen();
+        widths.push(set.width());
+    }
+    assert_eq!(widths, [1, 2, 4, 8]);
+}
+
+#[test]
+fn threads_that_come_and_go_while_it_changes_lose_nothing() {
+    let set = filled(IdleOrder::LastUsedFirst, &[1, 3, 5, 7]);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    if let Some(conn) = set.take_if(|_| true, true) {
+                        set.put_here(conn).unwrap();
+                    }
+                }
+            });
+        }
+        for round in 0..500 {
+            let order = match round % 3 {
+                0 => IdleOrder::RoundRobin,
+                _ => IdleOrder::LastUsedFirst,
+            };
+            assert_eq!(set.reconfigure(order, None), []);
+            set.widen();
+            assert!(set.len() <= 4);
+        }
+    });
+    let mut rest = drained(&set);
+    rest.sort_unstable();
+    assert_eq!(rest, [1, 3, 5, 7]);
+}

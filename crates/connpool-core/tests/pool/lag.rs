@@ -1,0 +1,93 @@
+//! A runtime whose cheap clock lags behind.
+
+use std::time::Duration;
+
+use crate::support::{Fake, MILLI, SECOND, fill, hold};
+use connpool_core::{Builder, Moment, Pool, Runtime, Task};
+use connpool_testkit::SimRuntime;
+
+const LAG: Duration = Duration::from_millis(10);
+
+/// The simulation, whose `recent` is always as late as it may be.
+#[derive(Clone)]
+struct Lagging(SimRuntime);
+
+impl Runtime for Lagging {
+    fn now(&self) -> Moment {
+        self.0.now()
+    }
+
+    fn recent(&self) -> Moment {
+        let now = self.0.now().since(Moment::ORIGIN);
+        let then = now.saturating_sub(LAG);
+        Moment::ORIGIN.checked_add(then).unwrap()
+    }
+
+    fn sleep_until(&self, at: Moment) -> Task {
+        self.0.sleep_until(at)
+    }
+
+    fn spawn(&self, task: Task) {
+        self.0.spawn(task);
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+fn pool(settings: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> (SimRuntime, Pool<Fake>) {
+    let sim = SimRuntime::new(1);
+    let fake = Fake::new(Lagging(sim.clone()));
+    let builder = fake.pool().max_size(2).lifetime_jitter(0.0);
+    let pool = settings(builder.evict_interval(None).ping_after(None));
+    sim.advance(SECOND);
+    (sim, pool.build_lazy().unwrap())
+}
+
+fn lent(sim: &SimRuntime, pool: &Pool<Fake>) -> u64 {
+    sim.block_on(pool.get()).unwrap().id()
+}
+
+#[test]
+fn a_lifetime_ends_when_the_clock_that_lags_is_there() {
+    let (sim, pool) = pool(|pool| pool.max_lifetime(2 * SECOND));
+    fill(&sim, &pool, 1);
+    sim.advance(2 * SECOND + LAG - MILLI);
+    assert_eq!(lent(&sim, &pool), 1);
+    sim.advance(MILLI);
+    assert_eq!(lent(&sim, &pool), 2);
+}
+
+#[test]
+fn idleness_is_as_long_as_it_is_since_both_ends_lag() {
+    let (sim, pool) = pool(|pool| pool.idle_timeout(2 * SECOND));
+    fill(&sim, &pool, 1);
+    sim.advance(2 * SECOND - MILLI);
+    assert_eq!(lent(&sim, &pool), 1);
+    sim.advance(2 * SECOND);
+    assert_eq!(lent(&sim, &pool), 2);
+}
+
+#[test]
+fn a_setting_below_half_a_second_is_told_by_the_precise_clock() {
+    let (sim, pool) = pool(|pool| pool.max_lifetime(100 * MILLI));
+    fill(&sim, &pool, 1);
+    sim.advance(100 * MILLI - Duration::from_nanos(1));
+    assert_eq!(lent(&sim, &pool), 1);
+    sim.advance(Duration::from_nanos(1));
+    assert_eq!(lent(&sim, &pool), 2);
+}
+
+#[test]
+fn a_deadline_is_not_early_and_a_hand_over_not_missed() {
+    let (sim, pool) = pool(|pool| pool.get_timeout(2 * SECOND));
+    let mut held = hold(&sim, &pool, 2);
+    let began = sim.now();
+    assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
+    assert_eq!(sim.now().since(began), 2 * SECOND);
+    held.pop();
+    assert!(sim.block_on(pool.get()).is_ok());
+    drop(held);
+    fill(&sim, &pool, 2);
+}
