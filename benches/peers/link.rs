@@ -236,6 +236,11 @@ impl<K: Link> Manager for Managed<K> {
     fn resets(&self) -> bool {
         false
     }
+
+    // It has no `liveness`, which is what this is for.
+    fn looks(&self) -> bool {
+        false
+    }
 }
 
 /// Looks into the kernel, which is one system call.

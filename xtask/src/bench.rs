@@ -11,7 +11,7 @@ mod progress;
 mod record;
 mod save;
 mod sheet;
-mod surroundings;
+pub(crate) mod surroundings;
 mod table;
 mod units;
 

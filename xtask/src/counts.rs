@@ -10,6 +10,7 @@ use std::path::Path;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use xshell::{Shell, cmd};
 
+use crate::bench::surroundings;
 use crate::{Result, files};
 use budget::{Budget, Counts};
 
@@ -35,17 +36,10 @@ pub(crate) struct Args {
 
 /// Counts, prints the table, and wants nothing to be over its budget.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
-    if cmd!(sh, "valgrind --version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_err()
-    {
-        return Err("valgrind is not on the PATH; it counts the instructions: \
-                    `apt-get install valgrind`"
-            .into());
-    }
+    let version = cmd!(sh, "valgrind --version").quiet().ignore_stderr();
+    let valgrind = version.read().map_err(
+        |_| "valgrind is not on the PATH; it counts the instructions: `apt-get install valgrind`",
+    )?;
     let path = Path::new(FILE);
     let budget = match args.save {
         true => None,
@@ -63,6 +57,9 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     }
 
     let compiler = compiler(&cmd!(sh, "rustc -vV").quiet().read()?);
+    // The C library copies memory in another way on another processor.
+    let processor = surroundings::processor();
+    let compiler = format!("{compiler}, {valgrind}, {processor}");
     println!("{}", table(list.lines(), &counts, budget.as_ref()));
     println!("Instructions of one operation; benches/src/bin/counts.rs says of which.");
     let Some(budget) = budget else {
@@ -114,7 +111,7 @@ fn count(printed: &str) -> Option<u64> {
     sum.split_whitespace().next()?.parse().ok()
 }
 
-/// What instructions depend on, from what `rustc -vV` prints: the version and the machine.
+/// What made the code, from what `rustc -vV` prints: the version and the kind of machine.
 fn compiler(printed: &str) -> String {
     let version = printed.lines().next().unwrap_or_default();
     let host = printed.lines().find_map(|line| line.strip_prefix("host: "));

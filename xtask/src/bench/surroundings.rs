@@ -17,14 +17,13 @@ pub(super) struct Surroundings(Vec<String>);
 impl Surroundings {
     /// To be asked before anything is measured, and after what is built for it.
     pub(super) fn now(sh: &Shell) -> Self {
-        let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
         let cores = available_parallelism().map_or(0, NonZero::get);
         let rustc = cmd!(sh, "rustc --version").quiet().read();
         let commit = cmd!(sh, "git describe --always --dirty --exclude *").quiet();
         let second = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let typed: Vec<_> = env::args().skip(1).collect();
         let parts = [
-            cpu_model(&cpu_info).map(str::to_owned),
+            Some(processor()),
             Some(format!("{cores} cores")),
             load().map(|load| format!("load {load} at the start")),
             rustc.ok(),
@@ -45,6 +44,14 @@ impl Display for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(", "))
     }
+}
+
+/// The model of the processor, where that is known.
+pub(crate) fn processor() -> String {
+    let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
+    cpu_model(&cpu_info)
+        .unwrap_or("unknown processor")
+        .to_owned()
 }
 
 /// How many tasks of others the machine was busy with in the last minute, where that is known.

@@ -14,7 +14,7 @@ pub(super) type Counts = BTreeMap<String, u64>;
 /// Per cent over the budget that are let pass.
 const TOLERANCE: u64 = 3;
 
-/// The same where another compiler made the code.
+/// The same where another compiler made the code, or another machine ran it.
 const OTHER_COMPILER: u64 = 25;
 
 /// Per cent under the budget that are worth a word.
@@ -22,7 +22,7 @@ const GAIN: u64 = 10;
 
 const REMEDY: &str = "`cargo xtask counts --save`, and commit the file";
 
-/// What was counted once, and with which compiler.
+/// What was counted once, and with which compiler on what.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Budget {
     pub(super) compiler: String,
