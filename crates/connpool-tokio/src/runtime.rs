@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use connpool_core::{Moment, Runtime, Task};
-#[cfg(not(feature = "test-util"))]
 use connpool_tcp::RecentClock;
 use pin_project_lite::pin_project;
 use rand::Rng;
@@ -21,9 +20,8 @@ use tokio::time::Instant;
 /// have to wait then ends in a timeout.
 ///
 /// Its clock is tokio's, the one that the timers go by: with `tokio::time::pause`, for which there
-/// is the feature `test-util`, the pool's time stands still as well. Without that feature, ages of half
-/// a second and more are told by the [coarse clock](connpool_tcp::RecentClock) of the system, which does
-/// not stand still.
+/// is the feature `test-util`, the pool's time stands still as well. In a program that cannot pause it,
+/// ages of half a second and more are told by the [coarse clock](connpool_tcp::RecentClock) of the system.
 ///
 /// The runtime needs its time driver, and for TCP its I/O driver: `enable_all`. tokio panics at the
 /// first timer without.
@@ -31,7 +29,6 @@ use tokio::time::Instant;
 pub struct TokioRuntime {
     made_in: Option<Handle>,
     epoch: Instant,
-    #[cfg(not(feature = "test-util"))]
     recent: RecentClock,
 }
 
@@ -41,7 +38,6 @@ impl TokioRuntime {
         TokioRuntime {
             made_in: Handle::try_current().ok(),
             epoch: Instant::now(),
-            #[cfg(not(feature = "test-util"))]
             recent: RecentClock::new(),
         }
     }
@@ -69,8 +65,10 @@ impl Runtime for TokioRuntime {
         Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
     }
 
-    #[cfg(not(feature = "test-util"))]
     fn recent(&self) -> Moment {
+        if pausing::is_possible() {
+            return self.now();
+        }
         self.recent.now()
     }
 
@@ -113,6 +111,52 @@ impl Runtime for TokioRuntime {
         });
         let probe = pin!(tokio::task::unconstrained(probe));
         let _ = probe.poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+/// Whether tokio's clock can be paused, which the system's own would not notice.
+///
+/// It can be if anybody in the program has turned on tokio's feature `test-util`; a crate cannot ask for
+/// the features of another one, but it can ask what there is in it.
+mod pausing {
+    pub(super) fn is_possible() -> bool {
+        // Names that come with a `*` into a block go before those outside of it.
+        #[allow(unused_imports, clippy::wildcard_imports)]
+        use tokio::time::*;
+        returns_nothing(pause)
+    }
+
+    /// In the place of tokio's, if that has none.
+    #[allow(dead_code)]
+    fn pause() -> NoPause {
+        NoPause
+    }
+
+    struct NoPause;
+
+    trait Answer {
+        const IS_NOTHING: bool;
+    }
+
+    impl Answer for () {
+        const IS_NOTHING: bool = true;
+    }
+
+    impl Answer for NoPause {
+        const IS_NOTHING: bool = false;
+    }
+
+    fn returns_nothing<A: Answer>(_: fn() -> A) -> bool {
+        A::IS_NOTHING
+    }
+
+    #[cfg(test)]
+    mod tests {
+        /// The tests turn it on.
+        #[test]
+        fn a_clock_that_can_be_paused_is_known() {
+            assert!(super::is_possible());
+        }
     }
 }
 
