@@ -5,7 +5,9 @@
 
 mod budget;
 
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use xshell::{Shell, cmd};
@@ -57,9 +59,11 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     }
 
     let compiler = compiler(&cmd!(sh, "rustc -vV").quiet().read()?);
-    // The C library copies memory in another way on another processor.
+    // The C library copies memory in another way on another processor, and with other cores smol's
+    // threads get in each other's way at other times.
     let processor = surroundings::processor();
-    let compiler = format!("{compiler}, {valgrind}, {processor}");
+    let cores = available_parallelism().map_or(0, NonZero::get);
+    let compiler = format!("{compiler}, {valgrind}, {processor}, {cores} cores");
     println!("{}", table(list.lines(), &counts, budget.as_ref()));
     println!("Instructions of one operation; benches/src/bin/counts.rs says of which.");
     let Some(budget) = budget else {
