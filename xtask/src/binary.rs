@@ -115,11 +115,6 @@ impl Outcome {
         self.tests.get(test).copied()
     }
 
-    /// How many tests came to an end.
-    pub(crate) fn ended(&self) -> usize {
-        self.tests.len()
-    }
-
     /// Takes in how another run ended.
     pub(crate) fn add(&mut self, other: Outcome) {
         self.tests.extend(other.tests);

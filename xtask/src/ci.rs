@@ -3,7 +3,7 @@
 use xshell::{Shell, cmd};
 
 use crate::{
-    Result, architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test, tsan,
+    Result, architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test,
 };
 
 /// Runs every step in order and closes with the count of the tests.
@@ -25,7 +25,6 @@ pub(crate) fn run(sh: &Shell) -> Result {
     })?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
-    step("tsan", || tsan::run(sh))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;

@@ -14,7 +14,6 @@ mod seeded_bugs;
 mod sim;
 mod soak;
 mod test;
-mod tsan;
 
 use std::error::Error;
 use std::path::Path;
@@ -54,8 +53,6 @@ enum Command {
     SeededBugs(seeded_bugs::Args),
     /// Clients of a server that misbehaves, for as long as one likes: nothing leaks, nothing drifts
     Soak(soak::Args),
-    /// The tests with threads, by ThreadSanitizer: no data race, and one that is meant is found
-    Tsan,
 }
 
 fn main() -> ExitCode {
@@ -90,6 +87,5 @@ fn run(command: Command) -> Result {
         Command::Deny => deny::run(&sh),
         Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
         Command::Soak(args) => soak::run(&sh, &args),
-        Command::Tsan => tsan::run(&sh),
     }
 }

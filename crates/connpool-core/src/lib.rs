@@ -68,9 +68,6 @@ mod gate;
 mod get;
 mod health;
 mod idle;
-#[cfg(connpool_tsan)]
-#[doc(hidden)]
-pub mod instrumented;
 mod keepalive;
 mod leases;
 mod ledger;

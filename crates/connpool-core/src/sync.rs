@@ -8,13 +8,11 @@
 // of references.
 pub(crate) use std::sync::{Arc, Weak};
 
-#[cfg(connpool_tsan)]
-use crate::instrumented as chosen;
 #[cfg(all(test, connpool_loom))]
 use loom::sync as chosen;
 #[cfg(all(test, connpool_shuttle))]
 use shuttle::sync as chosen;
-#[cfg(not(any(connpool_tsan, all(test, any(connpool_loom, connpool_shuttle)))))]
+#[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
 use std::sync as chosen;
 
 use std::sync::{PoisonError, TryLockError};

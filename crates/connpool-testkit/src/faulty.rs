@@ -12,7 +12,7 @@ use futures_lite::future::yield_now;
 
 use crate::held::Queue;
 use crate::script::{Act, Op, Plan, Refused};
-use crate::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use crate::{FaultyConn, SimStream, Truth, pipe};
 
 /// A manager whose connects, pings, resets and goodbyes succeed, fail, take their time, hang or

@@ -20,7 +20,6 @@ mod kpoll;
 mod script;
 mod sim;
 mod stream;
-mod sync;
 mod truth;
 
 pub use conn::FaultyConn;

@@ -12,7 +12,7 @@ use connpool_core::{Moment, Runtime, Task};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 /// A simulated runtime: virtual time, and a schedule that follows from the seed.
 ///

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 /// Two ends of one connection: what is written to one is read from the other. Each direction holds
 /// at most `capacity` bytes; a write to a full one waits.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::Event;
 
 use super::host::{Host, LONG, MILLI, waiting};
-use crate::sync::Mutex;
+use std::sync::Mutex;
 use crate::{Act, FaultyManager, Op};
 
 /// What was told, by label.

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::{BreakerState, Event, GetError, Phase};
 
 use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::sync::Mutex;
+use std::sync::Mutex;
 use crate::{Act, Op};
 
 /// Everybody who has one is in the list, by connection, line and label, and nobody else is.

@@ -22,12 +22,7 @@ pub(crate) use connpool_testkit::{
     Act, FaultyConn as Conn, FaultyManager as Fake, Op, Refused, assert_at_rest as assert_books,
 };
 
-#[cfg(connpool_tsan)]
-use connpool_core::instrumented as sync;
-#[cfg(not(connpool_tsan))]
-use std::sync;
-
-use sync::Mutex;
+use std::sync::Mutex;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
