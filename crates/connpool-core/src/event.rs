@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::bounded::catch;
 use crate::entry::Live;
 use crate::shared::Shared;
-use crate::{BreakerState, CloseReason, Holder, Manager, Moment, traced};
+use crate::traced;
+use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
 /// [`Builder::observer`](crate::Builder::observer).

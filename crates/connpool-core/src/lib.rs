@@ -48,8 +48,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bounded;
-#[cfg(feature = "dyn")]
-mod boxed;
 mod builder;
 mod close;
 mod config;
@@ -63,7 +61,6 @@ mod effects;
 mod entry;
 mod error;
 mod event;
-mod factory;
 mod gate;
 mod get;
 mod health;
@@ -95,8 +92,6 @@ mod sync;
 mod traced;
 mod turn;
 
-#[cfg(feature = "dyn")]
-pub use boxed::BoxManager;
 pub use builder::Builder;
 pub use close::CloseReport;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
@@ -104,10 +99,12 @@ pub use connection::{Connection, Liveness, StreamState};
 pub use diagnosis::Diagnosis;
 pub use error::{BuildError, GetError, Phase};
 pub use event::{Event, Observer};
-pub use factory::{FromFn, from_fn, stream_fn};
 pub use leases::Holder;
 pub use ledger::breaker::BreakerState;
 pub use manager::Manager;
+#[cfg(feature = "dyn")]
+pub use manager::boxed::BoxManager;
+pub use manager::closures::{FromFn, from_fn, stream_fn};
 pub use moment::Moment;
 pub use pool::{Pool, WeakPool};
 pub use pooled::PooledConnection;

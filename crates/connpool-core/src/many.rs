@@ -15,8 +15,9 @@ use crate::shared::{AT_ONCE, Shared};
 use crate::shortcut::Tried;
 use crate::slab::Count;
 use crate::sync::Mutex;
+use crate::traced;
 use crate::turn::Plight;
-use crate::{GetError, Manager, Phase, Pool, PooledConnection, traced};
+use crate::{GetError, Manager, Phase, Pool, PooledConnection};
 
 impl<M: Manager> Pool<M> {
     /// `n` connections, or none: what was gathered goes back if the rest cannot be had. Takes at most

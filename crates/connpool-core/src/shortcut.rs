@@ -8,7 +8,8 @@ use crate::health::{Check, Stamps, Step};
 use crate::leases::Borrower;
 use crate::moment::Span;
 use crate::shared::Shared;
-use crate::{GetError, Manager, Moment, traced};
+use crate::traced;
+use crate::{GetError, Manager, Moment};
 
 /// What came of a try to lend one at once.
 pub(crate) enum AtOnce<M: Manager> {

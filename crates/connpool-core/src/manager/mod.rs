@@ -1,5 +1,9 @@
 //! What the pool needs to know of a protocol: one trait, of which only `connect` is required.
 
+#[cfg(feature = "dyn")]
+pub(crate) mod boxed;
+pub(crate) mod closures;
+
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
