@@ -48,15 +48,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bounded;
-mod builder;
 mod close;
 mod config;
 mod connect;
 mod connection;
 mod diagnosis;
 mod driver;
-#[cfg(feature = "serde")]
-mod duration_text;
 mod effects;
 mod entry;
 mod error;
@@ -74,8 +71,6 @@ mod many;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
 mod models;
 mod moment;
-#[cfg(feature = "serde")]
-mod or_off;
 mod pool;
 mod pooled;
 mod reason;
@@ -92,8 +87,8 @@ mod sync;
 mod traced;
 mod turn;
 
-pub use builder::Builder;
 pub use close::CloseReport;
+pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use connection::{Connection, Liveness, StreamState};
 pub use diagnosis::Diagnosis;

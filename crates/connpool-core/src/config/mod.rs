@@ -1,5 +1,11 @@
 //! The settings of a pool, their defaults, and what is not allowed.
 
+pub(crate) mod builder;
+#[cfg(feature = "serde")]
+pub(crate) mod or_off;
+#[cfg(feature = "serde")]
+pub(crate) mod serde;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -24,7 +30,7 @@ use std::time::Duration;
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PoolConfig {
@@ -39,39 +45,39 @@ pub struct PoolConfig {
     pub increment: usize,
     /// A connection that nobody wanted for this long is closed, as long as more than `min_size`
     /// are open. Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub idle_timeout: Option<Duration>,
     /// A connection older than this is closed when it is next not in use. Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub max_lifetime: Option<Duration>,
     /// By how much of it, at most, each connection's `max_lifetime` is shortened at random, so
     /// that connections opened together do not expire together. Default: 0.1.
     pub lifetime_jitter: f64,
     /// How often all idle connections are looked at. Default: 30 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub evict_interval: Option<Duration>,
     /// How long a `get` may take, all in all. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub get_timeout: Option<Duration>,
     /// How long one attempt to connect may take. Default: 5 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub connect_timeout: Option<Duration>,
     /// How long a ping may take. Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_timeout: Option<Duration>,
     /// How long a reset may take. Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub reset_timeout: Option<Duration>,
     /// How long a goodbye may take. Default: 10 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub close_timeout: Option<Duration>,
     /// A connection whose last proof of life is at least this old is pinged before it is lent.
     /// Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_after: Option<Duration>,
     /// A connection whose last proof of life is at least this old is looked at before it is lent.
     /// Default: 0, always.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub liveness_after: Option<Duration>,
     /// How many may stand in line beyond those for whom a connection is being opened. Default:
     /// `None`, any number.
@@ -89,20 +95,20 @@ pub struct PoolConfig {
     pub backoff: Backoff,
     /// When to stop dialling a backend that is down, and only probe it. Default: after 5 failures
     /// in a row, once a second. `None`: never.
-    #[cfg_attr(feature = "serde", serde(with = "crate::or_off"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::or_off"))]
     pub breaker: Option<Breaker>,
     /// An idle connection whose last proof of life is about this old is pinged in the background.
     /// Default: `None`, never.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub keepalive: Option<Duration>,
     /// Which idle connection is lent first. Default: the one used last.
     pub idle_order: IdleOrder,
     /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub slow_get_warning: Option<Duration>,
     /// A connection that was lent for this long is told to the [`Observer`](crate::Observer), once, and
     /// again when it comes back. Default: `None`.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub leak_warning: Option<Duration>,
     /// Whether a `get` that has to wait looks whether its own task has a connection already. Default:
     /// false.
@@ -115,16 +121,16 @@ pub struct PoolConfig {
 /// A random part of the whole ("full jitter") spreads the attempts of many pools best, see
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Backoff {
     /// The longest pause after the first failure. Default: 50 ms. No pause is shorter than 1 ms:
     /// with zero here, a dead backend is dialled that often.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text::plain"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
     pub first: Duration,
     /// The longest pause ever. Default: 5 s. It is also how late the pool may notice that the
     /// backend is back.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text::plain"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
     pub max: Duration,
     /// What the longest pause is multiplied by after each failure, at least 1. Default: 2.
     pub factor: f64,
@@ -139,7 +145,7 @@ pub struct Backoff {
 /// connection open that could come back, everybody in line and whoever comes is answered at once
 /// with the last error; who comes when a probe is due waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Breaker {
     /// How many connects fail in a row before the breaker opens. Default: 5. Zero is an error:
@@ -148,13 +154,13 @@ pub struct Breaker {
     /// The time from a failure to the next probe, less up to a tenth of it at random. Default:
     /// 1 s; less than 1 ms is 1 ms. It is also how late the pool may notice that the backend is
     /// back; `Duration::MAX` has it never notice.
-    #[cfg_attr(feature = "serde", serde(with = "crate::duration_text::plain"))]
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
     pub probe_every: Duration,
 }
 
 /// Which idle connection is lent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum IdleOrder {
