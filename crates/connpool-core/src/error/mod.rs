@@ -1,11 +1,13 @@
 //! Why there is no connection, and no pool.
 
+pub(crate) mod diagnosis;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::diagnosis::Wanted;
+use crate::error::diagnosis::Wanted;
 use crate::{ConfigError, Diagnosis};
 
 /// Why a `get` ended without a connection.
