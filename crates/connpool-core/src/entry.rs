@@ -3,8 +3,8 @@
 use crate::Manager;
 use crate::health::Stamps;
 use crate::idle::Stamped;
-use crate::leases::{Block, Cell};
 use crate::ledger::{Hold, Ledger};
+use crate::observe::holders::{Block, Cell};
 use crate::shared::Shared;
 use crate::slab::Spot;
 use crate::state::State;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
-use crate::event::Watch;
 use crate::health::{Check, Found, Purpose, Step};
 use crate::idle::Stamped;
-use crate::leases::Borrower;
 use crate::ledger::line::{Supply, Wants};
+use crate::observe::event::Watch;
+use crate::observe::holders::Borrower;
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::shortcut::Tried;

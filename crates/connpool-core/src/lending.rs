@@ -2,8 +2,8 @@
 
 use crate::entry::{Entry, Told};
 use crate::health::Conduct;
-use crate::leases::{Borrower, Cell};
 use crate::moment::Span;
+use crate::observe::holders::{Borrower, Cell};
 use crate::shared::Shared;
 use crate::{CloseReason, Event, Manager, Moment};
 

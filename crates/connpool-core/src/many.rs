@@ -9,13 +9,13 @@ use futures_lite::future::or;
 
 use crate::bounded::{Deadline, catch};
 use crate::get::find;
-use crate::leases::Borrower;
 use crate::moment::Span;
+use crate::observe::holders::Borrower;
+use crate::observe::tracing;
 use crate::shared::{AT_ONCE, Shared};
 use crate::shortcut::Tried;
 use crate::slab::Count;
 use crate::sync::Mutex;
-use crate::traced;
 use crate::turn::Plight;
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};
 
@@ -138,7 +138,7 @@ impl<M: Manager> Pool<M> {
             let _passage = shared.turnstile_within(&mut deadline).await?;
             let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
             for _ in 0..n {
-                let entry = traced::get(
+                let entry = tracing::get(
                     &shared.name,
                     find(shared, Tried::default(), &mut deadline, &mut borrower),
                 )

@@ -6,8 +6,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::get::find_now;
-use crate::leases::Borrower;
 use crate::moment::Span;
+use crate::observe::holders::Borrower;
 use crate::shared::Shared;
 use crate::shortcut::AtOnce;
 use crate::sync::{Arc, Weak};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::entry::{Entry, Live, Told};
-use crate::leases::Borrower;
+use crate::observe::holders::Borrower;
 use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::{Event, Manager};

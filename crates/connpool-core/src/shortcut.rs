@@ -5,10 +5,10 @@ use crate::bounded::Deadline;
 use crate::entry::Entry;
 use crate::get::find;
 use crate::health::{Check, Stamps, Step};
-use crate::leases::Borrower;
 use crate::moment::Span;
+use crate::observe::holders::Borrower;
+use crate::observe::tracing;
 use crate::shared::Shared;
-use crate::traced;
 use crate::{GetError, Manager, Moment};
 
 /// What came of a try to lend one at once.
@@ -37,7 +37,7 @@ impl<M: Manager> Shared<M> {
     /// Lends what is idle if nothing is in the way and nothing but a look is due.
     #[inline]
     pub(crate) fn lend_at_once(&self) -> AtOnce<M> {
-        let Some(seal) = self.gate.shortest_way().filter(|_| !traced::is_on()) else {
+        let Some(seal) = self.gate.shortest_way().filter(|_| !tracing::is_on()) else {
             return AtOnce::Not(Tried::default());
         };
         let now = self.moment();
@@ -75,8 +75,8 @@ impl<M: Manager> Shared<M> {
         borrower: &mut Borrower,
     ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
-        let lent = if traced::is_on() {
-            traced::get(&self.name, find(self, tried, &mut deadline, borrower)).await
+        let lent = if tracing::is_on() {
+            tracing::get(&self.name, find(self, tried, &mut deadline, borrower)).await
         } else {
             // Not by the way of a function, through which it would be moved.
             find(self, tried, &mut deadline, borrower).await

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::bounded::catch;
 use crate::entry::Live;
+use crate::observe::tracing;
 use crate::shared::Shared;
-use crate::traced;
 use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
@@ -312,7 +312,7 @@ impl<M: Manager> Shared<M> {
     /// Whether anybody is told what happens. If not, nothing is measured for it.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        self.observer.is_some() || traced::is_on()
+        self.observer.is_some() || tracing::is_on()
     }
 
     /// Tells whoever watches. Not to be called under the lock.
@@ -334,7 +334,7 @@ impl<M: Manager> Shared<M> {
         if let Some(observer) = &self.observer {
             let _ = catch(|| observer.on_event(&self.name, event));
         }
-        let _ = catch(|| traced::emit(&self.name, event));
+        let _ = catch(|| tracing::emit(&self.name, event));
         DEPTH.set(depth);
     }
 
