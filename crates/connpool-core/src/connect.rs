@@ -6,9 +6,9 @@ use event_listener::EventListener;
 
 use crate::bounded::{End, bounded};
 use crate::entry::{Live, Slot};
-use crate::health::{Proof, Stamps, Step};
-use crate::ledger::Start;
-use crate::ledger::line::Supply;
+use crate::machine::health::{Proof, Stamps, Step};
+use crate::machine::pool::Start;
+use crate::machine::wait_queue::Supply;
 use crate::moment::jittered;
 use crate::seats::Refusal;
 use crate::shared::Shared;

@@ -10,9 +10,9 @@ use futures_lite::future::{poll_once, yield_now};
 
 use crate::bounded::{End, bounded, timer_came_first};
 use crate::entry::{Entry, Slot};
-use crate::health::{Check, Purpose, Step};
 use crate::idle::{Part, Stamped};
 use crate::keepalive::Keepalive;
+use crate::machine::health::{Check, Purpose, Step};
 use crate::moment::{Span, soonest};
 use crate::shared::{AT_ONCE, Shared};
 use crate::state::DriverState;

@@ -1,12 +1,12 @@
 //! A connection of the pool, and the slot it takes.
 
 use crate::Manager;
-use crate::health::Stamps;
 use crate::idle::Stamped;
-use crate::ledger::{Hold, Ledger};
+use crate::machine::health::Stamps;
+use crate::machine::pool::{Hold, Ledger};
+use crate::machine::slab::Spot;
 use crate::observe::holders::{Block, Cell};
 use crate::shared::Shared;
-use crate::slab::Spot;
 use crate::state::State;
 use crate::sync::{Arc, Weak};
 

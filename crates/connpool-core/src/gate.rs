@@ -1,7 +1,7 @@
 //! What the fast paths must know of the state, without its lock.
 
 use crate::Manager;
-use crate::health::Era;
+use crate::machine::health::Era;
 use crate::state::{DriverState, State};
 use crate::sync::{AtomicU64, Ordering, Setting};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
-use crate::health::{Check, Found, Purpose, Step};
 use crate::idle::Stamped;
-use crate::ledger::line::{Supply, Wants};
+use crate::machine::health::{Check, Found, Purpose, Step};
+use crate::machine::wait_queue::{Supply, Wants};
 use crate::observe::event::Watch;
 use crate::observe::holders::Borrower;
 use crate::seats::Refusal;

@@ -5,8 +5,8 @@
 
 use crate::bounded::{End, bounded};
 use crate::entry::Entry;
-use crate::health::{Check, Found, Step};
 use crate::idle::Stamped;
+use crate::machine::health::{Check, Found, Step};
 use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::{CloseReason, Manager};

@@ -1,7 +1,7 @@
 //! A connection on loan: who has it is noted when it goes, and what its guard was told when it comes back.
 
 use crate::entry::{Entry, Told};
-use crate::health::Conduct;
+use crate::machine::health::Conduct;
 use crate::moment::Span;
 use crate::observe::holders::{Borrower, Cell};
 use crate::shared::Shared;

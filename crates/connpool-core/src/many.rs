@@ -9,12 +9,12 @@ use futures_lite::future::or;
 
 use crate::bounded::{Deadline, catch};
 use crate::get::find;
+use crate::machine::slab::Count;
 use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;
 use crate::shared::{AT_ONCE, Shared};
 use crate::shortcut::Tried;
-use crate::slab::Count;
 use crate::sync::Mutex;
 use crate::turn::Plight;
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};

@@ -1,5 +1,5 @@
 //! Time without a clock: points that a [`Runtime`](crate::Runtime) tells, and checked arithmetic
-//! on them. Beside [`slab`](crate::slab), the one place where integers are added.
+//! on them. Beside [`slab`](crate::machine::slab), the one place where integers are added.
 #![allow(clippy::arithmetic_side_effects)]
 
 use std::fmt;

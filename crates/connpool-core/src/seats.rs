@@ -4,8 +4,8 @@ use std::error::Error;
 use std::task::Waker;
 
 use crate::entry::Entry;
-use crate::ledger::line::Supply;
-use crate::slab::{Companion, Key};
+use crate::machine::slab::{Companion, Key};
+use crate::machine::wait_queue::Supply;
 use crate::sync::Arc;
 use crate::{CloseReason, Manager};
 

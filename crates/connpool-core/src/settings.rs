@@ -1,7 +1,7 @@
 //! The settings in force, which may change while the pool runs.
 
 use crate::effects::Effects;
-use crate::health::{Clock, Rules};
+use crate::machine::health::{Clock, Rules};
 use crate::moment::Span;
 use crate::shared::Shared;
 use crate::state::{State, see_off};

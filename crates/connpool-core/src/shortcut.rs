@@ -4,7 +4,7 @@
 use crate::bounded::Deadline;
 use crate::entry::Entry;
 use crate::get::find;
-use crate::health::{Check, Stamps, Step};
+use crate::machine::health::{Check, Stamps, Step};
 use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use crate::effects::Effects;
 use crate::entry::Entry;
-use crate::ledger::Ledger;
-use crate::ledger::line::Supply;
+use crate::machine::pool::Ledger;
+use crate::machine::slab::{Key, Spots};
+use crate::machine::wait_queue::Supply;
 use crate::seats::{Answer, Refusal, Seats};
 use crate::shared::Shared;
-use crate::slab::{Key, Spots};
 use crate::sync::Arc;
 use crate::{CloseReason, Manager, Moment};
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::connect::Begun;
 use crate::entry::Entry;
-use crate::ledger::line::Supply;
+use crate::machine::wait_queue::Supply;
 use crate::shared::Shared;
 use crate::{CloseReason, Manager, Pool};
 

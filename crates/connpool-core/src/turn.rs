@@ -8,11 +8,11 @@ use crate::connect::Begun;
 use crate::driver;
 use crate::effects::Effects;
 use crate::entry::Entry;
-use crate::ledger::Refused;
-use crate::ledger::line::{Standing, Supply, Wants};
+use crate::machine::pool::Refused;
+use crate::machine::slab::Key;
+use crate::machine::wait_queue::{Standing, Supply, Wants};
 use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
-use crate::slab::Key;
 use crate::state::{DriverState, State};
 use crate::{Event, Holder, Manager, Moment};
 

@@ -15,8 +15,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::Moment;
+use crate::machine::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
 use crate::moment::{Brief, Span, soonest};
-use crate::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
 use crate::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
 

@@ -145,7 +145,7 @@ impl Counters {
     }
 
     /// All of it, beside the gauges of the same moment.
-    pub(crate) fn snapshot(&self, figures: crate::ledger::Figures, tally: Tally) -> Stats {
+    pub(crate) fn snapshot(&self, figures: crate::machine::pool::Figures, tally: Tally) -> Stats {
         // Before the requests, of which there are more at any time.
         let success = self.success.get();
         let closed = ClosedStats(self.closed.each_ref().map(Counter::get));

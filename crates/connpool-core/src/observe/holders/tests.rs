@@ -1,7 +1,7 @@
 use std::thread;
 
 use super::*;
-use crate::slab::Spots;
+use crate::machine::slab::Spots;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! The line of those who wait: first in, first out, and out of it from anywhere at no cost.
 
 use crate::Moment;
-use crate::slab::{Count, Key, Sequence, Slab};
+use crate::machine::slab::{Count, Key, Sequence, Slab};
 
 /// What will do for a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

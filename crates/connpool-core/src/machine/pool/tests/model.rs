@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::at;
 use crate::config::{Backoff, Breaker};
-use crate::slab::Slab;
+use crate::machine::slab::Slab;
 
 const MILLI: Duration = Duration::from_millis(1);
 

@@ -3,22 +3,17 @@
 //! Pure: every method takes what it needs and returns what the shell must do. Nothing here knows a
 //! connection, a waker or a clock.
 
-pub(crate) mod breaker;
-pub(crate) mod line;
-mod suspicion;
-pub(crate) mod trouble;
-
 use std::time::Duration;
 
 use crate::BreakerState;
 use crate::Moment;
 use crate::config::PoolConfig;
-use crate::health::Era;
+use crate::machine::backoff::Trouble;
+use crate::machine::burst::Suspicion;
+use crate::machine::health::Era;
+use crate::machine::slab::{Count, Key, round_up};
+use crate::machine::wait_queue::{Line, Standing, Supply, Wants};
 use crate::moment::soonest;
-use crate::slab::{Count, Key, round_up};
-use line::{Line, Standing, Supply, Wants};
-use suspicion::Suspicion;
-use trouble::Trouble;
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

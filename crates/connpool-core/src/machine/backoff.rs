@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker};
-use crate::ledger::breaker::Happening;
+use crate::machine::breaker::Happening;
+use crate::machine::slab::{Count, Sequence};
 use crate::moment::{jittered, random_part};
-use crate::slab::{Count, Sequence};
 use crate::{BreakerState, Moment};
 
 /// Failures in a row, the pause they call for, and how many connects may be under way after it.
