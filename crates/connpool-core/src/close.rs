@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::bounded::{Deadline, timer_came_first};
 use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::state::DriverState;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
+use crate::util::timeout::{Deadline, timer_came_first};
 use crate::{Holder, Manager};
 
 /// What [`Pool::close`](crate::Pool::close) came to.

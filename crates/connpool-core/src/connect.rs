@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use event_listener::EventListener;
 
-use crate::bounded::{End, bounded};
 use crate::entry::{Live, Slot};
 use crate::machine::health::{Proof, Stamps, Step};
 use crate::machine::pool::Start;
@@ -13,7 +12,8 @@ use crate::moment::jittered;
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::State;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
+use crate::util::timeout::{End, bounded};
 use crate::{CloseReason, Event, Manager, Moment};
 
 /// A new connection that is dead after so long has lived.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
-use crate::bounded::{End, bounded, timer_came_first};
 use crate::entry::{Entry, Slot};
 use crate::idle::{Part, Stamped};
 use crate::keepalive::Keepalive;
@@ -16,8 +15,9 @@ use crate::machine::health::{Check, Purpose, Step};
 use crate::moment::{Span, soonest};
 use crate::shared::{AT_ONCE, Shared};
 use crate::state::DriverState;
-use crate::sync::{Arc, Weak};
 use crate::turn::ToBegin;
+use crate::util::sync::{Arc, Weak};
+use crate::util::timeout::{End, bounded, timer_came_first};
 use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};
 
 /// Spawns the driver. The caller has marked it as starting.

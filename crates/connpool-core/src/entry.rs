@@ -8,7 +8,7 @@ use crate::machine::slab::Spot;
 use crate::observe::holders::{Block, Cell};
 use crate::shared::Shared;
 use crate::state::State;
-use crate::sync::{Arc, Weak};
+use crate::util::sync::{Arc, Weak};
 
 /// An open connection, boxed once when it is opened so that it is cheap to move ever after.
 pub(crate) type Entry<M> = Box<Live<M>>;

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::bounded::{Deadline, End, bounded};
 use crate::entry::Entry;
 use crate::idle::Stamped;
 use crate::machine::health::{Check, Found, Purpose, Step};
@@ -15,6 +14,7 @@ use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::shortcut::Tried;
 use crate::turn::{Given, Miss, Plight, Turn};
+use crate::util::timeout::{Deadline, End, bounded};
 use crate::{CloseReason, GetError, Manager, Moment, Phase};
 
 /// How many connections may fail their check before only a new one will do.

@@ -4,7 +4,9 @@ use std::array;
 use std::collections::VecDeque;
 
 use crate::config::IdleOrder;
-use crate::sync::{AtomicU64, Counter, LANES, Mutex, MutexGuard, Ordering, Setting, this_thread};
+use crate::util::sync::{
+    AtomicU64, Counter, LANES, Mutex, MutexGuard, Ordering, Setting, this_thread,
+};
 
 /// What is idle, in the order in which it became so. Bounded by `max_idle`.
 ///

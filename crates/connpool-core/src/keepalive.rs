@@ -3,12 +3,12 @@
 //! The sweep finds what is due; the ping is a task of its own, so that the driver has its hands
 //! free meanwhile.
 
-use crate::bounded::{End, bounded};
 use crate::entry::Entry;
 use crate::idle::Stamped;
 use crate::machine::health::{Check, Found, Step};
 use crate::shared::Shared;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
+use crate::util::timeout::{End, bounded};
 use crate::{CloseReason, Manager};
 
 /// An idle connection whose ping is due. Dropped in the middle of it, the connection is destroyed:

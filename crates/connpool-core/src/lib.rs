@@ -47,7 +47,6 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod bounded;
 mod close;
 mod config;
 mod connect;
@@ -77,8 +76,8 @@ mod shared;
 mod shortcut;
 mod state;
 mod stock;
-mod sync;
 mod turn;
+mod util;
 
 pub use close::CloseReport;
 pub use config::builder::Builder;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use event_listener::{Event as Signal, EventListener};
 use futures_lite::future::or;
 
-use crate::bounded::{Deadline, catch};
 use crate::get::find;
 use crate::machine::slab::Count;
 use crate::moment::Span;
@@ -15,8 +14,9 @@ use crate::observe::holders::Borrower;
 use crate::observe::tracing;
 use crate::shared::{AT_ONCE, Shared};
 use crate::shortcut::Tried;
-use crate::sync::Mutex;
 use crate::turn::Plight;
+use crate::util::sync::Mutex;
+use crate::util::timeout::{Deadline, catch};
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};
 
 impl<M: Manager> Pool<M> {

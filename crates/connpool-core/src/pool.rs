@@ -10,7 +10,7 @@ use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::shared::Shared;
 use crate::shortcut::AtOnce;
-use crate::sync::{Arc, Weak};
+use crate::util::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
     Runtime, Stats,

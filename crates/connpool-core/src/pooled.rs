@@ -12,7 +12,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use crate::entry::{Entry, Live, Told};
 use crate::observe::holders::Borrower;
 use crate::shared::Shared;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
 use crate::{Event, Manager};
 
 /// A connection on loan from a pool. Dereferences to it, and is itself a byte stream if the

@@ -6,7 +6,7 @@ use std::task::Waker;
 use crate::entry::Entry;
 use crate::machine::slab::{Companion, Key};
 use crate::machine::wait_queue::Supply;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
 use crate::{CloseReason, Manager};
 
 /// What somebody in line is told.

@@ -5,7 +5,7 @@ use crate::machine::health::{Clock, Rules};
 use crate::moment::Span;
 use crate::shared::Shared;
 use crate::state::{State, see_off};
-use crate::sync::{Arc, Mutex, Setting};
+use crate::util::sync::{Arc, Mutex, Setting};
 use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
 
 /// All settings, and apart from them, as numbers, those that the fast paths read.

@@ -21,8 +21,8 @@ use crate::seats::{Refusal, Seats};
 use crate::settings::Settings;
 use crate::shortcut::Return;
 use crate::state::{DriverState, State, see_off};
-use crate::sync::{Arc, Mutex, Weak};
 use crate::turn::Plight;
+use crate::util::sync::{Arc, Mutex, Weak};
 use crate::{CloseReason, Diagnosis, Event, Manager, Moment, Observer, Phase, Runtime};
 
 /// How many connections are dealt with under one lock, or before others get the thread.

@@ -9,7 +9,7 @@ use crate::machine::slab::{Key, Spots};
 use crate::machine::wait_queue::Supply;
 use crate::seats::{Answer, Refusal, Seats};
 use crate::shared::Shared;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
 use crate::{CloseReason, Manager, Moment};
 
 /// What the lock guards.

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
-use crate::bounded::Deadline;
 use crate::connect::Begun;
 use crate::driver;
 use crate::effects::Effects;
@@ -14,6 +13,7 @@ use crate::machine::wait_queue::{Standing, Supply, Wants};
 use crate::seats::{Answer, Refusal};
 use crate::shared::Shared;
 use crate::state::{DriverState, State};
+use crate::util::timeout::Deadline;
 use crate::{Event, Holder, Manager, Moment};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::bounded::{Deadline, timer_came_first};
 use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
 use crate::seats::Refusal;
 use crate::shared::Shared;
 use crate::state::DriverState;
-use crate::sync::Arc;
+use crate::util::sync::Arc;
+use crate::util::timeout::{Deadline, timer_came_first};
 use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};
 
 /// A pool in the making: every setting has a default, see [`PoolConfig`].

@@ -10,7 +10,7 @@ use std::{fmt, future};
 
 use futures_lite::future::yield_now;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::util::sync::{AtomicU64, Ordering};
 use crate::{Builder, Liveness, Manager, Moment, Pool, PooledConnection, Runtime, Stats, Task};
 
 /// What the pool asks of the backend.

@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bounded::catch;
 use crate::entry::Live;
 use crate::observe::tracing;
 use crate::shared::Shared;
+use crate::util::timeout::catch;
 use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with

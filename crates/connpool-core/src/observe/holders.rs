@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::Moment;
 use crate::machine::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
 use crate::moment::{Brief, Span, soonest};
-use crate::sync::{Arc, Mutex};
+use crate::util::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
 
 /// Who has a connection, and since when. Prints as `src/report.rs:41 "nightly" for 32.1 s`.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::idle::Tally;
-use crate::sync::Counter;
+use crate::util::sync::Counter;
 use crate::{BreakerState, CloseReason};
 
 /// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
