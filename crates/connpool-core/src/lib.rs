@@ -47,39 +47,19 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod close;
 mod config;
-mod connect;
 mod connection;
-mod driver;
-mod effects;
-mod entry;
 mod error;
-mod gate;
-mod get;
-mod idle;
-mod keepalive;
-mod lending;
 mod machine;
 mod manager;
-mod many;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
 mod models;
 mod moment;
 mod observe;
 mod pool;
-mod pooled;
 mod runtime;
-mod seats;
-mod settings;
-mod shared;
-mod shortcut;
-mod state;
-mod stock;
-mod turn;
 mod util;
 
-pub use close::CloseReport;
 pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use connection::{Connection, Liveness, StreamState};
@@ -95,7 +75,8 @@ pub use observe::close_reason::CloseReason;
 pub use observe::event::{Event, Observer};
 pub use observe::holders::Holder;
 pub use observe::stats::{ClosedStats, Stats};
-pub use pool::{Pool, WeakPool};
-pub use pooled::PooledConnection;
+pub use pool::admin::AddError;
+pub use pool::close::CloseReport;
+pub use pool::guard::PooledConnection;
+pub use pool::handle::{Pool, WeakPool};
 pub use runtime::{Runtime, Task};
-pub use stock::AddError;

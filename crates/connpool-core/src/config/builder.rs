@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
-use crate::seats::Refusal;
-use crate::shared::Shared;
-use crate::state::DriverState;
+use crate::pool::seats::Refusal;
+use crate::pool::shared::Shared;
+use crate::pool::state::DriverState;
 use crate::util::sync::Arc;
 use crate::util::timeout::{Deadline, timer_came_first};
 use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};

@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::Live;
 use crate::observe::tracing;
-use crate::shared::Shared;
+use crate::pool::conn::Live;
+use crate::pool::shared::Shared;
 use crate::util::timeout::catch;
 use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
 

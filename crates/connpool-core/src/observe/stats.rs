@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::idle::Tally;
+use crate::pool::idle::Tally;
 use crate::util::sync::Counter;
 use crate::{BreakerState, CloseReason};
 

@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::task::Waker;
 
-use crate::entry::Entry;
 use crate::machine::slab::{Companion, Key};
 use crate::machine::wait_queue::Supply;
+use crate::pool::conn::Entry;
 use crate::util::sync::Arc;
 use crate::{CloseReason, Manager};
 

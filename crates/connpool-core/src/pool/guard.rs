@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::entry::{Entry, Live, Told};
 use crate::observe::holders::Borrower;
-use crate::shared::Shared;
+use crate::pool::conn::{Entry, Live, Told};
+use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
 use crate::{Event, Manager};
 

@@ -3,10 +3,10 @@
 //! The sweep finds what is due; the ping is a task of its own, so that the driver has its hands
 //! free meanwhile.
 
-use crate::entry::Entry;
-use crate::idle::Stamped;
 use crate::machine::health::{Check, Found, Step};
-use crate::shared::Shared;
+use crate::pool::conn::Entry;
+use crate::pool::idle::Stamped;
+use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
 use crate::util::timeout::{End, bounded};
 use crate::{CloseReason, Manager};

@@ -1,10 +1,10 @@
 //! A connection on loan: who has it is noted when it goes, and what its guard was told when it comes back.
 
-use crate::entry::{Entry, Told};
 use crate::machine::health::Conduct;
 use crate::moment::Span;
 use crate::observe::holders::{Borrower, Cell};
-use crate::shared::Shared;
+use crate::pool::conn::{Entry, Told};
+use crate::pool::shared::Shared;
 use crate::{CloseReason, Event, Manager, Moment};
 
 impl<M: Manager> Shared<M> {

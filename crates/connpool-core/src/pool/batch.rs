@@ -7,14 +7,14 @@ use std::time::Duration;
 use event_listener::{Event as Signal, EventListener};
 use futures_lite::future::or;
 
-use crate::get::find;
 use crate::machine::slab::Count;
 use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;
-use crate::shared::{AT_ONCE, Shared};
-use crate::shortcut::Tried;
-use crate::turn::Plight;
+use crate::pool::acquire::fast::Tried;
+use crate::pool::acquire::find;
+use crate::pool::acquire::wait::Plight;
+use crate::pool::shared::{AT_ONCE, Shared};
 use crate::util::sync::Mutex;
 use crate::util::timeout::{Deadline, catch};
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};

@@ -1,10 +1,10 @@
 //! The settings in force, which may change while the pool runs.
 
-use crate::effects::Effects;
 use crate::machine::health::{Clock, Rules};
 use crate::moment::Span;
-use crate::shared::Shared;
-use crate::state::{State, see_off};
+use crate::pool::actions::Effects;
+use crate::pool::shared::Shared;
+use crate::pool::state::{State, see_off};
 use crate::util::sync::{Arc, Mutex, Setting};
 use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
 

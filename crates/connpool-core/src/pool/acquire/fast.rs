@@ -1,13 +1,13 @@
 //! The shortest way of a connection out and back: what a get and the drop of a guard come to when nothing
 //! is in the way. Whatever is decided here, the long way decides the same.
 
-use crate::entry::Entry;
-use crate::get::find;
 use crate::machine::health::{Check, Stamps, Step};
 use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;
-use crate::shared::Shared;
+use crate::pool::acquire::find;
+use crate::pool::conn::Entry;
+use crate::pool::shared::Shared;
 use crate::util::timeout::Deadline;
 use crate::{GetError, Manager, Moment};
 

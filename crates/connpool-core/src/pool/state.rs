@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::effects::Effects;
-use crate::entry::Entry;
 use crate::machine::pool::Ledger;
 use crate::machine::slab::{Key, Spots};
 use crate::machine::wait_queue::Supply;
-use crate::seats::{Answer, Refusal, Seats};
-use crate::shared::Shared;
+use crate::pool::actions::Effects;
+use crate::pool::conn::Entry;
+use crate::pool::seats::{Answer, Refusal, Seats};
+use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
 use crate::{CloseReason, Manager, Moment};
 

@@ -2,7 +2,7 @@
 
 use crate::Manager;
 use crate::machine::health::Era;
-use crate::state::{DriverState, State};
+use crate::pool::state::{DriverState, State};
 use crate::util::sync::{AtomicU64, Ordering, Setting};
 
 /// A shadow of the state, written under its lock only. Its flags tell what is in the way.

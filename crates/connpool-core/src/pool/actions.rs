@@ -4,8 +4,8 @@ use std::task::Waker;
 
 use event_listener::Event as Signal;
 
-use crate::entry::Entry;
-use crate::shared::Shared;
+use crate::pool::conn::Entry;
+use crate::pool::shared::Shared;
 use crate::{CloseReason, Event, Manager};
 
 /// Everything that runs foreign code: collected while the books are locked, performed when they

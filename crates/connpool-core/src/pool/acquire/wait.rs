@@ -3,16 +3,16 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
-use crate::connect::Begun;
-use crate::driver;
-use crate::effects::Effects;
-use crate::entry::Entry;
 use crate::machine::pool::Refused;
 use crate::machine::slab::Key;
 use crate::machine::wait_queue::{Standing, Supply, Wants};
-use crate::seats::{Answer, Refusal};
-use crate::shared::Shared;
-use crate::state::{DriverState, State};
+use crate::pool::actions::Effects;
+use crate::pool::background;
+use crate::pool::conn::Entry;
+use crate::pool::connect::Begun;
+use crate::pool::seats::{Answer, Refusal};
+use crate::pool::shared::Shared;
+use crate::pool::state::{DriverState, State};
 use crate::util::timeout::Deadline;
 use crate::{Event, Holder, Manager, Moment};
 
@@ -362,7 +362,7 @@ impl<M: Manager> ToBegin<M> {
     #[cold]
     fn begin_it(self, shared: &Shared<M>) {
         if self.driver {
-            driver::start(shared);
+            background::start(shared);
         }
         for begun in self.connects {
             begun.spawn();

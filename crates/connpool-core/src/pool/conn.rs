@@ -1,13 +1,13 @@
 //! A connection of the pool, and the slot it takes.
 
 use crate::Manager;
-use crate::idle::Stamped;
 use crate::machine::health::Stamps;
 use crate::machine::pool::{Hold, Ledger};
 use crate::machine::slab::Spot;
 use crate::observe::holders::{Block, Cell};
-use crate::shared::Shared;
-use crate::state::State;
+use crate::pool::idle::Stamped;
+use crate::pool::shared::Shared;
+use crate::pool::state::State;
 use crate::util::sync::{Arc, Weak};
 
 /// An open connection, boxed once when it is opened so that it is cheap to move ever after.

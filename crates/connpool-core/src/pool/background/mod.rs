@@ -3,19 +3,21 @@
 //!
 //! It holds the pool weakly while it rests, so that a forgotten pool ends.
 
+pub(crate) mod keepalive;
+
 use std::time::Duration;
 
 use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
-use crate::entry::{Entry, Slot};
-use crate::idle::{Part, Stamped};
-use crate::keepalive::Keepalive;
 use crate::machine::health::{Check, Purpose, Step};
 use crate::moment::{Span, soonest};
-use crate::shared::{AT_ONCE, Shared};
-use crate::state::DriverState;
-use crate::turn::ToBegin;
+use crate::pool::acquire::wait::ToBegin;
+use crate::pool::background::keepalive::Keepalive;
+use crate::pool::conn::{Entry, Slot};
+use crate::pool::idle::{Part, Stamped};
+use crate::pool::shared::{AT_ONCE, Shared};
+use crate::pool::state::DriverState;
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::{End, bounded, timer_came_first};
 use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::connect::Begun;
-use crate::entry::Entry;
 use crate::machine::wait_queue::Supply;
-use crate::shared::Shared;
+use crate::pool::conn::Entry;
+use crate::pool::connect::Begun;
+use crate::pool::shared::Shared;
 use crate::{CloseReason, Manager, Pool};
 
 /// Why a connection was not taken into a pool. It is given back.

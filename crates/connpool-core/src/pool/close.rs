@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::seats::{Answer, Refusal};
-use crate::shared::Shared;
-use crate::state::DriverState;
+use crate::pool::seats::{Answer, Refusal};
+use crate::pool::shared::Shared;
+use crate::pool::state::DriverState;
 use crate::util::sync::Arc;
 use crate::util::timeout::{Deadline, timer_came_first};
 use crate::{Holder, Manager};
@@ -75,7 +75,7 @@ impl<M: Manager> Shared<M> {
             start_driver
         });
         if start_driver {
-            crate::driver::start(self);
+            crate::pool::background::start(self);
         }
     }
 }

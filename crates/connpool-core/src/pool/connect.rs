@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use event_listener::EventListener;
 
-use crate::entry::{Live, Slot};
 use crate::machine::health::{Proof, Stamps, Step};
 use crate::machine::pool::Start;
 use crate::machine::wait_queue::Supply;
 use crate::moment::jittered;
-use crate::seats::Refusal;
-use crate::shared::Shared;
-use crate::state::State;
+use crate::pool::conn::{Live, Slot};
+use crate::pool::seats::Refusal;
+use crate::pool::shared::Shared;
+use crate::pool::state::State;
 use crate::util::sync::Arc;
 use crate::util::timeout::{End, bounded};
 use crate::{CloseReason, Event, Manager, Moment};

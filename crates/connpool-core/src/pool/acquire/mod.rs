@@ -1,19 +1,22 @@
 //! `get`: from the idle set or the line, through the checks, to the guard.
 
+pub(crate) mod fast;
+pub(crate) mod wait;
+
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::entry::Entry;
-use crate::idle::Stamped;
 use crate::machine::health::{Check, Found, Purpose, Step};
 use crate::machine::wait_queue::{Supply, Wants};
 use crate::observe::event::Watch;
 use crate::observe::holders::Borrower;
-use crate::seats::Refusal;
-use crate::shared::Shared;
-use crate::shortcut::Tried;
-use crate::turn::{Given, Miss, Plight, Turn};
+use crate::pool::acquire::fast::Tried;
+use crate::pool::acquire::wait::{Given, Miss, Plight, Turn};
+use crate::pool::conn::Entry;
+use crate::pool::idle::Stamped;
+use crate::pool::seats::Refusal;
+use crate::pool::shared::Shared;
 use crate::util::timeout::{Deadline, End, bounded};
 use crate::{CloseReason, GetError, Manager, Moment, Phase};
 

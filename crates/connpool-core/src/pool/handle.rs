@@ -5,11 +5,11 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::get::find_now;
 use crate::moment::Span;
 use crate::observe::holders::Borrower;
-use crate::shared::Shared;
-use crate::shortcut::AtOnce;
+use crate::pool::acquire::fast::AtOnce;
+use crate::pool::acquire::find_now;
+use crate::pool::shared::Shared;
 use crate::util::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
