@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use connpool_benches::{Crowd, Hold, Lane, Smol, Subject, Tokio, echo};
-use connpool_core::{Builder, Manager, Pool, from_fn};
+use connpool_core::{Builder, Manager, Pool, object_fn};
 use criterion::Criterion;
 use criterion::measurement::WallTime;
 
@@ -124,7 +124,7 @@ fn many_tasks(group: &mut Group, variant: &str, lane: &impl Lane, connections: u
 
 /// Connections of eight bytes that are just there: what is measured with them is the pool's own.
 fn plain() -> impl Manager<Connection = u64> {
-    from_fn(|| async { Ok::<u64, Infallible>(7) })
+    object_fn(|| async { Ok::<u64, Infallible>(7) })
 }
 
 /// A pool with all its connections open.

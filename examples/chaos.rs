@@ -174,8 +174,8 @@ const HEAD: &str = "   clients: right failed wrong   pool: open in use idle conn
 
 fn row(score: &Score, before: &Stats, now: &Stats, accepted: u64) -> String {
     let closed: Vec<String> = CloseReason::ALL
-        .into_iter()
-        .map(|reason| (reason, now.closed.get(reason) - before.closed.get(reason)))
+        .iter()
+        .map(|&reason| (reason, now.closed.get(reason) - before.closed.get(reason)))
         .filter(|(_, count)| *count > 0)
         .map(|(reason, count)| format!("{} {count}", reason.label()))
         .collect();
@@ -201,7 +201,7 @@ impl News {
     fn take(&self, event: &Event<'_>) {
         let line = match event {
             Event::Breaker { from, to, .. } => format!("breaker: {from:?} -> {to:?}"),
-            Event::Suspicion => "several broke: all older ones are pinged first".to_owned(),
+            Event::Burst => "several broke: all older ones are pinged first".to_owned(),
             _ => return,
         };
         self.0.lock().expect("no news panics").push(line);

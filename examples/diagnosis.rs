@@ -149,8 +149,8 @@ fn broken<M: Manager>(builder: Builder<M>) {
 fn announce(pool: &str, event: &Event<'_>) {
     let say = |text: &dyn fmt::Display| println!("\n  event of {pool:?}: {text}");
     match event {
-        Event::Leak { holder, .. } => say(&format_args!("not brought back yet: {holder}")),
-        Event::CameBack { holder, .. } => say(&format_args!("came back: {holder}")),
+        Event::LeakSuspected { holder, .. } => say(&format_args!("not brought back yet: {holder}")),
+        Event::LeakReturned { holder, .. } => say(&format_args!("came back: {holder}")),
         Event::Breaker { from, to, .. } => say(&format_args!("breaker {from:?} -> {to:?}")),
         _ => {}
     }

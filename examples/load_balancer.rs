@@ -69,10 +69,11 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
                 // Nobody waits for a backend that is away while there are others.
                 .max_waiters(0)
                 // How late it may be noticed that a backend is back.
-                .backoff(Backoff {
-                    max: Duration::from_millis(100),
-                    ..Backoff::default()
-                })
+                .backoff(Backoff::new(
+                    Backoff::default().first,
+                    Duration::from_millis(100),
+                    Backoff::default().factor,
+                ))
                 .build()
                 .await?;
             pools.push(pool);

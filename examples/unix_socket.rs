@@ -1,4 +1,4 @@
-//! A Unix socket: `socket_fn` makes a pool of any socket, `stream_fn` of any other byte stream.
+//! A Unix socket: `socket_fn` makes a pool of any socket, `io_fn` of any other byte stream.
 //!
 //! $ cargo run --release --example unix_socket
 //! $ cargo run --release --example unix_socket -- --runtime smol

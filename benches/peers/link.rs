@@ -233,12 +233,12 @@ impl<K: Link> Manager for Managed<K> {
         self.0.connect()
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 
     // It has no `liveness`, which is what this is for.
-    fn looks(&self) -> bool {
+    fn has_liveness(&self) -> bool {
         false
     }
 }

@@ -57,7 +57,7 @@ impl Crowd {
 mod tests {
     use std::convert::Infallible;
 
-    use connpool_core::{Stats, from_fn};
+    use connpool_core::{Stats, object_fn};
 
     use super::*;
     use crate::{Smol, Tokio};
@@ -69,7 +69,7 @@ mod tests {
             hold: Hold::OverAYield,
         };
         lane.block_on(async {
-            let pool = lane.builder(from_fn(|| async { Ok::<_, Infallible>(7) }));
+            let pool = lane.builder(object_fn(|| async { Ok::<_, Infallible>(7) }));
             let pool = pool.max_size(connections).min_size(connections);
             let pool = pool.build().await.expect("building the pool");
             crowd.time(lane, &pool, operations).await;

@@ -189,7 +189,7 @@ where
         }
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

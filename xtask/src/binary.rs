@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(outcome.passed("a::b"), Some(true));
         assert_eq!(outcome.passed("a::c"), Some(false));
         assert_eq!(outcome.passed("a::d"), None);
-        assert_eq!(outcome.ended(), 2);
+        assert_eq!(outcome.tests.len(), 2);
     }
 
     #[test]

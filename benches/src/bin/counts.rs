@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use connpool_benches::{Crowd, Hold, Lane, Smol, Tokio};
-use connpool_core::{Builder, FromFn, Pool, from_fn};
+use connpool_core::{Builder, FromFn, Pool, object_fn};
 use futures_lite::future::{poll_once, yield_now};
 
 const USAGE: &str = "usage: counts --list, or counts SCENARIO/RUNTIME OPERATIONS";
@@ -136,7 +136,7 @@ fn end<C, E: Debug>(lent: Result<C, E>) {
 /// A pool of one connection, eight bytes, which is there.
 fn pool(lane: &impl Lane, settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>) -> Pool<Plain> {
     let pool = lane.block_on(async {
-        let pool = settings(lane.builder(from_fn(connect as _)))
+        let pool = settings(lane.builder(object_fn(connect as _)))
             .max_size(1)
             .min_size(1);
         pool.build().await.expect("building the pool")

@@ -7,17 +7,17 @@
 //!
 //! # In short
 //!
-//! * Say how to connect: implement [`Manager`], or use [`from_fn`] or [`stream_fn`].
+//! * Say how to connect: implement [`Manager`], or use [`object_fn`] or [`stream_fn`].
 //! * Build a [`Pool`] with its [`Builder`], and [`get`](Pool::get) connections from it.
 //! * Use the [`PooledConnection`] and drop it. It goes back, or is destroyed if it must not be used
 //!   again.
 //!
 //! ```
-//! use connpool_core::{from_fn, Pool};
+//! use connpool_core::{object_fn, Pool};
 //! # let runtime = connpool_testkit::SimRuntime::new(1);
 //! # runtime.clone().block_on(async {
 //!
-//! let manager = from_fn(|| async { Ok::<_, std::io::Error>(String::from("a client")) });
+//! let manager = object_fn(|| async { Ok::<_, std::io::Error>(String::from("a client")) });
 //! let pool = Pool::builder(manager, runtime).max_size(4).build().await?;
 //!
 //! let client = pool.get().await?;
@@ -48,29 +48,27 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
-mod connection;
 mod error;
 mod machine;
 mod manager;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
-mod models;
-mod moment;
+mod model_tests;
 mod observe;
 mod pool;
 mod runtime;
+mod stream;
+mod time;
 mod util;
 
 pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
-pub use connection::{Connection, Liveness, StreamState};
 pub use error::diagnosis::Diagnosis;
 pub use error::{BuildError, GetError, Phase};
 pub use machine::breaker::BreakerState;
 pub use manager::Manager;
 #[cfg(feature = "dyn")]
 pub use manager::boxed::BoxManager;
-pub use manager::closures::{FromFn, from_fn, stream_fn};
-pub use moment::Moment;
+pub use manager::closures::{FromFn, object_fn, stream_fn};
 pub use observe::close_reason::CloseReason;
 pub use observe::event::{Event, Observer};
 pub use observe::holders::Holder;
@@ -79,4 +77,6 @@ pub use pool::admin::AddError;
 pub use pool::close::CloseReport;
 pub use pool::guard::PooledConnection;
 pub use pool::handle::{Pool, WeakPool};
-pub use runtime::{Runtime, Task};
+pub use runtime::{BoxFuture, Runtime};
+pub use stream::{Connection, Liveness, StreamState};
+pub use time::Instant;

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::Moment;
+use crate::Instant;
 
 /// A boxed background task, or a timer.
-pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An async runtime, as the pool sees it.
 ///
@@ -16,19 +16,19 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// runtime. `connpool_testkit::conformance!` tests that everything a pool does works on it.
 ///
 /// ```
-/// use connpool_core::{Moment, Runtime, Task};
-/// use std::time::Instant;
+/// use connpool_core::{Instant, Runtime, BoxFuture};
+/// use std::time;
 ///
 /// /// One thread a task, one thread a timer: slow, correct, and runs anywhere.
 /// struct Threads {
-///     epoch: Instant,
+///     epoch: time::Instant,
 /// }
 ///
 /// impl Runtime for Threads {
-///     fn now(&self) -> Moment {
-///         Moment::ORIGIN.checked_add(self.epoch.elapsed()).unwrap_or(Moment::ORIGIN)
+///     fn now(&self) -> Instant {
+///         Instant::ORIGIN.checked_add(self.epoch.elapsed()).unwrap_or(Instant::ORIGIN)
 ///     }
-///     fn sleep_until(&self, at: Moment) -> Task {
+///     fn sleep_until(&self, at: Instant) -> BoxFuture {
 ///         let left = at.since(self.now());
 ///         let event = event_listener::Event::<()>::new();
 ///         let listener = event.listen();
@@ -38,23 +38,23 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///         });
 ///         Box::pin(listener)
 ///     }
-///     fn spawn(&self, task: Task) {
+///     fn spawn(&self, task: BoxFuture) {
 ///         std::thread::spawn(move || futures_lite::future::block_on(task));
 ///     }
 ///     fn random(&self) -> u64 {
 ///         self.now().as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15)
 ///     }
 /// }
-/// # let runtime = Threads { epoch: Instant::now() };
+/// # let runtime = Threads { epoch: time::Instant::now() };
 /// # let pool = connpool_core::Pool::builder(
-/// #     connpool_core::from_fn(|| async { Ok::<_, std::io::Error>(7) }), runtime)
+/// #     connpool_core::object_fn(|| async { Ok::<_, std::io::Error>(7) }), runtime)
 /// #     .build_lazy().unwrap();
 /// # futures_lite::future::block_on(async { assert_eq!(*pool.get().await.unwrap(), 7) });
 /// ```
 pub trait Runtime: Send + Sync + 'static {
     /// The time on this runtime's monotonic clock. It may be coarse, and a simulated runtime moves
     /// it by hand; it must never go back.
-    fn now(&self) -> Moment;
+    fn now(&self) -> Instant;
 
     /// What the time was a few milliseconds ago at most: [`now`](Runtime::now), or a reading of the same
     /// time from a clock that costs less. It must never be ahead of `now`, and never go back.
@@ -63,20 +63,20 @@ pub trait Runtime: Send + Sync + 'static {
     /// unless a setting in force is an age of less than half a second. Ages, limits and
     /// [`wait_time`](crate::Stats::wait_time) are then told with that error; deadlines and timers go by
     /// [`now`](Runtime::now).
-    fn recent(&self) -> Moment {
+    fn recent(&self) -> Instant {
         self.now()
     }
 
     /// A future that is ready at `at`, or soon after, on this runtime's clock.
     ///
     /// Called from a polled future only, on the runtime of whoever polls it.
-    fn sleep_until(&self, at: Moment) -> Task;
+    fn sleep_until(&self, at: Instant) -> BoxFuture;
 
     /// Runs `task` to its end in the background, or drops it if that is not possible (any more).
     /// Never panics.
     ///
     /// A dropped task is a legal answer: what it held goes back to the pool.
-    fn spawn(&self, task: Task);
+    fn spawn(&self, task: BoxFuture);
 
     /// A random number, uniform over all of `u64`. Used for jitter, not for secrets.
     fn random(&self) -> u64;
@@ -91,19 +91,19 @@ pub trait Runtime: Send + Sync + 'static {
 }
 
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         (**self).now()
     }
 
-    fn recent(&self) -> Moment {
+    fn recent(&self) -> Instant {
         (**self).recent()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         (**self).sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         (**self).spawn(task);
     }
 

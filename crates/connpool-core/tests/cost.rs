@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use connpool_core::{Builder, Manager, Pool, PooledConnection, from_fn};
+use connpool_core::{Builder, Manager, Pool, PooledConnection, object_fn};
 use connpool_testkit::SimRuntime;
 use support::watched::Watched;
 use support::{SECOND, Wakes, poll_once};
@@ -46,7 +46,7 @@ impl Manager for Numbers {
         Ok(7)
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 }
@@ -271,7 +271,7 @@ fn an_idle_connection_costs_at_most_128_bytes_beside_itself() {
 fn a_pool_without_bounds_costs_nothing_up_front() {
     let sim = SimRuntime::new(1);
     let build = |max_size| {
-        let manager = from_fn(|| async { Ok::<_, NoError>(7_u64) });
+        let manager = object_fn(|| async { Ok::<_, NoError>(7_u64) });
         let builder = Pool::builder(manager, sim.clone())
             .name("p")
             .max_size(max_size);

@@ -133,7 +133,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
     assert_eq!(
         kinds,
         [
-            r#"WARN event="open_failed""#,
+            r#"WARN event="connect_failed""#,
             r#"WARN event="slow_get""#,
             r#"WARN event="panicked""#,
         ]

@@ -44,10 +44,10 @@ mod stream;
 mod tcp;
 
 pub use connpool_core::*;
-pub use connpool_tcp::{Keepalive, PingFn};
+pub use connpool_tcp::{PingFn, TcpKeepalive};
+pub use factory::io_fn;
 #[cfg(unix)]
 pub use factory::socket_fn;
-pub use factory::stream_fn;
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and their extensions, for use with a pooled connection.
 pub use smol::io;

@@ -1,10 +1,10 @@
 //! smol as the pool sees it.
 
 use std::future::pending;
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 use async_io::Timer;
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_tcp::RecentClock;
 use futures_lite::FutureExt;
 use rand::Rng;
@@ -14,7 +14,7 @@ use rand::Rng;
 /// They start by themselves and never end, so that a pool on it works from any thread.
 #[derive(Debug, Clone)]
 pub struct SmolRuntime {
-    epoch: Instant,
+    epoch: time::Instant,
     recent: RecentClock,
 }
 
@@ -22,7 +22,7 @@ impl SmolRuntime {
     /// Its clock begins now.
     pub fn new() -> Self {
         SmolRuntime {
-            epoch: Instant::now(),
+            epoch: time::Instant::now(),
             recent: RecentClock::new(),
         }
     }
@@ -35,24 +35,24 @@ impl Default for SmolRuntime {
 }
 
 impl Runtime for SmolRuntime {
-    fn now(&self) -> Moment {
-        Moment::ORIGIN
+    fn now(&self) -> Instant {
+        Instant::ORIGIN
             .checked_add(self.epoch.elapsed())
             .unwrap_or_default()
     }
 
-    fn recent(&self) -> Moment {
+    fn recent(&self) -> Instant {
         self.recent.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         match self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) {
             Some(at) => async move { _ = Timer::at(at).await }.boxed(),
             None => pending().boxed(),
         }
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         smol::spawn(task).detach();
     }
 

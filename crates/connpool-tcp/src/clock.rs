@@ -1,6 +1,6 @@
 //! A clock for those who ask often.
 
-use connpool_core::Moment;
+use connpool_core::Instant;
 
 /// The time since it was made, read from a clock that costs a fifth of a precise one and lags behind it by
 /// some milliseconds. On Linux that is the kernel's time of its last tick (`CLOCK_MONOTONIC_COARSE`), which
@@ -9,16 +9,16 @@ use connpool_core::Moment;
 pub struct RecentClock(source::Start);
 
 impl RecentClock {
-    /// A clock that is at its [`ORIGIN`](Moment::ORIGIN) now. Made after a precise one that began with
-    /// `Instant::now()`, it is never ahead of it.
+    /// A clock that is at its [`ORIGIN`](Instant::ORIGIN) now. Made after a precise one that began with
+    /// `time::Instant::now()`, it is never ahead of it.
     pub fn new() -> Self {
         RecentClock(source::start())
     }
 
     /// What the time was a few milliseconds ago.
     #[inline]
-    pub fn now(&self) -> Moment {
-        Moment::from_nanos(source::nanos_since(self.0))
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(source::nanos_since(self.0))
     }
 }
 
@@ -56,12 +56,12 @@ mod source {
 
 #[cfg(not(target_os = "linux"))]
 mod source {
-    use std::time::Instant;
+    use std::time;
 
     pub(super) type Start = Instant;
 
     pub(super) fn start() -> Start {
-        Instant::now()
+        time::Instant::now()
     }
 
     pub(super) fn nanos_since(start: Start) -> u64 {
@@ -71,13 +71,13 @@ mod source {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time;
 
     use super::*;
 
     #[test]
     fn it_never_goes_back_and_is_never_ahead_and_hardly_behind() {
-        let precise = Instant::now();
+        let precise = time::Instant::now();
         let recent = RecentClock::new();
         let mut last = recent.now();
         loop {
@@ -85,10 +85,10 @@ mod tests {
             let now = recent.now();
             let after = precise.elapsed();
             assert!(now >= last, "{now:?} comes after {last:?}");
-            assert!(now.since(Moment::ORIGIN) <= after, "{now:?} at {after:?}");
+            assert!(now.since(Instant::ORIGIN) <= after, "{now:?} at {after:?}");
             last = now;
             if before.as_millis() > 100 {
-                break assert!(now.since(Moment::ORIGIN).as_millis() > 50, "{now:?}");
+                break assert!(now.since(Instant::ORIGIN).as_millis() > 50, "{now:?}");
             }
         }
     }

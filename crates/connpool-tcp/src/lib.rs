@@ -12,5 +12,5 @@ mod peek;
 
 pub use clock::RecentClock;
 pub use manager::{Net, PingFn, Tcp};
-pub use options::{Keepalive, TcpOptions};
+pub use options::{TcpKeepalive, TcpOptions};
 pub use peek::peek;

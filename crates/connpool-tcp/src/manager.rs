@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use connpool_core::{Liveness, Manager};
 use socket2::SockRef;
 
-use crate::{Keepalive, TcpOptions};
+use crate::{TcpKeepalive, TcpOptions};
 
 /// TCP as a runtime does it.
 pub trait Net: Send + Sync + 'static {
@@ -118,7 +118,7 @@ impl<N: Net> Tcp<N> {
 
     /// The kernel's probes of a silent peer. Default: after 60 s, every 10 s, 3 times. `None`
     /// leaves them to the system, which as a rule has none.
-    pub fn keepalive(mut self, keepalive: impl Into<Option<Keepalive>>) -> Self {
+    pub fn keepalive(mut self, keepalive: impl Into<Option<TcpKeepalive>>) -> Self {
         self.options.keepalive = keepalive.into();
         self
     }
@@ -189,7 +189,7 @@ impl<N: Net> Manager for Tcp<N> {
         }
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

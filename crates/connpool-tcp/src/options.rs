@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 
 /// The options set on every socket that a TCP manager connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct TcpOptions {
     /// Send small writes at once. Default: true.
     pub nodelay: bool,
     /// Probes of a silent peer by the kernel. Default: after 60 s, every 10 s, 3 times.
-    pub keepalive: Option<Keepalive>,
+    pub keepalive: Option<TcpKeepalive>,
     /// How long data may stay unacknowledged before the kernel gives up the connection; Linux
     /// only, nothing elsewhere. Default: 30 s.
     ///
@@ -22,7 +22,8 @@ pub struct TcpOptions {
 
 /// When and how often the kernel probes a silent peer. Less than a second counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
+#[non_exhaustive]
+pub struct TcpKeepalive {
     /// How long a connection is silent before the first probe. Default: 60 s.
     pub after: Duration,
     /// The time between probes. Default: 10 s.
@@ -36,15 +37,27 @@ impl Default for TcpOptions {
     fn default() -> Self {
         TcpOptions {
             nodelay: true,
-            keepalive: Some(Keepalive::default()),
+            keepalive: Some(TcpKeepalive::default()),
             user_timeout: Some(Duration::from_secs(30)),
         }
     }
 }
 
-impl Default for Keepalive {
+impl TcpKeepalive {
+    /// Creates the settings: the silence before the first probe, the time between probes, and the
+    /// number of unanswered probes after which the connection is dead.
+    pub const fn new(after: Duration, every: Duration, times: u32) -> Self {
+        TcpKeepalive {
+            after,
+            every,
+            times,
+        }
+    }
+}
+
+impl Default for TcpKeepalive {
     fn default() -> Self {
-        Keepalive {
+        TcpKeepalive {
             after: Duration::from_secs(60),
             every: Duration::from_secs(10),
             times: 3,
@@ -57,7 +70,7 @@ impl TcpOptions {
         socket.set_tcp_nodelay(self.nodelay)?;
         // An urgent byte that is kept out of the stream would be invisible to a look at it.
         socket.set_out_of_band_inline(true)?;
-        if let Some(Keepalive {
+        if let Some(TcpKeepalive {
             after,
             every,
             times,
@@ -67,7 +80,7 @@ impl TcpOptions {
             let seconds = |span: Duration| {
                 Duration::from_secs(span.as_secs().clamp(1, LONGEST_PROBE_SECONDS))
             };
-            let keepalive = TcpKeepalive::new()
+            let keepalive = socket2::TcpKeepalive::new()
                 .with_time(seconds(after))
                 .with_interval(seconds(every))
                 .with_retries(times.clamp(1, MOST_PROBES));
@@ -135,7 +148,7 @@ mod tests {
                 let (stream, _listener) = connected();
                 let options = TcpOptions {
                     nodelay: false,
-                    keepalive: Some(Keepalive {
+                    keepalive: Some(TcpKeepalive {
                         after: span,
                         every: span,
                         times,

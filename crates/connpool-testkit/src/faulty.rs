@@ -7,13 +7,13 @@ use std::sync::{Arc, Once, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, Connection, Liveness, Manager, Moment, Pool, Runtime};
+use connpool_core::{Builder, Connection, Instant, Liveness, Manager, Pool, Runtime};
 use futures_lite::future::yield_now;
 
 use crate::held::Queue;
 use crate::script::{Act, Op, Plan, Refused};
-use std::sync::{Mutex, MutexGuard};
 use crate::{FaultyConn, SimStream, Truth, pipe};
+use std::sync::{Mutex, MutexGuard};
 
 /// A manager whose connects, pings, resets and goodbyes succeed, fail, take their time, hang or
 /// panic as told, and whose connections can be spoken to, hung up and reset from the other end.
@@ -349,7 +349,7 @@ impl Manager for FaultyManager {
         Ok(())
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         self.0.script().resets
     }
 
@@ -417,7 +417,7 @@ struct UnderWay {
 
 impl UnderWay {
     fn begin(world: &Arc<World>) -> Self {
-        let now = world.runtime.now().since(Moment::ORIGIN);
+        let now = world.runtime.now().since(Instant::ORIGIN);
         let truth = &mut world.script().truth;
         truth.connect_begins(now);
         UnderWay {

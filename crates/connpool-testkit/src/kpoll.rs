@@ -2,7 +2,7 @@
 
 use std::task::{Context, Waker};
 
-use connpool_core::Task;
+use connpool_core::BoxFuture;
 
 /// Makes a case and a future in it, polls the future k times and drops it, for k = 0, 1, 2 and so
 /// on until the future ends by itself. `between` is called after each poll that left it pending,
@@ -40,7 +40,7 @@ use connpool_core::Task;
 #[must_use = "false says that not every point was reached"]
 pub fn drop_at_every_poll<Case>(
     most: usize,
-    mut make: impl FnMut(usize) -> (Case, Task),
+    mut make: impl FnMut(usize) -> (Case, BoxFuture),
     mut between: impl FnMut(&mut Case, usize),
     mut after: impl FnMut(Case),
 ) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -21,12 +21,12 @@ use std::sync::{Mutex, MutexGuard};
 /// the next timer. Clones are the same runtime.
 ///
 /// ```
-/// use connpool_core::{from_fn, Pool};
+/// use connpool_core::{object_fn, Pool};
 /// use connpool_testkit::SimRuntime;
 /// use std::time::Duration;
 ///
 /// let sim = SimRuntime::new(42);
-/// let pool = Pool::builder(from_fn(|| async { Ok::<_, std::io::Error>(()) }), sim.clone())
+/// let pool = Pool::builder(object_fn(|| async { Ok::<_, std::io::Error>(()) }), sim.clone())
 ///     .max_size(1)
 ///     .get_timeout(Duration::from_secs(3600))
 ///     .build_lazy()
@@ -43,10 +43,10 @@ pub struct SimRuntime {
 }
 
 struct World {
-    now: Moment,
+    now: Instant,
     rng: StdRng,
     tasks: Vec<Running>,
-    timers: BTreeMap<(Moment, u64), Waker>,
+    timers: BTreeMap<(Instant, u64), Waker>,
     next_timer: u64,
     spawned: usize,
     slept: usize,
@@ -57,7 +57,7 @@ struct World {
 struct Running {
     number: usize,
     /// Taken out while it is being polled.
-    task: Option<Task>,
+    task: Option<BoxFuture>,
     flag: Arc<Flag>,
 }
 
@@ -132,7 +132,7 @@ impl SimRuntime {
     pub fn new(seed: u64) -> Self {
         SimRuntime {
             world: Arc::new(Mutex::new(World {
-                now: Moment::ORIGIN,
+                now: Instant::ORIGIN,
                 rng: StdRng::seed_from_u64(seed),
                 tasks: Vec::new(),
                 timers: BTreeMap::new(),
@@ -201,7 +201,7 @@ impl SimRuntime {
 
     /// How much virtual time has passed.
     pub fn elapsed(&self) -> Duration {
-        self.now().since(Moment::ORIGIN)
+        self.now().since(Instant::ORIGIN)
     }
 
     /// A number that follows from everything that happened so far: which task ran when, and how the
@@ -245,7 +245,7 @@ impl SimRuntime {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_timer(&self) -> Option<Moment> {
+    fn next_timer(&self) -> Option<Instant> {
         self.world().timers.keys().next().map(|(at, _)| *at)
     }
 
@@ -309,11 +309,11 @@ impl SimRuntime {
 }
 
 impl Runtime for SimRuntime {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.world().now
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         let mut timer = Timer {
             world: Arc::clone(&self.world),
             at,
@@ -323,7 +323,7 @@ impl Runtime for SimRuntime {
         Box::pin(poll_fn(move |cx| timer.poll(cx)))
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         let mut world = self.world();
         world.spawned += 1;
         if !world.refusing {
@@ -347,8 +347,8 @@ impl Runtime for SimRuntime {
 /// Takes itself out of the heap when it is dropped, so that the clock does not stop for nobody.
 struct Timer {
     world: Arc<Mutex<World>>,
-    at: Moment,
-    key: Option<(Moment, u64)>,
+    at: Instant,
+    key: Option<(Instant, u64)>,
 }
 
 impl Timer {
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_dropped_timer_does_not_stop_the_clock() {
         let sim = SimRuntime::new(1);
-        let mut timer = sim.sleep_until(Moment::from_nanos(5));
+        let mut timer = sim.sleep_until(Instant::from_nanos(5));
         assert!(
             timer
                 .as_mut()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 use connpool_testkit::conformance::SCENARIOS;
 
@@ -35,16 +35,16 @@ struct Broken {
 }
 
 impl Runtime for Broken {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         let reads = self.reads.fetch_add(1, Ordering::SeqCst);
         let now = self.sim.now().as_nanos();
         match self.fault {
-            Fault::ClockGoesBack => Moment::from_nanos(now + reads % 2),
-            _ => Moment::from_nanos(now),
+            Fault::ClockGoesBack => Instant::from_nanos(now + reads % 2),
+            _ => Instant::from_nanos(now),
         }
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         match self.fault {
             Fault::TimerForgetsThePast if at <= self.sim.now() => Box::pin(pending()),
             Fault::TimerFiresAtTheEndOfTime if at.as_nanos() == u64::MAX => Box::pin(async {}),
@@ -60,7 +60,7 @@ impl Runtime for Broken {
         }
     }
 
-    fn spawn(&self, mut task: Task) {
+    fn spawn(&self, mut task: BoxFuture) {
         match self.fault {
             Fault::DropsTasks => drop(task),
             Fault::RunsTasksNotFurtherThanTheirFirstAwait => {

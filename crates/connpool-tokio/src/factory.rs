@@ -22,14 +22,14 @@ use crate::Io;
 /// `futures-io` as it is, without that memory.)
 ///
 /// ```
-/// use connpool_tokio::{builder, stream_fn};
+/// use connpool_tokio::{builder, io_fn};
 /// use tokio::net::UnixStream;
 ///
 /// # fn main() -> Result<(), connpool_tokio::ConfigError> {
-/// let pool = builder(stream_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
+/// let pool = builder(io_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
 /// # let _ = pool; Ok(()) }
 /// ```
-pub fn stream_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
+pub fn io_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<S, E>> + Send,
@@ -40,10 +40,10 @@ where
         let connecting = connect();
         async move { connecting.await.map(Io::new) }
     };
-    connpool_core::stream_fn(connect).reusable_if(Io::is_clean)
+    connpool_core::stream_fn(connect).with_is_reusable(Io::is_clean)
 }
 
-/// Pools the sockets that `connect` makes, like [`stream_fn`], but looks at them in the kernel: what
+/// Pools the sockets that `connect` makes, like [`io_fn`], but looks at them in the kernel: what
 /// the runtime has not noticed yet is seen all the same. For Unix sockets; never for TLS, whose
 /// bytes on the wire are not all for the user.
 ///
@@ -73,6 +73,6 @@ where
         seen => seen,
     };
     connpool_core::stream_fn(connect)
-        .looked_at_by(look)
-        .reusable_if(Io::is_clean)
+        .with_liveness(look)
+        .with_is_reusable(Io::is_clean)
 }

@@ -53,10 +53,10 @@ mod stream;
 mod tcp;
 
 pub use connpool_core::*;
-pub use connpool_tcp::{Keepalive, PingFn};
+pub use connpool_tcp::{PingFn, TcpKeepalive};
+pub use factory::io_fn;
 #[cfg(unix)]
 pub use factory::socket_fn;
-pub use factory::stream_fn;
 pub use runtime::TokioRuntime;
 pub use stream::Io;
 pub use tcp::{TcpConn, TcpManager, TokioNet};

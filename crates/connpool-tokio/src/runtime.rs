@@ -6,12 +6,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_tcp::RecentClock;
 use pin_project_lite::pin_project;
 use rand::Rng;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time;
 
 /// The tokio runtime, for [`Pool::builder`](connpool_core::Pool::builder).
 ///
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 #[derive(Debug, Clone)]
 pub struct TokioRuntime {
     made_in: Option<Handle>,
-    epoch: Instant,
+    epoch: time::Instant,
     recent: RecentClock,
 }
 
@@ -37,7 +37,7 @@ impl TokioRuntime {
     pub fn new() -> Self {
         TokioRuntime {
             made_in: Handle::try_current().ok(),
-            epoch: Instant::now(),
+            epoch: time::Instant::now(),
             recent: RecentClock::new(),
         }
     }
@@ -54,25 +54,25 @@ impl Default for TokioRuntime {
 }
 
 impl Runtime for TokioRuntime {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         // A paused clock is that of its runtime; a thread outside of any would see the real one.
         #[cfg(feature = "test-util")]
         let _entered = match Handle::try_current() {
             Ok(_) => None,
             Err(_) => self.made_in.as_ref().map(Handle::enter),
         };
-        let elapsed = Instant::now().saturating_duration_since(self.epoch);
-        Moment::ORIGIN.checked_add(elapsed).unwrap_or_default()
+        let elapsed = time::Instant::now().saturating_duration_since(self.epoch);
+        Instant::ORIGIN.checked_add(elapsed).unwrap_or_default()
     }
 
-    fn recent(&self) -> Moment {
+    fn recent(&self) -> Instant {
         if pausing::is_possible() {
             return self.now();
         }
         self.recent.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         let Some(at) = self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) else {
             return Box::pin(pending());
         };
@@ -90,7 +90,7 @@ impl Runtime for TokioRuntime {
         })
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         // A runtime that has ended drops the task, as the contract has it.
         if let Some(handle) = self.handle() {
             drop(handle.spawn(task));

@@ -149,11 +149,7 @@ fn pool_of<M: Manager>(manager: M, runtime: Arc<dyn Runtime>) -> Outcome<Pool<M>
         .max_idle(8)
         .max_uses(40)
         .max_connecting(8)
-        .backoff(Backoff {
-            first: millis(5),
-            max: millis(100),
-            factor: 2.0,
-        })
+        .backoff(Backoff::new(millis(5), millis(100), 2.0))
         .build_lazy()?;
     Ok(pool)
 }

@@ -17,11 +17,11 @@ use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};
 /// `Duration::MAX` are legal everywhere.
 ///
 /// ```
-/// use connpool_core::{from_fn, Pool};
+/// use connpool_core::{object_fn, Pool};
 /// use std::time::Duration;
 /// # let runtime = connpool_testkit::SimRuntime::new(1);
 ///
-/// let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
 /// let pool = Pool::builder(manager, runtime)
 ///     .name("orders")
 ///     .max_size(20)
@@ -287,7 +287,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// A connection that was lent for this long is told to the [`observer`](Builder::observer) as
-    /// [`Leak`](crate::Event::Leak), once, and as [`CameBack`](crate::Event::CameBack) when it comes
+    /// [`Leak`](crate::Event::LeakSuspected), once, and as [`CameBack`](crate::Event::LeakReturned) when it comes
     /// back after all. Counted in [`Stats::leaked`](crate::Stats). Default: `None`, never. 60 s suits
     /// most.
     ///

@@ -123,6 +123,7 @@ pub struct PoolConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct Backoff {
     /// The longest pause after the first failure. Default: 50 ms. No pause is shorter than 1 ms:
     /// with zero here, a dead backend is dialled that often.
@@ -147,6 +148,7 @@ pub struct Backoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct Breaker {
     /// How many connects fail in a row before the breaker opens. Default: 5. Zero is an error:
     /// `None` in place of the whole switches the breaker off. Failures of one moment count as one.
@@ -209,6 +211,23 @@ impl Default for PoolConfig {
             slow_get_warning: Some(Duration::from_secs(1)),
             leak_warning: None,
             detect_nested_gets: false,
+        }
+    }
+}
+
+impl Backoff {
+    /// Creates a backoff from its three settings.
+    pub const fn new(first: Duration, max: Duration, factor: f64) -> Self {
+        Backoff { first, max, factor }
+    }
+}
+
+impl Breaker {
+    /// Creates a breaker that opens after `failures` and probes every `probe_every`.
+    pub const fn new(failures: u32, probe_every: Duration) -> Self {
+        Breaker {
+            failures,
+            probe_every,
         }
     }
 }

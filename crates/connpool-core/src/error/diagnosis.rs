@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::moment::Brief;
+use crate::time::Brief;
 use crate::{BreakerState, Holder, Phase};
 
 /// How the pool stood when a `get` failed. Prints as one paragraph, with the likely remedy as its last
@@ -19,7 +19,7 @@ pub struct Diagnosis {
     pub waited: Duration,
     /// Where it stood in line, counted from 1; `None` if it did not, or further back than the first
     /// 1,024.
-    pub place_in_line: Option<usize>,
+    pub queue_position: Option<usize>,
     /// The most connections that may be open.
     pub max_size: usize,
     /// Open connections.
@@ -112,7 +112,7 @@ impl fmt::Display for Diagnosis {
             write!(f, ", {} connecting", self.connecting)?;
         }
         write!(f, ", {} waiting", self.waiting)?;
-        if let Some(place) = self.place_in_line {
+        if let Some(place) = self.queue_position {
             write!(f, " (we were {})", Ordinal(place))?;
         }
         if self.paused {
@@ -165,7 +165,7 @@ mod tests {
         Diagnosis {
             pool: Arc::from("orders"),
             waited: Duration::from_secs(5),
-            place_in_line: Some(4),
+            queue_position: Some(4),
             max_size: 20,
             size: 20,
             active: 20,

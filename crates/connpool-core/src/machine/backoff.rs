@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::config::{Backoff, Breaker};
 use crate::machine::breaker::Happening;
 use crate::machine::slab::{Count, Sequence};
-use crate::moment::{jittered, random_part};
-use crate::{BreakerState, Moment};
+use crate::time::{jittered, random_part};
+use crate::{BreakerState, Instant};
 
 /// Failures in a row, the pause they call for, and how many connects may be under way after it.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(crate) struct Trouble {
     breaker: Option<Breaker>,
     state: BreakerState,
     failures: Count,
-    failed_at: Moment,
-    retry_at: Option<Moment>,
+    failed_at: Instant,
+    retry_at: Option<Instant>,
     /// How many connects may be under way at once (slow start); `None`: any number.
     window: Option<usize>,
     /// One for each time that the window was narrowed.
@@ -40,7 +40,7 @@ impl Trouble {
             breaker,
             state: BreakerState::Closed,
             failures: Count::default(),
-            failed_at: Moment::ORIGIN,
+            failed_at: Instant::ORIGIN,
             retry_at: None,
             window: None,
             closings: Sequence::default(),
@@ -69,7 +69,7 @@ impl Trouble {
 
     /// A connect failed. Those that fail during a pause began before it and count as one with the
     /// failure that began it, unless it is the probe that failed.
-    pub(crate) fn failed(&mut self, now: Moment, draw: u64) {
+    pub(crate) fn failed(&mut self, now: Instant, draw: u64) {
         self.failed_at = now;
         self.set_window(1);
         if self.state != BreakerState::HalfOpen && self.pausing(now) {
@@ -102,7 +102,7 @@ impl Trouble {
 
     /// A connect begins. If it is a probe, the next one is not due before `probe_every`, should
     /// nobody tell what became of this one.
-    pub(crate) fn begins(&mut self, now: Moment) {
+    pub(crate) fn begins(&mut self, now: Instant) {
         if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
             (self.state, self.breaker)
         {
@@ -127,7 +127,7 @@ impl Trouble {
 
     /// A connection opened at `born` proved good. One that is older than the last failure says
     /// nothing about how the backend is now.
-    pub(crate) fn proved_good(&mut self, born: Moment) {
+    pub(crate) fn proved_good(&mut self, born: Instant) {
         if born < self.failed_at {
             return;
         }
@@ -137,12 +137,12 @@ impl Trouble {
     }
 
     /// Whether it is too early to try again.
-    pub(crate) fn pausing(&self, now: Moment) -> bool {
+    pub(crate) fn pausing(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|retry_at| now < retry_at)
     }
 
     /// When the pause ends, or ended.
-    pub(crate) fn retry_at(&self) -> Option<Moment> {
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
@@ -168,7 +168,7 @@ impl Trouble {
     }
 
     /// When the last failure was, of those that are not over.
-    pub(crate) fn last_failure_at(&self) -> Option<Moment> {
+    pub(crate) fn last_failure_at(&self) -> Option<Instant> {
         (self.failures() > 0).then_some(self.failed_at)
     }
 
@@ -183,11 +183,11 @@ impl Trouble {
         self.closings.next();
     }
 
-    fn pause(&mut self, now: Moment, pause: Duration) {
+    fn pause(&mut self, now: Instant, pause: Duration) {
         // A pause too long to be told must not read as no pause.
         self.retry_at = now
             .checked_add(pause.max(SHORTEST_PAUSE))
-            .or(Some(Moment::NEVER));
+            .or(Some(Instant::NEVER));
     }
 
     fn ceiling(&self) -> Duration {
@@ -207,8 +207,8 @@ impl Trouble {
 mod tests {
     use super::*;
 
-    fn millis(n: u64) -> Moment {
-        Moment::from_nanos(n * 1_000_000)
+    fn millis(n: u64) -> Instant {
+        Instant::from_nanos(n * 1_000_000)
     }
 
     fn trouble(first: Duration, max: Duration, factor: f64) -> Trouble {
@@ -336,7 +336,7 @@ mod tests {
         ] {
             let mut trouble = probing(1, every);
             trouble.failed(millis(0), 0);
-            let never = Moment::from_nanos(u64::MAX);
+            let never = Instant::from_nanos(u64::MAX);
             let expected = pause.and_then(|pause| millis(0).checked_add(pause));
             assert_eq!(trouble.retry_at(), Some(expected.unwrap_or(never)));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Moment;
+use crate::Instant;
 
 /// How many connections found broken, within which time, make the others suspect.
 const ENOUGH: usize = 3;
@@ -15,14 +15,14 @@ const WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Suspicion {
     epoch: u64,
     /// When the last ones were found broken that have not raised it, the oldest first.
-    found: [Option<Moment>; ENOUGH - 1],
-    raised_at: Option<Moment>,
+    found: [Option<Instant>; ENOUGH - 1],
+    raised_at: Option<Instant>,
 }
 
 impl Suspicion {
     /// A check found a connection broken. Says whether all others are suspect from now on, which
     /// they become once in a second at most: what is found so soon after tells nothing new.
-    pub(crate) fn found_broken(&mut self, now: Moment) -> bool {
+    pub(crate) fn found_broken(&mut self, now: Instant) -> bool {
         if self.raised_at.is_some_and(|at| !now.is_past(at, WITHIN)) {
             return false;
         }
@@ -51,7 +51,7 @@ mod tests {
     /// Which of those found broken at these milliseconds raise it.
     fn raised_by(found: &[u64]) -> Vec<u64> {
         let mut suspicion = Suspicion::default();
-        let raises = |at: &u64| suspicion.found_broken(Moment::from_nanos(at * 1_000_000));
+        let raises = |at: &u64| suspicion.found_broken(Instant::from_nanos(at * 1_000_000));
         let raised: Vec<u64> = found.iter().copied().filter(raises).collect();
         assert_eq!(suspicion.epoch(), raised.len() as u64);
         raised

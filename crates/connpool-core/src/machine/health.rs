@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::moment::{GOLDEN, Span, jittered};
-use crate::{CloseReason, Liveness, Moment};
+use crate::time::{GOLDEN, Span, jittered};
+use crate::{CloseReason, Instant, Liveness};
 
 /// The settings that health is judged by.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ impl Rules {
     /// Whether a connection is older than it may become by now. Its own drawn limit is shorter, but
     /// was drawn under the rules of its time.
     #[inline]
-    fn forbid_age_of(&self, stamps: &Stamps, now: Moment) -> bool {
+    fn forbid_age_of(&self, stamps: &Stamps, now: Instant) -> bool {
         let over_rule = now.is_past(stamps.born, self.max_lifetime) && stamps.had_its_chance(now);
         stamps.is_over_lifetime(now) || over_rule
     }
@@ -90,13 +90,13 @@ const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
 pub(crate) struct Stamps {
     pub(crate) id: u64,
     /// When its connect ended.
-    pub(crate) born: Moment,
+    pub(crate) born: Instant,
     /// When its lifetime ends.
-    pub(crate) expires: Moment,
+    pub(crate) expires: Instant,
     /// When it last came back, or was born; while it is lent, when that began.
-    pub(crate) idle_since: Moment,
+    pub(crate) idle_since: Instant,
     /// The last proof of life: born, used, pinged or reset.
-    pub(crate) proven: Moment,
+    pub(crate) proven: Instant,
     /// How often it was lent.
     pub(crate) uses: u64,
     /// The pool's generation when its connect began.
@@ -140,21 +140,21 @@ pub(crate) struct Era {
 impl Stamps {
     /// It comes back, and was alive until now.
     #[inline]
-    pub(crate) fn comes_back(&mut self, now: Moment) {
+    pub(crate) fn comes_back(&mut self, now: Instant) {
         self.idle_since = now;
         self.proven = now;
     }
 
     /// Somebody gets it.
     #[inline]
-    pub(crate) fn is_lent(&mut self, now: Moment) {
+    pub(crate) fn is_lent(&mut self, now: Instant) {
         self.idle_since = now;
         self.uses = self.uses.saturating_add(1);
     }
 
     /// It has just shown that it is alive. The rules are those of the era, or later ones.
     #[inline]
-    pub(crate) fn proves_alive(&mut self, now: Moment, era: Era, rules: &Rules) {
+    pub(crate) fn proves_alive(&mut self, now: Instant, era: Era, rules: &Rules) {
         self.proven = now;
         // One whose lifetime was drawn when it could be longer has two ends: not for the shortest way.
         let longest = rules.max_lifetime.after(self.born);
@@ -170,7 +170,7 @@ impl Stamps {
     ///
     /// May say no where the whole check says yes, never the other way round.
     #[inline]
-    pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Moment) -> bool {
+    pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Instant) -> bool {
         self.proof.holds_under(seal)
             && now < self.expires
             && !now.is_past(self.idle_since, fresh_for)
@@ -178,7 +178,7 @@ impl Stamps {
 
     /// The same for the moment in which it comes back: whether [`on_return`] would keep it.
     #[inline]
-    pub(crate) fn may_return(&self, seal: u64, max_uses: u64, now: Moment) -> bool {
+    pub(crate) fn may_return(&self, seal: u64, max_uses: u64, now: Instant) -> bool {
         self.proof.holds_under(seal) && now < self.expires && self.uses < max_uses
     }
 
@@ -193,19 +193,19 @@ impl Stamps {
     }
 
     #[inline]
-    fn is_over_lifetime(&self, now: Moment) -> bool {
+    fn is_over_lifetime(&self, now: Instant) -> bool {
         now >= self.expires && self.had_its_chance(now)
     }
 
     #[inline]
-    fn is_idle_too_long(&self, rules: &Rules, now: Moment) -> bool {
+    fn is_idle_too_long(&self, rules: &Rules, now: Instant) -> bool {
         now.is_past(self.idle_since, rules.idle_timeout) && self.had_its_chance(now)
     }
 
     /// Whether it was lent, or could have been: with limits of zero, what is opened ahead of need
     /// would else be replaced without end, and none of it lent.
     #[inline]
-    fn had_its_chance(&self, now: Moment) -> bool {
+    fn had_its_chance(&self, now: Instant) -> bool {
         self.uses > 0 || now.is_past(self.born, SHORTEST_UNUSED_LIFE)
     }
 }
@@ -300,7 +300,7 @@ impl Check {
         rules: &Rules,
         era: Era,
         spare: bool,
-        now: Moment,
+        now: Instant,
     ) -> Check {
         let is_suspect = stamps.proof.seal() < era.suspicion;
         let unproven = |after: Span| is_suspect || now.is_past(stamps.proven, after);
@@ -450,7 +450,7 @@ pub(crate) fn on_return(
     stamps: &Stamps,
     rules: &Rules,
     generation: u64,
-    now: Moment,
+    now: Instant,
 ) -> Option<CloseReason> {
     if stamps.generation != generation {
         Some(CloseReason::Cleared)

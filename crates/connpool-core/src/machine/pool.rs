@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use crate::BreakerState;
-use crate::Moment;
+use crate::Instant;
 use crate::config::PoolConfig;
 use crate::machine::backoff::Trouble;
 use crate::machine::burst::Suspicion;
 use crate::machine::health::Era;
 use crate::machine::slab::{Count, Key, round_up};
 use crate::machine::wait_queue::{Line, Standing, Supply, Wants};
-use crate::moment::soonest;
+use crate::time::soonest;
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(crate) struct Ledger {
     suspicion_seal: u64,
     closed: bool,
     paused: bool,
-    sweep_at: Option<Moment>,
+    sweep_at: Option<Instant>,
 }
 
 /// Below this, the driver would do nothing but sweep.
@@ -129,11 +129,11 @@ impl Ledger {
     // ---- slots
 
     /// How many connects should begin now.
-    pub(crate) fn wanted(&self, now: Moment) -> usize {
+    pub(crate) fn wanted(&self, now: Instant) -> usize {
         self.wanted_with(self.room(), now)
     }
 
-    fn wanted_with(&self, room: usize, now: Moment) -> usize {
+    fn wanted_with(&self, room: usize, now: Instant) -> usize {
         if room == 0 || self.trouble.pausing(now) {
             return 0;
         }
@@ -161,12 +161,12 @@ impl Ledger {
     }
 
     /// Whether somebody waits for a connect that has to wait for the end of a pause.
-    pub(crate) fn waits_for_a_pause(&self, now: Moment) -> bool {
+    pub(crate) fn waits_for_a_pause(&self, now: Instant) -> bool {
         self.trouble.pausing(now) && self.lacking() > 0
     }
 
     /// Takes a slot for a connect that begins now.
-    pub(crate) fn connect_begins(&mut self, now: Moment) -> Start {
+    pub(crate) fn connect_begins(&mut self, now: Instant) -> Start {
         self.connecting.one_more();
         self.trouble.begins(now);
         Start {
@@ -178,7 +178,7 @@ impl Ledger {
     /// Whether a connect that has begun, but dialled nobody yet, gives its slot back instead:
     /// another one has failed meanwhile. A thousand that begin at once must not all find out that
     /// nobody is there.
-    pub(crate) fn stands_back(&self, start: Start, now: Moment) -> bool {
+    pub(crate) fn stands_back(&self, start: Start, now: Instant) -> bool {
         start.closing != self.trouble.closing()
             && (self.trouble.pausing(now) || self.connecting.get() > self.trouble.window())
     }
@@ -195,25 +195,25 @@ impl Ledger {
     }
 
     /// By when a look has to tell whether what a probe made is any good.
-    fn look_at_the_probe(&self) -> Option<Moment> {
+    fn look_at_the_probe(&self) -> Option<Instant> {
         let is_probed = self.trouble.breaker() == BreakerState::HalfOpen;
         self.trouble.retry_at().filter(|_| is_probed)
     }
 
     /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
-    pub(crate) fn connect_failed(&mut self, now: Moment, draw: u64) {
+    pub(crate) fn connect_failed(&mut self, now: Instant, draw: u64) {
         self.trouble.failed(now, draw);
     }
 
     /// A connection opened at `born` proved good. Says whether that ends the trouble, if any.
-    pub(crate) fn proved_good(&mut self, born: Moment) -> bool {
+    pub(crate) fn proved_good(&mut self, born: Instant) -> bool {
         self.trouble.proved_good(born);
         self.trouble.failures() == 0
     }
 
     /// A check found a connection broken. If others were, too, all are suspect, and a backend that
     /// just lost them is not dialled by everybody at once. Says whether they are from now on.
-    pub(crate) fn found_broken(&mut self, now: Moment) -> bool {
+    pub(crate) fn found_broken(&mut self, now: Instant) -> bool {
         let raised = self.suspicion.found_broken(now);
         if raised {
             self.suspicion_seal = self.era().seal;
@@ -227,7 +227,7 @@ impl Ledger {
     /// A user brought back a connection that cannot be lent again. Users have reasons of their own,
     /// so that this speaks against no other connection; but a busy pool that loses its backend
     /// hears of it from them, and must not dial it once for each.
-    pub(crate) fn lost_by_user(&mut self, now: Moment) {
+    pub(crate) fn lost_by_user(&mut self, now: Instant) {
         if self.losses.found_broken(now) {
             self.trouble.is_doubted();
         }
@@ -289,7 +289,7 @@ impl Ledger {
 
     /// How many new connections are on their way, or will be as soon as somebody begins them, in
     /// slots that are free or on their way to be.
-    fn coming(&self, now: Moment) -> usize {
+    fn coming(&self, now: Instant) -> usize {
         self.connecting
             .get()
             .saturating_add(self.wanted_with(self.room_to_come(), now))
@@ -329,8 +329,8 @@ impl Ledger {
     /// for whom a connection is, or now will be, under way.
     pub(crate) fn join(
         &mut self,
-        now: Moment,
-        deadline: Option<Moment>,
+        now: Instant,
+        deadline: Option<Instant>,
         wants: Wants,
     ) -> Result<Key, Refused> {
         if self.closed {
@@ -362,7 +362,7 @@ impl Ledger {
 
     /// Takes everybody out of the line if the breaker is open, nothing is open that could come
     /// back, and no probe begins for the first of them: they are to be told the last error.
-    pub(crate) fn give_up(&mut self, now: Moment) -> Vec<Key> {
+    pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
         let given_up = self.is_broken()
             && self.trouble.breaker() == BreakerState::Open
             && self.probes(now) == 0;
@@ -382,7 +382,7 @@ impl Ledger {
     }
 
     /// How many probes there are to wait for. What began before the breaker opened is none.
-    fn probes(&self, now: Moment) -> usize {
+    fn probes(&self, now: Instant) -> usize {
         match self.trouble.breaker() {
             BreakerState::Open => self.wanted_with(self.room_to_come(), now),
             BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
@@ -398,7 +398,7 @@ impl Ledger {
     pub(crate) fn serve(
         &mut self,
         supply: Supply,
-        now: Moment,
+        now: Instant,
         mut expired: impl FnMut(Key),
     ) -> Option<Key> {
         if self.paused {
@@ -419,7 +419,7 @@ impl Ledger {
         self.line.len() > without
     }
 
-    pub(crate) fn wants_used(&self, now: Moment) -> bool {
+    pub(crate) fn wants_used(&self, now: Instant) -> bool {
         !self.paused && self.line.wants_used(self.coming(now))
     }
 
@@ -433,7 +433,7 @@ impl Ledger {
 
     /// The place of somebody who waits, counted from one; `None` for one who does not, or who is
     /// too far behind to be worth counting.
-    pub(crate) fn place_in_line(&self, key: Key) -> Option<usize> {
+    pub(crate) fn queue_position(&self, key: Key) -> Option<usize> {
         self.line.place(key)
     }
 
@@ -455,7 +455,7 @@ impl Ledger {
 
     /// When the driver has something to do by the clock: the end of a pause that somebody waits
     /// for, or the next sweep. Changes with every other method that takes `&mut self`.
-    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         if self.closed {
             return None;
         }
@@ -465,7 +465,7 @@ impl Ledger {
     }
 
     /// Whether the idle connections are due for a look. The first call starts the interval.
-    pub(crate) fn sweep_is_due(&mut self, now: Moment) -> bool {
+    pub(crate) fn sweep_is_due(&mut self, now: Instant) -> bool {
         let due = self.sweep_at.is_some_and(|at| now >= at);
         if due || self.sweep_at.is_none() {
             self.sweep_at = self.sweep_interval.and_then(|every| now.checked_add(every));
@@ -574,7 +574,7 @@ impl Ledger {
     }
 
     /// When a connect last failed; `None`: never, or a connection opened later has proved good.
-    pub(crate) fn last_failure_at(&self) -> Option<Moment> {
+    pub(crate) fn last_failure_at(&self) -> Option<Instant> {
         self.trouble.last_failure_at()
     }
 

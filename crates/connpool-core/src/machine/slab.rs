@@ -1,6 +1,6 @@
 //! Counting that cannot go wrong in silence, and storage with stable keys.
 //!
-//! Beside [`moment`](crate::moment), the one place of the crate where integers are added and
+//! Beside [`moment`](crate::time), the one place of the crate where integers are added and
 //! slices are indexed; everywhere else the lints forbid both.
 #![allow(
     clippy::arithmetic_side_effects,

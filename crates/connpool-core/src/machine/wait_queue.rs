@@ -1,6 +1,6 @@
 //! The line of those who wait: first in, first out, and out of it from anywhere at no cost.
 
-use crate::Moment;
+use crate::Instant;
 use crate::machine::slab::{Count, Key, Sequence, Slab};
 
 /// What will do for a waiter.
@@ -41,7 +41,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
-    deadline: Option<Moment>,
+    deadline: Option<Instant>,
     wants: Wants,
     standing: Standing,
     before: Option<Key>,
@@ -71,7 +71,7 @@ struct Row {
 
 impl Line {
     /// Stands last in line.
-    pub(crate) fn join(&mut self, wants: Wants, deadline: Option<Moment>) -> Key {
+    pub(crate) fn join(&mut self, wants: Wants, deadline: Option<Instant>) -> Key {
         let ticket = self.tickets.next();
         let key = self.waiters.insert(Waiter {
             ticket,
@@ -107,7 +107,7 @@ impl Line {
         &mut self,
         supply: Supply,
         coming: usize,
-        now: Moment,
+        now: Instant,
     ) -> Option<(Key, Standing)> {
         let key = self.first(supply, coming)?;
         let deadline = self.waiters.get(key)?.deadline;
@@ -249,7 +249,7 @@ impl Line {
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment::from_nanos(1_000);
+    const NOW: Instant = Instant::from_nanos(1_000);
 
     fn serve(line: &mut Line, supply: Supply) -> Option<Key> {
         call(line, supply, 0)
@@ -311,7 +311,7 @@ mod tests {
     fn the_late_are_passed_over_and_told_once() {
         let mut line = Line::default();
         let late = line.join(Wants::Any, Some(NOW));
-        let in_time = line.join(Wants::Any, Some(Moment::from_nanos(1_001)));
+        let in_time = line.join(Wants::Any, Some(Instant::from_nanos(1_001)));
         let mut call = || line.call(Supply::Used, 0, NOW);
         assert_eq!(call(), Some((late, Standing::Expired)));
         assert_eq!(call(), Some((in_time, Standing::Served)));

@@ -15,11 +15,11 @@ use crate::{Liveness, Manager};
 /// Costs a box for each connect, ping, reset and close, and a virtual call for each look.
 ///
 /// ```
-/// use connpool_core::{from_fn, BoxManager};
+/// use connpool_core::{object_fn, BoxManager};
 /// use std::io::Error;
 ///
-/// let primary = BoxManager::new(from_fn(|| async { Ok::<_, Error>(1) }));
-/// let replica = BoxManager::new(from_fn(|| async { Ok::<_, Error>(2) }));
+/// let primary = BoxManager::new(object_fn(|| async { Ok::<_, Error>(1) }));
+/// let replica = BoxManager::new(object_fn(|| async { Ok::<_, Error>(2) }));
 /// let either: [BoxManager<i32, Error>; 2] = [primary, replica];
 /// # let _ = either;
 /// ```
@@ -52,16 +52,16 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
         self.0.dyn_reset(conn).await
     }
 
-    fn resets(&self) -> bool {
-        self.0.dyn_resets()
+    fn needs_reset(&self) -> bool {
+        self.0.dyn_needs_reset()
     }
 
     fn liveness(&self, conn: &mut C) -> Liveness {
         self.0.dyn_liveness(conn)
     }
 
-    fn looks(&self) -> bool {
-        self.0.dyn_looks()
+    fn has_liveness(&self) -> bool {
+        self.0.dyn_has_liveness()
     }
 
     fn is_reusable(&self, conn: &mut C) -> bool {
@@ -86,9 +86,9 @@ trait DynManager<C, E>: Send + Sync {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<C, E>;
     async fn dyn_ping(&self, conn: &mut C) -> Result<(), E>;
     async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
-    fn dyn_resets(&self) -> bool;
+    fn dyn_needs_reset(&self) -> bool;
     fn dyn_liveness(&self, conn: &mut C) -> Liveness;
-    fn dyn_looks(&self) -> bool;
+    fn dyn_has_liveness(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
     async fn dyn_close(&self, conn: C);
 }
@@ -107,16 +107,16 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
         self.reset(conn).await
     }
 
-    fn dyn_resets(&self) -> bool {
-        self.resets()
+    fn dyn_needs_reset(&self) -> bool {
+        self.needs_reset()
     }
 
     fn dyn_liveness(&self, conn: &mut M::Connection) -> Liveness {
         self.liveness(conn)
     }
 
-    fn dyn_looks(&self) -> bool {
-        self.looks()
+    fn dyn_has_liveness(&self) -> bool {
+        self.has_liveness()
     }
 
     fn dyn_is_reusable(&self, conn: &mut M::Connection) -> bool {

@@ -7,7 +7,7 @@ use std::future::Future;
 use crate::{Connection, Liveness, Manager};
 
 /// A manager made of a closure that connects, and of what there is to ask of a connection. See
-/// [`from_fn`] and [`stream_fn`].
+/// [`object_fn`] and [`stream_fn`].
 pub struct FromFn<F, C> {
     connect: F,
     /// `None`: nobody could tell.
@@ -22,16 +22,16 @@ pub struct FromFn<F, C> {
 /// The closure is called for every connection, so what it captures is cloned into its future:
 ///
 /// ```
-/// use connpool_core::from_fn;
+/// use connpool_core::object_fn;
 ///
 /// let address = String::from("10.0.0.1");
-/// let manager = from_fn(move || {
+/// let manager = object_fn(move || {
 ///     let address = address.clone();
 ///     async move { Ok::<_, std::io::Error>(format!("a client of {address}")) }
 /// });
 /// # let _ = manager;
 /// ```
-pub fn from_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
+pub fn object_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C, E>> + Send,
@@ -49,7 +49,7 @@ where
 /// nobody asked for, is found and replaced before it is lent.
 ///
 /// It does not see that a user gave up in the middle of a read, unless the stream knows and is
-/// asked by [`reusable_if`](FromFn::reusable_if). The `stream_fn` of the adapter crates does both.
+/// asked by [`with_is_reusable`](FromFn::with_is_reusable). The `stream_fn` of the adapter crates does both.
 ///
 /// ```
 /// use connpool_core::stream_fn;
@@ -75,7 +75,7 @@ where
 impl<F, C> FromFn<F, C> {
     /// Looks at an idle connection in this way: for a stream that knows more of itself than a read
     /// would tell, such as a socket that can be looked at in the kernel.
-    pub fn looked_at_by(self, liveness: fn(&mut C) -> Liveness) -> Self {
+    pub fn with_liveness(self, liveness: fn(&mut C) -> Liveness) -> Self {
         FromFn {
             liveness: Some(liveness),
             ..self
@@ -84,7 +84,7 @@ impl<F, C> FromFn<F, C> {
 
     /// Lends again only what `is_reusable` says yes to when it comes back, such as a stream that
     /// knows whether it was left half read.
-    pub fn reusable_if(self, is_reusable: fn(&C) -> bool) -> Self {
+    pub fn with_is_reusable(self, is_reusable: fn(&C) -> bool) -> Self {
         FromFn {
             is_reusable: Some(is_reusable),
             ..self
@@ -106,7 +106,7 @@ where
         (self.connect)()
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 
@@ -114,7 +114,7 @@ where
         self.liveness.map_or(Liveness::Unknown, |look| look(conn))
     }
 
-    fn looks(&self) -> bool {
+    fn has_liveness(&self) -> bool {
         self.liveness.is_some()
     }
 

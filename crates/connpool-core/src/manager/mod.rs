@@ -102,7 +102,7 @@ pub trait Manager: Send + Sync + 'static {
     /// Whether [`reset`](Manager::reset) has anything to do. `true` unless overridden, so that
     /// writing `reset` is enough; `false` saves the call and lets
     /// [`try_get`](crate::Pool::try_get) lend used connections.
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         true
     }
 
@@ -117,7 +117,7 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Whether [`liveness`](Manager::liveness) has anything to tell. `true` unless overridden, so that
     /// writing `liveness` is enough; `false` saves the call, but for one when a connection is new.
-    fn looks(&self) -> bool {
+    fn has_liveness(&self) -> bool {
         true
     }
 
@@ -169,16 +169,16 @@ impl<M: Manager> Manager for Arc<M> {
         (**self).reset(conn)
     }
 
-    fn resets(&self) -> bool {
-        (**self).resets()
+    fn needs_reset(&self) -> bool {
+        (**self).needs_reset()
     }
 
     fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
         (**self).liveness(conn)
     }
 
-    fn looks(&self) -> bool {
-        (**self).looks()
+    fn has_liveness(&self) -> bool {
+        (**self).has_liveness()
     }
 
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {

@@ -47,7 +47,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 19] = [
+    pub const ALL: &'static [CloseReason] = &[
         CloseReason::Idle,
         CloseReason::Lifetime,
         CloseReason::MaxUses,
@@ -133,8 +133,8 @@ mod tests {
             .map(|reason| reason.label())
             .collect();
         assert_eq!(labels.len(), CloseReason::ALL.len());
-        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
+        for (index, reason) in CloseReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
         }
     }
 }

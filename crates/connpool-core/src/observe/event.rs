@@ -10,7 +10,7 @@ use crate::observe::tracing;
 use crate::pool::conn::Live;
 use crate::pool::shared::Shared;
 use crate::util::timeout::catch;
-use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
+use crate::{BreakerState, CloseReason, Holder, Instant, Manager};
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
 /// [`Builder::observer`](crate::Builder::observer).
@@ -22,14 +22,14 @@ use crate::{BreakerState, CloseReason, Holder, Manager, Moment};
 /// [`WeakPool`](crate::WeakPool).
 ///
 /// ```
-/// use connpool_core::{from_fn, Event, Pool};
+/// use connpool_core::{object_fn, Event, Pool};
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
 /// # let sim = connpool_testkit::SimRuntime::new(1);
 ///
 /// let opened = Arc::new(AtomicU64::new(0));
 /// let count = Arc::clone(&opened);
-/// let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
 /// let pool = Pool::builder(manager, sim.clone())
 ///     .observer(move |_pool: &str, event: &Event<'_>| {
 ///         if let Event::Opened { .. } = event {
@@ -76,7 +76,7 @@ pub enum Event<'a> {
     },
     /// A connect failed, took longer than `connect_timeout` or panicked.
     #[non_exhaustive]
-    OpenFailed {
+    ConnectFailed {
         /// Why: the manager's error, or a text.
         error: &'a (dyn Error + 'static),
         /// How long the connect took.
@@ -120,7 +120,7 @@ pub enum Event<'a> {
     },
     /// The goodbye to a connection was given up. It is closed all the same.
     #[non_exhaustive]
-    GoodbyeFailed {
+    GracefulCloseFailed {
         /// Which.
         id: u64,
         /// Whether `close_timeout` was over; else somebody waited for the slot.
@@ -149,20 +149,20 @@ pub enum Event<'a> {
     },
     /// Several connections were found broken in a short time: those that have not proved good since are
     /// pinged before they are lent.
-    Suspicion,
+    Burst,
     /// [`pause`](crate::Pool::pause) was called.
     Paused,
     /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
     Resumed,
     /// Somebody has had a connection for `leak_warning`; told once for each lending.
     #[non_exhaustive]
-    Leak {
+    LeakSuspected {
         /// Who.
         holder: Holder,
     },
     /// A connection came back of which a `Leak` was told.
     #[non_exhaustive]
-    CameBack {
+    LeakReturned {
         /// Who had it, and for how long.
         holder: Holder,
     },
@@ -188,22 +188,22 @@ impl Event<'_> {
     pub fn label(&self) -> &'static str {
         match self {
             Event::Opened { .. } => "opened",
-            Event::OpenFailed { .. } => "open_failed",
+            Event::ConnectFailed { .. } => "connect_failed",
             Event::Waiting => "waiting",
             Event::Lent { .. } => "lent",
             Event::Returned { .. } => "returned",
             Event::Detached { .. } => "detached",
             Event::Closed { .. } => "closed",
-            Event::GoodbyeFailed { .. } => "goodbye_failed",
+            Event::GracefulCloseFailed { .. } => "graceful_close_failed",
             Event::Cleared => "cleared",
             Event::Reconfigured => "reconfigured",
             Event::SlowGet { .. } => "slow_get",
             Event::Breaker { .. } => "breaker",
-            Event::Suspicion => "suspicion",
+            Event::Burst => "burst",
             Event::Paused => "paused",
             Event::Resumed => "resumed",
-            Event::Leak { .. } => "leak",
-            Event::CameBack { .. } => "came_back",
+            Event::LeakSuspected { .. } => "leak_suspected",
+            Event::LeakReturned { .. } => "leak_returned",
             Event::NestedGet { .. } => "nested_get",
             Event::Panicked { .. } => "panicked",
         }
@@ -217,17 +217,17 @@ impl Event<'_> {
             | Event::Returned { id, .. }
             | Event::Detached { id }
             | Event::Closed { id, .. }
-            | Event::GoodbyeFailed { id, .. } => Some(*id),
+            | Event::GracefulCloseFailed { id, .. } => Some(*id),
             Event::SlowGet { id, .. } => *id,
-            Event::Leak { holder } | Event::CameBack { holder } | Event::NestedGet { holder } => {
-                Some(holder.id)
-            }
-            Event::OpenFailed { .. }
+            Event::LeakSuspected { holder }
+            | Event::LeakReturned { holder }
+            | Event::NestedGet { holder } => Some(holder.id),
+            Event::ConnectFailed { .. }
             | Event::Waiting
             | Event::Cleared
             | Event::Reconfigured
             | Event::Breaker { .. }
-            | Event::Suspicion
+            | Event::Burst
             | Event::Paused
             | Event::Resumed
             | Event::Panicked { .. } => None,
@@ -239,7 +239,7 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Opened { id, took } => write!(f, "opened connection {id} in {took:.1?}"),
-            Event::OpenFailed {
+            Event::ConnectFailed {
                 error,
                 took,
                 failures,
@@ -261,7 +261,7 @@ impl fmt::Display for Event<'_> {
                 let reason = reason.label();
                 write!(f, "closed connection {id} ({reason}) {age:.1?} old")
             }
-            Event::GoodbyeFailed { id, timed_out } => {
+            Event::GracefulCloseFailed { id, timed_out } => {
                 let because = if *timed_out {
                     "it took longer than close_timeout"
                 } else {
@@ -280,15 +280,15 @@ impl fmt::Display for Event<'_> {
                 f.write_str("; see the pool's statistics, and max_size or the backend")
             }
             Event::Breaker { from, to } => write!(f, "the breaker was {from} and is {to}"),
-            Event::Suspicion => {
+            Event::Burst => {
                 f.write_str("several connections broke: all others are pinged before they are lent")
             }
             Event::Paused => f.write_str("paused: nothing is lent"),
             Event::Resumed => f.write_str("resumed"),
-            Event::Leak { holder } => {
+            Event::LeakSuspected { holder } => {
                 write!(f, "connection {} is still out: {holder}", holder.id)
             }
-            Event::CameBack { holder } => {
+            Event::LeakReturned { holder } => {
                 write!(f, "connection {} came back at last: {holder}", holder.id)
             }
             Event::NestedGet { holder } => write!(
@@ -356,7 +356,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// The time, for events only.
-    pub(crate) fn age(&self, born: Moment) -> Duration {
+    pub(crate) fn age(&self, born: Instant) -> Duration {
         self.runtime.now().since(born)
     }
 }
@@ -367,7 +367,7 @@ pub(crate) struct Watch<'a, M: Manager>(Option<Box<Watched<'a, M>>>);
 
 struct Watched<'a, M: Manager> {
     shared: &'a Shared<M>,
-    began: Moment,
+    began: Instant,
     got: Option<u64>,
 }
 

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::Moment;
+use crate::Instant;
 use crate::machine::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
-use crate::moment::{Brief, Span, soonest};
+use crate::time::{Brief, Span, soonest};
 use crate::util::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
 
@@ -142,15 +142,15 @@ impl Since {
     const WARNED: u64 = 1;
 
     #[inline]
-    fn new(moment: Option<Moment>) -> Self {
-        let shifted = |moment: Moment| moment.as_nanos().checked_add(1)?.checked_mul(2);
+    fn new(moment: Option<Instant>) -> Self {
+        let shifted = |moment: Instant| moment.as_nanos().checked_add(1)?.checked_mul(2);
         // What is too late to be told, in 292 years, is not known either.
         moment.and_then(shifted).map_or(Since::UNKNOWN, Since)
     }
 
-    fn moment(self) -> Option<Moment> {
+    fn moment(self) -> Option<Instant> {
         let is_known = self.not_warned() != Since::UNKNOWN;
-        is_known.then(|| Moment::from_nanos((self.0 >> 1).saturating_sub(1)))
+        is_known.then(|| Instant::from_nanos((self.0 >> 1).saturating_sub(1)))
     }
 
     fn is_warned(self) -> bool {
@@ -204,7 +204,7 @@ impl<P: Clone> Leases<P> {
         &self,
         cell: &Cell,
         site: &'static Location<'static>,
-        since: Option<Moment>,
+        since: Option<Instant>,
     ) {
         // Whoever sees what comes now sees, too, that the lease before it is over.
         fence(Ordering::Release);
@@ -227,7 +227,7 @@ impl<P: Clone> Leases<P> {
     }
 
     /// The connection comes back where warnings are given: tells who had it if there was one about it.
-    pub(crate) fn end_watched(&self, spot: Spot, now: Moment) -> Option<Holder> {
+    pub(crate) fn end_watched(&self, spot: Spot, now: Instant) -> Option<Holder> {
         let cell = self.cell(spot)?;
         let since = Since(cell.since.swap(NOT_OUT, Ordering::Relaxed));
         since
@@ -254,12 +254,12 @@ impl<P: Clone> Leases<P> {
     }
 
     /// Everybody who has one, longest first; those of whom it is not known for how long come last.
-    pub(crate) fn holders(&self, now: Moment) -> Vec<Holder> {
+    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
         self.longest(usize::MAX, now)
     }
 
     /// The first `most` of them, which costs what they do, and a look at each of the others.
-    pub(crate) fn longest(&self, most: usize, now: Moment) -> Vec<Holder> {
+    pub(crate) fn longest(&self, most: usize, now: Instant) -> Vec<Holder> {
         let mut longest = BinaryHeap::new();
         for (spot, cell) in self.cells() {
             if let Some(since) = cell.since() {
@@ -277,7 +277,7 @@ impl<P: Clone> Leases<P> {
     }
 
     /// What this task has already, if it has anything.
-    pub(crate) fn held_by(&self, task: usize, now: Moment) -> Option<Holder> {
+    pub(crate) fn held_by(&self, task: usize, now: Instant) -> Option<Holder> {
         let of_task = |(spot, other): (&Spot, &usize)| (*other == task).then_some(*spot);
         let spots: Vec<Spot> = self.tasks.lock().iter().filter_map(of_task).collect();
         spots.into_iter().find_map(|spot| {
@@ -287,7 +287,7 @@ impl<P: Clone> Leases<P> {
     }
 
     /// Those who have had one for `limit` now and were not told before, and when to look again.
-    pub(crate) fn overdue(&self, limit: Span, now: Moment) -> (Vec<Holder>, Option<Moment>) {
+    pub(crate) fn overdue(&self, limit: Span, now: Instant) -> (Vec<Holder>, Option<Instant>) {
         let mut overdue = Vec::new();
         let mut next = limit.after(now);
         for (spot, cell) in self.cells() {
@@ -316,7 +316,7 @@ impl<P: Clone> Leases<P> {
         (overdue, next)
     }
 
-    fn read(&self, spot: Spot, cell: &Cell, now: Moment) -> Option<(Since, Holder)> {
+    fn read(&self, spot: Spot, cell: &Cell, now: Instant) -> Option<(Since, Holder)> {
         let since = cell.since()?;
         let holder = self.holder(spot, cell, since, now);
         // What was read belongs together only if the lease is still the same.
@@ -325,7 +325,7 @@ impl<P: Clone> Leases<P> {
         (now.not_warned() == since.not_warned()).then_some((since, holder))
     }
 
-    fn holder(&self, spot: Spot, cell: &Cell, since: Since, now: Moment) -> Holder {
+    fn holder(&self, spot: Spot, cell: &Cell, since: Since, now: Instant) -> Holder {
         Holder {
             id: cell.id.load(Ordering::Relaxed),
             site: self.sites.find(cell.site.load(Ordering::Relaxed)),

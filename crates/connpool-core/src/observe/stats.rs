@@ -70,7 +70,7 @@ impl ClosedStats {
 
     /// Every reason with its count.
     pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
-        CloseReason::ALL.into_iter().zip(self.0.iter().copied())
+        CloseReason::ALL.iter().copied().zip(self.0.iter().copied())
     }
 }
 

@@ -40,21 +40,21 @@ mod on {
                 to: BreakerState::Open,
                 ..
             }
-            | Event::OpenFailed { .. }
+            | Event::ConnectFailed { .. }
             | Event::SlowGet { .. }
-            | Event::Leak { .. }
+            | Event::LeakSuspected { .. }
             | Event::NestedGet { .. }
             | Event::Panicked { .. } => emit!(Level::WARN),
             Event::Breaker { .. }
-            | Event::Suspicion
+            | Event::Burst
             | Event::Paused
             | Event::Resumed
-            | Event::CameBack { .. } => emit!(Level::INFO),
+            | Event::LeakReturned { .. } => emit!(Level::INFO),
             Event::Waiting | Event::Lent { .. } | Event::Returned { .. } => emit!(Level::TRACE),
             Event::Opened { .. }
             | Event::Detached { .. }
             | Event::Closed { .. }
-            | Event::GoodbyeFailed { .. }
+            | Event::GracefulCloseFailed { .. }
             | Event::Cleared
             | Event::Reconfigured => emit!(Level::DEBUG),
         }

@@ -10,6 +10,7 @@ use crate::pool::shared::Shared;
 use crate::{CloseReason, Manager, Pool};
 
 /// Why a connection was not taken into a pool. It is given back.
+#[non_exhaustive]
 pub enum AddError<C> {
     /// `max_size` connections are open or being opened, or `max_idle` are idle.
     Full(C),
@@ -58,9 +59,9 @@ impl<M: Manager> Pool<M> {
     /// at. `keep` may use the pool; it should not take long.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = from_fn(|| async { Ok::<_, std::io::Error>(String::from("10.0.0.7")) });
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>(String::from("10.0.0.7")) });
     /// # let pool = sim.block_on(Pool::builder(manager, sim.clone()).min_size(2).build())?;
     /// // This server is about to be shut down.
     /// let closed = pool.retain(|server| *server != "10.0.0.7");
@@ -96,9 +97,9 @@ impl<M: Manager> Pool<M> {
     /// lent: it is looked at before it is lent, but neither pinged nor reset.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = from_fn(|| async { Ok::<_, std::io::Error>(String::from("dialled")) });
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>(String::from("dialled")) });
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// pool.add(String::from("accepted"))?;
     /// assert_eq!(*sim.block_on(pool.get())?, "accepted");

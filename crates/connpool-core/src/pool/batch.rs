@@ -8,13 +8,13 @@ use event_listener::{Event as Signal, EventListener};
 use futures_lite::future::or;
 
 use crate::machine::slab::Count;
-use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;
 use crate::pool::acquire::fast::Tried;
 use crate::pool::acquire::find;
 use crate::pool::acquire::wait::Plight;
 use crate::pool::shared::{AT_ONCE, Shared};
+use crate::time::Span;
 use crate::util::sync::Mutex;
 use crate::util::timeout::{Deadline, catch};
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};
@@ -28,10 +28,10 @@ impl<M: Manager> Pool<M> {
     /// can still wait for himself: take all that is needed at once. Counts as `n` requests.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     from_fn(|| async { Ok::<_, std::io::Error>(String::new()) }), sim.clone()).build_lazy()?;
+    /// #     object_fn(|| async { Ok::<_, std::io::Error>(String::new()) }), sim.clone()).build_lazy()?;
     /// # sim.block_on(async {
     /// let mut both = pool.get_many(2).await?;
     /// if let [from, to] = &mut both[..] {
@@ -81,7 +81,7 @@ impl<M: Manager> Pool<M> {
     /// # use futures_lite::io::{AsyncReadExt, AsyncWriteExt, Cursor, Error};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     connpool_core::from_fn(|| async { Ok::<_, Error>(Cursor::new(b"GET key\nvalue\n".to_vec())) }),
+    /// #     connpool_core::object_fn(|| async { Ok::<_, Error>(Cursor::new(b"GET key\nvalue\n".to_vec())) }),
     /// #     sim.clone()).build_lazy().unwrap();
     /// enum Failure {
     ///     Get(GetError<Error>),

@@ -68,7 +68,7 @@ impl<M: Manager> Shared<M> {
             }
             // The gate first: what is put among the idle after this look is found by whoever puts.
             self.publish(state);
-            let now = crate::Moment::ORIGIN;
+            let now = crate::Instant::ORIGIN;
             self.serve_idle(state, effects, now);
             effects.closing = true;
             effects.rouse_driver = true;

@@ -7,14 +7,14 @@ use event_listener::EventListener;
 use crate::machine::health::{Proof, Stamps, Step};
 use crate::machine::pool::Start;
 use crate::machine::wait_queue::Supply;
-use crate::moment::jittered;
 use crate::pool::conn::{Live, Slot};
 use crate::pool::seats::Refusal;
 use crate::pool::shared::Shared;
 use crate::pool::state::State;
+use crate::time::jittered;
 use crate::util::sync::Arc;
 use crate::util::timeout::{End, bounded};
-use crate::{CloseReason, Event, Manager, Moment};
+use crate::{CloseReason, Event, Instant, Manager};
 
 /// A new connection that is dead after so long has lived.
 const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
@@ -25,14 +25,18 @@ pub(crate) struct Begun<M: Manager> {
     slot: Option<Slot<M>>,
     start: Start,
     /// A coarse clock may lag behind the moment that a timer proved when this began.
-    began: Moment,
+    began: Instant,
     /// Drawn before anything can go wrong: where chance comes from may be gone in a drop.
     draw: u64,
 }
 
 impl<M: Manager> Begun<M> {
     /// Takes a slot for a connect; `None` if the pool is just going.
-    pub(crate) fn take_slot(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Option<Self> {
+    pub(crate) fn take_slot(
+        shared: &Shared<M>,
+        state: &mut State<M>,
+        now: Instant,
+    ) -> Option<Self> {
         let me = shared.me.upgrade()?;
         let spot = state.spots.take();
         let slot = Slot::connecting(spot, shared.leases.block(spot)?);
@@ -88,7 +92,7 @@ impl<M: Manager> Begun<M> {
         bounded(&*self.shared.runtime, limit, closing, connect).await
     }
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.shared.runtime.now().max(self.began)
     }
 
@@ -159,7 +163,7 @@ impl<M: Manager> Begun<M> {
         drop(last);
         drop(slot);
         if let Some(error) = error.flatten() {
-            shared.tell(|| Event::OpenFailed {
+            shared.tell(|| Event::ConnectFailed {
                 error: &*error,
                 took: now.since(self.began),
                 failures,
@@ -178,7 +182,7 @@ impl<M: Manager> Shared<M> {
     /// Notes what the check of a connection that was never lent, opened at `born`, came to. One
     /// that is dead so soon counts as a failed connect: a backend that accepts and hangs up must not
     /// be dialled without rest. One that has sat idle until its peer had enough of it does not.
-    pub(crate) fn new_connection_is(&self, step: Step, born: Moment) {
+    pub(crate) fn new_connection_is(&self, step: Step, born: Instant) {
         let useless = match step {
             Step::Pass => None,
             Step::Close(
@@ -209,11 +213,11 @@ impl<M: Manager> Shared<M> {
         drop(last);
     }
 
-    fn expiry(&self, born: Moment, draw: u64) -> Moment {
+    fn expiry(&self, born: Instant, draw: u64) -> Instant {
         let config = self.config();
         let jitter = config.lifetime_jitter;
         let lifetime = config.max_lifetime;
         let expires = lifetime.and_then(|limit| born.checked_add(jittered(limit, jitter, draw)));
-        expires.unwrap_or(Moment::NEVER)
+        expires.unwrap_or(Instant::NEVER)
     }
 }

@@ -102,10 +102,10 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// the guard is dropped. Cut after 64 characters.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     from_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
+    /// #     object_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
     /// let mut conn = sim.block_on(pool.get())?;
     /// conn.label("monthly report");
     /// assert_eq!(pool.holders()[0].label.as_deref(), Some("monthly report"));
@@ -128,7 +128,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # use futures_lite::io::{AsyncReadExt, AsyncWriteExt, Cursor, Error};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     connpool_core::from_fn(|| async { Ok::<_, Error>(Cursor::new(b"GET key\nvalue\n".to_vec())) }),
+    /// #     connpool_core::object_fn(|| async { Ok::<_, Error>(Cursor::new(b"GET key\nvalue\n".to_vec())) }),
     /// #     sim.clone()).build_lazy().unwrap();
     /// # sim.block_on(async {
     /// let mut conn = pool.get().await?;

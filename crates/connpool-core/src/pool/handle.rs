@@ -5,11 +5,11 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::pool::acquire::fast::AtOnce;
 use crate::pool::acquire::find_now;
 use crate::pool::shared::Shared;
+use crate::time::Span;
 use crate::util::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
@@ -166,10 +166,10 @@ impl<M: Manager> Pool<M> {
     /// Who has a connection now, longest first.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # let sim = connpool_testkit::SimRuntime::new(1);
     /// # let pool = Pool::builder(
-    /// #     from_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
+    /// #     object_fn(|| async { Ok::<_, std::io::Error>("a client") }), sim.clone()).build_lazy()?;
     /// let mut conn = sim.block_on(pool.get())?;
     /// conn.label("nightly");
     /// for holder in pool.holders() {
@@ -227,10 +227,10 @@ impl<M: Manager> Pool<M> {
     /// A name of `None` leaves the pool's as it is.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # use std::time::Duration;
     /// # let pool = Pool::builder(
-    /// #     from_fn(|| async { Ok::<_, std::io::Error>(()) }),
+    /// #     object_fn(|| async { Ok::<_, std::io::Error>(()) }),
     /// #     connpool_testkit::SimRuntime::new(1)).build_lazy()?;
     /// let mut config = pool.config();
     /// config.max_size = 20;
@@ -263,10 +263,10 @@ impl<M: Manager> Pool<M> {
     /// the pool ends the pause. Pausing twice is pausing once.
     ///
     /// ```
-    /// # use connpool_core::{from_fn, Pool};
+    /// # use connpool_core::{object_fn, Pool};
     /// # use std::time::Duration;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = from_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// # sim.block_on(async {
     /// pool.pause();

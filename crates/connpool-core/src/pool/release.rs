@@ -1,11 +1,11 @@
 //! A connection on loan: who has it is noted when it goes, and what its guard was told when it comes back.
 
 use crate::machine::health::Conduct;
-use crate::moment::Span;
 use crate::observe::holders::{Borrower, Cell};
 use crate::pool::conn::{Entry, Told};
 use crate::pool::shared::Shared;
-use crate::{CloseReason, Event, Manager, Moment};
+use crate::time::Span;
+use crate::{CloseReason, Event, Instant, Manager};
 
 impl<M: Manager> Shared<M> {
     /// A checked connection goes to whoever asked for it.
@@ -41,17 +41,17 @@ impl<M: Manager> Shared<M> {
             return entry.slot.lease().map_or((), Cell::end);
         }
         if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {
-            self.tell(|| Event::CameBack { holder });
+            self.tell(|| Event::LeakReturned { holder });
         }
     }
 
     /// Looks for those who have had theirs for `leak_warning`, and says when to look again.
-    pub(crate) fn look_for_leaks(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn look_for_leaks(&self, now: Instant) -> Option<Instant> {
         let limit = self.settings.leak_warning();
         let (overdue, next) = self.leases.overdue(limit, now);
         for holder in overdue {
             self.counters.leaked.up();
-            self.tell(|| Event::Leak { holder });
+            self.tell(|| Event::LeakSuspected { holder });
         }
         next
     }

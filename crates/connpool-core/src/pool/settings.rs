@@ -1,12 +1,12 @@
 //! The settings in force, which may change while the pool runs.
 
 use crate::machine::health::{Clock, Rules};
-use crate::moment::Span;
 use crate::pool::actions::Effects;
 use crate::pool::shared::Shared;
 use crate::pool::state::{State, see_off};
+use crate::time::Span;
 use crate::util::sync::{Arc, Mutex, Setting};
-use crate::{CloseReason, ConfigError, Event, Manager, Moment, PoolConfig};
+use crate::{CloseReason, ConfigError, Event, Instant, Manager, PoolConfig};
 
 /// All settings, and apart from them, as numbers, those that the fast paths read.
 ///
@@ -107,7 +107,7 @@ impl Settings {
     }
 
     #[inline]
-    pub(crate) fn resets(&self) -> bool {
+    pub(crate) fn needs_reset(&self) -> bool {
         self.resets
     }
 
@@ -236,7 +236,7 @@ impl<M: Manager> Shared<M> {
         state: &mut State<M>,
         effects: &mut Effects<M>,
         config: PoolConfig,
-        now: Moment,
+        now: Instant,
     ) {
         let knew_the_time = self.settings.need_clock();
         state.ledger.reconfigure(&config);

@@ -23,7 +23,7 @@ use crate::pool::settings::Settings;
 use crate::pool::snapshot::Gate;
 use crate::pool::state::{DriverState, State, see_off};
 use crate::util::sync::{Arc, Mutex, Weak};
-use crate::{CloseReason, Diagnosis, Event, Manager, Moment, Observer, Phase, Runtime};
+use crate::{CloseReason, Diagnosis, Event, Instant, Manager, Observer, Phase, Runtime};
 
 /// How many connections are dealt with under one lock, or before others get the thread.
 pub(crate) const AT_ONCE: usize = 256;
@@ -74,7 +74,7 @@ impl<M: Manager> Shared<M> {
         };
         config.name = Some(String::from(&*name));
         let idle = IdleSet::new(config.idle_order, config.max_idle);
-        let (resets, looks) = (manager.resets(), manager.looks());
+        let (resets, looks) = (manager.needs_reset(), manager.has_liveness());
         Arc::new_cyclic(|me| Shared {
             manager,
             runtime,
@@ -143,7 +143,7 @@ impl<M: Manager> Shared<M> {
         if !self.gate.lets_connections_pass() {
             return None;
         }
-        if self.settings.resets() {
+        if self.settings.needs_reset() {
             self.idle.take_oldest(false)
         } else {
             self.idle.take()
@@ -152,16 +152,16 @@ impl<M: Manager> Shared<M> {
 
     /// The time, if any rule asks for it.
     #[inline]
-    pub(crate) fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Instant {
         match self.settings.clock() {
             Clock::Recent => self.runtime.recent(),
-            Clock::None => Moment::ORIGIN,
+            Clock::None => Instant::ORIGIN,
             Clock::Precise => self.runtime.now(),
         }
     }
 
     /// The time, as precisely as the settings want it.
-    pub(crate) fn about_now(&self) -> Moment {
+    pub(crate) fn about_now(&self) -> Instant {
         match self.settings.clock() {
             Clock::Precise => self.runtime.now(),
             Clock::Recent | Clock::None => self.runtime.recent(),
@@ -170,7 +170,7 @@ impl<M: Manager> Shared<M> {
 
     /// Begins a check and takes it as far as it goes without waiting.
     #[inline]
-    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose, now: Moment) -> Check {
+    pub(crate) fn check(&self, entry: &mut Entry<M>, purpose: Purpose, now: Instant) -> Check {
         let era = self.era();
         let rules = self.settings.rules();
         let begin = |spare| Check::begin(purpose, &entry.stamps, &rules, era, spare, now);
@@ -189,7 +189,7 @@ impl<M: Manager> Shared<M> {
     /// A new connection that is over a limit says all the same whether the backend is well again: if
     /// none lived long enough to be lent, nothing else would end the trouble.
     #[cold]
-    fn learn_from(&self, entry: &mut Entry<M>, rules: &Rules, era: Era, now: Moment) {
+    fn learn_from(&self, entry: &mut Entry<M>, rules: &Rules, era: Era, now: Instant) {
         let check = Check::begin(Purpose::LendNew, &entry.stamps, rules, era, true, now);
         let found = self.look(&mut entry.conn);
         self.new_connection_is(check.found(found).step(), entry.stamps.born);
@@ -257,7 +257,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// What comes back in good order, as far as it can tell, and not on the shortest way.
-    fn judge_return(&self, mut entry: Entry<M>, now: Moment) {
+    fn judge_return(&self, mut entry: Entry<M>, now: Instant) {
         let (era, rules) = (self.era(), self.settings.rules());
         entry.stamps.comes_back(now);
         entry.stamps.proves_alive(now, era, &rules);
@@ -339,7 +339,7 @@ impl<M: Manager> Shared<M> {
         effects: &mut Effects<M>,
         entry: Entry<M>,
         supply: Supply,
-        now: Moment,
+        now: Instant,
     ) {
         let ledger = &state.ledger;
         let unwanted = if ledger.is_closed() {
@@ -369,7 +369,7 @@ impl<M: Manager> Shared<M> {
         effects: &mut Effects<M>,
         entry: Entry<M>,
         step: Step,
-        now: Moment,
+        now: Instant,
     ) {
         match step {
             Step::Close(reason) => {
@@ -385,7 +385,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Serves the line: every event that frees capacity comes through here.
-    pub(crate) fn settle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
+    pub(crate) fn settle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Instant) {
         self.serve_idle(state, effects, now);
         state.give_up_if_broken(effects, now);
         if state.ledger.lacking() > 0 {
@@ -396,7 +396,7 @@ impl<M: Manager> Shared<M> {
 
     /// Brings the idle set in line with the rest: gives it to the line, and empties it of what
     /// there must not be.
-    pub(crate) fn serve_idle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Moment) {
+    pub(crate) fn serve_idle(&self, state: &mut State<M>, effects: &mut Effects<M>, now: Instant) {
         while state.ledger.is_closed() || state.ledger.wants_used(now) {
             let Some(entry) = self.idle.take() else {
                 return;
@@ -512,7 +512,7 @@ impl<M: Manager> Shared<M> {
         Box::new(Diagnosis {
             pool: Arc::clone(&self.name),
             waited,
-            place_in_line: plight.place,
+            queue_position: plight.place,
             max_size: figures.max_size,
             size: figures.size,
             active: figures.size.saturating_sub(available),
@@ -546,7 +546,7 @@ fn tell_what_changed<M: Manager>(effects: &mut Effects<M>, before: Posture, now:
         });
     }
     if before.epoch != now.epoch {
-        effects.tell(Event::Suspicion);
+        effects.tell(Event::Burst);
     }
     match (before.paused, now.paused) {
         (false, true) => effects.tell(Event::Paused),

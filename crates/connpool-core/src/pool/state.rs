@@ -10,7 +10,7 @@ use crate::pool::conn::Entry;
 use crate::pool::seats::{Answer, Refusal, Seats};
 use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
-use crate::{CloseReason, Manager, Moment};
+use crate::{CloseReason, Instant, Manager};
 
 /// What the lock guards.
 pub(crate) struct State<M: Manager> {
@@ -51,7 +51,7 @@ impl<M: Manager> State<M> {
         effects: &mut Effects<M>,
         entry: Entry<M>,
         supply: Supply,
-        now: Moment,
+        now: Instant,
     ) -> Option<Entry<M>> {
         match self.next_in_line(effects, supply, now) {
             Some(key) => {
@@ -67,7 +67,7 @@ impl<M: Manager> State<M> {
         &mut self,
         effects: &mut Effects<M>,
         refusal: Refusal<M::Error>,
-        now: Moment,
+        now: Instant,
     ) {
         if let Some(key) = self.next_in_line(effects, Supply::New, now) {
             effects.wake(self.seats.answer(key, Answer::Refused(refusal)));
@@ -75,7 +75,7 @@ impl<M: Manager> State<M> {
     }
 
     /// Answers everybody in line if there is nothing to hope for, see [`Ledger::give_up`].
-    pub(crate) fn give_up_if_broken(&mut self, effects: &mut Effects<M>, now: Moment) {
+    pub(crate) fn give_up_if_broken(&mut self, effects: &mut Effects<M>, now: Instant) {
         for key in self.ledger.give_up(now) {
             let answer = Answer::Refused(self.last_refusal());
             effects.wake(self.seats.answer(key, answer));
@@ -111,7 +111,7 @@ impl<M: Manager> State<M> {
         &mut self,
         effects: &mut Effects<M>,
         supply: Supply,
-        now: Moment,
+        now: Instant,
     ) -> Option<Key> {
         let State { ledger, seats, .. } = self;
         ledger.serve(supply, now, |late| effects.wake(seats.waker(late)))

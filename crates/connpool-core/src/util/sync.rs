@@ -18,7 +18,7 @@ use std::sync as chosen;
 use std::sync::{PoisonError, TryLockError};
 
 #[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
-use crate::moment::GOLDEN;
+use crate::time::GOLDEN;
 
 pub(crate) use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU64, Ordering};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
-use crate::moment::Span;
-use crate::{Moment, Runtime, Task};
+use crate::time::Span;
+use crate::{BoxFuture, Instant, Runtime};
 
 /// How [`bounded`] work ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,9 +95,9 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 /// The timer is made when somebody first has to wait, and only then.
 pub(crate) struct Deadline {
     limit: Span,
-    start: Option<Moment>,
-    at: Option<Moment>,
-    timer: Option<Task>,
+    start: Option<Instant>,
+    at: Option<Instant>,
+    timer: Option<BoxFuture>,
     passed: bool,
 }
 
@@ -115,7 +115,7 @@ impl Deadline {
     }
 
     /// Fixes the deadline if it is not fixed yet, and tells it.
-    pub(crate) fn begin(&mut self, now: Moment) -> Option<Moment> {
+    pub(crate) fn begin(&mut self, now: Instant) -> Option<Instant> {
         if self.start.is_none() {
             self.start = Some(now);
             self.at = self.limit.after(now);
@@ -124,7 +124,7 @@ impl Deadline {
     }
 
     /// How long ago it began.
-    pub(crate) fn elapsed(&self, now: Moment) -> Duration {
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         self.start.map_or(Duration::ZERO, |start| now.since(start))
     }
 
@@ -132,7 +132,7 @@ impl Deadline {
         &mut self,
         cx: &mut Context<'_>,
         runtime: &dyn Runtime,
-        now: impl FnOnce() -> Moment,
+        now: impl FnOnce() -> Instant,
     ) -> Poll<()> {
         if self.passed {
             return Poll::Ready(());

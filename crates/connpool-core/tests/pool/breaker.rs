@@ -199,10 +199,7 @@ fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
 }
 
 fn breaker(failures: u32) -> Breaker {
-    Breaker {
-        failures,
-        probe_every: SECOND,
-    }
+    Breaker::new(failures, SECOND)
 }
 
 #[test]

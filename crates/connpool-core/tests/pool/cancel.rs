@@ -10,7 +10,7 @@ use crate::support::{
     Act, Conn, Fake, Guard, MILLI, Op, Refused, SECOND, Wakes, assert_books, assert_lends_all,
     fill, go_get, hold, poll_once,
 };
-use connpool_core::{Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime, Task};
+use connpool_core::{BoxFuture, Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
 use futures_lite::future::yield_now;
 
@@ -53,7 +53,7 @@ impl Case {
         self
     }
 
-    fn get(&self) -> Task {
+    fn get(&self) -> BoxFuture {
         let get = self.pool.get_owned();
         Box::pin(async move { drop(get.await) })
     }
@@ -61,7 +61,7 @@ impl Case {
 
 /// Drops what `make` makes at every poll, with everything that may happen between two polls.
 /// `after` judges what is left.
-fn at_every_poll(make: impl Fn(u64) -> (Case, Task), after: impl Fn(Case)) {
+fn at_every_poll(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) {
     let all = [
         Between::Nothing,
         Between::Settle,
@@ -176,10 +176,7 @@ fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
     for probe in [Act::Pend(1), Act::Take(2 * MILLI), Act::PendThenFail(1)] {
         at_every_poll(
             |k| {
-                let breaker = Breaker {
-                    failures: 1,
-                    probe_every: SECOND,
-                };
+                let breaker = Breaker::new(1, SECOND);
                 let case = Case::new(k, |pool| pool.max_size(2).breaker(breaker));
                 case.fake.next(Op::Connect, [Act::Fail, probe]);
                 assert!(case.sim.block_on(case.pool.get()).is_err());
@@ -322,7 +319,7 @@ fn a_gatherer_can_be_dropped_at_every_poll() {
                     .next(Op::Connect, [Act::Pend(1), Act::Take(MILLI)]);
                 let pool = case.pool.clone();
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
-                (case, gather as Task)
+                (case, gather as BoxFuture)
             },
             nothing_is_lost,
         );
@@ -351,7 +348,7 @@ fn who_waits_to_gather_can_be_dropped_at_every_poll() {
             assert!(poll_once(dropped.as_mut()).is_pending());
             case.sim.spawn(Box::pin(last));
             case.sim.settle();
-            (case, dropped as Task)
+            (case, dropped as BoxFuture)
         },
         |case| {
             assert_eq!(case.pool.stats().waiting, 0);
@@ -376,7 +373,7 @@ fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
                 };
                 drop(pool.exchange(pend).await);
             });
-            (case, exchange as Task)
+            (case, exchange as BoxFuture)
         },
         |case| {
             let stats = case.pool.stats();

@@ -23,7 +23,7 @@ fn a_timeout_of_a_wait_says_who_has_what() {
     assert_eq!((diagnosis.size, diagnosis.max_size), (2, 2));
     assert_eq!((diagnosis.active, diagnosis.available), (2, 0));
     assert_eq!((diagnosis.connecting, diagnosis.waiting), (0, 2));
-    assert_eq!(diagnosis.place_in_line, Some(2));
+    assert_eq!(diagnosis.queue_position, Some(2));
     assert_eq!(diagnosis.waited, 3 * SECOND);
     let [one, other] = &diagnosis.longest_held[..] else {
         panic!("{diagnosis:?}");

@@ -115,5 +115,5 @@ fn who_stands_too_far_back_for_a_place_is_counted_all_the_same() {
     let GetError::Timeout { diagnosis, .. } = error else {
         panic!("{error}");
     };
-    assert_eq!((diagnosis.place_in_line, diagnosis.waiting), (None, 1_025));
+    assert_eq!((diagnosis.queue_position, diagnosis.waiting), (None, 1_025));
 }

@@ -171,11 +171,7 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
                 continue;
             }
             let (sim, fake) = new(1);
-            let backoff = Backoff {
-                first,
-                max,
-                factor: 2.0,
-            };
+            let backoff = Backoff::new(first, max, 2.0);
             let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
                 .fail_fast(false)
                 .backoff(backoff)
@@ -193,10 +189,7 @@ fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
     for probe_every in SPANS {
         for failures in [1, u32::MAX] {
             let (sim, fake) = new(1);
-            let breaker = Breaker {
-                failures,
-                probe_every,
-            };
+            let breaker = Breaker::new(failures, probe_every);
             let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
                 .fail_fast(false)
                 .breaker(breaker)

@@ -205,11 +205,7 @@ fn pauses_stay_below_a_ceiling_that_doubles_up_to_five_seconds() {
 
 #[test]
 fn pauses_follow_the_settings() {
-    let backoff = Backoff {
-        first: SECOND,
-        max: SECOND,
-        factor: 1.0,
-    };
+    let backoff = Backoff::new(SECOND, SECOND, 1.0);
     let pauses = pauses(1, Some(backoff));
     assert!(pauses.iter().all(|pause| *pause <= SECOND));
     assert!((60..300).contains(&pauses.len()), "{}", pauses.len());

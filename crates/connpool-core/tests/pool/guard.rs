@@ -288,9 +288,9 @@ fn a_guard_passes_on_what_is_written_in_pieces() {
 #[test]
 fn a_boxed_manager_resets_if_its_inside_does() {
     let (_, fake) = new(1);
-    assert!(!BoxManager::new(fake.clone()).resets());
+    assert!(!BoxManager::new(fake.clone()).needs_reset());
     fake.with_resets();
-    assert!(BoxManager::new(fake).resets());
+    assert!(BoxManager::new(fake).needs_reset());
 }
 
 #[test]

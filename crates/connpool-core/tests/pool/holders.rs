@@ -165,8 +165,8 @@ fn watched(
     let notes = Arc::clone(&told);
     let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
         let holder = match event {
-            Event::Leak { holder, .. }
-            | Event::CameBack { holder, .. }
+            Event::LeakSuspected { holder, .. }
+            | Event::LeakReturned { holder, .. }
             | Event::NestedGet { holder, .. } => holder,
             _ => return,
         };
@@ -215,7 +215,7 @@ fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
     let labels = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&labels);
     let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
-        if let Event::CameBack { holder, .. } = event {
+        if let Event::LeakReturned { holder, .. } = event {
             notes.lock().unwrap().push(holder.label.clone());
         }
     });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::support::{Refused, Wakes, hold, new};
-use connpool_core::{Moment, Pool, from_fn};
+use connpool_core::{Instant, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -68,7 +68,7 @@ impl AsyncWrite for Recorder {
 #[test]
 fn a_guard_passes_on_whatever_is_done_to_the_stream() {
     let sim = SimRuntime::new(1);
-    let manager = from_fn(|| async { Ok::<_, Refused>(Recorder::default()) });
+    let manager = object_fn(|| async { Ok::<_, Refused>(Recorder::default()) });
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     let (lengths, notes) = sim.block_on(async {
         let mut guard = pool.get().await.unwrap();
@@ -136,5 +136,8 @@ fn what_is_printed_of_a_pool_is_its_name_and_its_figures() {
         text.starts_with("PooledConnection { pool: \"orders\", id: 1, uses: 1"),
         "{text}"
     );
-    assert_eq!(format!("{:?}", Moment::from_nanos(1_500)), "Moment(1.5µs)");
+    assert_eq!(
+        format!("{:?}", Instant::from_nanos(1_500)),
+        "Instant(1.5µs)"
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Fake, MILLI, SECOND, fill, hold};
-use connpool_core::{Builder, Moment, Pool, Runtime, Task};
+use connpool_core::{BoxFuture, Builder, Instant, Pool, Runtime};
 use connpool_testkit::SimRuntime;
 
 const LAG: Duration = Duration::from_millis(10);
@@ -13,21 +13,21 @@ const LAG: Duration = Duration::from_millis(10);
 struct Lagging(SimRuntime);
 
 impl Runtime for Lagging {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.0.now()
     }
 
-    fn recent(&self) -> Moment {
-        let now = self.0.now().since(Moment::ORIGIN);
+    fn recent(&self) -> Instant {
+        let now = self.0.now().since(Instant::ORIGIN);
         let then = now.saturating_sub(LAG);
-        Moment::ORIGIN.checked_add(then).unwrap()
+        Instant::ORIGIN.checked_add(then).unwrap()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.0.sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.0.spawn(task);
     }
 

@@ -52,11 +52,7 @@ fn a_connection_that_proves_good_ends_the_pause_for_all() {
             .max_size(3)
             .get_timeout(None)
             .evict_interval(None)
-            .backoff(Backoff {
-                first: DAY,
-                max: DAY,
-                factor: 1.0,
-            })
+            .backoff(Backoff::new(DAY, DAY, 1.0))
             .build_lazy()
             .unwrap();
         fake.next(Op::Connect, [Act::Take(SECOND), Act::Fail]);

@@ -50,10 +50,7 @@ fn watched(fake: &Fake) -> (Arc<Notes>, connpool_core::Builder<Fake>) {
 fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
-    let breaker = Breaker {
-        failures: 1,
-        probe_every: SECOND,
-    };
+    let breaker = Breaker::new(1, SECOND);
     let pool = builder.breaker(breaker).build_lazy().unwrap();
     fake.next(Op::Connect, [Act::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
@@ -73,7 +70,7 @@ fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
         _ => Liveness::Alive,
     });
     drop(sim.block_on(pool.get_timeout(MILLI)));
-    assert_eq!(notes.only("suspicion").len(), 1);
+    assert_eq!(notes.only("burst").len(), 1);
     pool.pause();
     pool.pause();
     pool.resume();
@@ -212,7 +209,7 @@ fn a_goodbye_that_is_given_up_is_told() {
     sim.settle();
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(
-        notes.only("goodbye_failed"),
+        notes.only("graceful_close_failed"),
         [
             "gave up the goodbye to connection 1: it took longer than close_timeout",
             "gave up the goodbye to connection 2: somebody waits for its slot",
@@ -366,7 +363,7 @@ fn what_is_told_of_a_wild_hour_adds_up() {
         let stats = pool.stats();
         let count = |label: &str| notes.count(label) as u64;
         assert_eq!(count("opened"), stats.created);
-        assert_eq!(count("open_failed"), stats.connect_failed);
+        assert_eq!(count("connect_failed"), stats.connect_failed);
         assert_eq!(count("lent"), stats.success);
         assert_eq!(count("closed"), stats.closed.total());
         assert_eq!(count("detached"), stats.detached);

@@ -93,10 +93,7 @@ fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
-        .breaker(Breaker {
-            failures: 1,
-            probe_every: SECOND,
-        })
+        .breaker(Breaker::new(1, SECOND))
         .build_lazy()
         .unwrap();
     fake.next(Op::Connect, [Act::FailAfter(SECOND), Act::Take(SECOND)]);

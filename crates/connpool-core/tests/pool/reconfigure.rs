@@ -174,10 +174,7 @@ fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
 fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
     let probing = |probe_every| {
         let failures = 1;
-        Some(Breaker {
-            failures,
-            probe_every,
-        })
+        Some(Breaker::new(failures, probe_every))
     };
     for shorter in [None, probing(SECOND)] {
         let (sim, fake) = new(1);

@@ -11,7 +11,7 @@ use crate::support::{
     new, poll_once,
 };
 use connpool_core::{
-    Backoff, BuildError, CloseReason, GetError, Moment, Phase, Pool, Runtime, Task,
+    Backoff, BoxFuture, BuildError, CloseReason, GetError, Instant, Phase, Pool, Runtime,
 };
 use connpool_testkit::SimRuntime;
 
@@ -198,11 +198,7 @@ fn a_build_without_pauses_ends_on_a_runtime_that_refuses_all_tasks() {
         .min_size(2)
         .fail_fast(false)
         .get_timeout(Duration::ZERO)
-        .backoff(Backoff {
-            first: Duration::ZERO,
-            max: Duration::ZERO,
-            factor: 1.0,
-        })
+        .backoff(Backoff::new(Duration::ZERO, Duration::ZERO, 1.0))
         .build();
     match sim.block_on(runtime.watch(build)) {
         Err(BuildError::Timeout | BuildError::NoRuntime) => {}
@@ -440,16 +436,16 @@ fn a_coarse_clock_makes_nothing_spin() {
 struct Early(SimRuntime);
 
 impl Runtime for Early {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.0.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
-        let early = Moment::from_nanos(at.as_nanos().saturating_sub(1_000_000));
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
+        let early = Instant::from_nanos(at.as_nanos().saturating_sub(1_000_000));
         self.0.sleep_until(early)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.0.spawn(task);
     }
 

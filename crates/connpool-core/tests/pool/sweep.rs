@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{
     Act, MILLI, Op, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
 };
-use connpool_core::{CloseReason, Liveness, Moment, Pool, Runtime, Task};
+use connpool_core::{BoxFuture, CloseReason, Instant, Liveness, Pool, Runtime};
 use connpool_testkit::SimRuntime;
 use futures_lite::future::yield_now;
 
@@ -309,13 +309,13 @@ struct Busy {
 }
 
 impl Runtime for Busy {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         let looks = self.looks.fetch_add(1, Ordering::Relaxed);
         assert!(looks < 1_000_000, "nobody else gets the thread");
-        Moment::from_nanos(looks * 10_000)
+        Instant::from_nanos(looks * 10_000)
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         let clock = self.clone();
         Box::pin(async move {
             while clock.now() < at {
@@ -324,7 +324,7 @@ impl Runtime for Busy {
         })
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.sim.spawn(task);
     }
 

@@ -28,7 +28,7 @@ impl Manager for Loquacious {
         self.0.connect().await
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

@@ -69,8 +69,8 @@ impl<M: Manager> Manager for Counted<M> {
         self.inner.ping(conn)
     }
 
-    fn resets(&self) -> bool {
-        self.inner.resets()
+    fn needs_reset(&self) -> bool {
+        self.inner.needs_reset()
     }
 
     fn liveness(&self, conn: &mut M::Connection) -> Liveness {

@@ -67,7 +67,7 @@ impl Manager for Greeted {
         Ok(conn)
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

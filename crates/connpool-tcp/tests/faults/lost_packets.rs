@@ -12,7 +12,7 @@ use super::kernel::{open_sockets, until_open_sockets_are};
 use super::network::Lost;
 use super::server::{Echo, LIMIT, Server};
 use crate::adapter::{
-    Builder, CloseReason, GetError, Keepalive, Manager, Phase, Pool, PooledConnection, TcpConn,
+    Builder, CloseReason, GetError, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
     TcpManager, builder,
 };
 
@@ -97,11 +97,7 @@ pub(crate) async fn a_get_is_over_in_time_while_nothing_arrives_and_all_is_well_
 pub(crate) async fn a_lost_connection_is_found_by_the_kernels_own_probes() {
     let server = Server::start();
     let second = Duration::from_secs(1);
-    let probing = Keepalive {
-        after: second,
-        every: second,
-        times: 1,
-    };
+    let probing = TcpKeepalive::new(second, second, 1);
     let manager = TcpManager::new(server.address())
         .keepalive(probing)
         .user_timeout(None);

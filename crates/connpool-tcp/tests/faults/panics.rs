@@ -75,7 +75,7 @@ impl Manager for Bomb {
         Ok(())
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

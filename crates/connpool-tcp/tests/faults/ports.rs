@@ -75,11 +75,7 @@ pub(crate) async fn who_waits_out_a_want_of_ports_is_served_when_there_are_some(
 pub(crate) async fn a_connection_to_itself_is_never_lent() {
     take_ports_from(40_000..=40_007);
     let nobody = "127.0.0.1:40004";
-    let no_pause = Backoff {
-        first: Duration::ZERO,
-        max: Duration::ZERO,
-        factor: 1.0,
-    };
+    let no_pause = Backoff::new(Duration::ZERO, Duration::ZERO, 1.0);
     let pool = pool_of(nobody.to_owned())
         .backoff(no_pause)
         .breaker(None)

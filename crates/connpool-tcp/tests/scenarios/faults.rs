@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{
-    CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder, stream_fn,
+    CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder, io_fn,
 };
 use crate::support::client::{adds_up, echo, pool_of, until, until_closed};
 use crate::support::server::{self, LIMIT, Port, Server};
@@ -34,7 +34,7 @@ async fn not_dialled_without_rest(attend: impl Fn(&TcpStream) + Send + Sync + 's
         attend(stream);
     });
     let tcp = Arc::new(TcpManager::new(server.address()));
-    let manager = stream_fn(move || {
+    let manager = io_fn(move || {
         let tcp = Arc::clone(&tcp);
         async move {
             let conn = tcp.connect().await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::adapter::{
-    CloseReason, Connection, GetError, Manager, Pool, TcpConn, TcpManager, builder, stream_fn,
+    CloseReason, Connection, GetError, Manager, Pool, TcpConn, TcpManager, builder, io_fn,
 };
 use crate::support::client::{Spy, echo, has_something, pool_of, until, until_closed};
 use crate::support::server::{Echo, Port, Server};
@@ -182,7 +182,7 @@ pub(crate) async fn no_ended_stream_is_hidden_from_the_generic_look_in_one_go() 
     let _alone = one_at_a_time();
     let server = Server::start();
     let address = server.address();
-    let manager = stream_fn(move || {
+    let manager = io_fn(move || {
         let tcp = TcpManager::new(address.clone());
         async move { tcp.connect().await }
     });

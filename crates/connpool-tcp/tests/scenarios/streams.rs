@@ -8,7 +8,7 @@ use futures_lite::future::{poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{
-    CloseReason, Connection, Io, Liveness, Manager, Pool, builder, socket_fn, stream_fn,
+    CloseReason, Connection, Io, Liveness, Manager, Pool, builder, io_fn, socket_fn,
 };
 use crate::support::client::until_closed;
 use crate::support::server::LIMIT;
@@ -25,7 +25,7 @@ impl Manager for Sockets {
         pair(&self.0)
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 
@@ -93,7 +93,7 @@ async fn pool_of_a_closure() -> (
 ) {
     let (sender, ends) = channel();
     // The pool wraps each stream in an `Io` of its own.
-    let manager = stream_fn(move || {
+    let manager = io_fn(move || {
         let stream = pair(&sender).map(Io::into_inner);
         async move { stream }
     });

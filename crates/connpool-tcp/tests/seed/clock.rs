@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 use futures_lite::future::yield_now;
 
 use crate::RealRuntime;
-use crate::adapter::{Builder, Moment, Pool, Runtime, Task, TcpManager};
+use crate::adapter::{BoxFuture, Builder, Instant, Pool, Runtime, TcpManager};
 use crate::support::server::LIMIT;
 
 /// Real sockets, tasks and chance, by a clock that is moved by hand; timers go by it.
@@ -57,7 +57,7 @@ impl Clock {
 
     /// Waits until somebody has gone to sleep for so long: the evictor, for its interval.
     pub(crate) async fn sees_a_nap_of(&self, span: Duration) {
-        let start = Instant::now();
+        let start = time::Instant::now();
         while !self.naps().contains(&span) {
             assert!(start.elapsed() < LIMIT, "only these: {:?}", self.naps());
             yield_now().await;
@@ -66,11 +66,11 @@ impl Clock {
 }
 
 impl Runtime for Clock {
-    fn now(&self) -> Moment {
-        Moment::from_nanos(self.0.nanos.load(Ordering::SeqCst))
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.nanos.load(Ordering::SeqCst))
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         let nap = at.since(self.now());
         self.0.timers.lock().unwrap().naps.push(nap);
         Box::pin(Timer {
@@ -79,7 +79,7 @@ impl Runtime for Clock {
         })
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.0.runtime.spawn(task);
     }
 
@@ -94,7 +94,7 @@ impl Runtime for Clock {
 
 struct Timer {
     clock: Clock,
-    at: Moment,
+    at: Instant,
 }
 
 impl Future for Timer {

@@ -193,7 +193,7 @@ impl Manager for Looked {
         self.tcp.connect().await
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         false
     }
 

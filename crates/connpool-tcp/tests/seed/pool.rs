@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_lite::future::{block_on, yield_now};
 
 use super::peer::Peer;
-use crate::adapter::{Manager, TcpManager, builder, stream_fn};
+use crate::adapter::{Manager, TcpManager, builder, io_fn};
 use crate::support::client::{adds_up, echo, pool_of, until};
 use crate::support::server::{Echo, LIMIT};
 
@@ -67,7 +67,7 @@ pub(crate) async fn the_factory_is_called_when_the_pool_has_to_grow() {
     let tcp = Arc::new(TcpManager::new(server.address()));
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    let factory = stream_fn(move || {
+    let factory = io_fn(move || {
         count.fetch_add(1, Ordering::SeqCst);
         let tcp = Arc::clone(&tcp);
         async move { tcp.connect().await }

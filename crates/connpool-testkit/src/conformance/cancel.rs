@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connpool_core::{Backoff, Builder, Pool, Task};
+use connpool_core::{Backoff, BoxFuture, Builder, Pool};
 use futures_lite::future::{poll_once, zip};
 
 use super::host::{Guard, Host, LONG, MILLI};
@@ -101,7 +101,7 @@ pub async fn a_gatherer_can_be_dropped_at_every_poll(host: Host) {
             async move { drop(pool.get_many(2).await) }
         };
         let both = zip(gather(), gather());
-        let both: Task = Box::pin(async move { _ = both.await });
+        let both: BoxFuture = Box::pin(async move { _ = both.await });
         (case, both)
     })
     .await;
@@ -115,7 +115,7 @@ pub async fn a_close_can_be_dropped_at_every_poll(host: Host) {
         case.held.pop();
         case.backend.always(Op::Close, Act::Pend(2));
         let pool = case.pool.clone();
-        let close: Task = Box::pin(async move { _ = pool.close(LONG).await });
+        let close: BoxFuture = Box::pin(async move { _ = pool.close(LONG).await });
         (case, close)
     })
     .await;
@@ -171,11 +171,7 @@ pub async fn whatever_the_backend_does_all_capacity_is_left(host: Host) {
 }
 
 /// The shortest pauses there are.
-const SHORTEST: Backoff = Backoff {
-    first: MILLI,
-    max: MILLI,
-    factor: 1.0,
-};
+const SHORTEST: Backoff = Backoff::new(MILLI, MILLI, 1.0);
 
 /// A pool in the state in which something is to be given up.
 struct Case {
@@ -213,7 +209,7 @@ impl Case {
         }
     }
 
-    fn get(&self) -> Task {
+    fn get(&self) -> BoxFuture {
         let get = self.pool.get_owned();
         Box::pin(async move { drop(get.await) })
     }
@@ -223,7 +219,7 @@ impl Case {
 /// itself. Then the pool must still lend all that it may; or, if it was closed, have nothing left.
 async fn at_every_poll<F>(host: &Host, make: impl Fn(Host) -> F)
 where
-    F: Future<Output = (Case, Task)>,
+    F: Future<Output = (Case, BoxFuture)>,
 {
     for polls in 0..40 {
         let (mut case, mut task) = make(host.clone()).await;

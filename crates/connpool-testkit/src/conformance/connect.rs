@@ -264,9 +264,5 @@ pub async fn one_connect_serves_one_after_the_other(host: Host) {
 
 /// A pause of always the same length, if the longest is drawn.
 fn pause(time: Duration) -> Backoff {
-    Backoff {
-        first: time,
-        max: time,
-        factor: 1.0,
-    }
+    Backoff::new(time, time, 1.0)
 }

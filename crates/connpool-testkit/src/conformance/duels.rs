@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::{CloseReason, Moment, Pool, Task};
+use connpool_core::{BoxFuture, CloseReason, Instant, Pool};
 use futures_lite::future::{or, yield_now};
 
 use super::host::{Host, LONG, closed, waiting};
@@ -169,7 +169,7 @@ struct Duel<'a> {
     host: &'a Host,
     second: Arc<Second>,
     left: usize,
-    end: Moment,
+    end: Instant,
 }
 
 impl<'a> Duel<'a> {
@@ -229,7 +229,7 @@ struct Second(Mutex<(Told, Option<Waker>)>);
 enum Told {
     #[default]
     Nothing,
-    Act(Task),
+    Act(BoxFuture),
     End,
 }
 
@@ -249,7 +249,7 @@ impl Second {
         }
     }
 
-    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Option<Task>> {
+    fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Option<BoxFuture>> {
         let mut state = self.0.lock().unwrap();
         match std::mem::take(&mut state.0) {
             Told::Act(task) => Poll::Ready(Some(task)),

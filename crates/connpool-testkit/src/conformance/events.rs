@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::Event;
 
 use super::host::{Host, LONG, MILLI, waiting};
-use std::sync::Mutex;
 use crate::{Act, FaultyManager, Op};
+use std::sync::Mutex;
 
 /// What was told, by label.
 type Told = Arc<Mutex<Vec<&'static str>>>;
@@ -70,7 +70,7 @@ pub async fn what_is_told_adds_up(host: Host) {
     };
     host.until(|| count("closed") + count("detached") == stats.created)
         .await;
-    host.until(|| count("open_failed") == stats.connect_failed)
+    host.until(|| count("connect_failed") == stats.connect_failed)
         .await;
     assert_eq!(count("opened"), stats.created);
     assert_eq!(count("lent"), stats.success);

@@ -43,11 +43,7 @@ pub async fn many_at_a_closed_port_count_as_many_failures_as_attempts(host: Host
     host.draw_the_longest_pauses();
     let backend = host.backend();
     backend.always(Op::Connect, Act::Fail);
-    let pause = Backoff {
-        first: LONG,
-        max: LONG,
-        factor: 1.0,
-    };
+    let pause = Backoff::new(LONG, LONG, 1.0);
     let pool = backend
         .pool()
         .max_size(50)
@@ -165,16 +161,9 @@ pub async fn three_broken_connections_have_the_others_pinged(host: Host) {
 }
 
 /// The shortest pauses there are.
-const SHORTEST: Backoff = Backoff {
-    first: MILLI,
-    max: MILLI,
-    factor: 1.0,
-};
+const SHORTEST: Backoff = Backoff::new(MILLI, MILLI, 1.0);
 
 /// A breaker that the first failure opens.
 fn probe_every(probe_every: std::time::Duration) -> Breaker {
-    Breaker {
-        failures: 1,
-        probe_every,
-    }
+    Breaker::new(1, probe_every)
 }

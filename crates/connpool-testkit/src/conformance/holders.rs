@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::{BreakerState, Event, GetError, Phase};
 
 use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use std::sync::Mutex;
 use crate::{Act, Op};
+use std::sync::Mutex;
 
 /// Everybody who has one is in the list, by connection, line and label, and nobody else is.
 pub async fn everybody_who_has_one_is_listed_and_nobody_else(host: Host) {
@@ -74,7 +74,7 @@ pub async fn a_timeout_names_those_who_have_what_it_waited_for(host: Host) {
     };
     assert_eq!(phase, Phase::Wait);
     assert_eq!((diagnosis.active, diagnosis.waiting), (2, 2));
-    assert_eq!(diagnosis.place_in_line, Some(2));
+    assert_eq!(diagnosis.queue_position, Some(2));
     assert_eq!(diagnosis.longest_held.len(), 2);
     assert!(
         diagnosis.to_string().contains("2 of 2 in use"),
@@ -112,7 +112,8 @@ pub async fn what_does_not_come_back_is_told_once_and_when_it_does(host: Host) {
         .pool()
         .leak_warning(SHORT)
         .observer(move |_: &str, event: &Event<'_>| {
-            if let Event::Leak { holder, .. } | Event::CameBack { holder, .. } = event {
+            if let Event::LeakSuspected { holder, .. } | Event::LeakReturned { holder, .. } = event
+            {
                 let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
                 notes.push((event.label(), holder.id));
             }
@@ -124,7 +125,7 @@ pub async fn what_does_not_come_back_is_told_once_and_when_it_does(host: Host) {
     host.sleep(2 * SHORT).await;
     drop(kept);
     let told = told.lock().unwrap().clone();
-    assert_eq!(told, [("leak", 1), ("came_back", 1)]);
+    assert_eq!(told, [("leak_suspected", 1), ("leak_returned", 1)]);
     assert_eq!(pool.stats().leaked, 1);
 }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connpool_core::{CloseReason, Moment, Pool, PooledConnection, Runtime, Stats};
+use connpool_core::{CloseReason, Instant, Pool, PooledConnection, Runtime, Stats};
 use futures_lite::future::{or, poll_once};
 
 use super::job::Job;
@@ -61,7 +61,7 @@ impl Host {
         &*self.runtime
     }
 
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Instant {
         self.runtime.now()
     }
 

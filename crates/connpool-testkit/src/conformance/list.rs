@@ -7,16 +7,16 @@
 /// [`Scenario`](crate::conformance::Scenario) on it to its end:
 ///
 /// ```
-/// # use connpool_core::{Moment, Runtime, Task};
+/// # use connpool_core::{Instant, Runtime, BoxFuture};
 /// # struct MyRuntime(connpool_testkit::SimRuntime);
 /// # impl MyRuntime {
 /// #     fn new() -> Arc<Self> { Arc::new(MyRuntime(connpool_testkit::SimRuntime::new(1))) }
 /// #     fn block_on<F: Future>(&self, future: F) -> F::Output { self.0.block_on(future) }
 /// # }
 /// # impl Runtime for MyRuntime {
-/// #     fn now(&self) -> Moment { self.0.now() }
-/// #     fn sleep_until(&self, at: Moment) -> Task { self.0.sleep_until(at) }
-/// #     fn spawn(&self, task: Task) { self.0.spawn(task) }
+/// #     fn now(&self) -> Instant { self.0.now() }
+/// #     fn sleep_until(&self, at: Instant) -> BoxFuture { self.0.sleep_until(at) }
+/// #     fn spawn(&self, task: BoxFuture) { self.0.spawn(task) }
 /// #     fn random(&self) -> u64 { self.0.random() }
 /// # }
 /// use connpool_testkit::conformance::Scenario;

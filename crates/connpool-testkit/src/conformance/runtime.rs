@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use connpool_core::Moment;
+use connpool_core::Instant;
 use futures_lite::future::poll_once;
 
 use super::host::{Host, MILLI, SHORT};
@@ -49,13 +49,13 @@ pub async fn a_timer_wakes_its_task(host: Host) {
 
 /// `sleep_until` of the past and of the present.
 pub async fn a_timer_that_is_due_fires(host: Host) {
-    host.runtime().sleep_until(Moment::ORIGIN).await;
+    host.runtime().sleep_until(Instant::ORIGIN).await;
     host.runtime().sleep_until(host.now()).await;
 }
 
 /// `sleep_until` of what is further away than any clock tells.
 pub async fn a_timer_at_the_end_of_time_only_waits(host: Host) {
-    let mut timer = host.runtime().sleep_until(Moment::from_nanos(u64::MAX));
+    let mut timer = host.runtime().sleep_until(Instant::from_nanos(u64::MAX));
     assert!(poll_once(&mut timer).await.is_none());
     host.sleep(MILLI).await;
     assert!(poll_once(&mut timer).await.is_none());

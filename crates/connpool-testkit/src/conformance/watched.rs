@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 
 /// Passes everything on, counts it, and can be told to take no tasks and to draw no lots.
 pub(super) struct Watched {
@@ -53,16 +53,16 @@ impl Watched {
 }
 
 impl Runtime for Watched {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.runtime.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.timers.fetch_add(1, Ordering::SeqCst);
         self.runtime.sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.spawned.fetch_add(1, Ordering::SeqCst);
         if self.refuses_tasks.load(Ordering::SeqCst) {
             return drop(task);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::{Connection, GetError, Liveness, Moment, Pool, PooledConnection};
+use connpool_core::{Connection, GetError, Instant, Liveness, Pool, PooledConnection};
 use futures_lite::future::yield_now;
 
 use super::history::Exchange;
@@ -25,8 +25,8 @@ pub(crate) struct Caller {
     pub(crate) woken: Arc<Flag>,
     pub(crate) limit: Option<Duration>,
     /// When it was first polled, and when its time is up.
-    pub(crate) began: Option<Moment>,
-    pub(crate) deadline: Option<Moment>,
+    pub(crate) began: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
     /// How often the settings had changed when it began.
     pub(crate) version: usize,
     inside: Inside,

@@ -94,10 +94,7 @@ impl Settings {
             max_connecting: at_most(1),
             breaker: probe_every
                 .filter(|_| rng.random_ratio(2, 3))
-                .map(|probe_every| Breaker {
-                    failures: rng.random_range(1..=3),
-                    probe_every,
-                }),
+                .map(|probe_every| Breaker::new(rng.random_range(1..=3), probe_every)),
             increment: rng.random_range(1..=3),
             fail_fast: rng.random(),
             detect_nested_gets: rng.random_ratio(1, 4),

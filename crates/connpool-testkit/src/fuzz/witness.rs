@@ -137,7 +137,7 @@ impl Books {
                 self.goes(*id, Some(false), None, event);
                 *self.closed.entry(reason.label()).or_default() += 1;
             }
-            Event::Leak { holder, .. } => {
+            Event::LeakSuspected { holder, .. } => {
                 let is_out = self.open.get(&holder.id) == Some(&true);
                 let is_first = self.leaks.insert(holder.id);
                 self.require(is_out && is_first, || format!("no such leak: {event}"));
@@ -179,10 +179,10 @@ impl Books {
         assert_eq!(self.wrong, None, "{stats}");
         let counts = [
             ("opened", stats.created),
-            ("open_failed", stats.connect_failed),
+            ("connect_failed", stats.connect_failed),
             ("lent", stats.success),
             ("detached", stats.detached),
-            ("leak", stats.leaked),
+            ("leak_suspected", stats.leaked),
         ];
         for (label, counted) in counts {
             assert_eq!(self.count(label), counted, "told {label}: {stats}");
@@ -193,7 +193,7 @@ impl Books {
             ended + out as u64,
             "{out} are out: {stats}"
         );
-        for reason in CloseReason::ALL {
+        for &reason in CloseReason::ALL {
             let told = self.closed.get(reason.label()).copied().unwrap_or(0);
             assert_eq!(told, stats.closed.get(reason), "told {reason:?}: {stats}");
         }
@@ -205,7 +205,7 @@ impl Books {
             "{stats}"
         );
         assert!(
-            self.count("came_back") <= self.count("leak"),
+            self.count("leak_returned") <= self.count("leak_suspected"),
             "came back, but never leaked: {stats}"
         );
     }

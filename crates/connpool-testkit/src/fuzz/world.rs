@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use connpool_core::{Moment, Pool, PooledConnection, Runtime};
+use connpool_core::{Instant, Pool, PooledConnection, Runtime};
 use futures_lite::AsyncReadExt;
 use futures_lite::future::{block_on, poll_once};
 
@@ -48,7 +48,7 @@ pub(crate) struct World {
     slow_gets: u64,
     /// What makes the pool pause before it connects, so far, and when that number last grew.
     troubles: u64,
-    trouble_at: Option<Moment>,
+    trouble_at: Option<Instant>,
     /// The runtime takes no tasks.
     refusing: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) struct World {
 struct Out {
     guard: Guard,
     label: Option<String>,
-    since: Moment,
+    since: Instant,
     era: usize,
 }
 
@@ -345,7 +345,7 @@ impl World {
     }
 
     /// Counts it as slow if it was.
-    fn get_ends(&mut self, began: Option<Moment>) {
+    fn get_ends(&mut self, began: Option<Instant>) {
         let took = began.map(|began| self.sim.now().since(began));
         let slow = self.settings.slow_get_warning;
         self.slow_gets += u64::from(slow.is_some_and(|slow| took.is_some_and(|took| took >= slow)));

@@ -12,15 +12,17 @@ const ERA: Era = Era {
     suspicion: 11,
 };
 
-fn at(seconds: u64) -> Moment {
-    Moment::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
+fn at(seconds: u64) -> Instant {
+    Instant::ORIGIN
+        .checked_add(SECOND * seconds as u32)
+        .unwrap()
 }
 
 fn stamps() -> Stamps {
     Stamps {
         id: 1,
         born: at(0),
-        expires: Moment::NEVER,
+        expires: Instant::NEVER,
         idle_since: at(0),
         proven: at(0),
         uses: 1,
@@ -153,7 +155,7 @@ fn the_cheapest_check_comes_first() {
         begin(Purpose::Lend, &stamps, &rules, 9),
         Step::Close(Lifetime)
     );
-    stamps.expires = Moment::NEVER;
+    stamps.expires = Instant::NEVER;
     assert_eq!(begin(Purpose::Lend, &stamps, &rules, 9), Step::Close(Idle));
     rules.idle_timeout = Span::NEVER;
     let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(9));
@@ -222,7 +224,7 @@ fn a_connection_that_was_never_lent_has_a_millisecond_to_be_lent_in() {
             uses,
             ..stamps.clone()
         };
-        let now = Moment::from_nanos(stamps.born.as_nanos() + nanos);
+        let now = Instant::from_nanos(stamps.born.as_nanos() + nanos);
         Check::begin(Purpose::Lend, &stamps, rules, ERA, true, now).step()
     };
     rules.idle_timeout = Span::ZERO;

@@ -2,8 +2,8 @@ mod model;
 
 use super::*;
 
-fn at(millis: u64) -> Moment {
-    Moment::from_nanos(millis * 1_000_000)
+fn at(millis: u64) -> Instant {
+    Instant::from_nanos(millis * 1_000_000)
 }
 
 fn config(change: impl FnOnce(&mut PoolConfig)) -> PoolConfig {
@@ -25,7 +25,7 @@ fn join(ledger: &mut Ledger) -> Key {
         .expect("let into the line")
 }
 
-fn begin_all(ledger: &mut Ledger, now: Moment) -> usize {
+fn begin_all(ledger: &mut Ledger, now: Instant) -> usize {
     let wanted = ledger.wanted(now);
     for _ in 0..wanted {
         ledger.connect_begins(now);

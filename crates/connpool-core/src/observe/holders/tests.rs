@@ -5,8 +5,8 @@ use crate::machine::slab::Spots;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(seconds: u64) -> Moment {
-    Moment::from_nanos(seconds * 1_000_000_000)
+fn at(seconds: u64) -> Instant {
+    Instant::from_nanos(seconds * 1_000_000_000)
 }
 
 fn here() -> Borrower {
@@ -18,7 +18,7 @@ fn spots<const N: usize>() -> [Spot; N] {
     std::array::from_fn(|_| spots.take())
 }
 
-fn lend(leases: &Leases<()>, spot: Spot, id: u64, borrower: &Borrower, since: Option<Moment>) {
+fn lend(leases: &Leases<()>, spot: Spot, id: u64, borrower: &Borrower, since: Option<Instant>) {
     let block = leases.block(spot).unwrap();
     let cell = &block.cells[spot.shelf().nth];
     cell.opened(id);
@@ -133,8 +133,8 @@ fn a_holder_prints_what_is_known_of_it() {
 fn the_moments_at_both_ends_are_leases_as_well() {
     let leases = Leases::new(());
     let [a, b] = spots();
-    lend(&leases, a, 1, &here(), Some(Moment::ORIGIN));
-    lend(&leases, b, 2, &here(), Some(Moment::from_nanos(u64::MAX)));
+    lend(&leases, a, 1, &here(), Some(Instant::ORIGIN));
+    lend(&leases, b, 2, &here(), Some(Instant::from_nanos(u64::MAX)));
     let holders = leases.holders(at(1));
     let told: Vec<_> = holders
         .iter()

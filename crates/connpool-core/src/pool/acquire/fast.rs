@@ -2,14 +2,14 @@
 //! is in the way. Whatever is decided here, the long way decides the same.
 
 use crate::machine::health::{Check, Stamps, Step};
-use crate::moment::Span;
 use crate::observe::holders::Borrower;
 use crate::observe::tracing;
 use crate::pool::acquire::find;
 use crate::pool::conn::Entry;
 use crate::pool::shared::Shared;
+use crate::time::Span;
 use crate::util::timeout::Deadline;
-use crate::{GetError, Manager, Moment};
+use crate::{GetError, Instant, Manager};
 
 /// What came of a try to lend one at once.
 pub(crate) enum AtOnce<M: Manager> {
@@ -23,7 +23,7 @@ pub(crate) struct Tried {
     /// How many were found to be of no use.
     pub(crate) failed: u32,
     /// What time it just was, if that was asked.
-    pub(crate) now: Option<Moment>,
+    pub(crate) now: Option<Instant>,
 }
 
 /// Where one that comes back goes.
@@ -85,7 +85,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// Whether one that came back passes every check, and none of them has to look at it.
-    pub(crate) fn needs_no_look(&self, entry: &Entry<M>, seal: u64, now: Moment) -> bool {
+    pub(crate) fn needs_no_look(&self, entry: &Entry<M>, seal: u64, now: Instant) -> bool {
         let stamps = &entry.stamps;
         let look_after = self.settings.liveness_after();
         stamps.uses > 0
@@ -95,7 +95,7 @@ impl<M: Manager> Shared<M> {
 
     /// Where one that comes back may simply go, if it need not be judged.
     #[inline]
-    pub(crate) fn lets_return(&self, stamps: &Stamps, now: Moment) -> Option<Return> {
+    pub(crate) fn lets_return(&self, stamps: &Stamps, now: Instant) -> Option<Return> {
         let (seal, is_free) = self.gate.way_back();
         match (
             stamps.may_return(seal, self.settings.max_uses(), now),

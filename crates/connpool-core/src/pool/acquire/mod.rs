@@ -18,7 +18,7 @@ use crate::pool::idle::Stamped;
 use crate::pool::seats::Refusal;
 use crate::pool::shared::Shared;
 use crate::util::timeout::{Deadline, End, bounded};
-use crate::{CloseReason, GetError, Manager, Moment, Phase};
+use crate::{CloseReason, GetError, Instant, Manager, Phase};
 
 /// How many connections may fail their check before only a new one will do.
 const TRIES: u32 = 3;
@@ -66,7 +66,7 @@ pub(crate) async fn find<M: Manager>(
         let mut candidate = Candidate {
             shared,
             entry: Some(entry),
-            checked_at: Moment::ORIGIN,
+            checked_at: Instant::ORIGIN,
         };
         let check = candidate.begin(supply, now.take());
         let verdict = match Verdict::of(check) {
@@ -137,7 +137,7 @@ pub(crate) fn find_now<M: Manager>(
 fn lend<M: Manager>(
     shared: &Shared<M>,
     mut entry: Entry<M>,
-    now: Moment,
+    now: Instant,
     watch: &mut Watch<'_, M>,
 ) -> Entry<M> {
     shared.counters.success.up();
@@ -152,7 +152,7 @@ fn lend<M: Manager>(
 struct Candidate<'a, M: Manager> {
     shared: &'a Shared<M>,
     entry: Option<Entry<M>>,
-    checked_at: Moment,
+    checked_at: Instant,
 }
 
 enum Verdict {
@@ -185,7 +185,7 @@ impl Verdict {
 impl<M: Manager> Candidate<'_, M> {
     /// As far as it goes without waiting, which mostly is all.
     #[inline]
-    fn begin(&mut self, supply: Supply, now: Option<Moment>) -> Check {
+    fn begin(&mut self, supply: Supply, now: Option<Instant>) -> Check {
         let purpose = match supply {
             Supply::Used => Purpose::Lend,
             Supply::New => Purpose::LendNew,

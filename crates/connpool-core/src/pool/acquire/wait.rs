@@ -14,7 +14,7 @@ use crate::pool::seats::{Answer, Refusal};
 use crate::pool::shared::Shared;
 use crate::pool::state::{DriverState, State};
 use crate::util::timeout::Deadline;
-use crate::{Event, Holder, Manager, Moment};
+use crate::{Event, Holder, Instant, Manager};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
 /// was served is being checked. Dropped, it leaves the line and passes on what it was served.
@@ -23,7 +23,7 @@ pub(crate) struct Turn<'a, M: Manager> {
     key: Option<Key>,
     /// Whether there was nothing to wait for but a return when it stood in line.
     depends_on_return: bool,
-    waiting_since: Option<Moment>,
+    waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
     task: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Given<M: Manager> {
     pub(crate) entry: Entry<M>,
     pub(crate) supply: Supply,
     /// When every check of it was passed, if there is none left.
-    pub(crate) passed_at: Option<Moment>,
+    pub(crate) passed_at: Option<Instant>,
 }
 
 impl<M: Manager> Given<M> {
@@ -178,7 +178,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         effects: &mut Effects<M>,
         deadline: &mut Deadline,
         wants: Wants,
-        now: Moment,
+        now: Instant,
         waker: &mut Option<Waker>,
     ) -> Option<Served<M>> {
         if let Some(answer) = self.key.and_then(|key| state.seats.take_answer(key)) {
@@ -226,11 +226,11 @@ impl<'a, M: Manager> Turn<'a, M> {
     }
 
     /// The time is up: out of the line, and a last look, since what has come counts all the same.
-    fn look_once_more(&mut self, wants: Wants, now: Moment) -> Option<Served<M>> {
+    fn look_once_more(&mut self, wants: Wants, now: Instant) -> Option<Served<M>> {
         let (waker, result) = self.shared.with(|state, _| {
             let key = self.key.filter(|key| state.ledger.is_in_line(*key));
             self.plight.stood_in_line = key.is_some();
-            self.plight.place = key.and_then(|key| state.ledger.place_in_line(key));
+            self.plight.place = key.and_then(|key| state.ledger.queue_position(key));
             let (waker, answer) = self.leave(state).unwrap_or_default();
             let result = match answer {
                 Some(answer) => Some(answer.into_result()),
@@ -254,7 +254,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         &self,
         state: &State<M>,
         wants: Wants,
-        now: Moment,
+        now: Instant,
     ) -> Option<Entry<M>> {
         let ledger = &state.ledger;
         let free = wants == Wants::Any
@@ -265,7 +265,7 @@ impl<'a, M: Manager> Turn<'a, M> {
     }
 
     /// Whether its own task has what it waits for.
-    fn look_for_itself(&mut self, now: Moment) {
+    fn look_for_itself(&mut self, now: Instant) {
         self.plight.nested = self.held_by_itself(now);
         if let Some(holder) = self.plight.nested.as_deref() {
             let holder = holder.clone();
@@ -273,7 +273,7 @@ impl<'a, M: Manager> Turn<'a, M> {
         }
     }
 
-    fn held_by_itself(&self, now: Moment) -> Option<Box<Holder>> {
+    fn held_by_itself(&self, now: Instant) -> Option<Box<Holder>> {
         let task = Some(self.task).filter(|task| *task != 0)?;
         self.shared.leases.held_by(task, now).map(Box::new)
     }
@@ -341,7 +341,7 @@ pub(crate) struct ToBegin<M: Manager> {
 }
 
 impl<M: Manager> ToBegin<M> {
-    pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Moment) -> Self {
+    pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Instant) -> Self {
         let driver = state.driver_must_start();
         let connects = match state.ledger.wanted(now) {
             0 => Vec::new(),

@@ -11,16 +11,16 @@ use event_listener::EventListener;
 use futures_lite::future::{poll_once, yield_now};
 
 use crate::machine::health::{Check, Purpose, Step};
-use crate::moment::{Span, soonest};
 use crate::pool::acquire::wait::ToBegin;
 use crate::pool::background::keepalive::Keepalive;
 use crate::pool::conn::{Entry, Slot};
 use crate::pool::idle::{Part, Stamped};
 use crate::pool::shared::{AT_ONCE, Shared};
 use crate::pool::state::DriverState;
+use crate::time::{Span, soonest};
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::{End, bounded, timer_came_first};
-use crate::{CloseReason, Event, Manager, Moment, Runtime, Task};
+use crate::{BoxFuture, CloseReason, Event, Instant, Manager, Runtime};
 
 /// Spawns the driver. The caller has marked it as starting.
 pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
@@ -54,7 +54,7 @@ struct Driver<M: Manager> {
 /// When to look for connections that do not come back, and for how long they may be out by it.
 struct LeakWatch {
     limit: Span,
-    next: Option<Moment>,
+    next: Option<Instant>,
 }
 
 /// What is left of a round over the idle connections: so many of each part, the last part first.
@@ -66,14 +66,14 @@ enum Next {
     /// More of the same, after others had the thread.
     More,
     /// Nothing until this moment, or until somebody rouses the driver.
-    Rest(Option<Moment>),
+    Rest(Option<Instant>),
     /// Nothing ever again.
     End,
 }
 
 impl<M: Manager> Driver<M> {
     async fn run(mut self) {
-        let mut proven = Moment::ORIGIN;
+        let mut proven = Instant::ORIGIN;
         loop {
             // Listening comes before looking: what happens after the look is heard.
             let Some((roused, next)) = self.step(proven).await else {
@@ -95,7 +95,7 @@ impl<M: Manager> Driver<M> {
         }
     }
 
-    async fn step(&mut self, proven: Moment) -> Option<(EventListener, Next)> {
+    async fn step(&mut self, proven: Instant) -> Option<(EventListener, Next)> {
         let shared = self.shared.upgrade()?;
         let roused = shared.work.listen();
         let now = self.runtime.now().max(proven);
@@ -156,7 +156,7 @@ impl<M: Manager> Drop for Driver<M> {
 }
 
 impl LeakWatch {
-    fn look<M: Manager>(&mut self, shared: &Shared<M>, now: Moment) {
+    fn look<M: Manager>(&mut self, shared: &Shared<M>, now: Instant) {
         let limit = shared.settings.leak_warning();
         let changed = std::mem::replace(&mut self.limit, limit) != limit;
         if changed || self.next.is_some_and(|next| now >= next) {
@@ -208,7 +208,7 @@ enum Swept {
 
 impl<M: Manager> Shared<M> {
     /// Begins the connects, and the driver, that are wanted. Called from polled futures only.
-    pub(crate) fn begin_what_is_wanted(&self, now: Moment) {
+    pub(crate) fn begin_what_is_wanted(&self, now: Instant) {
         let to_begin = self.with(|state, _| ToBegin::what_is_wanted(self, state, now));
         to_begin.begin(self);
     }
@@ -263,7 +263,7 @@ impl<M: Manager> Shared<M> {
         if !reason.deserves_goodbye() {
             return self.destroy(entry, reason);
         }
-        let mut goodbye: Task = Box::pin(goodbye(me, entry, reason));
+        let mut goodbye: BoxFuture = Box::pin(goodbye(me, entry, reason));
         // Most goodbyes are over at once; only the others become tasks.
         if poll_once(&mut goodbye).await.is_none() {
             self.runtime.spawn(goodbye);
@@ -295,7 +295,7 @@ async fn goodbye<M: Manager>(shared: Arc<Shared<M>>, entry: Entry<M>, reason: Cl
         End::OutOfTime => true,
         End::Interrupted => false,
     };
-    shared.tell(|| Event::GoodbyeFailed { id, timed_out });
+    shared.tell(|| Event::GracefulCloseFailed { id, timed_out });
 }
 
 /// The slot of a connection that is saying goodbye.
@@ -303,7 +303,7 @@ struct Leaving<M: Manager> {
     shared: Arc<Shared<M>>,
     reason: CloseReason,
     id: u64,
-    born: Moment,
+    born: Instant,
     _slot: Slot<M>,
 }
 

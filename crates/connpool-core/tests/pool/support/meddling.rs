@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 
 /// Clones are the same runtime.
@@ -45,16 +45,16 @@ fn make(act: &Mutex<Option<Move>>) {
 }
 
 impl Runtime for Meddling {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         make(&self.at_clock);
         self.sim.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.sim.sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         make(&self.at_spawn);
         self.sim.spawn(task);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::panicking;
 use std::time::Duration;
 
-use connpool_core::{Moment, Runtime, Task};
+use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 
 /// Clones are the same runtime.
@@ -75,7 +75,7 @@ impl Counts {
 }
 
 impl Runtime for Watched {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         let reads = self.counts.reads.fetch_add(1, Ordering::SeqCst);
         // Once is enough: destructors look at the clock, too.
         assert!(
@@ -83,14 +83,14 @@ impl Runtime for Watched {
             "it spins: {reads} looks at the clock"
         );
         let now = self.sim.now().as_nanos();
-        Moment::from_nanos(now - now % self.counts.grain.load(Ordering::SeqCst))
+        Instant::from_nanos(now - now % self.counts.grain.load(Ordering::SeqCst))
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.sim.sleep_until(at)
     }
 
-    fn spawn(&self, mut task: Task) {
+    fn spawn(&self, mut task: BoxFuture) {
         let counts = Arc::clone(&self.counts);
         self.sim.spawn(Box::pin(poll_fn(move |cx| {
             counts.polled();

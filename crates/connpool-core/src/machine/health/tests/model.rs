@@ -16,12 +16,12 @@ struct Case {
     rules: Rules,
     era: Era,
     spare: bool,
-    now: Moment,
+    now: Instant,
     found: [Found; 4],
 }
 
-fn moment() -> impl Strategy<Value = Moment> {
-    let close_by = (0..3_u64).prop_map(|half| Moment::from_nanos(half * 500_000));
+fn moment() -> impl Strategy<Value = Instant> {
+    let close_by = (0..3_u64).prop_map(|half| Instant::from_nanos(half * 500_000));
     prop_oneof![3 => (0..8_u64).prop_map(at), 1 => close_by]
 }
 
@@ -39,7 +39,7 @@ prop_compose! {
         uses in 0..4_u64,
         (generation, seal) in (0..2_u64, 0..3_u64),
     ) -> Stamps {
-        let expires = expires.unwrap_or(Moment::NEVER);
+        let expires = expires.unwrap_or(Instant::NEVER);
         Stamps { id: 1, born, expires, idle_since, proven, uses, generation, proof: Proof::new(seal, true) }
     }
 }
@@ -78,7 +78,7 @@ prop_compose! {
 }
 
 impl Case {
-    fn is_older_than(&self, since: Moment, limit: Span) -> bool {
+    fn is_older_than(&self, since: Instant, limit: Span) -> bool {
         let limit = limit.as_duration();
         limit.is_some_and(|limit| self.now.since(since) >= limit)
     }

@@ -116,23 +116,23 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
 struct Person {
     key: Key,
     wants: Wants,
-    deadline: Option<Moment>,
+    deadline: Option<Instant>,
     standing: Standing,
 }
 
 #[derive(Debug)]
 struct Naive {
     config: PoolConfig,
-    now: Moment,
+    now: Instant,
     people: Vec<Person>,
     open: usize,
     connecting: usize,
     leaving: usize,
     looking: bool,
     failures: usize,
-    failed_at: Moment,
-    retry_at: Option<Moment>,
-    sweep_at: Option<Moment>,
+    failed_at: Instant,
+    retry_at: Option<Instant>,
+    sweep_at: Option<Instant>,
     breaker: BreakerState,
     /// How many connects at once; zero stands for any number.
     window: usize,
@@ -282,7 +282,7 @@ impl Naive {
         (None, late)
     }
 
-    fn next_deadline(&self) -> Option<Moment> {
+    fn next_deadline(&self) -> Option<Instant> {
         let useful = self.lacking() > 0
             && self.room(self.leaving) > 0
             && self.connecting < self.most_connecting();
@@ -333,13 +333,13 @@ impl Naive {
 /// Three within a second, and then none for a second.
 #[derive(Debug, Default)]
 struct Burst {
-    of_late: Vec<Moment>,
-    last: Option<Moment>,
+    of_late: Vec<Instant>,
+    last: Option<Instant>,
 }
 
 impl Burst {
-    fn is_enough_with(&mut self, now: Moment) -> bool {
-        let within_a_second = |at: &Moment| now.since(*at) < MILLI * 1_000;
+    fn is_enough_with(&mut self, now: Instant) -> bool {
+        let within_a_second = |at: &Instant| now.since(*at) < MILLI * 1_000;
         if self.last.as_ref().is_some_and(within_a_second) {
             return false;
         }
@@ -425,7 +425,7 @@ impl Both {
             Event::NewOneIsDead(draw) if naive.open > 0 => self.fail(draw),
             Event::OneProvesGood(age) => {
                 let born = now.since(at(age)).as_nanos() as u64;
-                let born = Moment::from_nanos(born);
+                let born = Instant::from_nanos(born);
                 let good = ledger.proved_good(born);
                 if born >= naive.failed_at {
                     (naive.failures, naive.retry_at) = (0, None);

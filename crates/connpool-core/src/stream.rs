@@ -10,6 +10,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 /// What a look at an idle connection found. A look never waits and consumes no byte that
 /// belongs to anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Liveness {
     /// Quiet, as an idle connection should be.
     Alive,

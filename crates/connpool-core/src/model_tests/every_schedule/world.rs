@@ -11,7 +11,7 @@ use loom::model;
 use loom::thread::{self, JoinHandle};
 
 use super::inline::{Hook, Inline, hooked};
-use crate::models::fake::{Act, Fake, Op, Refused, YES};
+use crate::model_tests::fake::{Act, Fake, Op, Refused, YES};
 use crate::{Builder, CloseReport, GetError, Pool, PooledConnection, Runtime};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use shuttle::future::yield_now;
 
 use super::drawn::{Move, moody, one_in, settings, up_to};
 use super::runtime::{Shuttle, spawn};
-use crate::models::fake::{Fake, Refused};
+use crate::model_tests::fake::{Fake, Refused};
 use crate::{GetError, Pool, PooledConnection};
 
 type Guard = PooledConnection<'static, Fake>;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use loom::sync::Notify;
 
-use crate::models::fake::Clock;
-use crate::{Moment, Runtime, Task};
+use crate::model_tests::fake::Clock;
+use crate::{BoxFuture, Instant, Runtime};
 
 /// Clones are the same runtime.
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Inline {
 
 struct Running {
     /// Taken out while it is being polled.
-    task: Option<Task>,
+    task: Option<BoxFuture>,
     flag: Arc<Flag>,
 }
 
@@ -36,15 +36,15 @@ impl Wake for Flag {
 }
 
 impl Runtime for Inline {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.clock.sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.tasks().push(Running {
             task: Some(task),
             flag: Arc::new(Flag(AtomicBool::new(true))),
@@ -128,7 +128,7 @@ impl Inline {
         self.tasks().is_empty()
     }
 
-    fn take_ready(&self) -> Option<(Task, Arc<Flag>)> {
+    fn take_ready(&self) -> Option<(BoxFuture, Arc<Flag>)> {
         let mut tasks = self.tasks();
         let ready = |job: &&mut Running| job.task.is_some() && job.flag.0.load(Ordering::SeqCst);
         let job = tasks.iter_mut().find(ready)?;

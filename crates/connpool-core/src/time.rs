@@ -12,28 +12,28 @@ use std::time::Duration;
 /// deadline reads as "never".
 ///
 /// ```
-/// use connpool_core::Moment;
+/// use connpool_core::Instant;
 /// use std::time::Duration;
 ///
-/// let start = Moment::from_nanos(1_000);
+/// let start = Instant::from_nanos(1_000);
 /// let later = start.checked_add(Duration::from_secs(1)).unwrap();
 /// assert_eq!(later.since(start), Duration::from_secs(1));
 /// assert_eq!(start.since(later), Duration::ZERO);
 /// assert_eq!(start.checked_add(Duration::MAX), None);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(u64);
+pub struct Instant(u64);
 
-impl Moment {
+impl Instant {
     /// The epoch itself.
-    pub const ORIGIN: Moment = Moment(0);
+    pub const ORIGIN: Instant = Instant(0);
 
     /// Later than anything that will happen.
-    pub(crate) const NEVER: Moment = Moment(u64::MAX);
+    pub(crate) const NEVER: Instant = Instant(u64::MAX);
 
     /// The moment that lies `nanos` nanoseconds after the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Moment(nanos)
+        Instant(nanos)
     }
 
     /// Nanoseconds since the epoch.
@@ -42,21 +42,21 @@ impl Moment {
     }
 
     /// This moment plus `span`; `None` if that is later than a moment can tell.
-    pub fn checked_add(self, span: Duration) -> Option<Moment> {
+    pub fn checked_add(self, span: Duration) -> Option<Instant> {
         let nanos = u64::try_from(span.as_nanos()).ok()?;
-        self.0.checked_add(nanos).map(Moment)
+        self.0.checked_add(nanos).map(Instant)
     }
 
     /// How long after `earlier` this is; zero if it is not after it at all.
     ///
     /// Zero, not an error: a coarse clock may lag behind a deadline that a timer has proven.
-    pub fn since(self, earlier: Moment) -> Duration {
+    pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// Whether this moment lies at least `span` after `earlier`.
     #[inline]
-    pub(crate) fn is_past(self, earlier: Moment, span: impl Into<Span>) -> bool {
+    pub(crate) fn is_past(self, earlier: Instant, span: impl Into<Span>) -> bool {
         let span = span.into();
         self.0.saturating_sub(earlier.0) >= span.0 && span != Span::NEVER
     }
@@ -82,7 +82,7 @@ impl Span {
     }
 
     /// The moment that lies so long after `moment`; `None`: never.
-    pub(crate) fn after(self, moment: Moment) -> Option<Moment> {
+    pub(crate) fn after(self, moment: Instant) -> Option<Instant> {
         self.as_duration().and_then(|span| moment.checked_add(span))
     }
 
@@ -126,9 +126,9 @@ impl fmt::Display for Brief {
     }
 }
 
-impl fmt::Debug for Moment {
+impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Moment({:?})", Duration::from_nanos(self.0))
+        write!(f, "Instant({:?})", Duration::from_nanos(self.0))
     }
 }
 
@@ -199,17 +199,17 @@ mod tests {
 
     #[test]
     fn a_span_too_long_to_be_told_is_never() {
-        let end = Moment::from_nanos(u64::MAX);
+        let end = Instant::from_nanos(u64::MAX);
         for never in [
             None,
             Some(Duration::MAX),
             Some(Duration::from_nanos(u64::MAX)),
         ] {
             assert_eq!(Span::from(never), Span::NEVER);
-            assert!(!end.is_past(Moment::ORIGIN, Span::from(never)));
+            assert!(!end.is_past(Instant::ORIGIN, Span::from(never)));
         }
-        assert!(end.is_past(Moment::ORIGIN, Duration::from_nanos(u64::MAX - 1)));
-        assert!(Moment::ORIGIN.is_past(Moment::ORIGIN, Span::ZERO));
+        assert!(end.is_past(Instant::ORIGIN, Duration::from_nanos(u64::MAX - 1)));
+        assert!(Instant::ORIGIN.is_past(Instant::ORIGIN, Span::ZERO));
         let second = Duration::from_secs(1);
         assert_eq!(Span::from(second).as_duration(), Some(second));
         assert_eq!(Span::NEVER.as_duration(), None);
@@ -230,14 +230,14 @@ mod tests {
 
     #[test]
     fn what_no_moment_can_tell_is_never() {
-        assert_eq!(Moment::ORIGIN.checked_add(Duration::MAX), None);
+        assert_eq!(Instant::ORIGIN.checked_add(Duration::MAX), None);
         assert_eq!(
-            Moment::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)),
+            Instant::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)),
             None
         );
         assert_eq!(
-            Moment::from_nanos(1).checked_add(Duration::from_nanos(1)),
-            Some(Moment::from_nanos(2))
+            Instant::from_nanos(1).checked_add(Duration::from_nanos(1)),
+            Some(Instant::from_nanos(2))
         );
     }
 }

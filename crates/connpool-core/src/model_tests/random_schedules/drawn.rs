@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 
-use crate::models::fake::{Act, Fake, Op, YES};
+use crate::model_tests::fake::{Act, Fake, Op, YES};
 use crate::{Backoff, Breaker, Builder, IdleOrder};
 
 const MILLI: Duration = Duration::from_millis(1);

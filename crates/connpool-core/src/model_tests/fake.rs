@@ -11,7 +11,9 @@ use std::{fmt, future};
 use futures_lite::future::yield_now;
 
 use crate::util::sync::{AtomicU64, Ordering};
-use crate::{Builder, Liveness, Manager, Moment, Pool, PooledConnection, Runtime, Stats, Task};
+use crate::{
+    BoxFuture, Builder, Instant, Liveness, Manager, Pool, PooledConnection, Runtime, Stats,
+};
 
 /// What the pool asks of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +181,7 @@ impl Manager for Fake {
         self.0.ask(Op::Reset).await
     }
 
-    fn resets(&self) -> bool {
+    fn needs_reset(&self) -> bool {
         self.0.resets
     }
 
@@ -211,13 +213,13 @@ pub(super) struct Clock {
 
 #[derive(Default)]
 struct Timers {
-    waiting: Vec<(u64, Moment, Waker)>,
+    waiting: Vec<(u64, Instant, Waker)>,
     next: u64,
 }
 
 impl Clock {
-    pub(super) fn now(&self) -> Moment {
-        Moment::from_nanos(self.nanos.load(Ordering::SeqCst))
+    pub(super) fn now(&self) -> Instant {
+        Instant::from_nanos(self.nanos.load(Ordering::SeqCst))
     }
 
     /// Moves on to the next timer, and says whether there was one.
@@ -234,7 +236,7 @@ impl Clock {
         self.move_to(later.expect("a moment beyond the end of time"));
     }
 
-    fn move_to(&self, at: Moment) {
+    fn move_to(&self, at: Instant) {
         self.nanos.fetch_max(at.as_nanos(), Ordering::SeqCst);
         let mut timers = self.timers();
         let (due, later) = std::mem::take(&mut timers.waiting)
@@ -242,11 +244,11 @@ impl Clock {
             .partition(|timer| timer.1 <= at);
         timers.waiting = later;
         drop(timers);
-        let due: Vec<(u64, Moment, Waker)> = due;
+        let due: Vec<(u64, Instant, Waker)> = due;
         due.into_iter().for_each(|(.., waker)| waker.wake());
     }
 
-    pub(super) fn sleep_until(&self, at: Moment) -> Task {
+    pub(super) fn sleep_until(&self, at: Instant) -> BoxFuture {
         let mut timer = Timer {
             clock: self.clone(),
             at,
@@ -262,7 +264,7 @@ impl Clock {
 
 struct Timer {
     clock: Clock,
-    at: Moment,
+    at: Instant,
     number: Option<u64>,
 }
 

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use shuttle::future::JoinHandle;
 use shuttle::rand::{RngCore, thread_rng};
 
-use crate::models::fake::Clock;
-use crate::{Moment, Runtime, Task};
+use crate::model_tests::fake::Clock;
+use crate::{BoxFuture, Instant, Runtime};
 
 /// Clones are the same runtime.
 #[derive(Clone, Default)]
@@ -20,15 +20,15 @@ pub(super) struct Shuttle {
 }
 
 impl Runtime for Shuttle {
-    fn now(&self) -> Moment {
+    fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    fn sleep_until(&self, at: Moment) -> Task {
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.clock.sleep_until(at)
     }
 
-    fn spawn(&self, task: Task) {
+    fn spawn(&self, task: BoxFuture) {
         self.running.fetch_add(1, Ordering::SeqCst);
         let running = Running(Arc::clone(&self.running));
         drop(spawn(async move {

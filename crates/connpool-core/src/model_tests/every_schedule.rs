@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use loom::thread;
 
-use crate::models::fake::{Op, YES};
+use crate::model_tests::fake::{Op, YES};
 use crate::{CloseReason, GetError, Pool};
 use inline::Inline;
 use world::{HANGS, SECOND, World, check, says_no};
