@@ -298,20 +298,6 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Whether a `get` that has to wait looks whether its own task has a connection already: such a
-    /// task may wait for itself for ever. Told to the [`observer`](Builder::observer) as
-    /// [`NestedGet`](crate::Event::NestedGet), and in the error if the time is up. Default: false.
-    ///
-    /// A task is known by its waker: inside of `join`, `select` and the like, which have wakers of their
-    /// own, it is missed. One that was handed the guard of another is taken for it, and so may be one
-    /// whose waker lies where that of an ended one did, who left its guard to somebody. The remedy is to
-    /// return the one first, or to take all that is needed at once by
-    /// [`get_many`](Pool::get_many).
-    pub fn detect_nested_gets(mut self, detect: bool) -> Self {
-        self.config.detect_nested_gets = detect;
-        self
-    }
-
     /// Who is told what the pool does, see [`Observer`]. Default: nobody, which costs nothing.
     ///
     /// A second one replaces the first.

@@ -110,9 +110,6 @@ pub struct PoolConfig {
     /// again when it comes back. Default: `None`.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub leak_warning: Option<Duration>,
-    /// Whether a `get` that has to wait looks whether its own task has a connection already. Default:
-    /// false.
-    pub detect_nested_gets: bool,
 }
 
 /// The pause after a failed connect: a random part of `first`, of `first * factor` after the next
@@ -210,7 +207,6 @@ impl Default for PoolConfig {
             idle_order: IdleOrder::default(),
             slow_get_warning: Some(Duration::from_secs(1)),
             leak_warning: None,
-            detect_nested_gets: false,
         }
     }
 }

@@ -42,9 +42,6 @@ pub struct Diagnosis {
     pub last_error_ago: Option<Duration>,
     /// The three who have had a connection for longest.
     pub longest_held: Vec<Holder>,
-    /// What the task of this `get` had already; with
-    /// [`detect_nested_gets`](crate::Builder::detect_nested_gets) only.
-    pub nested: Option<Holder>,
 }
 
 /// What somebody wanted who was told no.
@@ -79,7 +76,6 @@ impl Diagnosis {
         let backend_fails = self.last_error.is_some() || self.breaker != BreakerState::Closed;
         match wanted {
             _ if self.paused => "call resume, or give it the time that the pause takes",
-            _ if self.nested.is_some() => "return it first, or take all at once with get_many",
             Wanted::InTime(Phase::Check) => {
                 "see that the backend answers pings and resets within get_timeout"
             }
@@ -128,9 +124,6 @@ impl fmt::Display for Diagnosis {
         if self.breaker != BreakerState::Closed {
             write!(f, "; the breaker is {}", self.breaker)?;
         }
-        if let Some(holder) = &self.nested {
-            write!(f, "; this task already holds one: {holder}")?;
-        }
         let mut separator = "; held longest: ";
         for holder in &self.longest_held {
             write!(f, "{separator}{holder}")?;
@@ -177,7 +170,6 @@ mod tests {
             last_error: None,
             last_error_ago: None,
             longest_held: vec![holder("monthly", 32_100)],
-            nested: None,
         }
     }
 
@@ -241,9 +233,8 @@ mod tests {
     #[test]
     fn every_remedy_belongs_to_what_was_seen() {
         type Change = fn(&mut Diagnosis);
-        let cases: [(Wanted, Change, &str); 10] = [
+        let cases: [(Wanted, Change, &str); 9] = [
             (WAIT, |d| d.paused = true, "call resume"),
-            (WAIT, |d| d.nested = d.longest_held.pop(), "with get_many"),
             (
                 WAIT,
                 |d| d.longest_held.clear(),

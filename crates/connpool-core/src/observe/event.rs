@@ -166,12 +166,6 @@ pub enum Event<'a> {
         /// Who had it, and for how long.
         holder: Holder,
     },
-    /// A get waits while its own task has a connection already; with `detect_nested_gets` only.
-    #[non_exhaustive]
-    NestedGet {
-        /// Who has it.
-        holder: Holder,
-    },
     /// Code of the manager, or a waker, panicked, and the panic was caught.
     #[non_exhaustive]
     Panicked {
@@ -204,7 +198,6 @@ impl Event<'_> {
             Event::Resumed => "resumed",
             Event::LeakSuspected { .. } => "leak_suspected",
             Event::LeakReturned { .. } => "leak_returned",
-            Event::NestedGet { .. } => "nested_get",
             Event::Panicked { .. } => "panicked",
         }
     }
@@ -219,9 +212,7 @@ impl Event<'_> {
             | Event::Closed { id, .. }
             | Event::GracefulCloseFailed { id, .. } => Some(*id),
             Event::SlowGet { id, .. } => *id,
-            Event::LeakSuspected { holder }
-            | Event::LeakReturned { holder }
-            | Event::NestedGet { holder } => Some(holder.id),
+            Event::LeakSuspected { holder } | Event::LeakReturned { holder } => Some(holder.id),
             Event::ConnectFailed { .. }
             | Event::Waiting
             | Event::Cleared
@@ -291,10 +282,6 @@ impl fmt::Display for Event<'_> {
             Event::LeakReturned { holder } => {
                 write!(f, "connection {} came back at last: {holder}", holder.id)
             }
-            Event::NestedGet { holder } => write!(
-                f,
-                "a get waits for a connection while its task has one: {holder}"
-            ),
             Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }
     }

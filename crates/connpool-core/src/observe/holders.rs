@@ -11,7 +11,6 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::Instant;
@@ -58,18 +57,11 @@ impl fmt::Display for Holder {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Borrower {
     pub(crate) site: &'static Location<'static>,
-    /// What its task is known by; zero if nobody wants to know.
-    pub(crate) task: usize,
 }
 
 impl Borrower {
     pub(crate) fn at(site: &'static Location<'static>) -> Self {
-        Borrower { site, task: 0 }
-    }
-
-    /// What the task of this waker is known by.
-    pub(crate) fn task_of(waker: &Waker) -> usize {
-        waker.data().addr()
+        Borrower { site }
     }
 }
 
@@ -79,8 +71,6 @@ pub(crate) struct Leases<P> {
     directories: [OnceLock<Directory<P>>; DIRECTORIES],
     sites: Sites,
     labels: Mutex<BTreeMap<Spot, Arc<str>>>,
-    /// Only of those who want to be found by it.
-    tasks: Mutex<BTreeMap<Spot, usize>>,
 }
 
 type Directory<P> = Box<[OnceLock<Arc<Block<P>>>]>;
@@ -176,7 +166,6 @@ impl<P: Clone> Leases<P> {
             directories: [const { OnceLock::new() }; DIRECTORIES],
             sites: Sites::new(),
             labels: Mutex::new(BTreeMap::new()),
-            tasks: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -220,12 +209,6 @@ impl<P: Clone> Leases<P> {
         cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
-    /// Notes the task that has it: when its lease begins or later.
-    #[cold]
-    pub(crate) fn note_task(&self, spot: Spot, task: usize) {
-        self.tasks.lock().insert(spot, task);
-    }
-
     /// The connection comes back where warnings are given: tells who had it if there was one about it.
     pub(crate) fn end_watched(&self, spot: Spot, now: Instant) -> Option<Holder> {
         let cell = self.cell(spot)?;
@@ -238,14 +221,6 @@ impl<P: Clone> Leases<P> {
     pub(crate) fn label(&self, spot: Spot, text: &str) {
         let text: String = text.chars().take(LONGEST_LABEL).collect();
         self.labels.lock().insert(spot, Arc::from(text));
-    }
-
-    pub(crate) fn forget_all_tasks(&self) {
-        self.tasks.lock().clear();
-    }
-
-    pub(crate) fn forget_task(&self, spot: Spot) {
-        self.tasks.lock().remove(&spot);
     }
 
     pub(crate) fn forget_label(&self, spot: Spot) {
@@ -274,16 +249,6 @@ impl<P: Clone> Leases<P> {
             .filter_map(|(.., spot)| self.read(spot, self.cell(spot)?, now))
             .map(|(_, holder)| holder)
             .collect()
-    }
-
-    /// What this task has already, if it has anything.
-    pub(crate) fn held_by(&self, task: usize, now: Instant) -> Option<Holder> {
-        let of_task = |(spot, other): (&Spot, &usize)| (*other == task).then_some(*spot);
-        let spots: Vec<Spot> = self.tasks.lock().iter().filter_map(of_task).collect();
-        spots.into_iter().find_map(|spot| {
-            let (_, holder) = self.read(spot, self.cell(spot)?, now)?;
-            Some(holder)
-        })
     }
 
     /// Those who have had one for `limit` now and were not told before, and when to look again.

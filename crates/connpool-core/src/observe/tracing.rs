@@ -43,7 +43,6 @@ mod on {
             | Event::ConnectFailed { .. }
             | Event::SlowGet { .. }
             | Event::LeakSuspected { .. }
-            | Event::NestedGet { .. }
             | Event::Panicked { .. } => emit!(Level::WARN),
             Event::Breaker { .. }
             | Event::Burst

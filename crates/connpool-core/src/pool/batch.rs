@@ -126,7 +126,7 @@ impl<M: Manager> Pool<M> {
         &self,
         n: usize,
         limit: Span,
-        mut borrower: Borrower,
+        borrower: Borrower,
     ) -> Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>> {
         let shared = self.shared();
         if n == 0 {
@@ -138,17 +138,10 @@ impl<M: Manager> Pool<M> {
             let _passage = shared.turnstile_within(&mut deadline).await?;
             let mut gathered = Vec::with_capacity(n.min(AT_ONCE));
             for _ in 0..n {
-                let entry = tracing::get(
-                    &shared.name,
-                    find(shared, Tried::default(), &mut deadline, &mut borrower),
-                )
-                .await?;
-                // Nobody's task has it yet: the rest of what is gathered is no nested get.
-                let nobody = Borrower::at(borrower.site);
-                gathered.push(PooledConnection::borrowed(shared, entry, &nobody));
-            }
-            for conn in &gathered {
-                conn.belongs_to(&borrower);
+                let entry =
+                    tracing::get(&shared.name, find(shared, Tried::default(), &mut deadline))
+                        .await?;
+                gathered.push(PooledConnection::borrowed(shared, entry, &borrower));
             }
             Ok(gathered)
         };

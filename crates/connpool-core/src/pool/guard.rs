@@ -165,14 +165,6 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         result
     }
 
-    /// Notes the task that has it, if it was lent to none.
-    pub(crate) fn belongs_to(&self, borrower: &Borrower) {
-        if borrower.task != 0 {
-            let spot = self.live().slot.spot();
-            self.shared().leases.note_task(spot, borrower.task);
-        }
-    }
-
     fn tell(&mut self, what: Told) {
         if let Some(live) = &mut self.live {
             live.slot.told = live.slot.told.and(what);

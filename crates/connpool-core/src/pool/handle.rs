@@ -317,13 +317,13 @@ impl<M: Manager> Pool<M> {
     async fn lend(
         &self,
         limit: Span,
-        mut borrower: Borrower,
+        borrower: Borrower,
     ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
         let entry = match shared.lend_at_once() {
             AtOnce::Lent(entry) => entry,
             AtOnce::Not(tried) => shared
-                .lend_some_time(tried, limit, &mut borrower)
+                .lend_some_time(tried, limit)
                 .await
                 .map_err(|error| *error)?,
         };
@@ -333,7 +333,7 @@ impl<M: Manager> Pool<M> {
     fn lend_owned(
         &self,
         limit: Span,
-        mut borrower: Borrower,
+        borrower: Borrower,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
         let shared = Arc::clone(self.shared());
@@ -341,7 +341,7 @@ impl<M: Manager> Pool<M> {
             let entry = match shared.lend_at_once() {
                 AtOnce::Lent(entry) => entry,
                 AtOnce::Not(tried) => shared
-                    .lend_some_time(tried, limit, &mut borrower)
+                    .lend_some_time(tried, limit)
                     .await
                     .map_err(|error| *error)?,
             };

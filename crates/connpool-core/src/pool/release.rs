@@ -16,9 +16,6 @@ impl<M: Manager> Shared<M> {
         if let Some(cell) = entry.slot.lease() {
             self.leases.begin(cell, borrower.site, since);
         }
-        if borrower.task != 0 {
-            self.leases.note_task(entry.slot.spot(), borrower.task);
-        }
     }
 
     /// It is given back, or taken out for good.
@@ -34,9 +31,6 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn watched_lease_ends(&self, entry: &Entry<M>) {
         let spot = entry.slot.spot();
-        if self.settings.detects_nested_gets() {
-            self.leases.forget_task(spot);
-        }
         if self.settings.leak_warning() == Span::NEVER {
             return entry.slot.lease().map_or((), Cell::end);
         }

@@ -31,7 +31,6 @@ struct Fast<T> {
     keepalive: T,
     slow_get_warning: T,
     leak_warning: T,
-    detects_nested_gets: T,
     watches_leases: T,
     clock: T,
     fresh_for: T,
@@ -67,11 +66,6 @@ impl Settings {
     #[inline]
     pub(crate) fn watches_leases(&self) -> bool {
         self.fast.watches_leases.get() != 0
-    }
-
-    #[inline]
-    pub(crate) fn detects_nested_gets(&self) -> bool {
-        self.fast.detects_nested_gets.get() != 0
     }
 
     /// See [`Rules::fresh_for`].
@@ -134,7 +128,7 @@ impl Settings {
 }
 
 impl<T> Fast<T> {
-    fn all(&self) -> [&T; 13] {
+    fn all(&self) -> [&T; 12] {
         // All of them: the compiler tells if one is left out.
         let Fast {
             get_timeout,
@@ -146,7 +140,6 @@ impl<T> Fast<T> {
             keepalive,
             slow_get_warning,
             leak_warning,
-            detects_nested_gets,
             watches_leases,
             clock,
             fresh_for,
@@ -161,7 +154,6 @@ impl<T> Fast<T> {
             keepalive,
             slow_get_warning,
             leak_warning,
-            detects_nested_gets,
             watches_leases,
             clock,
             fresh_for,
@@ -198,8 +190,7 @@ impl Fast<u64> {
             keepalive: rules.keepalive.as_nanos(),
             slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
             leak_warning: Span::from(config.leak_warning).as_nanos(),
-            detects_nested_gets: u64::from(config.detect_nested_gets),
-            watches_leases: u64::from(config.detect_nested_gets || config.leak_warning.is_some()),
+            watches_leases: u64::from(config.leak_warning.is_some()),
             clock: match rules.clock(config.leak_warning.into()) {
                 Clock::None => 0,
                 Clock::Recent => 1,
@@ -249,10 +240,6 @@ impl<M: Manager> Shared<M> {
             // As long as nobody asked for the time, nobody noted when they became idle.
             self.idle
                 .for_each(|entry| entry.stamps.idle_since = entry.stamps.idle_since.max(now));
-        }
-        if !self.settings.detects_nested_gets() {
-            // Who ends a lease does not look for its task any more.
-            self.leases.forget_all_tasks();
         }
         effects.tell(Event::Reconfigured);
         self.publish(state);

@@ -122,7 +122,7 @@ impl<M: Manager> Shared<M> {
     /// Shows the gate how things stand. To be called before a look at the idle set that must not
     /// miss what is put there on the fast path.
     pub(crate) fn publish(&self, state: &State<M>) {
-        let detour = self.observer.is_some() || self.settings.detects_nested_gets();
+        let detour = self.observer.is_some();
         self.gate.publish(state, detour);
     }
 
@@ -524,7 +524,6 @@ impl<M: Manager> Shared<M> {
             last_error_ago: last_error.as_ref().and(failed_at).map(|at| now.since(at)),
             last_error,
             longest_held: self.leases.longest(3, now),
-            nested: plight.nested.map(|holder| *holder),
         })
     }
 

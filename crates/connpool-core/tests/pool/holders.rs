@@ -165,9 +165,7 @@ fn watched(
     let notes = Arc::clone(&told);
     let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
         let holder = match event {
-            Event::LeakSuspected { holder, .. }
-            | Event::LeakReturned { holder, .. }
-            | Event::NestedGet { holder, .. } => holder,
+            Event::LeakSuspected { holder, .. } | Event::LeakReturned { holder, .. } => holder,
             _ => return,
         };
         let note = format!("{} {} {:?}", event.label(), holder.id, holder.held.unwrap());
@@ -275,84 +273,4 @@ fn a_warning_later_than_any_moment_is_not_looked_for() {
     let slept = sim.slept();
     sim.advance(60 * SECOND);
     assert_eq!(sim.slept(), slept);
-}
-
-// ---- a task that waits for itself
-
-fn time_out_with_one_in_hand(detect: bool) -> (GetError<crate::support::Refused>, Vec<String>) {
-    let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| pool.max_size(1).detect_nested_gets(detect));
-    let error = sim.block_on(async {
-        let _outer = pool.get().await.unwrap();
-        pool.get_timeout(SECOND).await.unwrap_err()
-    });
-    let told = told.lock().unwrap().clone();
-    (error, told)
-}
-
-#[test]
-fn a_task_that_waits_for_what_it_has_itself_is_found_on_request() {
-    let (error, told) = time_out_with_one_in_hand(true);
-    assert_eq!(told, ["nested_get 1 0ns"]);
-    let text = error.to_string();
-    assert!(text.contains("; this task already holds one: "), "{text}");
-    assert_eq!(text.matches(" for 1.0 s").count(), 2, "{text}");
-    assert!(
-        text.ends_with("; return it first, or take all at once with get_many"),
-        "{text}"
-    );
-    let (error, told) = time_out_with_one_in_hand(false);
-    assert_eq!(told, [""; 0]);
-    assert!(!error.to_string().contains("this task"), "{error}");
-}
-
-#[test]
-fn what_is_gathered_is_no_nested_get_and_what_was_there_before_is() {
-    let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| pool.max_size(2).detect_nested_gets(true));
-    let error = sim.block_on(async {
-        drop(pool.get_many(2).await.unwrap());
-        assert_eq!(*told.lock().unwrap(), [""; 0]);
-        let _two = pool.get_many(2).await.unwrap();
-        pool.get_many_timeout(1, SECOND).await.unwrap_err()
-    });
-    assert_eq!(told.lock().unwrap().len(), 1);
-    assert!(error.to_string().contains("this task already"), "{error}");
-}
-
-#[test]
-fn two_tasks_that_wait_for_each_other_are_no_nested_gets() {
-    let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| pool.max_size(1).detect_nested_gets(true));
-    let user = |pool: Pool<Fake>| async move {
-        let guard = pool.get().await.unwrap();
-        yield_now().await;
-        guard.id()
-    };
-    let jobs = [go(&sim, user(pool.clone())), go(&sim, user(pool))];
-    sim.settle();
-    assert!(jobs.iter().all(|job| job.take() == Some(1)));
-    assert_eq!(*told.lock().unwrap(), [""; 0]);
-}
-
-#[test]
-fn a_nested_get_that_is_served_all_the_same_is_told_only_once() {
-    let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| pool.max_size(2).detect_nested_gets(true));
-    let (lender, runtime) = (pool.clone(), sim.clone());
-    let other = go(&sim, async move {
-        let _lent = lender.get().await.unwrap();
-        let end = runtime.now().checked_add(SECOND).unwrap();
-        runtime.sleep_until(end).await;
-    });
-    sim.settle();
-    sim.block_on(async {
-        let _outer = pool.get().await.unwrap();
-        let mut inner = Box::pin(pool.get());
-        assert!(poll_once(&mut inner).await.is_none());
-        assert!(poll_once(&mut inner).await.is_none());
-        drop(inner.await.unwrap());
-    });
-    assert!(other.has_ended());
-    assert_eq!(told.lock().unwrap().len(), 1);
 }

@@ -129,30 +129,6 @@ pub async fn what_does_not_come_back_is_told_once_and_when_it_does(host: Host) {
     assert_eq!(pool.stats().leaked, 1);
 }
 
-/// A task that waits for what it has itself is found, if that is asked for.
-pub async fn a_task_that_waits_for_itself_is_told(host: Host) {
-    let backend = host.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .detect_nested_gets(true)
-        .build_lazy()
-        .unwrap();
-    let nested = host.spawn({
-        let pool = pool.clone();
-        async move {
-            let outer = pool.get_owned().await.unwrap();
-            match pool.get_timeout(SHORT).await {
-                Err(GetError::Timeout { diagnosis, .. }) => {
-                    diagnosis.nested.map(|holder| holder.id) == Some(outer.id())
-                }
-                _ => false,
-            }
-        }
-    });
-    assert!(nested.await);
-}
-
 /// A close whose time is up tells who is still out.
 pub async fn a_close_names_who_is_still_out(host: Host) {
     let backend = host.backend();

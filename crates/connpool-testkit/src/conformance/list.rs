@@ -224,7 +224,6 @@ macro_rules! __conformance {
                 a_timeout_names_those_who_have_what_it_waited_for
                 a_timeout_tells_what_the_last_connect_came_to
                 what_does_not_come_back_is_told_once_and_when_it_does
-                a_task_that_waits_for_itself_is_told
                 a_close_names_who_is_still_out
             }
             governor {

@@ -180,7 +180,6 @@
 //! | | `holders::a_timeout_names_those_who_have_what_it_waited_for` |
 //! | | `holders::a_timeout_tells_what_the_last_connect_came_to` |
 //! | | `holders::what_does_not_come_back_is_told_once_and_when_it_does` |
-//! | | `holders::a_task_that_waits_for_itself_is_told` |
 //! | | `holders::a_close_names_who_is_still_out` |
 //!
 //! Two things at the same moment:

@@ -27,7 +27,6 @@ pub(crate) struct Settings {
     keepalive: Option<Duration>,
     pub(crate) slow_get_warning: Option<Duration>,
     pub(crate) leak_warning: Option<Duration>,
-    detect_nested_gets: bool,
     round_robin: bool,
 }
 
@@ -97,7 +96,6 @@ impl Settings {
                 .map(|probe_every| Breaker::new(rng.random_range(1..=3), probe_every)),
             increment: rng.random_range(1..=3),
             fail_fast: rng.random(),
-            detect_nested_gets: rng.random_ratio(1, 4),
             round_robin: rng.random(),
         }
     }
@@ -123,7 +121,6 @@ impl Settings {
         config.keepalive = self.keepalive;
         config.slow_get_warning = self.slow_get_warning;
         config.leak_warning = self.leak_warning;
-        config.detect_nested_gets = self.detect_nested_gets;
         config.idle_order = match self.round_robin {
             true => IdleOrder::RoundRobin,
             false => IdleOrder::LastUsedFirst,

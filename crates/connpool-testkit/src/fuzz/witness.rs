@@ -51,10 +51,6 @@ impl Observer for Witness {
         let (nth, is_quiet) = {
             let mut books = self.books();
             books.note(event, is_paused);
-            if let Event::NestedGet { .. } = event {
-                // Tasks are known by where they are in memory, which no seed decides.
-                return;
-            }
             books.events += 1;
             (books.events, books.is_busy || books.used >= OFTEN_ENOUGH)
         };

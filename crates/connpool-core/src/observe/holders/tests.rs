@@ -23,9 +23,6 @@ fn lend(leases: &Leases<()>, spot: Spot, id: u64, borrower: &Borrower, since: Op
     let cell = &block.cells[spot.shelf().nth];
     cell.opened(id);
     leases.begin(cell, borrower.site, since);
-    if borrower.task != 0 {
-        leases.note_task(spot, borrower.task);
-    }
 }
 
 fn end(leases: &Leases<()>, spot: Spot) {
@@ -85,19 +82,6 @@ fn what_is_held_for_an_unknown_time_is_never_overdue() {
     let (overdue, next) = leases.overdue(Span::ZERO, at(5));
     assert_eq!((ids(&overdue), next), (vec![], Some(at(5))));
     assert_eq!(leases.overdue(Span::NEVER, at(5)).1, None);
-}
-
-#[test]
-fn a_task_finds_what_it_has() {
-    let leases = Leases::new(());
-    let [a, b] = spots();
-    let of = |task| Borrower { task, ..here() };
-    lend(&leases, a, 1, &of(0x10), Some(at(1)));
-    lend(&leases, b, 2, &of(0x20), Some(at(1)));
-    assert_eq!(leases.held_by(0x20, at(2)).unwrap().id, 2);
-    assert_eq!(leases.held_by(0x30, at(2)), None);
-    end(&leases, b);
-    assert_eq!(leases.held_by(0x20, at(2)), None);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! is in the way. Whatever is decided here, the long way decides the same.
 
 use crate::machine::health::{Check, Stamps, Step};
-use crate::observe::holders::Borrower;
 use crate::observe::tracing;
 use crate::pool::acquire::find;
 use crate::pool::conn::Entry;
@@ -72,14 +71,13 @@ impl<M: Manager> Shared<M> {
         &self,
         tried: Tried,
         limit: Span,
-        borrower: &mut Borrower,
     ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
         let lent = if tracing::is_on() {
-            tracing::get(&self.name, find(self, tried, &mut deadline, borrower)).await
+            tracing::get(&self.name, find(self, tried, &mut deadline)).await
         } else {
             // Not by the way of a function, through which it would be moved.
-            find(self, tried, &mut deadline, borrower).await
+            find(self, tried, &mut deadline).await
         };
         lent.map_err(Box::new)
     }

@@ -3,14 +3,11 @@
 pub(crate) mod fast;
 pub(crate) mod wait;
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::machine::health::{Check, Found, Purpose, Step};
 use crate::machine::wait_queue::{Supply, Wants};
 use crate::observe::event::Watch;
-use crate::observe::holders::Borrower;
 use crate::pool::acquire::fast::Tried;
 use crate::pool::acquire::wait::{Given, Miss, Plight, Turn};
 use crate::pool::conn::Entry;
@@ -28,14 +25,10 @@ pub(crate) async fn find<M: Manager>(
     shared: &Shared<M>,
     tried: Tried,
     deadline: &mut Deadline,
-    borrower: &mut Borrower,
 ) -> Result<Entry<M>, GetError<M::Error>> {
     shared.counters.request.up();
     let mut watch = Watch::begin(shared);
-    if shared.settings.detects_nested_gets() {
-        borrower.task = poll_fn(|cx| Poll::Ready(Borrower::task_of(cx.waker()))).await;
-    }
-    let mut turn = Turn::new(shared, borrower.task);
+    let mut turn = Turn::new(shared);
     let Tried {
         mut failed,
         mut now,

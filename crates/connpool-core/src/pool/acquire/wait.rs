@@ -14,7 +14,7 @@ use crate::pool::seats::{Answer, Refusal};
 use crate::pool::shared::Shared;
 use crate::pool::state::{DriverState, State};
 use crate::util::timeout::Deadline;
-use crate::{Event, Holder, Instant, Manager};
+use crate::{Event, Instant, Manager};
 
 /// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
 /// was served is being checked. Dropped, it leaves the line and passes on what it was served.
@@ -26,7 +26,6 @@ pub(crate) struct Turn<'a, M: Manager> {
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
-    task: usize,
     plight: Plight,
 }
 
@@ -37,8 +36,6 @@ pub(crate) struct Plight {
     pub(crate) stood_in_line: bool,
     /// Where, if not too far behind to be counted.
     pub(crate) place: Option<usize>,
-    /// What his own task has already, if anybody wants to know.
-    pub(crate) nested: Option<Box<Holder>>,
 }
 
 /// What a turn brought.
@@ -70,7 +67,7 @@ pub(crate) enum Miss<E> {
 }
 
 impl<'a, M: Manager> Turn<'a, M> {
-    pub(crate) fn new(shared: &'a Shared<M>, task: usize) -> Self {
+    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
         Turn {
             shared,
             key: None,
@@ -78,7 +75,6 @@ impl<'a, M: Manager> Turn<'a, M> {
             waiting_since: None,
             has_waited: false,
             is_announced: false,
-            task,
             plight: Plight::default(),
         }
     }
@@ -97,12 +93,7 @@ impl<'a, M: Manager> Turn<'a, M> {
 
     /// How it fares, to be told.
     pub(crate) fn plight(&mut self) -> Plight {
-        let mut plight = std::mem::take(&mut self.plight);
-        if plight.nested.is_some() {
-            // It may have been returned meanwhile, and if not, it is held for longer.
-            plight.nested = self.held_by_itself(self.shared.runtime.now());
-        }
-        plight
+        std::mem::take(&mut self.plight)
     }
 
     /// What it was handed, if that may be lent as it is: there is nothing to come back for, so that it
@@ -166,7 +157,6 @@ impl<'a, M: Manager> Turn<'a, M> {
         }
         if !std::mem::replace(&mut self.is_announced, true) {
             shared.tell(|| Event::Waiting);
-            self.look_for_itself(now);
         }
         Poll::Pending
     }
@@ -262,20 +252,6 @@ impl<'a, M: Manager> Turn<'a, M> {
             && !ledger.is_closed()
             && !ledger.is_paused();
         if free { self.shared.idle.take() } else { None }
-    }
-
-    /// Whether its own task has what it waits for.
-    fn look_for_itself(&mut self, now: Instant) {
-        self.plight.nested = self.held_by_itself(now);
-        if let Some(holder) = self.plight.nested.as_deref() {
-            let holder = holder.clone();
-            self.shared.tell(|| Event::NestedGet { holder });
-        }
-    }
-
-    fn held_by_itself(&self, now: Instant) -> Option<Box<Holder>> {
-        let task = Some(self.task).filter(|task| *task != 0)?;
-        self.shared.leases.held_by(task, now).map(Box::new)
     }
 
     fn start_waiting(&mut self) {
