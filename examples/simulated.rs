@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use connpool_core::{GetError, Pool, Runtime};
-use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+use connpool_testkit::{Behavior, Call, FaultyManager, SimRuntime};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
-const CONNECT: Act = Act::Take(Duration::from_millis(5));
+const CONNECT: Behavior = Behavior::Take(Duration::from_millis(5));
 const CLIENTS: usize = 24;
 
 /// A day of a pool's life.
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let sim = SimRuntime::new(Args::parse().seed);
     let backend = FaultyManager::new(sim.clone());
-    backend.always(Op::Connect, CONNECT);
+    backend.always(Call::Connect, CONNECT);
     let pool = backend
         .pool()
         .name("simulated")
@@ -61,16 +61,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         pool.config().max_size
     );
     sim.advance(14 * HOUR);
-    backend.always(Op::Connect, Act::Fail);
+    backend.always(Call::Connect, Behavior::Fail);
     backend.hang_up_all();
     println!(
         "14:00  the backend dies, with {} connections open",
         pool.stats().size
     );
-    let attempts = backend.calls(Op::Connect);
+    let attempts = backend.calls(Call::Connect);
     sim.advance(10 * MINUTE);
-    backend.always(Op::Connect, CONNECT);
-    let attempts = backend.calls(Op::Connect) - attempts;
+    backend.always(Call::Connect, CONNECT);
+    let attempts = backend.calls(Call::Connect) - attempts;
     println!("14:10  it is back, after {attempts} attempts to connect");
     sim.advance(24 * HOUR - 14 * HOUR - 10 * MINUTE);
 

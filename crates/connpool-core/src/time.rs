@@ -56,24 +56,24 @@ impl Instant {
 
     /// Whether this moment lies at least `span` after `earlier`.
     #[inline]
-    pub(crate) fn is_past(self, earlier: Instant, span: impl Into<Span>) -> bool {
+    pub(crate) fn is_past(self, earlier: Instant, span: impl Into<Nanos>) -> bool {
         let span = span.into();
-        self.0.saturating_sub(earlier.0) >= span.0 && span != Span::NEVER
+        self.0.saturating_sub(earlier.0) >= span.0 && span != Nanos::NEVER
     }
 }
 
 /// A length of time as the fast paths compare it: nanoseconds, or never, which is also what more
 /// nanoseconds than can be told are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(u64);
+pub(crate) struct Nanos(u64);
 
-impl Span {
-    pub(crate) const NEVER: Span = Span(u64::MAX);
-    pub(crate) const ZERO: Span = Span(0);
+impl Nanos {
+    pub(crate) const NEVER: Nanos = Nanos(u64::MAX);
+    pub(crate) const ZERO: Nanos = Nanos(0);
 
     #[inline]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Span(nanos)
+        Nanos(nanos)
     }
 
     #[inline]
@@ -88,37 +88,37 @@ impl Span {
 
     /// The same as a duration; `None`: never.
     pub(crate) fn as_duration(self) -> Option<Duration> {
-        (self != Span::NEVER).then(|| Duration::from_nanos(self.0))
+        (self != Nanos::NEVER).then(|| Duration::from_nanos(self.0))
     }
 }
 
-impl From<Duration> for Span {
+impl From<Duration> for Nanos {
     #[inline]
     fn from(span: Duration) -> Self {
-        u64::try_from(span.as_nanos()).map_or(Span::NEVER, Span)
+        u64::try_from(span.as_nanos()).map_or(Nanos::NEVER, Nanos)
     }
 }
 
-impl From<Option<Duration>> for Span {
+impl From<Option<Duration>> for Nanos {
     fn from(span: Option<Duration>) -> Self {
-        span.map_or(Span::NEVER, Span::from)
+        span.map_or(Nanos::NEVER, Nanos::from)
     }
 }
 
 /// The first of these moments, or the shortest of these times; what is never is left out.
-pub(crate) fn soonest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
+pub(crate) fn earliest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
     of.into_iter().flatten().min()
 }
 
 /// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
-pub(crate) const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(crate) const FIBONACCI_HASH: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A length of time as it is told to people: `32.1 s`, `250.0 ms`.
-pub(crate) struct Brief(pub(crate) Duration);
+pub(crate) struct HumanDuration(pub(crate) Duration);
 
-impl fmt::Display for Brief {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Brief(span) = self;
+        let HumanDuration(span) = self;
         let text = format!("{span:.1?}");
         let unit = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
         let (number, unit) = text.split_at(unit);
@@ -205,14 +205,14 @@ mod tests {
             Some(Duration::MAX),
             Some(Duration::from_nanos(u64::MAX)),
         ] {
-            assert_eq!(Span::from(never), Span::NEVER);
-            assert!(!end.is_past(Instant::ORIGIN, Span::from(never)));
+            assert_eq!(Nanos::from(never), Nanos::NEVER);
+            assert!(!end.is_past(Instant::ORIGIN, Nanos::from(never)));
         }
         assert!(end.is_past(Instant::ORIGIN, Duration::from_nanos(u64::MAX - 1)));
-        assert!(Instant::ORIGIN.is_past(Instant::ORIGIN, Span::ZERO));
+        assert!(Instant::ORIGIN.is_past(Instant::ORIGIN, Nanos::ZERO));
         let second = Duration::from_secs(1);
-        assert_eq!(Span::from(second).as_duration(), Some(second));
-        assert_eq!(Span::NEVER.as_duration(), None);
+        assert_eq!(Nanos::from(second).as_duration(), Some(second));
+        assert_eq!(Nanos::NEVER.as_duration(), None);
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             (0, "0.0 ns"),
         ];
         for (nanos, text) in cases {
-            assert_eq!(Brief(Duration::from_nanos(nanos)).to_string(), text);
+            assert_eq!(HumanDuration(Duration::from_nanos(nanos)).to_string(), text);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+use connpool_testkit::{Behavior, Call, FaultyManager, SimRuntime};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
@@ -114,7 +114,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
             .ping_after(Duration::ZERO)
             .build_lazy()
             .unwrap();
-        fake.next(Op::Connect, [Act::Fail]);
+        fake.next(Call::Connect, [Behavior::Fail]);
         assert!(sim.block_on(pool.get()).is_err());
         let held = sim.block_on(pool.get()).unwrap();
         assert!(
@@ -123,7 +123,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
         );
         drop(held);
         connpool_testkit::silence_scripted_panics();
-        fake.next(Op::Ping, [Act::Panic]);
+        fake.next(Call::Ping, [Behavior::Panic]);
         drop(sim.block_on(pool.get_many(1)).unwrap());
     });
     let kinds: Vec<_> = heard

@@ -11,8 +11,8 @@ use connpool_core::{Builder, Connection, Instant, Liveness, Manager, Pool, Runti
 use futures_lite::future::yield_now;
 
 use crate::held::Queue;
-use crate::script::{Act, Op, Plan, Refused};
-use crate::{FaultyConn, SimStream, Truth, pipe};
+use crate::script::{Behavior, Call, Plan, ScriptedError};
+use crate::{FaultyConn, Observed, SimStream, pipe};
 use std::sync::{Mutex, MutexGuard};
 
 /// A manager whose connects, pings, resets and goodbyes succeed, fail, take their time, hang or
@@ -23,16 +23,16 @@ use std::sync::{Mutex, MutexGuard};
 /// [`truth`](FaultyManager::truth).
 ///
 /// ```
-/// use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+/// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime};
 /// use std::time::Duration;
 ///
 /// let sim = SimRuntime::new(1);
 /// let backend = FaultyManager::new(sim.clone());
 /// let pool = backend.pool().max_size(1).fail_fast(false).build_lazy().unwrap();
 ///
-/// backend.next(Op::Connect, [Act::Fail, Act::Take(Duration::from_secs(1))]);
+/// backend.next(Call::Connect, [Behavior::Fail, Behavior::Take(Duration::from_secs(1))]);
 /// let conn = sim.block_on(pool.get()).unwrap();
-/// assert_eq!(backend.calls(Op::Connect), 2);
+/// assert_eq!(backend.calls(Call::Connect), 2);
 /// assert!(sim.elapsed() >= Duration::from_secs(1));
 ///
 /// drop(conn);
@@ -59,7 +59,7 @@ struct Script {
     at_drop: Arc<dyn Fn(u64) + Send + Sync>,
     looks: usize,
     peers: BTreeMap<u64, SimStream>,
-    truth: Truth,
+    truth: Observed,
 }
 
 /// How much of what is written fits on its way: more than a test writes without reading.
@@ -78,7 +78,7 @@ impl FaultyManager {
             at_drop: Arc::new(|_| ()),
             looks: 0,
             peers: BTreeMap::new(),
-            truth: Truth::default(),
+            truth: Observed::default(),
         };
         FaultyManager(Arc::new(World {
             runtime: Arc::new(runtime),
@@ -94,40 +94,40 @@ impl FaultyManager {
     // ---- what it is told
 
     /// What every call does for which nothing else was said.
-    pub fn always(&self, op: Op, act: Act) -> &Self {
+    pub fn always(&self, op: Call, act: Behavior) -> &Self {
         self.0.script().plan(op).always(act);
         self
     }
 
     /// What the next calls do.
-    pub fn next(&self, op: Op, acts: impl IntoIterator<Item = Act>) -> &Self {
+    pub fn next(&self, op: Call, acts: impl IntoIterator<Item = Behavior>) -> &Self {
         self.0.script().plan(op).next(acts);
         self
     }
 
-    /// Lets the call go on that has been [held](Act::Hold) for longest, to do `act`. Says whether
+    /// Lets the call go on that has been [held](Behavior::Hold) for longest, to do `act`. Says whether
     /// there was one; one that was given up meanwhile is none.
     ///
     /// With it a test decides what comes before what, on any runtime, and needs no time for it:
     ///
     /// ```
-    /// use connpool_testkit::{Act, FaultyManager, Op, SimRuntime};
+    /// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime};
     ///
     /// let sim = SimRuntime::new(1);
     /// let backend = FaultyManager::new(sim.clone());
-    /// backend.always(Op::Connect, Act::Hold);
+    /// backend.always(Call::Connect, Behavior::Hold);
     /// let pool = backend.pool().max_size(2).build_lazy().unwrap();
-    /// assert!(!backend.release(Op::Connect, Act::Succeed), "nobody has asked for one");
+    /// assert!(!backend.release(Call::Connect, Behavior::Succeed), "nobody has asked for one");
     ///
     /// let mut get = Box::pin(pool.get());
     /// assert!(sim.block_on(futures_lite::future::poll_once(&mut get)).is_none());
     /// sim.settle();
-    /// assert_eq!((backend.held(Op::Connect), pool.stats().connecting), (1, 1));
+    /// assert_eq!((backend.held(Call::Connect), pool.stats().connecting), (1, 1));
     ///
-    /// assert!(backend.release(Op::Connect, Act::Succeed));
+    /// assert!(backend.release(Call::Connect, Behavior::Succeed));
     /// assert_eq!(sim.block_on(get).unwrap().id(), 1);
     /// ```
-    pub fn release(&self, op: Op, act: Act) -> bool {
+    pub fn release(&self, op: Call, act: Behavior) -> bool {
         let released = self.0.script().held(op).release(act);
         match released {
             Some(waker) => waker.into_iter().for_each(Waker::wake),
@@ -137,7 +137,7 @@ impl FaultyManager {
     }
 
     /// How many calls are held.
-    pub fn held(&self, op: Op) -> usize {
+    pub fn held(&self, op: Call) -> usize {
         self.0.script().held(op).len()
     }
 
@@ -162,7 +162,7 @@ impl FaultyManager {
     }
 
     /// Every look finds this.
-    pub fn looks_like(&self, liveness: Liveness) {
+    pub fn set_liveness(&self, liveness: Liveness) {
         self.look(move |_| liveness);
     }
 
@@ -212,27 +212,27 @@ impl FaultyManager {
     // ---- what happened
 
     /// What really exists and happened.
-    pub fn truth(&self) -> Truth {
+    pub fn truth(&self) -> Observed {
         self.0.script().truth.clone()
     }
 
     /// Looks at the truth without copying it.
-    pub(crate) fn with_truth<R>(&self, look: impl FnOnce(&Truth) -> R) -> R {
+    pub(crate) fn with_truth<R>(&self, look: impl FnOnce(&Observed) -> R) -> R {
         look(&self.0.script().truth)
     }
 
     /// Notes what the backend cannot see.
-    pub(crate) fn note(&self, note: impl FnOnce(&mut Truth)) {
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Observed)) {
         note(&mut self.0.script().truth);
     }
 
     /// How many calls there were.
-    pub fn calls(&self, op: Op) -> usize {
+    pub fn calls(&self, op: Call) -> usize {
         self.0.script().plan(op).calls()
     }
 
     /// How many looks there were.
-    pub fn looks(&self) -> usize {
+    pub fn probes(&self) -> usize {
         self.0.script().looks
     }
 
@@ -261,44 +261,44 @@ impl FaultyManager {
         self.0.script().truth.dropped.clone()
     }
 
-    async fn play(&self, op: Op) -> Result<Act, Refused> {
+    async fn play(&self, op: Call) -> Result<Behavior, ScriptedError> {
         let (mut act, call) = self.0.script().plan(op).call();
         loop {
             return match act {
-                Act::Succeed | Act::Speak | Act::HangUp => Ok(act),
-                Act::Fail => Err(Refused(call)),
-                Act::Take(time) => {
+                Behavior::Succeed | Behavior::Speak | Behavior::HangUp => Ok(act),
+                Behavior::Fail => Err(ScriptedError(call)),
+                Behavior::Take(time) => {
                     self.0.sleep(time).await;
                     Ok(act)
                 }
-                Act::FailAfter(time) => {
+                Behavior::FailAfter(time) => {
                     self.0.sleep(time).await;
-                    Err(Refused(call))
+                    Err(ScriptedError(call))
                 }
-                Act::Pend(times) => {
+                Behavior::Pend(times) => {
                     pend(times).await;
                     Ok(act)
                 }
-                Act::PendThenFail(times) => {
+                Behavior::PendThenFail(times) => {
                     pend(times).await;
-                    Err(Refused(call))
+                    Err(ScriptedError(call))
                 }
-                Act::PendThenPanic(times) => {
+                Behavior::PendThenPanic(times) => {
                     pend(times).await;
                     panic!("scripted panic in {op:?}")
                 }
-                Act::Hold => {
+                Behavior::Hold => {
                     let held = self.0.script().held(op).join();
                     act = held.await;
                     continue;
                 }
-                Act::Hang => pending().await,
-                Act::Panic => panic!("scripted panic in {op:?}"),
+                Behavior::Hang => pending().await,
+                Behavior::Panic => panic!("scripted panic in {op:?}"),
             };
         }
     }
 
-    async fn check(&self, op: Op, conn: &mut FaultyConn) -> Result<Act, Refused> {
+    async fn check(&self, op: Call, conn: &mut FaultyConn) -> Result<Behavior, ScriptedError> {
         conn.asked();
         let act = self.play(op).await?;
         conn.answered();
@@ -306,10 +306,10 @@ impl FaultyManager {
     }
 
     /// What the peer does on top of a success.
-    fn aftermath(&self, act: Act, id: u64) {
+    fn aftermath(&self, act: Behavior, id: u64) {
         match act {
-            Act::Speak => self.speak(id, b"nobody asked for this"),
-            Act::HangUp => self.hang_up(id),
+            Behavior::Speak => self.speak(id, b"nobody asked for this"),
+            Behavior::HangUp => self.hang_up(id),
             _ => {}
         }
     }
@@ -317,12 +317,12 @@ impl FaultyManager {
 
 impl Manager for FaultyManager {
     type Connection = FaultyConn;
-    type Error = Refused;
+    type Error = ScriptedError;
 
-    async fn connect(&self) -> Result<FaultyConn, Refused> {
+    async fn connect(&self) -> Result<FaultyConn, ScriptedError> {
         let mut under_way = UnderWay::begin(&self.0);
         let number = under_way.number;
-        let act = self.play(Op::Connect).await?;
+        let act = self.play(Call::Connect).await?;
         under_way.succeeded = true;
         drop(under_way);
         let (here, there) = pipe(CAPACITY);
@@ -336,14 +336,14 @@ impl Manager for FaultyManager {
         Ok(FaultyConn::new(id, number, here, Arc::clone(&self.0)))
     }
 
-    async fn ping(&self, conn: &mut FaultyConn) -> Result<(), Refused> {
-        let act = self.check(Op::Ping, conn).await?;
+    async fn ping(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {
+        let act = self.check(Call::Ping, conn).await?;
         self.aftermath(act, conn.id());
         Ok(())
     }
 
-    async fn reset(&self, conn: &mut FaultyConn) -> Result<(), Refused> {
-        let act = self.check(Op::Reset, conn).await?;
+    async fn reset(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {
+        let act = self.check(Call::Reset, conn).await?;
         conn.wash();
         self.aftermath(act, conn.id());
         Ok(())
@@ -370,7 +370,7 @@ impl Manager for FaultyManager {
     async fn close(&self, conn: FaultyConn) {
         self.0.script().truth.goodbyes.push(conn.id());
         // A goodbye that is refused ends all the same.
-        let _ = self.play(Op::Close).await;
+        let _ = self.play(Call::Close).await;
         drop(conn);
     }
 }
@@ -399,11 +399,11 @@ impl World {
 }
 
 impl Script {
-    fn held(&mut self, op: Op) -> &mut Queue {
+    fn held(&mut self, op: Call) -> &mut Queue {
         &mut self.held[op as usize]
     }
 
-    fn plan(&mut self, op: Op) -> &mut Plan {
+    fn plan(&mut self, op: Call) -> &mut Plan {
         &mut self.plans[op as usize]
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use crate::Act;
+use crate::Behavior;
 
 /// The calls of one kind that are held, in the order in which they came.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ struct Call(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    word: Option<Act>,
+    word: Option<Behavior>,
     waker: Option<Waker>,
 }
 
@@ -37,7 +37,7 @@ impl Queue {
     }
 
     /// Gives the first one the word. Its waker comes back, to be used outside of any lock.
-    pub(crate) fn release(&mut self, act: Act) -> Option<Option<Waker>> {
+    pub(crate) fn release(&mut self, act: Behavior) -> Option<Option<Waker>> {
         while let Some(call) = self.0.pop_front() {
             if let Some(call) = call.upgrade() {
                 let mut state = call.state();
@@ -56,9 +56,9 @@ impl Call {
 }
 
 impl Future for Held {
-    type Output = Act;
+    type Output = Behavior;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Act> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Behavior> {
         let mut state = self.0.state();
         match state.word {
             Some(act) => Poll::Ready(act),

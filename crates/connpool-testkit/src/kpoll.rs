@@ -12,18 +12,18 @@ use connpool_core::BoxFuture;
 /// every point was reached.
 ///
 /// For an error or a panic at the k-th poll of a manager's future there are
-/// [`Act::PendThenFail`](crate::Act::PendThenFail) and
-/// [`Act::PendThenPanic`](crate::Act::PendThenPanic).
+/// [`Behavior::PendThenFail`](crate::Behavior::PendThenFail) and
+/// [`Behavior::PendThenPanic`](crate::Behavior::PendThenPanic).
 ///
 /// ```
-/// use connpool_testkit::{Act, FaultyManager, Op, SimRuntime, assert_at_rest, drop_at_every_poll};
+/// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime, assert_at_rest, drop_at_every_poll};
 ///
 /// let ended = drop_at_every_poll(
 ///     100,
 ///     |k| {
 ///         let sim = SimRuntime::new(k as u64);
 ///         let backend = FaultyManager::new(sim.clone());
-///         backend.always(Op::Connect, Act::Pend(3));
+///         backend.always(Call::Connect, Behavior::Pend(3));
 ///         let pool = backend.pool().max_size(1).build_lazy().unwrap();
 ///         let get = pool.get_owned();
 ///         ((sim, backend, pool), Box::pin(async move { drop(get.await) }))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What one call of a [`FaultyManager`](crate::FaultyManager) does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+pub enum Behavior {
     /// Succeeds at once.
     Succeed,
     /// Fails at once.
@@ -36,7 +36,7 @@ pub enum Act {
 
 /// The calls that can be scripted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
+pub enum Call {
     /// `Manager::connect`.
     Connect,
     /// `Manager::ping`.
@@ -47,28 +47,28 @@ pub enum Op {
     Close,
 }
 
-impl Op {
+impl Call {
     /// Every one of them.
-    pub const ALL: [Op; 4] = [Op::Connect, Op::Ping, Op::Reset, Op::Close];
+    pub const ALL: [Call; 4] = [Call::Connect, Call::Ping, Call::Reset, Call::Close];
 }
 
 /// What the backend of a test says when it says no, with the number of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused(pub usize);
+pub struct ScriptedError(pub usize);
 
-impl fmt::Display for Refused {
+impl fmt::Display for ScriptedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused the call number {}", self.0)
     }
 }
 
-impl Error for Refused {}
+impl Error for ScriptedError {}
 
 /// What the calls of one kind do: first what was said of the next ones, then what was said of all.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    next: VecDeque<Act>,
-    always: Act,
+    next: VecDeque<Behavior>,
+    always: Behavior,
     calls: usize,
 }
 
@@ -76,24 +76,24 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             next: VecDeque::new(),
-            always: Act::Succeed,
+            always: Behavior::Succeed,
             calls: 0,
         }
     }
 }
 
 impl Plan {
-    pub(crate) fn always(&mut self, act: Act) {
+    pub(crate) fn always(&mut self, act: Behavior) {
         self.always = act;
     }
 
-    pub(crate) fn next(&mut self, acts: impl IntoIterator<Item = Act>) {
+    pub(crate) fn next(&mut self, acts: impl IntoIterator<Item = Behavior>) {
         self.next.extend(acts);
     }
 
     pub(crate) fn calm(&mut self) {
         self.next.clear();
-        self.always = Act::Succeed;
+        self.always = Behavior::Succeed;
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -101,7 +101,7 @@ impl Plan {
     }
 
     /// One more call: what it does, and its number.
-    pub(crate) fn call(&mut self) -> (Act, usize) {
+    pub(crate) fn call(&mut self) -> (Behavior, usize) {
         self.calls += 1;
         (self.next.pop_front().unwrap_or(self.always), self.calls)
     }

@@ -9,7 +9,7 @@ use crate::FaultyManager;
 
 /// What a [`FaultyManager`] saw happen, whatever the pool believes.
 #[derive(Debug, Clone, Default)]
-pub struct Truth {
+pub struct Observed {
     /// How many connects succeeded; the connections are numbered 1 to this.
     pub opened: u64,
     /// How many connects are under way.
@@ -34,7 +34,7 @@ pub struct Truth {
     outdated: usize,
 }
 
-impl Truth {
+impl Observed {
     /// How many connection objects there are.
     pub fn alive(&self) -> usize {
         self.alive.len()
@@ -114,7 +114,7 @@ pub fn assert_invariants(
     manager.with_truth(|truth| compare(&stats, truth, most, detached));
 }
 
-fn compare(stats: &Stats, truth: &Truth, most: usize, detached: usize) {
+fn compare(stats: &Stats, truth: &Observed, most: usize, detached: usize) {
     let told = || format!("{stats}\n{truth:?}");
 
     // At most `max_size`, to the backend as well as by the books.
@@ -192,7 +192,7 @@ pub fn assert_at_rest(pool: &Pool<FaultyManager>, manager: &FaultyManager, out: 
 /// # Panics
 ///
 /// If somebody does.
-pub fn assert_nobody_sleeps_for_nothing<M: Manager>(pool: &Pool<M>, backing_off: bool) {
+pub fn assert_no_lost_wakeup<M: Manager>(pool: &Pool<M>, backing_off: bool) {
     let stats = pool.stats();
     let max_size = pool.config().max_size;
     if stats.waiting == 0 || stats.connecting > 0 || stats.paused || pool.is_closed() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::time::Brief;
+use crate::time::HumanDuration;
 use crate::{BreakerState, Holder, Phase};
 
 /// How the pool stood when a `get` failed. Prints as one paragraph, with the likely remedy as its last
@@ -59,7 +59,7 @@ impl Diagnosis {
         write!(f, "pool {:?}: no connection ", &*self.pool)?;
         match wanted {
             Wanted::InTime(phase) => {
-                write!(f, "after {}", Brief(self.waited))?;
+                write!(f, "after {}", HumanDuration(self.waited))?;
                 match phase {
                     Phase::Wait => {}
                     Phase::Connect => f.write_str(", while connecting")?,
@@ -117,7 +117,7 @@ impl fmt::Display for Diagnosis {
         if let Some(error) = &self.last_error {
             f.write_str("; the last connect failed")?;
             if let Some(ago) = self.last_error_ago {
-                write!(f, " {} ago", Brief(ago))?;
+                write!(f, " {} ago", HumanDuration(ago))?;
             }
             write!(f, ": {error}")?;
         }

@@ -5,28 +5,28 @@
 
 use std::time::Duration;
 
-use crate::time::{GOLDEN, Span, jittered};
+use crate::time::{FIBONACCI_HASH, Nanos, jittered};
 use crate::{CloseReason, Instant, Liveness};
 
 /// The settings that health is judged by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    pub(crate) idle_timeout: Span,
-    pub(crate) max_lifetime: Span,
+    pub(crate) idle_timeout: Nanos,
+    pub(crate) max_lifetime: Nanos,
     pub(crate) max_uses: Option<u64>,
-    pub(crate) ping_after: Span,
-    pub(crate) liveness_after: Span,
-    pub(crate) keepalive: Span,
+    pub(crate) ping_after: Nanos,
+    pub(crate) liveness_after: Nanos,
+    pub(crate) keepalive: Nanos,
     pub(crate) resets: bool,
 }
 
 impl Rules {
     /// Which clock they need, and `leak_warning` with them, on the way of a connection out and back.
-    pub(crate) fn clock(&self, leak_warning: Span) -> Clock {
+    pub(crate) fn clock(&self, leak_warning: Nanos) -> Clock {
         // A check that is due each time has no need to know how much time has passed.
-        let unless_always = |after: Span| {
-            if after == Span::ZERO {
-                Span::NEVER
+        let unless_always = |after: Nanos| {
+            if after == Nanos::ZERO {
+                Nanos::NEVER
             } else {
                 after
             }
@@ -40,16 +40,16 @@ impl Rules {
             leak_warning,
         ];
         match shortest.into_iter().min() {
-            None | Some(Span::NEVER) => Clock::None,
-            Some(shortest) if shortest < Span::from_nanos(500_000_000) => Clock::Precise,
+            None | Some(Nanos::NEVER) => Clock::None,
+            Some(shortest) if shortest < Nanos::from_nanos(500_000_000) => Clock::Precise,
             Some(_) => Clock::Recent,
         }
     }
 
     /// For how long after its return a connection needs no check but a look.
-    pub(crate) fn fresh_for(&self) -> Span {
+    pub(crate) fn fresh_for(&self) -> Nanos {
         if self.resets {
-            return Span::ZERO;
+            return Nanos::ZERO;
         }
         self.idle_timeout.min(self.ping_after)
     }
@@ -170,7 +170,7 @@ impl Stamps {
     ///
     /// May say no where the whole check says yes, never the other way round.
     #[inline]
-    pub(crate) fn is_fit(&self, seal: u64, fresh_for: Span, now: Instant) -> bool {
+    pub(crate) fn is_fit(&self, seal: u64, fresh_for: Nanos, now: Instant) -> bool {
         self.proof.holds_under(seal)
             && now < self.expires
             && !now.is_past(self.idle_since, fresh_for)
@@ -186,8 +186,8 @@ impl Stamps {
     /// and always at the same, so drawn from what is its own.
     // Cold: its arithmetic has no place in the middle of what every `get` runs through.
     #[cold]
-    fn keepalive(&self, rules: &Rules) -> Span {
-        let draw = self.id.wrapping_mul(GOLDEN);
+    fn keepalive(&self, rules: &Rules) -> Nanos {
+        let draw = self.id.wrapping_mul(FIBONACCI_HASH);
         let age = rules.keepalive.as_duration();
         age.map(|age| jittered(age, KEEPALIVE_JITTER, draw)).into()
     }
@@ -303,19 +303,19 @@ impl Check {
         now: Instant,
     ) -> Check {
         let is_suspect = stamps.proof.seal() < era.suspicion;
-        let unproven = |after: Span| is_suspect || now.is_past(stamps.proven, after);
+        let unproven = |after: Nanos| is_suspect || now.is_past(stamps.proven, after);
         let look_due = purpose == Purpose::LendNew || unproven(rules.liveness_after);
         let check = Check {
             step: Step::Look,
             ping_due: match purpose {
                 Purpose::Lend => unproven(rules.ping_after),
                 Purpose::Sweep => {
-                    rules.keepalive != Span::NEVER && unproven(stamps.keepalive(rules))
+                    rules.keepalive != Nanos::NEVER && unproven(stamps.keepalive(rules))
                 }
                 Purpose::LendNew | Purpose::TryLend => false,
             },
             reset_due: purpose == Purpose::Lend && rules.resets && stamps.uses > 0,
-            looks: rules.liveness_after != Span::NEVER,
+            looks: rules.liveness_after != Nanos::NEVER,
         };
         if stamps.generation != era.generation {
             return check.at(Step::Close(CloseReason::Cleared));

@@ -13,7 +13,7 @@ use crate::machine::burst::Suspicion;
 use crate::machine::health::Era;
 use crate::machine::slab::{Count, Key, round_up};
 use crate::machine::wait_queue::{Line, Standing, Supply, Wants};
-use crate::time::soonest;
+use crate::time::earliest;
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl Ledger {
         self.open.one_more();
         self.trouble.connected(self.max_size);
         let look = self.look_at_the_probe();
-        self.sweep_at = soonest([self.sweep_at, look]);
+        self.sweep_at = earliest([self.sweep_at, look]);
         look.is_some()
     }
 
@@ -461,7 +461,7 @@ impl Ledger {
         }
         let can_open = self.lacking() > 0 && self.room() > 0 && self.may_begin() > 0;
         let retry = self.trouble.retry_at().filter(|_| can_open);
-        soonest([retry, self.sweep_at])
+        earliest([retry, self.sweep_at])
     }
 
     /// Whether the idle connections are due for a look. The first call starts the interval.
@@ -602,7 +602,7 @@ impl Ledger {
 /// How often idle connections are looked at: twice in the time in which they are to be pinged.
 fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
     let keepalive = config.keepalive.and_then(|age| age.checked_div(2));
-    soonest([config.evict_interval, keepalive]).map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
+    earliest([config.evict_interval, keepalive]).map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::Instant;
 use crate::machine::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
-use crate::time::{Brief, Span, soonest};
+use crate::time::{HumanDuration, Nanos, earliest};
 use crate::util::sync::{Arc, Mutex};
 use sites::{Sites, address_of};
 
@@ -47,7 +47,7 @@ impl fmt::Display for Holder {
             write!(f, " {label:?}")?;
         }
         match self.held {
-            Some(held) => write!(f, " for {}", Brief(held)),
+            Some(held) => write!(f, " for {}", HumanDuration(held)),
             None => Ok(()),
         }
     }
@@ -252,7 +252,7 @@ impl<P: Clone> Leases<P> {
     }
 
     /// Those who have had one for `limit` now and were not told before, and when to look again.
-    pub(crate) fn overdue(&self, limit: Span, now: Instant) -> (Vec<Holder>, Option<Instant>) {
+    pub(crate) fn overdue(&self, limit: Nanos, now: Instant) -> (Vec<Holder>, Option<Instant>) {
         let mut overdue = Vec::new();
         let mut next = limit.after(now);
         for (spot, cell) in self.cells() {
@@ -261,7 +261,7 @@ impl<P: Clone> Leases<P> {
                 continue;
             };
             if !now.is_past(began, limit) {
-                next = soonest([limit.after(began), next]);
+                next = earliest([limit.after(began), next]);
                 continue;
             }
             let Some((since, holder)) = self.read(spot, cell, now) else {

@@ -14,7 +14,7 @@ use crate::pool::acquire::fast::Tried;
 use crate::pool::acquire::find;
 use crate::pool::acquire::wait::Plight;
 use crate::pool::shared::{AT_ONCE, Shared};
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::util::sync::Mutex;
 use crate::util::timeout::{Deadline, catch};
 use crate::{GetError, Manager, Phase, Pool, PooledConnection};
@@ -125,7 +125,7 @@ impl<M: Manager> Pool<M> {
     async fn gather(
         &self,
         n: usize,
-        limit: Span,
+        limit: Nanos,
         borrower: Borrower,
     ) -> Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>> {
         let shared = self.shared();

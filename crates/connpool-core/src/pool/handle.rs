@@ -9,7 +9,7 @@ use crate::observe::holders::Borrower;
 use crate::pool::acquire::fast::AtOnce;
 use crate::pool::acquire::find_now;
 use crate::pool::shared::Shared;
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::util::sync::{Arc, Weak};
 use crate::{
     Builder, CloseReport, ConfigError, GetError, Holder, Manager, PoolConfig, PooledConnection,
@@ -316,7 +316,7 @@ impl<M: Manager> Pool<M> {
 
     async fn lend(
         &self,
-        limit: Span,
+        limit: Nanos,
         borrower: Borrower,
     ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = self.shared();
@@ -332,7 +332,7 @@ impl<M: Manager> Pool<M> {
 
     fn lend_owned(
         &self,
-        limit: Span,
+        limit: Nanos,
         borrower: Borrower,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {

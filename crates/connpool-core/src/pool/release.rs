@@ -4,7 +4,7 @@ use crate::machine::health::Conduct;
 use crate::observe::holders::{Borrower, Cell};
 use crate::pool::conn::{Entry, Told};
 use crate::pool::shared::Shared;
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::{CloseReason, Event, Instant, Manager};
 
 impl<M: Manager> Shared<M> {
@@ -31,7 +31,7 @@ impl<M: Manager> Shared<M> {
     #[cold]
     fn watched_lease_ends(&self, entry: &Entry<M>) {
         let spot = entry.slot.spot();
-        if self.settings.leak_warning() == Span::NEVER {
+        if self.settings.leak_warning() == Nanos::NEVER {
             return entry.slot.lease().map_or((), Cell::end);
         }
         if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {

@@ -4,7 +4,7 @@ use crate::machine::health::{Clock, Rules};
 use crate::pool::actions::Effects;
 use crate::pool::shared::Shared;
 use crate::pool::state::{State, see_off};
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::util::sync::{Arc, Mutex, Setting};
 use crate::{CloseReason, ConfigError, Event, Instant, Manager, PoolConfig};
 
@@ -49,17 +49,17 @@ impl Settings {
     }
 
     #[inline]
-    pub(crate) fn get_timeout(&self) -> Span {
-        Span::from_nanos(self.fast.get_timeout.get())
+    pub(crate) fn get_timeout(&self) -> Nanos {
+        Nanos::from_nanos(self.fast.get_timeout.get())
     }
 
-    pub(crate) fn slow_get_warning(&self) -> Span {
-        Span::from_nanos(self.fast.slow_get_warning.get())
+    pub(crate) fn slow_get_warning(&self) -> Nanos {
+        Nanos::from_nanos(self.fast.slow_get_warning.get())
     }
 
     #[inline]
-    pub(crate) fn leak_warning(&self) -> Span {
-        Span::from_nanos(self.fast.leak_warning.get())
+    pub(crate) fn leak_warning(&self) -> Nanos {
+        Nanos::from_nanos(self.fast.leak_warning.get())
     }
 
     /// Whether there is more to do at the end of a lease than to note it.
@@ -70,13 +70,13 @@ impl Settings {
 
     /// See [`Rules::fresh_for`].
     #[inline]
-    pub(crate) fn fresh_for(&self) -> Span {
-        Span::from_nanos(self.fast.fresh_for.get())
+    pub(crate) fn fresh_for(&self) -> Nanos {
+        Nanos::from_nanos(self.fast.fresh_for.get())
     }
 
     #[inline]
-    pub(crate) fn liveness_after(&self) -> Span {
-        Span::from_nanos(self.fast.liveness_after.get())
+    pub(crate) fn liveness_after(&self) -> Nanos {
+        Nanos::from_nanos(self.fast.liveness_after.get())
     }
 
     /// How often a connection may be lent.
@@ -87,7 +87,7 @@ impl Settings {
 
     #[inline]
     pub(crate) fn rules(&self) -> Rules {
-        let span = |setting: &Setting| Span::from_nanos(setting.get());
+        let span = |setting: &Setting| Nanos::from_nanos(setting.get());
         let max_uses = self.fast.max_uses.get();
         Rules {
             idle_timeout: span(&self.fast.idle_timeout),
@@ -181,15 +181,15 @@ impl Fast<u64> {
             resets,
         };
         Fast {
-            get_timeout: Span::from(config.get_timeout).as_nanos(),
+            get_timeout: Nanos::from(config.get_timeout).as_nanos(),
             idle_timeout: rules.idle_timeout.as_nanos(),
             max_lifetime: rules.max_lifetime.as_nanos(),
             max_uses: config.max_uses.unwrap_or(u64::MAX),
             ping_after: rules.ping_after.as_nanos(),
             liveness_after: rules.liveness_after.as_nanos(),
             keepalive: rules.keepalive.as_nanos(),
-            slow_get_warning: Span::from(config.slow_get_warning).as_nanos(),
-            leak_warning: Span::from(config.leak_warning).as_nanos(),
+            slow_get_warning: Nanos::from(config.slow_get_warning).as_nanos(),
+            leak_warning: Nanos::from(config.leak_warning).as_nanos(),
             watches_leases: u64::from(config.leak_warning.is_some()),
             clock: match rules.clock(config.leak_warning.into()) {
                 Clock::None => 0,

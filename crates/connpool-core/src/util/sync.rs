@@ -18,7 +18,7 @@ use std::sync as chosen;
 use std::sync::{PoisonError, TryLockError};
 
 #[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
-use crate::time::GOLDEN;
+use crate::time::FIBONACCI_HASH;
 
 pub(crate) use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU64, Ordering};
@@ -105,7 +105,7 @@ pub(crate) fn this_thread() -> usize {
         static OWN: u8 = const { 0 };
     }
     let place = OWN.with(|own| std::ptr::from_ref(own).addr() as u64);
-    (place.wrapping_mul(GOLDEN) >> 32) as usize
+    (place.wrapping_mul(FIBONACCI_HASH) >> 32) as usize
 }
 
 /// The number of a thread of the model: all of them run on one of the system's.

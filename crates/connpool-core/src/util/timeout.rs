@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::{BoxFuture, Instant, Runtime};
 
 /// How [`bounded`] work ended.
@@ -94,7 +94,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 ///
 /// The timer is made when somebody first has to wait, and only then.
 pub(crate) struct Deadline {
-    limit: Span,
+    limit: Nanos,
     start: Option<Instant>,
     at: Option<Instant>,
     timer: Option<BoxFuture>,
@@ -104,7 +104,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// `limit` from the first [`begin`](Deadline::begin) on; or never.
     #[inline]
-    pub(crate) fn new(limit: impl Into<Span>) -> Self {
+    pub(crate) fn new(limit: impl Into<Nanos>) -> Self {
         Deadline {
             limit: limit.into(),
             start: None,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Got, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
-    poll_once,
+    Behavior, Call, Fake, Got, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get,
+    hold, new, poll_once,
 };
 use connpool_core::{Breaker, BreakerState, CloseReason, GetError, Liveness, Pool};
 use connpool_testkit::SimRuntime;
@@ -23,9 +23,9 @@ fn ended(jobs: &[Job<Got>]) -> usize {
 }
 
 /// A backend that goes away, with all its connections: to be dialled from now on fails.
-fn goes_down(fake: &Fake, how: Act) {
-    fake.looks_like(Liveness::Closed);
-    fake.always(Op::Connect, how);
+fn goes_down(fake: &Fake, how: Behavior) {
+    fake.set_liveness(Liveness::Closed);
+    fake.always(Call::Connect, how);
 }
 
 fn comes_back(fake: &Fake) {
@@ -77,10 +77,10 @@ fn all_are_served_once_it_is_back<T>(
 fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_most() {
     for fail_fast in [true, false] {
         for how in [
-            Act::Fail,
-            Act::FailAfter(MILLI),
-            Act::FailAfter(300 * MILLI),
-            Act::Hang,
+            Behavior::Fail,
+            Behavior::FailAfter(MILLI),
+            Behavior::FailAfter(300 * MILLI),
+            Behavior::Hang,
         ] {
             let (sim, fake) = new(7);
             let pool = of_a_hundred(&fake, fail_fast);
@@ -104,7 +104,11 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
 #[test]
 fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
     for fail_fast in [true, false] {
-        for how in [Act::Fail, Act::FailAfter(300 * MILLI), Act::Hang] {
+        for how in [
+            Behavior::Fail,
+            Behavior::FailAfter(300 * MILLI),
+            Behavior::Hang,
+        ] {
             let (sim, fake) = new(7);
             let pool = of_a_hundred(&fake, fail_fast);
             let mut held = hold(&sim, &pool, 100);
@@ -134,7 +138,7 @@ fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 16);
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
     held.iter_mut().for_each(|guard| guard.mark_unusable());
     drop(held);
@@ -151,24 +155,24 @@ fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_
 fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..1_000).map(|_| go(&sim, pool.get_owned())).collect();
     sim.settle();
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
     assert_eq!(ended(&jobs), 1, "the head of the line");
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.connecting), (1, 0));
     assert_eq!(stats.waiting, 999);
     sim.advance(SECOND);
     assert_eq!(ended(&jobs), 1_000, "the breaker is open");
-    assert!((5..=6).contains(&fake.calls(Op::Connect)));
+    assert!((5..=6).contains(&fake.calls(Call::Connect)));
 }
 
 #[test]
 fn while_connects_succeed_there_is_no_limit() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(5 * MILLI));
+    fake.always(Call::Connect, Behavior::Take(5 * MILLI));
     let jobs: Vec<_> = (0..100).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 100);
     sim.advance(5 * MILLI);
@@ -179,9 +183,9 @@ fn while_connects_succeed_there_is_no_limit() {
 fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     sim.advance(50 * MILLI);
     let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
     let mut at_once = Vec::new();
@@ -211,7 +215,7 @@ fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
         .breaker(breaker(1))
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::FailAfter(MILLI)]);
+    fake.next(Call::Connect, [Behavior::FailAfter(MILLI)]);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     sim.advance(MILLI);
@@ -227,17 +231,17 @@ fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
         Err(GetError::Connect(_))
     ));
     assert_eq!(sim.elapsed(), start);
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]
 fn who_comes_when_a_probe_is_due_is_the_one_it_is_for() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail, Act::Take(SECOND)]);
+    fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(SECOND)]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(5 * SECOND);
-    assert_eq!(fake.calls(Op::Connect), 1, "nobody asks, nobody probes");
+    assert_eq!(fake.calls(Call::Connect), 1, "nobody asks, nobody probes");
     let prober = go_get(&sim, &pool);
     assert_eq!(pool.stats().breaker, BreakerState::HalfOpen);
     let other = go_get(&sim, &pool);
@@ -252,10 +256,10 @@ fn who_comes_when_a_probe_is_due_is_the_one_it_is_for() {
 fn a_probe_that_fails_opens_the_breaker_again() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     for probe in 1..=4 {
         assert!(sim.block_on(pool.get()).is_err());
-        assert_eq!(fake.calls(Op::Connect), probe);
+        assert_eq!(fake.calls(Call::Connect), probe);
         assert_eq!(pool.stats().breaker, BreakerState::Open);
         sim.advance(SECOND);
     }
@@ -272,7 +276,7 @@ fn while_something_open_may_come_back_those_in_line_wait_for_it() {
         .build_lazy()
         .unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Open);
     assert_eq!(ended(&jobs), 1, "the head only");
@@ -288,7 +292,7 @@ fn when_the_last_open_one_is_lost_those_in_line_are_told() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(ended(&jobs), 1);
     held[0].mark_unusable();
@@ -307,11 +311,11 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
         .get_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..20).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(10 * SECOND);
     assert_eq!((ended(&jobs), pool.stats().waiting), (0, 20));
-    let calls = fake.calls(Op::Connect);
+    let calls = fake.calls(Call::Connect);
     assert!((11..=12).contains(&calls), "{calls} attempts");
     fake.calm();
     sim.advance(SECOND);
@@ -334,7 +338,7 @@ fn min_size_is_restored_by_probes_alone() {
             .breaker(breaker(1))
             .evict_interval(evict_interval);
         let pool = sim.block_on(build.build()).unwrap();
-        goes_down(&fake, Act::Fail);
+        goes_down(&fake, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
         find_all_dead(&sim, &pool);
         sim.advance(10 * SECOND);
@@ -343,7 +347,7 @@ fn min_size_is_restored_by_probes_alone() {
         sim.advance(3 * SECOND);
         assert_eq!(pool.stats().breaker, BreakerState::Closed);
         sim.block_on(pool.close(SECOND));
-        fake.looks_like(Liveness::Alive);
+        fake.set_liveness(Liveness::Alive);
     }
 }
 
@@ -357,7 +361,7 @@ fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
             .evict_interval(evict_interval)
             .build_lazy()
             .unwrap();
-        fake.next(Op::Connect, [Act::Fail, Act::Take(MILLI)]);
+        fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(MILLI)]);
         assert!(sim.block_on(pool.get()).is_err());
         sim.advance(SECOND);
         let mut prober = Box::pin(pool.get());
@@ -386,7 +390,7 @@ fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
             .breaker(breaker(1))
             .build_lazy()
             .unwrap();
-        fake.always(Op::Connect, Act::Fail);
+        fake.always(Call::Connect, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
         assert_eq!(pool.stats().breaker, BreakerState::Open);
         fake.calm();
@@ -412,9 +416,9 @@ fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
         .breaker(breaker(1))
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     assert!(sim.block_on(pool.get()).is_err());
-    fake.always(Op::Connect, Act::HangUp);
+    fake.always(Call::Connect, Behavior::HangUp);
     sim.advance(10 * SECOND);
     assert_ne!(pool.stats().breaker, BreakerState::Closed);
 }
@@ -424,7 +428,7 @@ fn a_probe_whose_connection_is_gone_without_use_is_followed_by_the_next() {
     let (sim, fake) = new(1);
     let builder = fake.pool().min_size(1).breaker(breaker(1));
     let pool = builder.build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(SECOND);
     assert_eq!(pool.stats().breaker, BreakerState::HalfOpen);

@@ -7,8 +7,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::support::{
-    Act, Conn, Fake, Guard, MILLI, Op, Refused, SECOND, Wakes, assert_books, assert_lends_all,
-    fill, go_get, hold, poll_once,
+    Behavior, Call, Conn, Fake, Guard, MILLI, SECOND, ScriptedError, Wakes, assert_books,
+    assert_lends_all, fill, go_get, hold, poll_once,
 };
 use connpool_core::{BoxFuture, Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
@@ -116,7 +116,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).ping_after(Duration::ZERO)).filled(2);
-            case.fake.next(Op::Ping, [Act::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
             let get = case.get();
             (case, get)
         },
@@ -129,7 +129,7 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
-            case.fake.next(Op::Ping, [Act::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
             let (pool, sim) = (case.pool.clone(), case.sim.clone());
             crate::support::go(&case.sim, async move {
                 for _ in 0..3 {
@@ -149,13 +149,17 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
 /// The pool pings what is idle while somebody comes and goes.
 #[test]
 fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
-    for ping in [Act::Take(SECOND / 2), Act::FailAfter(SECOND / 2), Act::Hang] {
+    for ping in [
+        Behavior::Take(SECOND / 2),
+        Behavior::FailAfter(SECOND / 2),
+        Behavior::Hang,
+    ] {
         at_every_poll(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(1).keepalive(20 * SECOND);
                 let case = Case::new(k, settings).filled(1);
-                case.fake.next(Op::Ping, [ping]);
-                while case.fake.calls(Op::Ping) == 0 {
+                case.fake.next(Call::Ping, [ping]);
+                while case.fake.calls(Call::Ping) == 0 {
                     case.sim.advance(100 * MILLI);
                 }
                 let get = case.get();
@@ -173,12 +177,16 @@ fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
 
 #[test]
 fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
-    for probe in [Act::Pend(1), Act::Take(2 * MILLI), Act::PendThenFail(1)] {
+    for probe in [
+        Behavior::Pend(1),
+        Behavior::Take(2 * MILLI),
+        Behavior::PendThenFail(1),
+    ] {
         at_every_poll(
             |k| {
                 let breaker = Breaker::new(1, SECOND);
                 let case = Case::new(k, |pool| pool.max_size(2).breaker(breaker));
-                case.fake.next(Op::Connect, [Act::Fail, probe]);
+                case.fake.next(Call::Connect, [Behavior::Fail, probe]);
                 assert!(case.sim.block_on(case.pool.get()).is_err());
                 case.sim.advance(SECOND);
                 let get = case.get();
@@ -206,7 +214,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
                 }
             };
             let case = case.filled(2);
-            case.fake.next(Op::Reset, [Act::Pend(2)]);
+            case.fake.next(Call::Reset, [Behavior::Pend(2)]);
             let get = case.get();
             (case, get)
         },
@@ -217,17 +225,17 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
 #[test]
 fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
     for act in [
-        Act::Succeed,
-        Act::Pend(2),
-        Act::Take(2 * MILLI),
-        Act::PendThenFail(1),
-        Act::FailAfter(2 * MILLI),
-        Act::Panic,
+        Behavior::Succeed,
+        Behavior::Pend(2),
+        Behavior::Take(2 * MILLI),
+        Behavior::PendThenFail(1),
+        Behavior::FailAfter(2 * MILLI),
+        Behavior::Panic,
     ] {
         at_every_poll(
             |k| {
                 let case = Case::new(k, |pool| pool.max_size(2).increment(2));
-                case.fake.next(Op::Connect, [act]);
+                case.fake.next(Call::Connect, [act]);
                 let get = case.get();
                 (case, get)
             },
@@ -241,8 +249,10 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
-            case.fake
-                .next(Op::Connect, [Act::Fail, Act::Pend(1), Act::Panic]);
+            case.fake.next(
+                Call::Connect,
+                [Behavior::Fail, Behavior::Pend(1), Behavior::Panic],
+            );
             case.fake.look(|conn| match conn.id() {
                 1 => Liveness::Closed,
                 _ => Liveness::Alive,
@@ -256,12 +266,17 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
 
 #[test]
 fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
-    for ping in [Act::Succeed, Act::Pend(1), Act::Fail, Act::Panic] {
+    for ping in [
+        Behavior::Succeed,
+        Behavior::Pend(1),
+        Behavior::Fail,
+        Behavior::Panic,
+    ] {
         at_every_poll(
             |k| {
                 let mut case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO));
                 case.held = hold(&case.sim, &case.pool, 1);
-                case.fake.next(Op::Ping, [ping]);
+                case.fake.next(Call::Ping, [ping]);
                 let get = case.get();
                 (case, get)
             },
@@ -275,9 +290,10 @@ fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() 
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
-            let acts = [Act::PendThenFail(1), Act::Panic, Act::Hang];
-            case.fake.next(Op::Ping, acts);
-            case.fake.next(Op::Connect, [Act::Pend(1), Act::Pend(2)]);
+            let acts = [Behavior::PendThenFail(1), Behavior::Panic, Behavior::Hang];
+            case.fake.next(Call::Ping, acts);
+            case.fake
+                .next(Call::Connect, [Behavior::Pend(1), Behavior::Pend(2)]);
             let get = case.get();
             (case, get)
         },
@@ -292,7 +308,7 @@ fn an_exchange_can_be_dropped_at_every_poll() {
             let case = Case::new(k, |pool| pool.max_size(1));
             let mut guard = hold(&case.sim, &case.pool, 1).remove(0);
             let fake = case.fake.clone();
-            fake.next(Op::Ping, [Act::Pend(2)]);
+            fake.next(Call::Ping, [Behavior::Pend(2)]);
             let work = Box::pin(async move {
                 // Any call of the manager's will do as the request.
                 let done = guard
@@ -308,15 +324,19 @@ fn an_exchange_can_be_dropped_at_every_poll() {
 
 #[test]
 fn a_gatherer_can_be_dropped_at_every_poll() {
-    for ping in [Act::Succeed, Act::Pend(1), Act::PendThenFail(1)] {
+    for ping in [
+        Behavior::Succeed,
+        Behavior::Pend(1),
+        Behavior::PendThenFail(1),
+    ] {
         at_every_poll(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(4).ping_after(Duration::ZERO);
                 let mut case = Case::new(k, settings).filled(2);
                 case.held = hold(&case.sim, &case.pool, 1);
-                case.fake.next(Op::Ping, [ping]);
+                case.fake.next(Call::Ping, [ping]);
                 case.fake
-                    .next(Op::Connect, [Act::Pend(1), Act::Take(MILLI)]);
+                    .next(Call::Connect, [Behavior::Pend(1), Behavior::Take(MILLI)]);
                 let pool = case.pool.clone();
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
                 (case, gather as BoxFuture)
@@ -369,7 +389,7 @@ fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
             let exchange = Box::pin(async move {
                 let pend = async |_: &mut Conn| {
                     yield_now().await;
-                    Ok::<_, GetError<Refused>>(())
+                    Ok::<_, GetError<ScriptedError>>(())
                 };
                 drop(pool.exchange(pend).await);
             });
@@ -391,8 +411,10 @@ fn a_build_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2));
-            case.fake
-                .next(Op::Connect, [Act::Pend(1), Act::Take(MILLI), Act::Pend(2)]);
+            case.fake.next(
+                Call::Connect,
+                [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+            );
             let build = case.fake.pool().min_size(3).build();
             let built = Arc::clone(&built);
             let work = Box::pin(async move {
@@ -421,7 +443,7 @@ fn a_close_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(4)).filled(3);
-            case.fake.always(Op::Close, Act::Pend(2));
+            case.fake.always(Call::Close, Behavior::Pend(2));
             case.held = hold(&case.sim, &case.pool, 1);
             let pool = case.pool.clone();
             let work = Box::pin(async move {
@@ -447,7 +469,7 @@ fn a_cancelled_check_destroys_its_connection() {
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.always(Op::Ping, Act::Hang);
+    fake.always(Call::Ping, Behavior::Hang);
     {
         let mut get = pin!(pool.get());
         assert!(poll_once(get.as_mut()).is_pending());
@@ -517,7 +539,7 @@ fn a_connect_survives_its_caller_and_becomes_idle() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     {
         let mut get = pin!(pool.get());
         assert!(poll_once(get.as_mut()).is_pending());
@@ -534,7 +556,7 @@ fn a_connect_survives_its_caller_and_serves_the_next() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     {
         let mut get = pin!(pool.get());
         assert!(poll_once(get.as_mut()).is_pending());
@@ -543,7 +565,7 @@ fn a_connect_survives_its_caller_and_serves_the_next() {
     sim.advance(SECOND / 2);
     assert!(sim.block_on(pool.get()).is_ok());
     assert_eq!(sim.elapsed(), SECOND);
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 /// The news that somebody may start a task, or begin a connect, is capacity like any other.
@@ -557,7 +579,7 @@ fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
         .get_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Hang, Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang, Behavior::Hang]);
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut first = Box::pin(pool.get_owned());

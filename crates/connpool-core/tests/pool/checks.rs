@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::support::{Act, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new};
+use crate::support::{
+    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+};
 use connpool_core::{GetError, Liveness, Phase, Runtime};
 
 // ---- deadlines
@@ -46,7 +48,7 @@ fn a_timeout_of_a_connect_says_so() {
         .connect_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
     assert_eq!(sim.elapsed(), SECOND);
     let GetError::Timeout { phase, diagnosis } = &error else {
@@ -64,11 +66,11 @@ fn a_timeout_of_a_check_says_so() {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
         if resets {
-            fake.with_resets().always(Op::Reset, Act::Hang);
+            fake.with_resets().always(Call::Reset, Behavior::Hang);
             // Its manager is asked when the pool is built.
         } else {
             builder = builder.ping_after(Duration::ZERO);
-            fake.always(Op::Ping, Act::Hang);
+            fake.always(Call::Ping, Behavior::Hang);
         }
         let pool = builder.build_lazy().unwrap();
         fill(&sim, &pool, 1);
@@ -95,8 +97,8 @@ fn ten_pings_that_hang_do_not_stretch_the_deadline() {
             .build_lazy()
             .unwrap();
         fill(&sim, &pool, 10);
-        fake.always(Op::Ping, Act::Hang);
-        fake.always(Op::Connect, Act::Hang);
+        fake.always(Call::Ping, Behavior::Hang);
+        fake.always(Call::Connect, Behavior::Hang);
         let error = sim.block_on(pool.get_timeout(300 * MILLI)).unwrap_err();
         assert_eq!(sim.elapsed(), 300 * MILLI, "{ping_timeout:?}");
         let GetError::Timeout { phase, .. } = &error else {
@@ -125,7 +127,7 @@ fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
         .build_lazy()
         .unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Ping, Act::Hang);
+    fake.always(Call::Ping, Behavior::Hang);
     let job = go(&sim, pool.get_owned_timeout(SECOND));
     sim.advance(600 * MILLI);
     drop(held);
@@ -149,10 +151,10 @@ fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.always(Op::Ping, Act::Hang);
+    fake.always(Call::Ping, Behavior::Hang);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 6);
-    assert_eq!(fake.calls(Op::Ping), 3);
+    assert_eq!(fake.calls(Call::Ping), 3);
     assert_eq!(sim.elapsed(), 3 * SECOND, "a ping_timeout each");
     sim.settle();
     assert_eq!(pool.stats().ping_failed, 3);
@@ -169,8 +171,8 @@ fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 3);
-    fake.always(Op::Ping, Act::Fail);
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Ping, Behavior::Fail);
+    fake.always(Call::Close, Behavior::Hang);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!((guard.id(), sim.elapsed()), (4, Duration::ZERO));
     assert!(fake.peak() <= 3);
@@ -183,16 +185,16 @@ fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
     fill(&sim, &pool, 1);
     sim.advance(10 * SECOND - Duration::from_nanos(1));
     drop(sim.block_on(pool.get()).unwrap());
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
     sim.advance(10 * SECOND);
     let held = sim.block_on(pool.get()).unwrap();
-    assert_eq!(fake.calls(Op::Ping), 1);
+    assert_eq!(fake.calls(Call::Ping), 1);
     // A return is a proof, too.
     sim.advance(30 * SECOND);
     drop(held);
     sim.advance(9 * SECOND);
     drop(sim.block_on(pool.get()).unwrap());
-    assert_eq!(fake.calls(Op::Ping), 1);
+    assert_eq!(fake.calls(Call::Ping), 1);
 }
 
 #[test]
@@ -212,10 +214,10 @@ fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
             .build_lazy()
             .unwrap();
         fill(&sim, &pool, 1);
-        let before = fake.looks();
+        let before = fake.probes();
         sim.advance(2 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
-        assert_eq!(fake.looks() - before, looks, "{after:?}");
+        assert_eq!(fake.probes() - before, looks, "{after:?}");
     }
 }
 
@@ -225,8 +227,8 @@ fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
     fake.with_resets();
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
-    assert_eq!(fake.looks(), 1);
-    assert_eq!((fake.calls(Op::Ping), fake.calls(Op::Reset)), (0, 0));
+    assert_eq!(fake.probes(), 1);
+    assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (0, 0));
 }
 
 #[test]
@@ -265,8 +267,8 @@ fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
     for user in 0..3 {
         sim.block_on(pool.get()).unwrap().used_by(user);
     }
-    assert_eq!((fake.calls(Op::Reset), fake.alive()), (2, 1));
-    fake.next(Op::Reset, [Act::Fail, Act::Hang]);
+    assert_eq!((fake.calls(Call::Reset), fake.alive()), (2, 1));
+    fake.next(Call::Reset, [Behavior::Fail, Behavior::Hang]);
     let mut guard = sim.block_on(pool.get()).unwrap();
     guard.used_by(3);
     assert_eq!(guard.id(), 2);
@@ -281,8 +283,11 @@ fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
 fn no_connection_is_ever_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
-        fake.with_resets().always(Op::Reset, Act::Pend(1));
-        fake.next(Op::Reset, [Act::Take(MILLI), Act::Fail, Act::Panic]);
+        fake.with_resets().always(Call::Reset, Behavior::Pend(1));
+        fake.next(
+            Call::Reset,
+            [Behavior::Take(MILLI), Behavior::Fail, Behavior::Panic],
+        );
         let pool = fake
             .pool()
             .max_size(3)

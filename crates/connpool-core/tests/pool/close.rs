@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{
-    Act, Job, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Job, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
 };
 use connpool_core::{CloseReason, CloseReport, GetError};
 
@@ -30,7 +30,7 @@ fn a_close_tells_everybody_in_line_at_once() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let jobs = [(); 5].map(|()| go_get(&sim, &pool));
     let pool_ = pool.clone();
     let close = go(&sim, async move { pool_.close(10 * SECOND).await });
@@ -53,7 +53,7 @@ fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 4);
-    fake.always(Op::Close, Act::Take(SECOND));
+    fake.always(Call::Close, Behavior::Take(SECOND));
     let report = sim.block_on(pool.close(10 * SECOND));
     assert_eq!(numbers(report), (4, 0, false));
     assert_eq!(fake.goodbyes().len(), 4);
@@ -83,7 +83,7 @@ fn a_close_without_time_closes_all_the_same() {
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
     held.pop();
-    fake.always(Op::Close, Act::Take(SECOND));
+    fake.always(Call::Close, Behavior::Take(SECOND));
     let report = sim.block_on(pool.close(Duration::ZERO));
     assert!(report.timed_out);
     assert_eq!((report.still_out.len(), sim.elapsed()), (2, Duration::ZERO));
@@ -99,7 +99,7 @@ fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
     let (sim, fake) = new(1);
     let pool = fake.pool().close_timeout(2 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     let report = sim.block_on(pool.close(Duration::MAX));
     assert_eq!(numbers(report), (3, 0, false));
     assert_eq!(sim.elapsed(), 2 * SECOND);
@@ -155,8 +155,8 @@ fn what_is_under_check_when_the_pool_closes_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.always(Op::Ping, Act::Fail);
-    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    fake.always(Call::Ping, Behavior::Fail);
+    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
     let job = go_get(&sim, &pool);
     let pool_ = pool.clone();
     let close = go(&sim, async move { pool_.close(10 * SECOND).await });

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{
-    Act, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
+    poll_once,
 };
 use connpool_core::{CloseReason, Runtime};
 
@@ -14,7 +15,7 @@ fn clear_reaches_what_is_idle_out_and_under_way() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 4);
-    fake.next(Op::Connect, [Act::Take(SECOND)]);
+    fake.next(Call::Connect, [Behavior::Take(SECOND)]);
     let waiter = go_get(&sim, &pool);
     held.truncate(3);
     sim.settle();
@@ -43,7 +44,7 @@ fn clear_reaches_what_is_idle_out_and_under_way() {
 fn who_waits_for_a_connect_that_is_cleared_gets_a_newer_one() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Take(SECOND)]);
+    fake.next(Call::Connect, [Behavior::Take(SECOND)]);
     let waiter = go_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
@@ -80,7 +81,7 @@ fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Op::Ping, [Act::Take(MILLI)]);
+    fake.next(Call::Ping, [Behavior::Take(MILLI)]);
     let job = go_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
@@ -92,7 +93,7 @@ fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
 fn a_connect_from_before_a_clear_that_fails_after_it_answers_nobody() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::FailAfter(SECOND)]);
+    fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
     let getter = go_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
@@ -198,7 +199,7 @@ fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
 fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs = [(); 4].map(|()| go_get(&sim, &pool));
     pool.resize(1).unwrap();
     sim.advance(SECOND);
@@ -231,8 +232,8 @@ fn resizing_up_and_down_at_random_loses_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();
-        fake.always(Op::Connect, Act::Take(MILLI));
-        fake.always(Op::Close, Act::Take(2 * MILLI));
+        fake.always(Call::Connect, Behavior::Take(MILLI));
+        fake.always(Call::Close, Behavior::Take(2 * MILLI));
         let jobs: Vec<_> = (0..40)
             .map(|_| {
                 let (pool, sim_) = (pool.clone(), sim.clone());

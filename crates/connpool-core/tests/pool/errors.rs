@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use crate::support::{Act, MILLI, Op, Refused, SECOND, go, hold, new};
+use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, go, hold, new};
 use connpool_core::{BuildError, GetError, PoolConfig};
 
 #[test]
@@ -25,9 +25,9 @@ fn an_error_knows_what_it_is() {
 fn an_error_can_be_printed_for_those_who_debug() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail, Act::Panic]);
+    fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
     let refused = sim.block_on(pool.get()).unwrap_err();
-    assert!(format!("{refused:?}").starts_with("Connect(Refused("));
+    assert!(format!("{refused:?}").starts_with("Connect(ScriptedError("));
     let panicked = sim.block_on(pool.get()).unwrap_err();
     assert!(format!("{panicked:?}").starts_with("Panicked { step: \"connect\", message: "));
     let lent = sim.block_on(pool.get()).unwrap();
@@ -36,7 +36,7 @@ fn an_error_can_be_printed_for_those_who_debug() {
     let exhausted = pool.try_get().unwrap_err();
     assert!(format!("{exhausted:?}").starts_with("Exhausted(Diagnosis {"));
     drop(lent);
-    let closed: GetError<Refused> = GetError::Closed;
+    let closed: GetError<ScriptedError> = GetError::Closed;
     assert_eq!(format!("{closed:?}"), "Closed");
 }
 
@@ -45,7 +45,7 @@ fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let through = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
-    fake.next(Op::Connect, [Act::Fail, Act::Panic]);
+    fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
     let refused = sim.block_on(through(SECOND)).unwrap_err();
     let panicked = sim.block_on(through(SECOND)).unwrap_err();
     let lent = sim.block_on(pool.get()).unwrap();
@@ -74,7 +74,7 @@ fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
     ];
     assert_eq!(kinds, expected);
     let inside = timeout.get_ref().and_then(|inside| inside.downcast_ref());
-    assert!(inside.is_some_and(GetError::<Refused>::is_timeout));
+    assert!(inside.is_some_and(GetError::<ScriptedError>::is_timeout));
     assert!(timeout.to_string().contains("1 of 1 in use"), "{timeout}");
 }
 
@@ -82,12 +82,12 @@ fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
 fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
     let mut wrong = PoolConfig::default();
     wrong.max_size = 0;
-    let refused = BuildError::Connect(Arc::new(Refused(7)));
+    let refused = BuildError::Connect(Arc::new(ScriptedError(7)));
     let cause = refused.source().map(ToString::to_string);
-    assert_eq!(cause, Some(Refused(7).to_string()));
-    let config = BuildError::<Refused>::from(wrong.validate().unwrap_err());
+    assert_eq!(cause, Some(ScriptedError(7).to_string()));
+    let config = BuildError::<ScriptedError>::from(wrong.validate().unwrap_err());
     assert!(config.source().is_some());
-    let panicked = BuildError::<Refused>::Panicked("too hot".to_owned());
+    let panicked = BuildError::<ScriptedError>::Panicked("too hot".to_owned());
     assert!(panicked.source().is_none());
     let texts = [
         (config, "max_size is 0: it must be at least 1"),

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::support::watched::Watched;
-use crate::support::{Act, Fake, MILLI, Op, SECOND, fill, new};
+use crate::support::{Behavior, Call, Fake, MILLI, SECOND, fill, new};
 use connpool_core::{Backoff, Breaker, Builder, Event, Pool};
 
 type Set = fn(Builder<Fake>, Duration) -> Builder<Fake>;
@@ -39,8 +39,8 @@ fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (
         .build_lazy()
         .unwrap();
     if slow {
-        for op in [Op::Connect, Op::Ping, Op::Reset, Op::Close] {
-            fake.always(op, Act::Take(MILLI));
+        for op in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {
+            fake.always(op, Behavior::Take(MILLI));
         }
     }
     let (mut good, mut bad) = (0, 0);
@@ -177,7 +177,7 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
                 .backoff(backoff)
                 .build_lazy()
                 .unwrap();
-            fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
+            fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
             let got = sim.block_on(pool.get_timeout(SECOND));
             assert_eq!(got.is_ok(), first < MILLI, "{first:?}, {max:?}");
         }
@@ -195,7 +195,7 @@ fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
                 .breaker(breaker)
                 .build_lazy()
                 .unwrap();
-            fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
+            fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
             let got = sim.block_on(pool.get_timeout(SECOND));
             let never = failures == 1 && probe_every == Duration::MAX;
             assert_eq!(got.is_ok(), !never, "{failures}, {probe_every:?}");
@@ -219,7 +219,7 @@ fn a_pool_may_be_as_large_as_numbers_go() {
     pool.resize(1).unwrap();
     sim.settle();
     pool.resize(usize::MAX).unwrap();
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let all = sim.block_on(pool.get_many_timeout(usize::MAX, MILLI));
     assert!(all.unwrap_err().is_timeout());
     fake.calm();
@@ -235,9 +235,9 @@ fn an_evict_interval_below_a_millisecond_is_a_millisecond() {
         let (sim, fake) = new(1);
         let pool = fake.pool().evict_interval(every).build_lazy().unwrap();
         fill(&sim, &pool, 1);
-        let before = fake.looks();
+        let before = fake.probes();
         sim.advance(100 * MILLI);
-        let looks = fake.looks() - before;
+        let looks = fake.probes() - before;
         assert!((90..=101).contains(&looks), "{looks} looks in 100 ms");
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, fill, go_get, hold,
-    new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all, fill,
+    go_get, hold, new,
 };
 use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
 
@@ -16,7 +16,7 @@ use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
 fn each_failed_connect_answers_one() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::FailAfter(MILLI); 3]);
+    fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
     let jobs: Vec<_> = (0..5).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(MILLI);
     let answered = jobs.iter().filter(|job| job.has_ended()).count();
@@ -26,7 +26,11 @@ fn each_failed_connect_answers_one() {
         .expect("first in, first answered")
         .unwrap_err();
     assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
-    assert!(error.source().is_some_and(|source| source.is::<Refused>()));
+    assert!(
+        error
+            .source()
+            .is_some_and(|source| source.is::<ScriptedError>())
+    );
     assert!(
         error.to_string().contains("cannot connect: refused"),
         "{error}"
@@ -42,7 +46,7 @@ fn each_failed_connect_answers_one() {
 fn a_failed_connect_that_answers_one_makes_room_for_the_next() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail, Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 1);
     sim.advance(SECOND);
@@ -67,7 +71,7 @@ fn with_nobody_in_line_a_failed_connect_answers_nobody() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.next(Op::Connect, [Act::FailAfter(SECOND)]);
+    fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
     let waiter = go_get(&sim, &pool);
     drop(held);
     sim.settle();
@@ -86,7 +90,7 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
         .get_timeout(3 * SECOND)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert_eq!(sim.elapsed(), 3 * SECOND);
     let GetError::Timeout { phase, diagnosis } = &error else {
@@ -94,9 +98,9 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
     };
     assert_eq!(*phase, Phase::Connect, "that is what it waited for");
     assert!(diagnosis.last_error.is_some());
-    let last = fake.calls(Op::Connect);
+    let last = fake.calls(Call::Connect);
     let source = error.source().and_then(|source| source.downcast_ref());
-    assert_eq!(source, Some(&Refused(last)));
+    assert_eq!(source, Some(&ScriptedError(last)));
     let ago = diagnosis.last_error_ago.unwrap();
     assert!(ago > Duration::ZERO && ago < 3 * SECOND, "{ago:?}");
     let text = format!(" ago: refused the call number {last}; the breaker is open; see that the");
@@ -107,7 +111,7 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
 fn without_fail_fast_who_waits_is_served_when_the_backend_is_back() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail; 4]);
+    fake.next(Call::Connect, [Behavior::Fail; 4]);
     let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(2 * SECOND);
     let served = jobs.iter().filter_map(Job::take).filter(|got| got.is_ok());
@@ -130,7 +134,10 @@ async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
 #[test]
 fn a_build_fails_with_the_first_error_and_leaves_nothing() {
     let (sim, fake) = new(1);
-    fake.next(Op::Connect, [Act::Succeed, Act::Fail, Act::Take(SECOND)]);
+    fake.next(
+        Call::Connect,
+        [Behavior::Succeed, Behavior::Fail, Behavior::Take(SECOND)],
+    );
     match sim.block_on(fake.pool().min_size(3).build()) {
         Err(BuildError::Connect(refused)) => assert!(refused.0 <= 3),
         other => panic!("{:?}", other.map(|pool| pool.stats())),
@@ -142,12 +149,12 @@ fn a_build_fails_with_the_first_error_and_leaves_nothing() {
 #[test]
 fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
     let (sim, fake) = new(1);
-    fake.next(Op::Connect, [Act::Fail; 3]);
+    fake.next(Call::Connect, [Behavior::Fail; 3]);
     let pool = sim
         .block_on(fake.pool().min_size(2).fail_fast(false).build())
         .unwrap();
     assert_eq!(pool.stats().size, 2);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let start = sim.elapsed();
     let build = fake.pool().min_size(2).fail_fast(false).get_timeout(SECOND);
     // With the reason, not only the fact.
@@ -172,7 +179,7 @@ fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
         builder = builder.backoff(backoff);
     }
     let pool = builder.build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     assert!(sim.block_on(pool.get()).is_err());
     let at = fake.connects_at();
     at.windows(2).map(|pair| pair[1] - pair[0]).collect()
@@ -215,9 +222,9 @@ fn pauses_follow_the_settings() {
 fn one_success_ends_the_backoff() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail; 5]);
+    fake.next(Call::Connect, [Behavior::Fail; 5]);
     let held = hold(&sim, &pool, 1);
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     let start = sim.elapsed();
     let more = hold(&sim, &pool, 1);
     assert!(
@@ -232,9 +239,9 @@ fn failures_of_one_moment_count_once() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(10).build_lazy().unwrap();
-        fake.next(Op::Connect, [Act::FailAfter(MILLI); 10]);
+        fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 10]);
         let jobs: Vec<_> = (0..10).map(|_| go_get(&sim, &pool)).collect();
-        assert_eq!(fake.calls(Op::Connect), 10);
+        assert_eq!(fake.calls(Call::Connect), 10);
         sim.advance(MILLI);
         assert!(jobs.iter().all(Job::has_ended));
         let start = sim.elapsed();
@@ -248,7 +255,7 @@ fn a_dead_backend_does_not_keep_what_is_idle_from_being_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     assert!(matches!(
         sim.block_on(pool.get()),
         Err(GetError::Connect(_))
@@ -270,11 +277,11 @@ fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
         .min_size(5)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let _ = sim.block_on(pool.get());
     sim.advance(60 * SECOND);
     // Five at a time, once for each pause.
-    let calls = fake.calls(Op::Connect);
+    let calls = fake.calls(Call::Connect);
     assert!((10..300).contains(&calls), "{calls} connects in a minute");
     fake.calm();
     sim.advance(10 * SECOND);
@@ -292,7 +299,7 @@ fn a_connect_that_hangs_ends_at_its_timeout_and_answers_the_first() {
         .connect_timeout(2 * SECOND)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(matches!(
         error,
@@ -314,7 +321,7 @@ fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
         .connect_timeout(2 * SECOND)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     assert!(sim.block_on(pool.get_timeout(SECOND)).is_err());
     assert_eq!(pool.stats().connecting, 1);
     sim.advance(SECOND);
@@ -332,7 +339,7 @@ fn who_comes_while_a_connect_hangs_gets_the_next_one() {
         .connect_timeout(2 * SECOND)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     let first = go_get(&sim, &pool);
     let second = go_get(&sim, &pool);
     sim.advance(2 * SECOND + 50 * MILLI);
@@ -351,10 +358,10 @@ fn accept_then_dead(increment: usize, getters: usize, fail_fast: bool) -> (usize
         .fail_fast(fail_fast)
         .build_lazy()
         .unwrap();
-    fake.looks_like(Liveness::Closed);
+    fake.set_liveness(Liveness::Closed);
     let jobs: Vec<_> = (0..getters).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(SECOND);
-    let calls = fake.calls(Op::Connect);
+    let calls = fake.calls(Call::Connect);
     let got = jobs.iter().filter_map(Job::take).any(|got| got.is_ok());
     drop(jobs);
     sim.advance(60 * SECOND);
@@ -398,10 +405,10 @@ fn nor_to_keep_up_min_size() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 2);
-    fake.looks_like(Liveness::Closed);
-    let before = fake.calls(Op::Connect);
+    fake.set_liveness(Liveness::Closed);
+    let before = fake.calls(Call::Connect);
     sim.advance(SECOND);
-    let calls = fake.calls(Op::Connect) - before;
+    let calls = fake.calls(Call::Connect) - before;
     // Two at a time.
     assert!(calls <= 40, "{calls} connects in a second");
 }
@@ -417,7 +424,7 @@ fn no_more_connects_are_under_way_than_allowed() {
         .max_connecting(2)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..6).map(|_| go_get(&sim, &pool)).collect();
     for second in 1..=3 {
         assert_eq!(pool.stats().connecting, 2);
@@ -433,7 +440,7 @@ fn no_more_connects_are_under_way_than_allowed() {
 #[test]
 fn a_build_opens_many_a_few_at_a_time() {
     let (sim, fake) = new(1);
-    fake.always(Op::Connect, Act::Take(MILLI));
+    fake.always(Call::Connect, Behavior::Take(MILLI));
     let build = fake.pool().max_size(50).min_size(50).max_connecting(10);
     let pool = sim.block_on(build.build()).unwrap();
     assert_eq!(pool.stats().available, 50);
@@ -449,7 +456,7 @@ fn with_max_connecting_a_failed_connect_lets_the_next_begin() {
         .max_connecting(1)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::FailAfter(MILLI), Act::Hang]);
+    fake.next(Call::Connect, [Behavior::FailAfter(MILLI), Behavior::Hang]);
     let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(8 * SECOND);
     assert_eq!(jobs.map_results(), [false, false, true, true]);

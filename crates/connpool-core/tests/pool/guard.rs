@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, closed, fill, go_get,
-    hold, new, poll_once,
+    Behavior, Call, Fake, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all, closed,
+    fill, go_get, hold, new, poll_once,
 };
 use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool};
 use connpool_testkit::SimRuntime;
@@ -51,15 +51,15 @@ fn a_slot_is_held_until_its_connection_is_gone() {
     drop(marked);
     for goodbye in [
         None,
-        Some(Act::Succeed),
-        Some(Act::Pend(1)),
-        Some(Act::Hang),
+        Some(Behavior::Succeed),
+        Some(Behavior::Pend(1)),
+        Some(Behavior::Hang),
     ] {
         let held = hold(&sim, &pool, 1);
         match goodbye {
             None => pool.clear(),
             Some(act) => {
-                fake.always(Op::Close, act);
+                fake.always(Call::Close, act);
                 sim.advance(SECOND);
             }
         }
@@ -83,8 +83,8 @@ fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
     let (sim, fake) = new(1);
     let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    for op in [Op::Ping, Op::Reset, Op::Close] {
-        fake.always(op, Act::Hang);
+    for op in [Call::Ping, Call::Reset, Call::Close] {
+        fake.always(op, Behavior::Hang);
     }
     drop(held);
     sim.settle();
@@ -146,26 +146,26 @@ fn an_exchange_spoils_its_connection_unless_it_ends_well() {
         let mut guard = hold(&sim, &pool, 1).remove(0);
         match end {
             End::Well => {
-                let done = sim.block_on(guard.exchange(async |conn| Ok::<_, Refused>(conn.id())));
+                let done =
+                    sim.block_on(guard.exchange(async |conn| Ok::<_, ScriptedError>(conn.id())));
                 assert_eq!(done, Ok(1));
             }
             End::BadAnswer => {
-                let answer = async |_: &mut _| Ok::<Result<(), &str>, Refused>(Err("no"));
+                let answer = async |_: &mut _| Ok::<Result<(), &str>, ScriptedError>(Err("no"));
                 assert_eq!(sim.block_on(guard.exchange(answer)), Ok(Err("no")));
             }
             End::Failed | End::FailedThenWell => {
-                let failed = async |_: &mut _| Err::<(), _>(Refused(7));
-                assert_eq!(sim.block_on(guard.exchange(failed)), Err(Refused(7)));
+                let failed = async |_: &mut _| Err::<(), _>(ScriptedError(7));
+                assert_eq!(sim.block_on(guard.exchange(failed)), Err(ScriptedError(7)));
                 if end == End::FailedThenWell {
-                    let well = async |_: &mut _| Ok::<_, Refused>(());
+                    let well = async |_: &mut _| Ok::<_, ScriptedError>(());
                     assert_eq!(sim.block_on(guard.exchange(well)), Ok(()));
                 }
             }
             End::Dropped => {
-                let mut exchange =
-                    pin!(guard.exchange(async |_| -> Result<(), Refused> {
-                        std::future::pending().await
-                    }));
+                let mut exchange = pin!(guard.exchange(async |_| -> Result<(), ScriptedError> {
+                    std::future::pending().await
+                }));
                 assert!(poll_once(exchange.as_mut()).is_pending());
             }
         }
@@ -231,7 +231,7 @@ fn the_figures_read_well() {
 /// Fills, checks, resets, closes: every method of the manager behind `pool` is called.
 fn walk_through<M>(sim: &SimRuntime, fake: &Fake, pool: &Pool<M>)
 where
-    M: Manager<Connection = crate::support::Conn, Error = Refused>,
+    M: Manager<Connection = crate::support::Conn, Error = ScriptedError>,
 {
     sim.block_on(async {
         drop(pool.get().await.unwrap());
@@ -239,7 +239,7 @@ where
         assert_eq!(guard.id(), 1);
         guard.used_by(1);
     });
-    assert_eq!((fake.calls(Op::Ping), fake.calls(Op::Reset)), (1, 1));
+    assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (1, 1));
     assert!(pool.try_get().is_err(), "resets() went astray");
     fake.reusable(|_| false);
     drop(sim.block_on(pool.get()).unwrap());
@@ -251,7 +251,7 @@ where
         _ => Liveness::Alive,
     });
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 3);
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     pool.clear();
     sim.settle();
     let error = sim.block_on(pool.get()).unwrap_err();
@@ -321,13 +321,13 @@ fn a_manager_is_told_how_long_a_connect_may_take() {
     struct Told(Arc<std::sync::Mutex<Vec<Option<Duration>>>>);
     impl Manager for Told {
         type Connection = ();
-        type Error = Refused;
+        type Error = ScriptedError;
 
-        async fn connect(&self) -> Result<(), Refused> {
-            Err(Refused(0))
+        async fn connect(&self) -> Result<(), ScriptedError> {
+            Err(ScriptedError(0))
         }
 
-        async fn connect_within(&self, limit: Option<Duration>) -> Result<(), Refused> {
+        async fn connect_within(&self, limit: Option<Duration>) -> Result<(), ScriptedError> {
             self.0.lock().unwrap().push(limit);
             Ok(())
         }
@@ -362,5 +362,5 @@ fn a_pool_is_usable_through_many_handles_and_threads() {
         }
     });
     assert_books(&pool, &fake, 0);
-    assert_eq!(fake.calls(Op::Connect), 4);
+    assert_eq!(fake.calls(Call::Connect), 4);
 }

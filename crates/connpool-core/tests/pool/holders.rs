@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Act, Fake, MILLI, Op, SECOND, go, hold, new};
-use connpool_core::{Builder, Event, GetError, Holder, Pool, Runtime};
-use futures_lite::future::{poll_once, yield_now};
+use crate::support::{Behavior, Call, Fake, MILLI, SECOND, hold, new};
+use connpool_core::{Builder, Event, GetError, Holder, Pool};
 
 fn line_of(holder: &Holder) -> u32 {
     let site = holder.site.expect("there are few");
@@ -96,7 +95,7 @@ fn a_connection_that_was_pinged_is_held_from_then_on() {
         .build_lazy()
         .unwrap();
     drop(hold(&sim, &pool, 1));
-    fake.always(Op::Ping, Act::Take(10 * MILLI));
+    fake.always(Call::Ping, Behavior::Take(10 * MILLI));
     let started = sim.elapsed();
     let _held = hold(&sim, &pool, 1);
     assert_eq!(sim.elapsed() - started, 10 * MILLI);

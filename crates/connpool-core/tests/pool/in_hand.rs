@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::support::{Refused, Wakes, hold, new};
+use crate::support::{ScriptedError, Wakes, hold, new};
 use connpool_core::{Instant, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -68,7 +68,7 @@ impl AsyncWrite for Recorder {
 #[test]
 fn a_guard_passes_on_whatever_is_done_to_the_stream() {
     let sim = SimRuntime::new(1);
-    let manager = object_fn(|| async { Ok::<_, Refused>(Recorder::default()) });
+    let manager = object_fn(|| async { Ok::<_, ScriptedError>(Recorder::default()) });
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     let (lengths, notes) = sim.block_on(async {
         let mut guard = pool.get().await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
 };
 use connpool_core::{Builder, CloseReason, Liveness, Pool};
 use connpool_testkit::SimRuntime;
@@ -18,7 +18,7 @@ fn kept_alive(fake: &Fake) -> Builder<Fake> {
 }
 
 fn until_a_ping_begins(sim: &SimRuntime, fake: &Fake) {
-    while fake.calls(Op::Ping) == 0 {
+    while fake.calls(Call::Ping) == 0 {
         sim.advance(MILLI);
     }
 }
@@ -29,9 +29,9 @@ fn idle_connections_are_pinged_without_anybody_asking() {
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 5);
     sim.advance(7 * SECOND);
-    assert_eq!(fake.calls(Op::Ping), 0, "too early");
+    assert_eq!(fake.calls(Call::Ping), 0, "too early");
     sim.advance(53 * SECOND);
-    let pings = fake.calls(Op::Ping);
+    let pings = fake.calls(Call::Ping);
     // Once in ten seconds, less a quarter, more the half until the next look.
     assert!(
         (5 * 4..=5 * 8).contains(&pings),
@@ -47,7 +47,7 @@ fn without_keepalive_nobody_is_pinged() {
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
     sim.advance(1_000 * SECOND);
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn what_was_used_of_late_is_not_pinged() {
         fill(&sim, &pool, 2);
         sim.advance(SECOND);
     }
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
@@ -66,17 +66,17 @@ fn one_is_pinged_at_a_time_and_the_others_are_lent_meanwhile() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.always(Op::Ping, Act::Take(100 * MILLI));
+    fake.always(Call::Ping, Behavior::Take(100 * MILLI));
     until_a_ping_begins(&sim, &fake);
     let others = hold(&sim, &pool, 2);
-    assert_eq!(fake.calls(Op::Ping), 1);
+    assert_eq!(fake.calls(Call::Ping), 1);
     let waiter = go_get(&sim, &pool);
     assert!(!waiter.has_ended(), "there is no room for another one");
     sim.advance(100 * MILLI);
     assert!(waiter.take().is_some_and(|got| got.is_ok()));
     drop(others);
     sim.advance(400 * MILLI);
-    assert_eq!(fake.calls(Op::Ping), 1, "the others have just been used");
+    assert_eq!(fake.calls(Call::Ping), 1, "the others have just been used");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn who_comes_while_the_last_one_is_pinged_gets_a_new_one() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.always(Op::Ping, Act::Take(100 * MILLI));
+    fake.always(Call::Ping, Behavior::Take(100 * MILLI));
     until_a_ping_begins(&sim, &fake);
     let start = sim.elapsed();
     assert_eq!(hold(&sim, &pool, 1)[0].id(), 2);
@@ -103,9 +103,9 @@ fn a_round_of_slow_pings_goes_on_to_its_end() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 20);
-    fake.always(Op::Ping, Act::Take(SECOND));
+    fake.always(Call::Ping, Behavior::Take(SECOND));
     sim.advance(90 * SECOND);
-    assert_eq!(fake.calls(Op::Ping), 20);
+    assert_eq!(fake.calls(Call::Ping), 20);
     assert_eq!(fake.truth().most_connecting, 1);
     assert_eq!(pool.stats().available, 20);
 }
@@ -121,21 +121,21 @@ fn nobody_is_pinged_while_somebody_waits() {
     drop(held);
     sim.settle();
     assert!(jobs.iter().all(Job::has_ended));
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
 fn one_that_does_not_answer_is_closed() {
     for (act, reason) in [
-        (Act::Fail, CloseReason::PingFailed),
-        (Act::Hang, CloseReason::PingTimeout),
-        (Act::Panic, CloseReason::Panicked),
+        (Behavior::Fail, CloseReason::PingFailed),
+        (Behavior::Hang, CloseReason::PingTimeout),
+        (Behavior::Panic, CloseReason::Panicked),
     ] {
         for ping_timeout in [Some(SECOND), None] {
             let (sim, fake) = new(1);
             let build = kept_alive(&fake).min_size(2).ping_timeout(ping_timeout);
             let pool = sim.block_on(build.build()).unwrap();
-            fake.next(Op::Ping, [act]);
+            fake.next(Call::Ping, [act]);
             sim.advance(40 * SECOND);
             assert_eq!(closed(&pool, reason), 1, "{reason:?}, {ping_timeout:?}");
             assert_eq!(pool.stats().available, 2, "min_size is kept up");
@@ -150,7 +150,7 @@ fn what_the_ping_left_unread_is_found() {
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     let asked = fake.clone();
-    fake.look(move |_| match asked.calls(Op::Ping) {
+    fake.look(move |_| match asked.calls(Call::Ping) {
         0 => Liveness::Alive,
         _ => Liveness::Unsolicited,
     });
@@ -164,7 +164,7 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
         let (sim, fake) = new(1);
         let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
         fill(&sim, &pool, 3);
-        fake.always(Op::Ping, Act::Take(100 * MILLI));
+        fake.always(Call::Ping, Behavior::Take(100 * MILLI));
         until_a_ping_begins(&sim, &fake);
         match what {
             0 => pool.clear(),
@@ -198,7 +198,7 @@ fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 2);
-    fake.always(Op::Ping, Act::Hang);
+    fake.always(Call::Ping, Behavior::Hang);
     until_a_ping_begins(&sim, &fake);
     sim.shut_down();
     assert_eq!((fake.alive(), pool.stats().available), (1, 1));
@@ -221,9 +221,9 @@ fn the_extremes_of_keepalive_neither_spin_nor_stop_anything() {
             .build_lazy()
             .unwrap();
         fill(&sim, &pool, 2);
-        let before = fake.calls(Op::Ping);
+        let before = fake.calls(Call::Ping);
         sim.advance(100 * MILLI);
-        let asked = fake.calls(Op::Ping) - before;
+        let asked = fake.calls(Call::Ping) - before;
         assert!(pings.contains(&asked), "{keepalive:?}: {asked} pings");
     }
 }

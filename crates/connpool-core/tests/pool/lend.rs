@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, SECOND, assert_books, assert_lends_all, fill, go, go_get, hold, new,
-    poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_books, assert_lends_all, fill, go, go_get,
+    hold, new, poll_once,
 };
 use connpool_core::{GetError, IdleOrder, Runtime};
 use connpool_testkit::SimRuntime;
@@ -82,11 +82,11 @@ fn the_pool_grows_by_its_increment_and_not_beyond_its_size() {
 fn no_batch_begins_while_enough_are_under_way() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).increment(4).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
-    assert_eq!(fake.calls(Op::Connect), 4);
+    assert_eq!(fake.calls(Call::Connect), 4);
     let fifth = go_get(&sim, &pool);
-    assert_eq!(fake.calls(Op::Connect), 8);
+    assert_eq!(fake.calls(Call::Connect), 8);
     sim.advance(SECOND);
     assert!(jobs.iter().all(Job::has_ended) && fifth.has_ended());
 }
@@ -96,8 +96,8 @@ fn max_size_holds_for_many_who_come_and_go() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(3).increment(2).build_lazy().unwrap();
-        fake.always(Op::Connect, Act::Take(5 * MILLI));
-        fake.always(Op::Close, Act::Take(3 * MILLI));
+        fake.always(Call::Connect, Behavior::Take(5 * MILLI));
+        fake.always(Call::Close, Behavior::Take(3 * MILLI));
         let jobs: Vec<_> = (0..40)
             .map(|nth| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
@@ -178,8 +178,8 @@ fn a_waiter_whose_connection_fails_its_check_keeps_its_place() {
         .build_lazy()
         .unwrap();
     let mut held = hold(&sim, &pool, 2);
-    fake.always(Op::Connect, Act::Hang);
-    fake.next(Op::Ping, [Act::PendThenFail(1)]);
+    fake.always(Call::Connect, Behavior::Hang);
+    fake.next(Call::Ping, [Behavior::PendThenFail(1)]);
     let first = go_get(&sim, &pool);
     let second = go_get(&sim, &pool);
     drop(held.pop());
@@ -197,7 +197,7 @@ fn a_waiter_takes_a_return_if_that_comes_before_the_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let waiter = go_get(&sim, &pool);
     sim.advance(SECOND / 2);
     drop(held);
@@ -212,7 +212,7 @@ fn a_waiter_takes_a_new_one_if_that_comes_before_the_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let waiter = go_get(&sim, &pool);
     sim.advance(SECOND);
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Act, MILLI, Op, SECOND, assert_books, closed, fill, go_get, hold, new};
+use crate::support::{
+    Behavior, Call, MILLI, SECOND, assert_books, closed, fill, go_get, hold, new,
+};
 use connpool_core::CloseReason;
 
 // ---- idle_timeout
@@ -41,7 +43,7 @@ fn one_that_is_used_does_not_become_idle_for_too_long() {
         drop(sim.block_on(pool.get()).unwrap());
     }
     assert_eq!(fake.alive(), 1, "the last used is kept warm");
-    assert_eq!(fake.calls(Op::Connect), 3);
+    assert_eq!(fake.calls(Call::Connect), 3);
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn idleness_never_takes_the_pool_below_min_size() {
         assert!(fake.alive() >= 2);
     }
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(fake.calls(Op::Connect), 6, "closed and opened in turn");
+    assert_eq!(fake.calls(Call::Connect), 6, "closed and opened in turn");
     // What is spared is also lent.
     assert!(pool.try_get().is_ok());
 }
@@ -135,7 +137,7 @@ fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
     sim.advance(SECOND / 2);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 2);
@@ -208,7 +210,7 @@ fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
     let pool = fake.pool().max_size(1).max_uses(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let waiter = go_get(&sim, &pool);
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(held);
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
@@ -241,7 +243,7 @@ fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).max_lifetime(Duration::ZERO);
     let pool = sim.block_on(build.build()).unwrap();
-    let calls = fake.calls(Op::Connect);
+    let calls = fake.calls(Call::Connect);
     let held = hold(&sim, &pool, 2);
     let ids: Vec<u64> = held.iter().map(|held| held.id()).collect();
     assert_eq!((ids, calls), (vec![2, 1], 2));
@@ -249,5 +251,5 @@ fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
     drop(held);
     sim.settle();
     assert_eq!(pool.stats().lifetime_closed, 2, "used once");
-    assert_eq!(fake.calls(Op::Connect), 4, "and replaced once");
+    assert_eq!(fake.calls(Call::Connect), 4, "and replaced once");
 }

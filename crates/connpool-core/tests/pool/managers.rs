@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::Refused;
+use crate::support::ScriptedError;
 use connpool_core::{CloseReason, Liveness, Manager, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 
@@ -11,9 +11,9 @@ struct Plain;
 
 impl Manager for Plain {
     type Connection = u32;
-    type Error = Refused;
+    type Error = ScriptedError;
 
-    async fn connect(&self) -> Result<u32, Refused> {
+    async fn connect(&self) -> Result<u32, ScriptedError> {
         Ok(7)
     }
 }
@@ -29,12 +29,12 @@ fn a_manager_resets_and_keeps_what_comes_back_unless_it_says_otherwise() {
 fn a_shared_manager_answers_as_its_inside_does() {
     assert!(Arc::new(Plain).needs_reset());
     assert!(!Arc::new(sevens()).needs_reset());
-    let never = object_fn(|| async { Ok::<u32, Refused>(7) }).with_is_reusable(|_| false);
+    let never = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     assert!(!Arc::new(never).is_reusable(&mut 7));
 }
 
-fn sevens() -> impl Manager<Connection = u32, Error = Refused> + std::fmt::Debug {
-    object_fn(|| async { Ok::<u32, Refused>(7) })
+fn sevens() -> impl Manager<Connection = u32, Error = ScriptedError> + std::fmt::Debug {
+    object_fn(|| async { Ok::<u32, ScriptedError>(7) })
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn what_a_closure_makes_is_lent_again_without_a_question() {
 #[test]
 fn a_closure_lends_again_only_what_it_is_told_to() {
     let sim = SimRuntime::new(1);
-    let manager = object_fn(|| async { Ok::<u32, Refused>(7) }).with_is_reusable(|_| false);
+    let manager = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     drop(sim.block_on(pool.get()).unwrap());
     assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
@@ -64,7 +64,7 @@ fn a_closure_looks_as_it_is_told_to() {
         0 => Liveness::Alive,
         _ => Liveness::Closed,
     };
-    let manager = object_fn(|| async { Ok::<u32, Refused>(4) }).with_liveness(odd_is_dead);
+    let manager = object_fn(|| async { Ok::<u32, ScriptedError>(4) }).with_liveness(odd_is_dead);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     *sim.block_on(pool.get()).unwrap() = 5;
     assert_eq!(*sim.block_on(pool.get()).unwrap(), 4);

@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, Refused, SECOND, assert_books, assert_lends_all, closed, fill, go,
-    go_get, hold, new, poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all,
+    closed, fill, go, go_get, hold, new, poll_once,
 };
 use connpool_core::{CloseReason, GetError, Pool, PooledConnection, Runtime};
 use connpool_testkit::SimRuntime;
@@ -60,7 +60,7 @@ fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
         assert!(!error.is_timeout() && !error.is_closed());
         assert_eq!(format!("{error:?}"), format!("{:?}", error.clone()));
     }
-    assert_eq!(fake.calls(Op::Connect), 0);
+    assert_eq!(fake.calls(Call::Connect), 0);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn two_that_want_all_there_is_do_not_wait_for_each_other() {
             .get_timeout(SECOND)
             .build_lazy()
             .unwrap();
-        fake.always(Op::Connect, Act::Take(MILLI));
+        fake.always(Call::Connect, Behavior::Take(MILLI));
         let jobs = [(); 6].map(|()| {
             let (pool, sim_) = (pool.clone(), sim.clone());
             go(&sim, async move {
@@ -149,7 +149,7 @@ fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
     drop(held);
     sim.advance(2 * SECOND);
     assert_eq!(gatherer.take(), Some(true));
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     pool.clear();
     sim.settle();
     assert!(matches!(
@@ -182,7 +182,7 @@ fn gatherers_among_others_at_random_lose_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(4).build_lazy().unwrap();
-        fake.always(Op::Connect, Act::Take(MILLI));
+        fake.always(Call::Connect, Behavior::Take(MILLI));
         let jobs: Vec<_> = (0..40)
             .map(|nth| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
@@ -210,12 +210,12 @@ fn gatherers_among_others_at_random_lose_nothing() {
 
 #[derive(Debug)]
 enum Failure {
-    Get(GetError<Refused>),
+    Get(GetError<ScriptedError>),
     Io(std::io::Error),
 }
 
-impl From<GetError<Refused>> for Failure {
-    fn from(error: GetError<Refused>) -> Self {
+impl From<GetError<ScriptedError>> for Failure {
+    fn from(error: GetError<ScriptedError>) -> Self {
         Failure::Get(error)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::meddling::Meddling;
 use crate::support::{
-    Act, Fake, Got, MILLI, Op, assert_books, assert_lends_all, fill, go, go_get, hold, new,
+    Behavior, Call, Fake, Got, MILLI, assert_books, assert_lends_all, fill, go, go_get, hold, new,
     poll_once,
 };
 use connpool_core::{Backoff, GetError, Liveness, Pool};
@@ -20,7 +20,7 @@ fn nothing_is_lent_by_a_pool_that_was_closed_during_the_ping() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
     let job = go_get(&sim, &pool);
     sim.settle();
     sim.block_on(pool.close(Duration::ZERO));
@@ -55,7 +55,7 @@ fn a_connection_that_proves_good_ends_the_pause_for_all() {
             .backoff(Backoff::new(DAY, DAY, 1.0))
             .build_lazy()
             .unwrap();
-        fake.next(Op::Connect, [Act::Take(SECOND), Act::Fail]);
+        fake.next(Call::Connect, [Behavior::Take(SECOND), Behavior::Fail]);
         let jobs = [0, 1, 2].map(|_| {
             let job = go_get(&sim, &pool);
             sim.settle();
@@ -117,7 +117,7 @@ fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
     sim.advance(2 * SECOND);
     let job = told.recv().unwrap();
     assert!(job.take().expect("it has ended").is_ok());
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_connection_that_comes_back_between_the_look_and_the_line_is_found() {
     runtime.at_the_clock(move || drop(held));
     let mut get = pin!(pool.get());
     assert!(poll_once(get.as_mut()).is_ready(), "{}", pool.stats());
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn two_that_want_to_connect_at_once_do_not_both_take_the_last_slot() {
         .max_size(1)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let mut second = Box::pin(pool.get_owned());
     let (leave, left) = std::sync::mpsc::channel();
     // The first one has decided by now what is to be begun, and begins it.
@@ -234,7 +234,7 @@ fn a_clear_while_somebody_takes_what_he_was_handed_does_not_put_him_last_in_line
     let held = hold(&sim, &pool, 1);
     let [first, second] = [(); 2].map(|()| go_get(&sim, &pool));
     drop(held);
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let (weak, again) = (pool.downgrade(), meddling.clone());
     let clear = move || weak.upgrade().unwrap().clear();
     meddling.at_the_clock(move || again.at_the_clock(clear));

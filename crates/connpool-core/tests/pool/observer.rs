@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+    poll_once,
 };
 use connpool_core::{Breaker, Event, Liveness, Observer, Pool, Runtime, WeakPool};
 
@@ -52,7 +53,7 @@ fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
     let (notes, builder) = watched(&fake);
     let breaker = Breaker::new(1, SECOND);
     let pool = builder.breaker(breaker).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     assert_eq!(
         notes.only("breaker"),
@@ -82,7 +83,7 @@ fn the_life_of_a_connection_is_told_in_order() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool = builder.max_uses(2).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Take(20 * MILLI)]);
+    fake.next(Call::Connect, [Behavior::Take(20 * MILLI)]);
     let guard = sim.block_on(pool.get()).unwrap();
     sim.advance(SECOND);
     drop(guard);
@@ -124,8 +125,8 @@ fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
         .fail_fast(false)
         .build_lazy()
         .unwrap();
-    let failures = [Act::Fail, Act::Hang, Act::Panic];
-    fake.next(Op::Connect, failures);
+    let failures = [Behavior::Fail, Behavior::Hang, Behavior::Panic];
+    fake.next(Call::Connect, failures);
     drop(sim.block_on(pool.get()).unwrap());
     let told = notes.told();
     let failed: Vec<_> = told
@@ -202,7 +203,7 @@ fn a_goodbye_that_is_given_up_is_told() {
         .close_timeout(SECOND)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(sim.block_on(pool.get()).unwrap());
     sim.advance(2 * SECOND);
     drop(sim.block_on(pool.get()).unwrap());
@@ -229,8 +230,8 @@ fn every_panic_that_is_caught_is_told() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 2);
-    fake.next(Op::Ping, [Act::Panic]);
-    fake.next(Op::Reset, [Act::Panic]);
+    fake.next(Call::Ping, [Behavior::Panic]);
+    fake.next(Call::Reset, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
     fake.look(|_| panic!("scripted panic"));
     assert!(pool.try_get().is_err());
@@ -244,7 +245,7 @@ fn every_panic_that_is_caught_is_told() {
     marked.mark_unusable();
     drop(marked);
     fake.at_drop(|_| ());
-    fake.next(Op::Close, [Act::Panic]);
+    fake.next(Call::Close, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
     let told = notes.only("panicked");
@@ -270,7 +271,7 @@ fn an_observer_that_panics_each_time_changes_nothing() {
         .observer(|_: &str, _: &Event<'_>| panic!("scripted panic"))
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(SECOND);
     fill(&sim, &pool, 2);
@@ -335,9 +336,17 @@ fn what_is_told_of_a_wild_hour_adds_up() {
             .get_timeout(40 * MILLI)
             .build_lazy()
             .unwrap();
-        for op in [Op::Connect, Op::Ping, Op::Reset, Op::Close] {
-            fake.always(op, Act::Take(MILLI));
-            fake.next(op, [Act::Take(MILLI), Act::Fail, Act::Hang, Act::Panic]);
+        for op in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {
+            fake.always(op, Behavior::Take(MILLI));
+            fake.next(
+                op,
+                [
+                    Behavior::Take(MILLI),
+                    Behavior::Fail,
+                    Behavior::Hang,
+                    Behavior::Panic,
+                ],
+            );
         }
         let jobs: Vec<_> = (0..60)
             .map(|nth| {

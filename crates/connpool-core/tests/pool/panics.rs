@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Act, Op, Refused, SECOND, assert_lends_all, fill, go_get, hold, new, weak_stats,
+    Behavior, Call, SECOND, ScriptedError, assert_lends_all, fill, go_get, hold, new, weak_stats,
 };
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Manager, Pool, PooledConnection};
 
@@ -19,7 +19,7 @@ fn scripted() -> ! {
 fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Panic]);
+    fake.next(Call::Connect, [Behavior::Panic]);
     let first = go_get(&sim, &pool);
     let second = go_get(&sim, &pool);
     match first.take() {
@@ -41,7 +41,7 @@ fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
 fn a_connect_that_panics_without_fail_fast_is_tried_again() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Panic, Act::Panic]);
+    fake.next(Call::Connect, [Behavior::Panic, Behavior::Panic]);
     assert!(sim.block_on(pool.get()).is_ok());
     assert_lends_all(&sim, &fake, &pool);
 }
@@ -49,7 +49,7 @@ fn a_connect_that_panics_without_fail_fast_is_tried_again() {
 #[test]
 fn a_build_whose_connect_panics_says_so() {
     let (sim, fake) = new(1);
-    fake.next(Op::Connect, [Act::Succeed, Act::Panic]);
+    fake.next(Call::Connect, [Behavior::Succeed, Behavior::Panic]);
     match sim.block_on(fake.pool().min_size(3).build()) {
         Err(BuildError::Panicked(message)) => assert!(message.contains("Connect"), "{message}"),
         other => panic!("{:?}", other.map(|pool| pool.stats())),
@@ -63,10 +63,10 @@ fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 2);
-    fake.next(Op::Ping, [Act::Panic]);
+    fake.next(Call::Ping, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
     sim.settle();
-    assert_eq!((fake.alive(), fake.calls(Op::Connect)), (1, 2));
+    assert_eq!((fake.alive(), fake.calls(Call::Connect)), (1, 2));
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
     assert_lends_all(&sim, &fake, &pool);
 }
@@ -74,7 +74,7 @@ fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
 #[test]
 fn a_reset_that_panics_destroys_its_connection() {
     let (sim, fake) = new(1);
-    fake.with_resets().next(Op::Reset, [Act::Panic]);
+    fake.with_resets().next(Call::Reset, [Behavior::Panic]);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
@@ -107,7 +107,7 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
     assert_eq!(fake.alive(), 0);
     fake.calm();
     fill(&sim, &pool, 3);
-    fake.looks_like(Liveness::Closed);
+    fake.set_liveness(Liveness::Closed);
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0, "nobody sweeps any more");
 }
@@ -143,7 +143,7 @@ fn an_is_reusable_that_panics_destroys_its_connection_and_not_its_user() {
 fn a_goodbye_that_panics_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_idle(0).build_lazy().unwrap();
-    fake.always(Op::Close, Act::Panic);
+    fake.always(Call::Close, Behavior::Panic);
     drop(hold(&sim, &pool, 2));
     sim.settle();
     assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 0));
@@ -164,7 +164,7 @@ fn a_connection_whose_drop_panics_still_frees_its_slot() {
     fill(&sim, &pool, 3);
     pool.clear();
     sim.settle();
-    fake.always(Op::Close, Act::Pend(1));
+    fake.always(Call::Close, Behavior::Pend(1));
     fill(&sim, &pool, 3);
     pool.resize(1).unwrap();
     sim.settle();
@@ -185,7 +185,7 @@ fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() 
         .close_timeout(SECOND)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     fake.at_drop(|_| scripted());
     drop(hold(&sim, &pool, 2));
     let passed = catch_unwind(AssertUnwindSafe(|| sim.advance(2 * SECOND)));
@@ -199,7 +199,7 @@ fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() 
 fn a_connection_whose_drop_panics_when_somebody_hurries_its_goodbye_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     fake.at_drop(|_| scripted());
     drop(hold(&sim, &pool, 1));
     sim.settle();
@@ -230,7 +230,7 @@ fn an_exchange_that_panics_spoils_its_connection() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let mut guard = hold(&sim, &pool, 1).remove(0);
     let caught = catch_unwind(AssertUnwindSafe(|| {
-        sim.block_on(guard.exchange(async |_| -> Result<(), Refused> { scripted() }))
+        sim.block_on(guard.exchange(async |_| -> Result<(), ScriptedError> { scripted() }))
     }));
     assert!(caught.is_err());
     drop(guard);
@@ -357,10 +357,10 @@ fn a_manager_that_panics_before_it_returns_a_future_is_caught_too() {
     struct Eager;
     impl Manager for Eager {
         type Connection = u8;
-        type Error = Refused;
+        type Error = ScriptedError;
 
         #[allow(clippy::manual_async_fn, reason = "the point is what runs before it")]
-        fn connect(&self) -> impl Future<Output = Result<u8, Refused>> + Send {
+        fn connect(&self) -> impl Future<Output = Result<u8, ScriptedError>> + Send {
             if true {
                 scripted();
             }
@@ -385,9 +385,9 @@ fn a_connect_that_panics_when_it_is_given_up_frees_its_slot() {
     struct Sore;
     impl Manager for Sore {
         type Connection = u8;
-        type Error = Refused;
+        type Error = ScriptedError;
 
-        async fn connect(&self) -> Result<u8, Refused> {
+        async fn connect(&self) -> Result<u8, ScriptedError> {
             struct Bomb;
             impl Drop for Bomb {
                 fn drop(&mut self) {

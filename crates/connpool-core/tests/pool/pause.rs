@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Act, Job, MILLI, Op, SECOND, assert_lends_all, fill, go, go_get, hold, new};
+use crate::support::{
+    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+};
 use connpool_core::{Breaker, GetError, Phase};
 
 #[test]
@@ -65,11 +67,11 @@ fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
     pool.pause();
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     sim.advance(SECOND);
-    assert_eq!(fake.calls(Op::Connect), 0);
+    assert_eq!(fake.calls(Call::Connect), 0);
     pool.resume();
     sim.settle();
     assert!(jobs.iter().all(Job::has_ended));
-    assert_eq!(fake.calls(Op::Connect), 3);
+    assert_eq!(fake.calls(Call::Connect), 3);
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Op::Ping, [Act::Take(SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
     let job = go_get(&sim, &pool);
     pool.pause();
     sim.advance(2 * SECOND);
@@ -96,7 +98,10 @@ fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
         .breaker(Breaker::new(1, SECOND))
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::FailAfter(SECOND), Act::Take(SECOND)]);
+    fake.next(
+        Call::Connect,
+        [Behavior::FailAfter(SECOND), Behavior::Take(SECOND)],
+    );
     let jobs: Vec<_> = (0..2).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 2);
     pool.pause();
@@ -124,7 +129,7 @@ fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
         _ => connpool_core::Liveness::Alive,
     });
     sim.advance(3 * SECOND);
-    assert_eq!((fake.alive(), fake.calls(Op::Connect)), (2, 4));
+    assert_eq!((fake.alive(), fake.calls(Call::Connect)), (2, 4));
     assert!(!waiter.has_ended());
 }
 

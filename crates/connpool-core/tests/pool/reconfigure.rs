@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{
-    Act, Fake, Job, MILLI, Op, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
 };
 use connpool_core::{Breaker, CloseReason, Pool, PoolConfig, Runtime};
 
@@ -142,7 +142,7 @@ fn limits_on_time_count_from_the_next_use() {
     change(&pool, |c| {
         (c.ping_after, c.ping_timeout) = (Some(Duration::ZERO), Some(MILLI));
     });
-    fake.next(Op::Ping, [Act::Hang]);
+    fake.next(Call::Ping, [Behavior::Hang]);
     assert!(sim.block_on(pool.get()).is_ok());
     assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
     change(&pool, |c| c.max_uses = Some(1));
@@ -150,7 +150,7 @@ fn limits_on_time_count_from_the_next_use() {
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
     change(&pool, |c| c.connect_timeout = Some(MILLI));
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
 }
 
@@ -160,14 +160,14 @@ fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
     let pool = fake.pool().evict_interval(None).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     sim.advance(SECOND);
-    let looks = fake.looks();
+    let looks = fake.probes();
     change(&pool, |c| c.evict_interval = Some(10 * MILLI));
     sim.advance(SECOND);
-    assert!(fake.looks() - looks > 90);
+    assert!(fake.probes() - looks > 90);
     change(&pool, |c| c.evict_interval = None);
-    let looks = fake.looks();
+    let looks = fake.probes();
     sim.advance(SECOND);
-    assert_eq!(fake.looks(), looks);
+    assert_eq!(fake.probes(), looks);
 }
 
 #[test]
@@ -184,10 +184,10 @@ fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
             .breaker(probing(Duration::MAX))
             .build_lazy()
             .unwrap();
-        fake.next(Op::Connect, [Act::Fail]);
+        fake.next(Call::Connect, [Behavior::Fail]);
         let job = go_get(&sim, &pool);
         sim.advance(2 * SECOND);
-        assert_eq!(fake.calls(Op::Connect), 1);
+        assert_eq!(fake.calls(Call::Connect), 1);
         change(&pool, |config| {
             config.breaker = shorter;
             config.backoff.max = SECOND;
@@ -215,8 +215,8 @@ fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();
-        fake.always(Op::Connect, Act::Take(MILLI));
-        fake.always(Op::Close, Act::Take(2 * MILLI));
+        fake.always(Call::Connect, Behavior::Take(MILLI));
+        fake.always(Call::Close, Behavior::Take(2 * MILLI));
         let jobs: Vec<_> = (0..40)
             .map(|_| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
@@ -280,7 +280,7 @@ fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Op::Ping, [Act::Take(2 * SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(2 * SECOND)]);
     let get = go_get(&sim, &pool);
     change(&pool, |c| c.max_lifetime = Some(SECOND));
     sim.advance(2 * SECOND);
@@ -300,8 +300,8 @@ fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_un
     for _ in 0..3 {
         fill(&sim, &pool, 1);
     }
-    fake.always(Op::Ping, Act::Take(100 * MILLI));
-    while fake.calls(Op::Ping) == 0 {
+    fake.always(Call::Ping, Behavior::Take(100 * MILLI));
+    while fake.calls(Call::Ping) == 0 {
         sim.advance(MILLI);
     }
     change(&pool, |config| config.max_uses = Some(2));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::support::watched::Watched;
 use crate::support::{
-    Act, Fake, MILLI, Op, SECOND, Wakes, assert_books, assert_lends_all, fill, go, go_get, hold,
-    new, poll_once,
+    Behavior, Call, Fake, MILLI, SECOND, Wakes, assert_books, assert_lends_all, fill, go, go_get,
+    hold, new, poll_once,
 };
 use connpool_core::{
     Backoff, BoxFuture, BuildError, CloseReason, GetError, Instant, Phase, Pool, Runtime,
@@ -223,7 +223,7 @@ fn a_close_on_a_runtime_that_refuses_all_tasks_closes_everything() {
 fn a_connect_that_its_runtime_drops_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     let mut get = Box::pin(pool.get_owned_timeout(SECOND));
     assert!(poll_once(get.as_mut()).is_pending());
     sim.settle();
@@ -239,7 +239,7 @@ fn a_connect_that_its_runtime_drops_frees_its_slot() {
 fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     let mut get = Box::pin(pool.get_owned());
     assert!(poll_once(get.as_mut()).is_pending());
     sim.settle();
@@ -247,7 +247,7 @@ fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
     sim.start_again();
     assert!(sim.block_on(get).is_ok());
     assert!(sim.elapsed() <= 50 * MILLI, "no more than a first pause");
-    assert_eq!(fake.calls(Op::Connect), 2);
+    assert_eq!(fake.calls(Call::Connect), 2);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
         .close_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 2));
     sim.settle();
     assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 2));
@@ -366,7 +366,7 @@ fn the_last_handle_tells_those_who_wait_and_ends_their_connects() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let jobs = [0, 1, 2].map(|_| go(&sim, pool.get_owned()));
     sim.settle();
     assert_eq!(pool.stats().waiting, 3);
@@ -421,8 +421,11 @@ fn a_coarse_clock_makes_nothing_spin() {
         .fail_fast(false)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Fail, Act::Fail, Act::Hang]);
-    fake.next(Op::Ping, [Act::Hang]);
+    fake.next(
+        Call::Connect,
+        [Behavior::Fail, Behavior::Fail, Behavior::Hang],
+    );
+    fake.next(Call::Ping, [Behavior::Hang]);
     for _ in 0..20 {
         let got = sim.block_on(runtime.watch(pool.get_timeout(7 * SECOND)));
         assert!(got.is_ok());
@@ -505,7 +508,7 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
 fn a_connect_that_ends_with_its_runtime_is_one_that_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let waiter = go_get(&sim, &pool);
     assert_eq!(pool.stats().connecting, 1);
     sim.shut_down();

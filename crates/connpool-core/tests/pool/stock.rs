@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::{Act, MILLI, Op, SECOND, assert_lends_all, closed, fill, go_get, hold, new};
+use crate::support::{
+    Behavior, Call, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+};
 use connpool_core::{AddError, CloseReason, Manager};
 
 // ---- retain
@@ -158,7 +160,7 @@ fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
 fn what_is_added_goes_to_the_first_in_line() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
-    fake.next(Op::Connect, [Act::Hang]);
+    fake.next(Call::Connect, [Behavior::Hang]);
     let waiter = go_get(&sim, &pool);
     let made = sim.block_on(fake.connect()).unwrap();
     pool.add(made).unwrap();

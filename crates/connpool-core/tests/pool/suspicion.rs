@@ -1,6 +1,8 @@
 //! What the pool makes of several connections that break in a short time.
 
-use crate::support::{Act, MILLI, Op, SECOND, assert_lends_all, closed, fill, go_get, hold, new};
+use crate::support::{
+    Behavior, Call, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+};
 use connpool_core::{CloseReason, Liveness};
 
 #[test]
@@ -15,13 +17,13 @@ fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
     // Three dead ones are enough for one get, which takes a new one.
     let held = hold(&sim, &pool, 1);
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
-    assert_eq!((held[0].id(), fake.calls(Op::Ping)), (9, 0));
+    assert_eq!((held[0].id(), fake.calls(Call::Ping)), (9, 0));
     let others = hold(&sim, &pool, 5);
-    assert_eq!(fake.calls(Op::Ping), 5);
+    assert_eq!(fake.calls(Call::Ping), 5);
     drop((held, others));
     sim.settle();
     drop(hold(&sim, &pool, 6));
-    assert_eq!(fake.calls(Op::Ping), 5, "each once");
+    assert_eq!(fake.calls(Call::Ping), 5, "each once");
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -39,7 +41,7 @@ fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
         4..=6 => Liveness::Closed,
         _ => Liveness::Alive,
     });
-    fake.next(Op::Ping, [Act::Hang, Act::Fail]);
+    fake.next(Call::Ping, [Behavior::Hang, Behavior::Fail]);
     let held = hold(&sim, &pool, 2);
     let ids: Vec<u64> = held.iter().map(|held| held.id()).collect();
     assert_eq!(ids, [7, 1], "neither 3 nor 2, of which nobody heard again");
@@ -63,7 +65,7 @@ fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
     }
     assert_eq!(closed(&pool, CloseReason::Dead), 4);
     drop(hold(&sim, &pool, 4));
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
     assert!(pool.try_get().is_ok(), "a try_get looks only");
     drop(hold(&sim, &pool, 2));
     assert_eq!(
-        fake.calls(Op::Ping),
+        fake.calls(Call::Ping),
         1,
         "the other one has proved alive since"
     );
@@ -95,7 +97,7 @@ fn what_users_break_makes_nobody_suspect() {
     drop(held);
     sim.settle();
     drop(hold(&sim, &pool, 4));
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
@@ -103,14 +105,14 @@ fn a_backend_that_lost_its_connections_is_dialled_by_one_at_first() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).build_lazy().unwrap();
     fill(&sim, &pool, 20);
-    fake.looks_like(Liveness::Closed);
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.set_liveness(Liveness::Closed);
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..20).map(|_| go_get(&sim, &pool)).collect();
     let mut at_once = Vec::new();
     while jobs.iter().any(|job| !job.has_ended()) {
         at_once.push(pool.stats().connecting);
         fake.calm();
-        fake.always(Op::Connect, Act::Take(SECOND));
+        fake.always(Call::Connect, Behavior::Take(SECOND));
         sim.advance(SECOND);
     }
     assert_eq!(at_once, [1, 2, 4, 8, 5]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Act, MILLI, Op, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
 };
 use connpool_core::{BoxFuture, CloseReason, Instant, Liveness, Pool, Runtime};
 use connpool_testkit::SimRuntime;
@@ -40,10 +40,10 @@ fn without_an_evict_interval_nothing_is_swept() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 3);
-    fake.looks_like(Liveness::Closed);
-    let (looks, slept) = (fake.looks(), sim.slept());
+    fake.set_liveness(Liveness::Closed);
+    let (looks, slept) = (fake.probes(), sim.slept());
     sim.advance(1_000 * SECOND);
-    assert_eq!((fake.looks(), sim.slept()), (looks, slept));
+    assert_eq!((fake.probes(), sim.slept()), (looks, slept));
     assert_eq!(fake.alive(), 3);
 }
 
@@ -72,9 +72,9 @@ fn a_sweep_pings_nobody_and_keeps_the_order() {
     while !held.is_empty() {
         drop(held.remove(0));
     }
-    fake.always(Op::Ping, Act::Fail);
+    fake.always(Call::Ping, Behavior::Fail);
     sim.advance(10 * SECOND);
-    assert_eq!((fake.calls(Op::Ping), fake.alive()), (0, 4));
+    assert_eq!((fake.calls(Call::Ping), fake.alive()), (0, 4));
     fake.calm();
     let ids: Vec<u64> = hold(&sim, &pool, 4).iter().map(|held| held.id()).collect();
     assert_eq!(ids, [4, 3, 2, 1]);
@@ -171,7 +171,7 @@ fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
     sim.advance(SECOND);
     let job = got.lock().unwrap().take().expect("swept");
     assert_eq!(job.take().expect("served").unwrap().id(), 1);
-    assert_eq!(fake.calls(Op::Connect), 1);
+    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn min_size_is_kept_up_in_the_background() {
     assert_eq!(pool.stats().available, 3);
     pool.clear();
     sim.settle();
-    assert_eq!((pool.stats().available, fake.calls(Op::Connect)), (3, 9));
-    fake.looks_like(Liveness::Closed);
+    assert_eq!((pool.stats().available, fake.calls(Call::Connect)), (3, 9));
+    fake.set_liveness(Liveness::Closed);
     sim.advance(30 * SECOND);
     fake.calm();
     sim.advance(30 * SECOND);
@@ -199,7 +199,7 @@ fn a_lazy_pool_opens_nothing_before_it_is_asked() {
     let (sim, fake) = new(1);
     let pool = fake.pool().min_size(3).build_lazy().unwrap();
     sim.advance(100 * SECOND);
-    assert_eq!((fake.calls(Op::Connect), sim.spawned()), (0, 0));
+    assert_eq!((fake.calls(Call::Connect), sim.spawned()), (0, 0));
     drop(sim.block_on(pool.get()).unwrap());
     sim.settle();
     assert_eq!(pool.stats().size, 3);
@@ -230,7 +230,7 @@ fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
         .close_timeout(3 * SECOND)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 1));
     sim.advance(3 * SECOND - MILLI);
     let stats = pool.stats();
@@ -244,7 +244,7 @@ fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
 fn a_goodbye_is_skipped_while_somebody_waits() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     let held = hold(&sim, &pool, 2);
     let waiters = [(); 4].map(|()| go_get(&sim, &pool));
     drop(held);
@@ -264,7 +264,7 @@ fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
         .close_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 3));
     sim.advance(SECOND);
     assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 3));
@@ -280,7 +280,7 @@ fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
 fn a_goodbye_is_left_in_peace_while_there_is_room() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 1));
     sim.settle();
     let held = hold(&sim, &pool, 1);
@@ -292,7 +292,7 @@ fn a_goodbye_is_left_in_peace_while_there_is_room() {
 fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.next(Op::Close, [Act::Hang]);
+    fake.next(Call::Close, [Behavior::Hang]);
     fill(&sim, &pool, 5);
     pool.resize(1).unwrap();
     sim.settle();

@@ -10,7 +10,7 @@ use connpool_core::{BuildError, CloseReason, GetError, Liveness, Pool};
 
 use crate::support::watched::Watched;
 use crate::support::{
-    Act, MILLI, Op, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
 };
 
 #[test]
@@ -25,13 +25,13 @@ fn a_connection_older_than_the_failure_ends_no_pause() {
     fill(&sim, &pool, 2);
     // Never lent, and good: but opened before the backend went away.
     sim.advance(SECOND);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let held = hold(&sim, &pool, 2);
-    let before = fake.calls(Op::Connect);
+    let before = fake.calls(Call::Connect);
     for _ in 0..600 {
         assert!(sim.block_on(pool.get_timeout(100 * MILLI)).is_err());
     }
-    let calls = fake.calls(Op::Connect) - before;
+    let calls = fake.calls(Call::Connect) - before;
     assert!(calls <= 75, "{calls} connects in a minute");
     drop(held);
 }
@@ -50,12 +50,12 @@ fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_o
         .unwrap();
     let guard = sim.block_on(pool.get()).unwrap();
     sim.advance(SECOND);
-    fake.always(Op::Connect, Act::Fail);
-    let before = fake.calls(Op::Connect);
+    fake.always(Call::Connect, Behavior::Fail);
+    let before = fake.calls(Call::Connect);
     // Two idle ones were asked for and one is gone: the sweep looks at the one never lent.
     drop(guard.detach());
     sim.advance(60 * SECOND);
-    let calls = fake.calls(Op::Connect) - before;
+    let calls = fake.calls(Call::Connect) - before;
     assert!((1..=75).contains(&calls), "{calls} connects in a minute");
     fake.calm();
     sim.advance(10 * SECOND);
@@ -72,12 +72,12 @@ fn the_trouble_is_over_even_if_the_first_lending_pings() {
         .get_timeout(SECOND)
         .build_lazy()
         .unwrap();
-    fake.next(Op::Connect, [Act::Fail]);
+    fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(3 * SECOND);
-    let pings = fake.calls(Op::Ping);
+    let pings = fake.calls(Call::Ping);
     let guard = sim.block_on(pool.get()).unwrap();
-    assert_eq!(fake.calls(Op::Ping), pings + 1);
+    assert_eq!(fake.calls(Call::Ping), pings + 1);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(error.source().is_none(), "an old story: {error}");
     drop(guard);
@@ -87,7 +87,7 @@ fn the_trouble_is_over_even_if_the_first_lending_pings() {
 fn a_server_that_speaks_first_is_explained() {
     let (sim, fake) = new(1);
     let pool = fake.pool().get_timeout(SECOND).build_lazy().unwrap();
-    fake.looks_like(Liveness::Unsolicited);
+    fake.set_liveness(Liveness::Unsolicited);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(error.is_timeout());
     let text = error.to_string();
@@ -108,7 +108,7 @@ fn a_timeout_tells_of_connects_that_took_too_long() {
         .fail_fast(false)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(matches!(error, GetError::Timeout { .. }));
     let text = error.to_string();
@@ -120,7 +120,7 @@ fn a_timeout_tells_of_connects_that_took_too_long() {
 fn connects_that_a_close_ends_have_not_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let job = go_get(&sim, &pool);
     sim.block_on(pool.close(SECOND));
     sim.settle();
@@ -133,7 +133,7 @@ fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.always(Op::Close, Act::Hang);
+    fake.always(Call::Close, Behavior::Hang);
     let report = sim.block_on(pool.close(SECOND));
     assert_eq!((report.closed, report.timed_out), (0, true));
     let rest = sim.block_on(pool.close(Duration::MAX));
@@ -167,13 +167,13 @@ fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
 fn a_try_get_tells_of_dead_new_connections_like_a_get() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
-    fake.looks_like(Liveness::Closed);
-    let before = fake.calls(Op::Connect);
+    fake.set_liveness(Liveness::Closed);
+    let before = fake.calls(Call::Connect);
     for _ in 0..1_000 {
         assert!(pool.try_get().is_err());
         sim.advance(MILLI);
     }
-    let calls = fake.calls(Op::Connect) - before;
+    let calls = fake.calls(Call::Connect) - before;
     assert!((1..=20).contains(&calls), "{calls} connects in a second");
 }
 
@@ -186,18 +186,21 @@ fn a_coarse_clock_does_not_shorten_the_pauses() {
         .get_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(Op::Connect, Act::FailAfter(Duration::from_micros(50)));
+    fake.always(
+        Call::Connect,
+        Behavior::FailAfter(Duration::from_micros(50)),
+    );
     let job = go_get(&sim, &pool);
     sim.advance(10 * SECOND);
     assert!(!job.has_ended());
-    let calls = fake.calls(Op::Connect);
+    let calls = fake.calls(Call::Connect);
     assert!((5..=60).contains(&calls), "{calls} connects in ten seconds");
 }
 
 #[test]
 fn a_build_whose_driver_is_gone_says_so() {
     let (sim, fake) = new(1);
-    fake.always(Op::Connect, Act::Fail);
+    fake.always(Call::Connect, Behavior::Fail);
     let mut build = Box::pin(
         fake.pool()
             .min_size(1)

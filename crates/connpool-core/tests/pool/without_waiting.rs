@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::support::{Act, Op, SECOND, fill, go_get, hold, new, poll_once};
+use crate::support::{Behavior, Call, SECOND, fill, go_get, hold, new, poll_once};
 use connpool_core::{GetError, Liveness, Phase};
 
 // ---- try_get and get_timeout(0)
@@ -18,7 +18,7 @@ fn try_get_begins_nothing() {
     }
     sim.settle();
     assert_eq!(
-        (sim.spawned(), sim.slept(), fake.calls(Op::Connect)),
+        (sim.spawned(), sim.slept(), fake.calls(Call::Connect)),
         (0, 0, 0)
     );
 }
@@ -28,9 +28,9 @@ fn try_get_does_not_ping() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.always(Op::Ping, Act::Hang);
+    fake.always(Call::Ping, Behavior::Hang);
     assert!(pool.try_get().is_ok());
-    assert_eq!(fake.calls(Op::Ping), 0);
+    assert_eq!(fake.calls(Call::Ping), 0);
 }
 
 #[test]
@@ -42,9 +42,9 @@ fn try_get_gives_up_after_three_unfit_ones() {
         1 => Liveness::Alive,
         _ => Liveness::Closed,
     });
-    let looks = fake.looks();
+    let looks = fake.probes();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!(fake.looks() - looks, 3);
+    assert_eq!(fake.probes() - looks, 3);
     sim.settle();
     assert_eq!(fake.alive(), 2);
     assert_eq!(pool.try_get().unwrap().id(), 1);
@@ -66,7 +66,7 @@ fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
     drop(other);
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     assert!(sim.block_on(pool.get()).is_ok());
-    assert_eq!(fake.calls(Op::Reset), 1);
+    assert_eq!(fake.calls(Call::Reset), 1);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn max_waiters_refuses_the_next_one_at_once() {
 fn with_max_waiters_zero_nobody_waits_for_a_return_and_the_pool_still_grows() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_waiters(0).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs = [go_get(&sim, &pool), go_get(&sim, &pool)];
     assert!(matches!(
         go_get(&sim, &pool).take(),
@@ -157,7 +157,7 @@ fn with_max_waiters_zero_one_whose_connection_fails_its_check_is_not_refused_whi
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 3);
-    fake.always(Op::Ping, Act::Fail);
+    fake.always(Call::Ping, Behavior::Fail);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 4);
 }
@@ -176,7 +176,7 @@ fn one_get_is_one_request_and_at_most_one_success() {
     fill(&sim, &pool, 4);
     let before = pool.stats();
     assert_eq!((before.request, before.success), (4, 4));
-    fake.next(Op::Ping, [Act::Fail, Act::Fail, Act::Fail]);
+    fake.next(Call::Ping, [Behavior::Fail, Behavior::Fail, Behavior::Fail]);
     drop(sim.block_on(pool.get()).unwrap());
     let _ = pool.try_get().unwrap();
     sim.block_on(pool.close(SECOND));
@@ -216,7 +216,7 @@ fn waits_are_counted_and_timed() {
 fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
-    fake.always(Op::Connect, Act::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().waiting, 3);
     assert_eq!(pool.stats().wait_count, 1, "two connects serve two of them");
@@ -230,7 +230,7 @@ fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
 
     // A dead one in place of which a new one is opened, though its slot is not free yet.
     fill(&sim, &pool, 2);
-    fake.looks_like(Liveness::Closed);
+    fake.set_liveness(Liveness::Closed);
     let job = go_get(&sim, &pool);
     fake.calm();
     sim.advance(SECOND);

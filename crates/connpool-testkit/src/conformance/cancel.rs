@@ -6,20 +6,20 @@ use connpool_core::{Backoff, BoxFuture, Builder, Pool};
 use futures_lite::future::{poll_once, zip};
 
 use super::host::{Guard, Host, LONG, MILLI};
-use crate::{Act, FaultyManager, Op};
+use crate::{Behavior, Call, FaultyManager};
 
 /// Step 4, cancelled.
 pub async fn a_get_can_be_dropped_at_every_poll_of_a_connect(host: Host) {
     for act in [
-        Act::Succeed,
-        Act::Pend(2),
-        Act::Take(3 * MILLI),
-        Act::PendThenFail(1),
-        Act::Panic,
+        Behavior::Succeed,
+        Behavior::Pend(2),
+        Behavior::Take(3 * MILLI),
+        Behavior::PendThenFail(1),
+        Behavior::Panic,
     ] {
         at_every_poll(&host, |host| async move {
             let case = Case::new(&host, 0, |pool| pool.increment(2)).await;
-            case.backend.next(Op::Connect, [act]);
+            case.backend.next(Call::Connect, [act]);
             let get = case.get();
             (case, get)
         })
@@ -32,15 +32,16 @@ pub async fn a_get_can_be_dropped_at_every_poll_of_a_check(host: Host) {
     at_every_poll(&host, |host| async move {
         let case = Case::new(&host, 2, |pool| pool).await;
         case.backend
-            .next(Op::Ping, [Act::PendThenFail(1), Act::Pend(2)]);
+            .next(Call::Ping, [Behavior::PendThenFail(1), Behavior::Pend(2)]);
         let get = case.get();
         (case, get)
     })
     .await;
     at_every_poll(&host, |host| async move {
         let case = Case::new(&host, 2, |pool| pool).await;
-        case.backend.next(Op::Ping, [Act::Panic, Act::Hang]);
-        case.backend.next(Op::Connect, [Act::Pend(1)]);
+        case.backend
+            .next(Call::Ping, [Behavior::Panic, Behavior::Hang]);
+        case.backend.next(Call::Connect, [Behavior::Pend(1)]);
         let get = case.get();
         (case, get)
     })
@@ -49,11 +50,11 @@ pub async fn a_get_can_be_dropped_at_every_poll_of_a_check(host: Host) {
 
 /// Step 5, cancelled.
 pub async fn a_get_can_be_dropped_at_every_poll_of_a_wait(host: Host) {
-    for ping in [Act::Succeed, Act::Pend(1), Act::Fail] {
+    for ping in [Behavior::Succeed, Behavior::Pend(1), Behavior::Fail] {
         at_every_poll(&host, |host| async move {
             let mut case = Case::new(&host, 0, |pool| pool.max_size(1)).await;
             case.held = host.hold(&case.pool, 1).await;
-            case.backend.next(Op::Ping, [ping]);
+            case.backend.next(Call::Ping, [ping]);
             let get = case.get();
             (case, get)
         })
@@ -82,8 +83,13 @@ pub async fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll(host: Host) {
 pub async fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll(host: Host) {
     at_every_poll(&host, |host| async move {
         let case = Case::new(&host, 0, |pool| pool.fail_fast(false)).await;
-        let acts = [Act::Fail, Act::HangUp, Act::Panic, Act::Pend(1)];
-        case.backend.next(Op::Connect, acts);
+        let acts = [
+            Behavior::Fail,
+            Behavior::HangUp,
+            Behavior::Panic,
+            Behavior::Pend(1),
+        ];
+        case.backend.next(Call::Connect, acts);
         let get = case.get();
         (case, get)
     })
@@ -95,7 +101,7 @@ pub async fn a_gatherer_can_be_dropped_at_every_poll(host: Host) {
     at_every_poll(&host, |host| async move {
         let mut case = Case::new(&host, 1, |pool| pool).await;
         case.held = host.hold(&case.pool, 1).await;
-        case.backend.next(Op::Ping, [Act::Pend(1)]);
+        case.backend.next(Call::Ping, [Behavior::Pend(1)]);
         let gather = || {
             let pool = case.pool.clone();
             async move { drop(pool.get_many(2).await) }
@@ -113,7 +119,7 @@ pub async fn a_close_can_be_dropped_at_every_poll(host: Host) {
         let mut case = Case::new(&host, 1, |pool| pool).await;
         case.held = host.hold(&case.pool, 2).await;
         case.held.pop();
-        case.backend.always(Op::Close, Act::Pend(2));
+        case.backend.always(Call::Close, Behavior::Pend(2));
         let pool = case.pool.clone();
         let close: BoxFuture = Box::pin(async move { _ = pool.close(LONG).await });
         (case, close)
@@ -126,7 +132,10 @@ pub async fn a_build_can_be_dropped_at_every_poll(host: Host) {
     let mut ended = false;
     for polls in 0..40 {
         let backend = host.backend();
-        backend.next(Op::Connect, [Act::Pend(1), Act::Take(MILLI), Act::Pend(2)]);
+        backend.next(
+            Call::Connect,
+            [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+        );
         let mut build = Box::pin(backend.pool().min_size(3).build());
         let mut built = None;
         for _ in 0..polls {
@@ -151,7 +160,12 @@ pub async fn a_build_can_be_dropped_at_every_poll(host: Host) {
 
 /// P24: every combination of outcomes. deadpool, `test_cancellations`.
 pub async fn whatever_the_backend_does_all_capacity_is_left(host: Host) {
-    let acts = [Act::Succeed, Act::Fail, Act::Pend(2), Act::Hang];
+    let acts = [
+        Behavior::Succeed,
+        Behavior::Fail,
+        Behavior::Pend(2),
+        Behavior::Hang,
+    ];
     let jobs = acts.map(|connect| {
         let host = host.clone();
         host.clone().spawn(async move {
@@ -251,7 +265,7 @@ where
     panic!("it never ended by itself");
 }
 
-async fn all_capacity_is_left_by(host: &Host, script: [Act; 4]) {
+async fn all_capacity_is_left_by(host: &Host, script: [Behavior; 4]) {
     let backend = host.backend();
     backend.with_resets();
     let pool = backend
@@ -268,7 +282,7 @@ async fn all_capacity_is_left_by(host: &Host, script: [Act; 4]) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 1).await;
-    for (op, act) in Op::ALL.into_iter().zip(script) {
+    for (op, act) in Call::ALL.into_iter().zip(script) {
         backend.always(op, act);
     }
     let limits = [Duration::ZERO, Duration::from_micros(1), MILLI, 3 * MILLI];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use connpool_core::{Builder, CloseReason, GetError, Liveness, Phase};
 
 use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Act, FaultyManager, Op};
+use crate::{Behavior, Call, FaultyManager};
 
 /// P15: dead idle ones. pgxpool, `TestPoolAcquireChecksIdleConns`.
 pub async fn three_dead_idle_connections_cost_one_get_nothing(host: Host) {
@@ -30,7 +30,7 @@ pub async fn a_ping_that_takes_too_long_costs_its_connection_only(host: Host) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 2).await;
-    backend.next(Op::Ping, [Act::Hang]);
+    backend.next(Call::Ping, [Behavior::Hang]);
     assert_eq!(pool.get().await.unwrap().id(), 1);
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.ping_failed), (2, 1));
@@ -63,8 +63,8 @@ pub async fn a_connection_that_expires_on_its_way_to_a_waiter_is_replaced(host: 
 /// `testMaxTotalInvariant`.
 pub async fn slow_goodbyes_and_failing_checks_never_lead_beyond_max_size(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Close, Act::Take(2 * MILLI));
-    backend.next(Op::Ping, [Act::Fail, Act::Succeed].repeat(25));
+    backend.always(Call::Close, Behavior::Take(2 * MILLI));
+    backend.next(Call::Ping, [Behavior::Fail, Behavior::Succeed].repeat(25));
     let pool = backend
         .pool()
         .max_size(3)
@@ -99,8 +99,8 @@ pub async fn who_waits_is_served_when_the_backend_is_back(host: Host) {
         .unwrap();
     let held = host.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
-    backend.next(Op::Ping, [Act::Fail]);
-    backend.next(Op::Connect, [Act::Fail, Act::Fail]);
+    backend.next(Call::Ping, [Behavior::Fail]);
+    backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
     drop(held);
     assert_eq!(get.await.unwrap().id(), 2);
     let stats = host.rest(&pool, &backend, 0).await;
@@ -114,15 +114,15 @@ pub async fn a_check_ends_at_the_first_thing_that_is_wrong(host: Host) {
     type Trouble = fn(&FaultyManager);
     let all_wrong: Trouble = |backend| {
         backend.hang_up_all();
-        backend.next(Op::Ping, [Act::Fail]);
-        backend.next(Op::Reset, [Act::Fail]);
+        backend.next(Call::Ping, [Behavior::Fail]);
+        backend.next(Call::Reset, [Behavior::Fail]);
     };
     let answers_wrong: Trouble = |backend| {
-        backend.next(Op::Ping, [Act::Fail]);
-        backend.next(Op::Reset, [Act::Fail]);
+        backend.next(Call::Ping, [Behavior::Fail]);
+        backend.next(Call::Reset, [Behavior::Fail]);
     };
-    let reset_wrong: Trouble = |backend| _ = backend.next(Op::Reset, [Act::Fail]);
-    let says_too_much: Trouble = |backend| _ = backend.next(Op::Ping, [Act::Speak]);
+    let reset_wrong: Trouble = |backend| _ = backend.next(Call::Reset, [Behavior::Fail]);
+    let says_too_much: Trouble = |backend| _ = backend.next(Call::Ping, [Behavior::Speak]);
     let as_it_is: Settings = |pool| pool;
     let soon_old: Settings = |pool| pool.max_lifetime(MILLI).idle_timeout(MILLI);
     let soon_idle: Settings = |pool| pool.idle_timeout(MILLI);
@@ -151,8 +151,8 @@ pub async fn a_check_ends_at_the_first_thing_that_is_wrong(host: Host) {
         assert_eq!(guard.id(), 2, "{reason:?}");
         host.until(|| closed(&pool, reason) == 1).await;
         // Each of the two connections was looked at when it was new.
-        let looks = backend.looks() - 2;
-        let taken = [looks, backend.calls(Op::Ping), backend.calls(Op::Reset)];
+        let looks = backend.probes() - 2;
+        let taken = [looks, backend.calls(Call::Ping), backend.calls(Call::Reset)];
         assert_eq!(taken, expected, "{reason:?}");
         assert_eq!(pool.stats().closed.total(), 1);
     }
@@ -167,9 +167,9 @@ pub async fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do(host: Hos
         .build_lazy()
         .unwrap();
     host.fill(&pool, 5).await;
-    backend.always(Op::Ping, Act::Fail);
+    backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
-    assert_eq!((guard.id(), backend.calls(Op::Ping)), (6, 3));
+    assert_eq!((guard.id(), backend.calls(Call::Ping)), (6, 3));
     let stats = host.rest(&pool, &backend, 1).await;
     assert_eq!((stats.ping_failed, stats.available), (3, 2));
 }
@@ -184,7 +184,7 @@ pub async fn three_bad_ones_make_room_for_a_new_one(host: Host) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 3).await;
-    backend.always(Op::Ping, Act::Fail);
+    backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
     assert_eq!(guard.id(), 4);
     assert_eq!(host.rest(&pool, &backend, 1).await.size, 1);
@@ -201,8 +201,11 @@ pub async fn a_new_connection_is_neither_pinged_nor_reset(host: Host) {
         .build_lazy()
         .unwrap();
     let _guard = pool.get().await.unwrap();
-    assert_eq!(backend.looks(), 1);
-    assert_eq!((backend.calls(Op::Ping), backend.calls(Op::Reset)), (0, 0));
+    assert_eq!(backend.probes(), 1);
+    assert_eq!(
+        (backend.calls(Call::Ping), backend.calls(Call::Reset)),
+        (0, 0)
+    );
 }
 
 /// Step 3: a younger proof of life saves the ping.
@@ -217,7 +220,7 @@ pub async fn a_ping_is_saved_within_ping_after(host: Host) {
         for _ in 0..3 {
             drop(pool.get().await.unwrap());
         }
-        assert_eq!(backend.calls(Op::Ping), pings, "{after:?}");
+        assert_eq!(backend.calls(Call::Ping), pings, "{after:?}");
     }
 }
 
@@ -239,7 +242,7 @@ pub async fn a_look_is_saved_within_liveness_after(host: Host) {
         for _ in 0..3 {
             drop(pool.get().await.unwrap());
         }
-        assert_eq!(backend.looks(), looks, "{after:?}");
+        assert_eq!(backend.probes(), looks, "{after:?}");
     }
 }
 
@@ -266,7 +269,7 @@ pub async fn dead_and_talkative_connections_are_replaced(host: Host) {
 /// Step 3: what cannot be looked at counts as alive.
 pub async fn a_connection_that_cannot_be_looked_at_is_lent(host: Host) {
     let backend = host.backend();
-    backend.looks_like(Liveness::Unknown);
+    backend.set_liveness(Liveness::Unknown);
     let pool = backend.pool().build_lazy().unwrap();
     host.fill(&pool, 1).await;
     assert_eq!(pool.get().await.unwrap().id(), 1);
@@ -285,8 +288,8 @@ pub async fn a_connection_is_reset_between_two_users(host: Host) {
     for user in 0..3 {
         pool.get().await.unwrap().used_by(user);
     }
-    assert_eq!((backend.calls(Op::Reset), backend.alive()), (2, 1));
-    backend.next(Op::Reset, [Act::Fail, Act::Hang]);
+    assert_eq!((backend.calls(Call::Reset), backend.alive()), (2, 1));
+    backend.next(Call::Reset, [Behavior::Fail, Behavior::Hang]);
     for (user, id) in [(3, 2), (4, 3)] {
         let mut guard = pool.get().await.unwrap();
         guard.used_by(user);
@@ -307,7 +310,7 @@ pub async fn a_cancelled_check_destroys_its_connection(host: Host) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 1).await;
-    backend.next(Op::Ping, [Act::Hang]);
+    backend.next(Call::Ping, [Behavior::Hang]);
     let get = waiting(pool.get()).await;
     assert_eq!(pool.stats().active, 1, "what is being checked is not idle");
     drop(get);
@@ -327,14 +330,14 @@ pub async fn nothing_is_lent_that_the_pool_gave_up_during_its_check(host: Host) 
             .build_lazy()
             .unwrap();
         host.fill(&pool, 1).await;
-        backend.next(Op::Ping, [Act::Hold]);
+        backend.next(Call::Ping, [Behavior::Hold]);
         let get = waiting(pool.get_owned()).await;
         if closes {
             pool.close(Duration::ZERO).await;
         } else {
             pool.clear();
         }
-        host.release(&backend, Op::Ping, Act::Succeed).await;
+        host.release(&backend, Call::Ping, Behavior::Succeed).await;
         let reason = match get.await {
             Ok(guard) => {
                 assert_eq!(guard.id(), 2);
@@ -394,13 +397,13 @@ pub async fn pings_that_hang_do_not_stretch_the_deadline(host: Host) {
             .build_lazy()
             .unwrap();
         host.fill(&pool, 5).await;
-        backend.always(Op::Ping, Act::Hang);
+        backend.always(Call::Ping, Behavior::Hang);
         match pool.get_timeout(SHORT).await {
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
             other => panic!("{other:?}"),
         }
         let stats = host.rest(&pool, &backend, 0).await;
-        assert_eq!((backend.calls(Op::Ping), stats.available), (1, 4));
+        assert_eq!((backend.calls(Call::Ping), stats.available), (1, 4));
         assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
     }
 }
@@ -416,7 +419,7 @@ pub async fn the_deadline_runs_through_wait_and_check(host: Host) {
         .build_lazy()
         .unwrap();
     let held = host.hold(&pool, 1).await;
-    backend.always(Op::Ping, Act::Hang);
+    backend.always(Call::Ping, Behavior::Hang);
     let get = waiting(pool.get_timeout(3 * SHORT)).await;
     host.sleep(SHORT).await;
     drop(held);
@@ -424,7 +427,7 @@ pub async fn the_deadline_runs_through_wait_and_check(host: Host) {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
         other => panic!("{other:?}"),
     }
-    assert_eq!(backend.calls(Op::Ping), 1);
+    assert_eq!(backend.calls(Call::Ping), 1);
 }
 
 /// Step 6: what a timeout of a wait says.

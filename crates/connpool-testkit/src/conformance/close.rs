@@ -6,7 +6,7 @@ use connpool_core::{CloseReason, CloseReport, GetError};
 use futures_lite::future::poll_once;
 
 use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// P6: waiters at close. Vitess, `TestCloseDuringWaitForConn`.
 pub async fn everybody_in_line_is_told_at_once(host: Host) {
@@ -34,15 +34,15 @@ pub async fn everybody_in_line_is_told_at_once(host: Host) {
 /// Fine print: those who wait for a connect as well, and the connect ends with them.
 pub async fn a_close_ends_connects_and_they_have_not_failed(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().build_lazy().unwrap();
     let get = waiting(pool.get_owned()).await;
-    host.until(|| backend.held(Op::Connect) == 1).await;
+    host.until(|| backend.held(Call::Connect) == 1).await;
     assert_eq!(numbers(pool.close(LONG).await), (0, 0, false));
     assert!(get.await.unwrap_err().is_closed());
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.connect_failed, stats.created), (0, 0));
-    assert_eq!(backend.held(Op::Connect), 0);
+    assert_eq!(backend.held(Call::Connect), 0);
 }
 
 /// Fine print: the report.
@@ -67,7 +67,7 @@ pub async fn a_close_says_goodbye_to_the_idle_and_reports_who_is_out(host: Host)
 /// Fine print: it waits for goodbyes and for guards.
 pub async fn a_close_waits_for_what_is_out(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Close, Act::Take(MILLI));
+    backend.always(Call::Close, Behavior::Take(MILLI));
     let pool = backend.pool().build_lazy().unwrap();
     let mut held = host.hold(&pool, 3).await;
     let last = held.pop();
@@ -92,11 +92,11 @@ pub async fn a_close_without_time_closes_in_the_background(host: Host) {
     let backend = host.backend();
     let pool = backend.pool().build_lazy().unwrap();
     host.fill(&pool, 3).await;
-    backend.always(Op::Close, Act::Hold);
+    backend.always(Call::Close, Behavior::Hold);
     let report = pool.close(Duration::ZERO).await;
     assert_eq!(numbers(report), (0, 0, true));
     for _ in 0..3 {
-        host.release(&backend, Op::Close, Act::Succeed).await;
+        host.release(&backend, Call::Close, Behavior::Succeed).await;
     }
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::PoolClosed)), (0, 3));
@@ -107,7 +107,7 @@ pub async fn a_goodbye_that_hangs_does_not_hold_a_close_up_for_ever(host: Host) 
     let backend = host.backend();
     let pool = backend.pool().close_timeout(SHORT).build_lazy().unwrap();
     host.fill(&pool, 3).await;
-    backend.always(Op::Close, Act::Hang);
+    backend.always(Call::Close, Behavior::Hang);
     assert_eq!(numbers(pool.close(Duration::MAX).await), (3, 0, false));
 }
 
@@ -147,7 +147,7 @@ pub async fn the_last_handle_closes_the_pool(host: Host) {
 /// Goodbye: the driver inherits what is idle when the last handle goes.
 pub async fn the_idle_of_a_forgotten_pool_are_told_goodbye(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Close, Act::Take(MILLI));
+    backend.always(Call::Close, Behavior::Take(MILLI));
     let pool = backend.pool().build_lazy().unwrap();
     host.fill(&pool, 3).await;
     drop(pool);

@@ -4,14 +4,14 @@ use connpool_core::CloseReason;
 use futures_lite::future::poll_once;
 
 use super::host::{Host, MILLI, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// P25: generations. puddle, `Reset`; MongoDB's connection monitoring and pooling; HikariCP 1836.
 pub async fn clear_reaches_what_is_idle_out_and_under_way(host: Host) {
     let backend = host.backend();
     let pool = backend.pool().max_size(5).build_lazy().unwrap();
     let mut held = host.hold(&pool, 4).await;
-    backend.next(Op::Connect, [Act::Hold]);
+    backend.next(Call::Connect, [Behavior::Hold]);
     let get = waiting(pool.get_owned()).await;
     // One of them goes to the one in line, and the connect goes on.
     held.pop();
@@ -23,7 +23,8 @@ pub async fn clear_reaches_what_is_idle_out_and_under_way(host: Host) {
     host.until(|| backend.alive() == 2).await;
     drop(held);
     host.until(|| backend.alive() == 0).await;
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created), (0, 5));
     assert_eq!(closed(&pool, CloseReason::Cleared), 5);
@@ -36,11 +37,12 @@ pub async fn clear_reaches_what_is_idle_out_and_under_way(host: Host) {
 pub async fn who_waits_when_the_pool_is_cleared_gets_a_newer_one(host: Host) {
     // For a connect.
     let backend = host.backend();
-    backend.next(Op::Connect, [Act::Hold]);
+    backend.next(Call::Connect, [Behavior::Hold]);
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let get = waiting(pool.get()).await;
     pool.clear();
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     let guard = get.await.unwrap();
     assert_eq!(guard.id(), 2);
     // For a return.
@@ -120,7 +122,7 @@ pub async fn a_pool_made_larger_serves_those_in_line(host: Host) {
 /// Smaller, with connects under way.
 pub async fn connects_beyond_a_smaller_size_are_closed_when_they_are_there(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(4).build_lazy().unwrap();
     let mut line = Vec::new();
     for _ in 0..4 {
@@ -128,7 +130,8 @@ pub async fn connects_beyond_a_smaller_size_are_closed_when_they_are_there(host:
     }
     pool.resize(1).unwrap();
     for _ in 0..4 {
-        host.release(&backend, Op::Connect, Act::Succeed).await;
+        host.release(&backend, Call::Connect, Behavior::Succeed)
+            .await;
     }
     // Each of the four is served in its turn, by the one that is left.
     for get in line {

@@ -6,7 +6,7 @@ use connpool_core::{BuildError, CloseReason};
 use futures_lite::future::yield_now;
 
 use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// Retires what is idle too long, down to `min_size`.
 pub async fn what_nobody_wants_is_closed_down_to_min_size(host: Host) {
@@ -85,7 +85,7 @@ pub async fn a_look_in_the_background_hides_no_connection(host: Host) {
     host.fill(&pool, 1).await;
     let mut gets = 1;
     // A get takes one look; the others are the background's.
-    while backend.looks() < gets + 20 {
+    while backend.probes() < gets + 20 {
         assert_eq!(pool.get().await.unwrap().id(), 1);
         gets += 1;
         // Both give the driver its turn; only one of them lets time pass.
@@ -144,7 +144,7 @@ pub async fn without_an_evict_interval_only_the_looks_stop(host: Host) {
         .await
         .unwrap();
     let mut held = host.hold(&pool, 4).await;
-    backend.next(Op::Connect, [Act::Fail, Act::Fail]);
+    backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
     held.drain(..2).for_each(|mut guard| guard.mark_unusable());
     drop(held);
     host.sleep(SHORT).await;

@@ -15,7 +15,7 @@ use futures_lite::future::{or, yield_now};
 
 use super::host::{Host, LONG, closed, waiting};
 use super::job::Job;
-use crate::{Act, FaultyManager, Op};
+use crate::{Behavior, Call, FaultyManager};
 
 /// The wake-up that is lost if "nothing is idle" and "I am in line" are two steps.
 pub async fn a_return_and_a_get_meet(host: Host) {
@@ -66,13 +66,13 @@ pub async fn a_connect_and_a_waiter_that_gives_up_lose_nothing(host: Host) {
     let mut duel = Duel::new(&host);
     while duel.goes_on() {
         let (backend, pool) = pool(&host, 1);
-        backend.next(Op::Connect, [Act::Hold]);
+        backend.next(Call::Connect, [Behavior::Hold]);
         let get = waiting(pool.get_owned()).await;
-        while backend.held(Op::Connect) == 0 {
+        while backend.held(Call::Connect) == 0 {
             yield_now().await;
         }
         let manager = backend.clone();
-        let connects = async move { manager.release(Op::Connect, Act::Succeed) };
+        let connects = async move { manager.release(Call::Connect, Behavior::Succeed) };
         duel.at_once(connects, async move { drop(get) }).await;
         let stats = host.rest(&pool, &backend, 0).await;
         assert_eq!((stats.created, stats.available), (1, 1));
@@ -201,7 +201,7 @@ impl<'a> Duel<'a> {
         let ready = Arc::new(AtomicUsize::new(0));
         let (job, promise) = Job::new();
         let (host, both) = (self.host.clone(), Arc::clone(&ready));
-        self.second.tell(Told::Act(Box::pin(async move {
+        self.second.tell(Told::Behavior(Box::pin(async move {
             meet(&host, &both).await;
             promise.keep(other.await);
         })));
@@ -229,7 +229,7 @@ struct Second(Mutex<(Told, Option<Waker>)>);
 enum Told {
     #[default]
     Nothing,
-    Act(BoxFuture),
+    Behavior(BoxFuture),
     End,
 }
 
@@ -252,7 +252,7 @@ impl Second {
     fn poll_told(&self, cx: &mut Context<'_>) -> Poll<Option<BoxFuture>> {
         let mut state = self.0.lock().unwrap();
         match std::mem::take(&mut state.0) {
-            Told::Act(task) => Poll::Ready(Some(task)),
+            Told::Behavior(task) => Poll::Ready(Some(task)),
             Told::End => Poll::Ready(None),
             Told::Nothing => {
                 state.1 = Some(cx.waker().clone());

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::Event;
 
 use super::host::{Host, LONG, MILLI, waiting};
-use crate::{Act, FaultyManager, Op};
+use crate::{Behavior, Call, FaultyManager};
 use std::sync::Mutex;
 
 /// What was told, by label.
@@ -49,7 +49,10 @@ pub async fn what_is_told_adds_up(host: Host) {
         .fail_fast(false)
         .build_lazy()
         .unwrap();
-    backend.next(Op::Connect, [Act::Fail, Act::Succeed, Act::Fail]);
+    backend.next(
+        Call::Connect,
+        [Behavior::Fail, Behavior::Succeed, Behavior::Fail],
+    );
     host.run_tasks(20, |nth| {
         let (host, pool) = (host.clone(), pool.clone());
         async move {

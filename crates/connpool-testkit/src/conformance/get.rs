@@ -6,7 +6,7 @@ use connpool_core::{BuildError, CloseReason, GetError, IdleOrder, Phase};
 use futures_lite::future::poll_once;
 
 use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// Step 1.
 pub async fn a_closed_pool_lends_nothing(host: Host) {
@@ -74,7 +74,7 @@ pub async fn a_lazy_pool_opens_nothing_before_it_is_asked(host: Host) {
     let pool = backend.pool().min_size(2).build_lazy().unwrap();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     host.sleep(MILLI).await;
-    assert_eq!((backend.calls(Op::Connect), host.tasks()), (0, 0));
+    assert_eq!((backend.calls(Call::Connect), host.tasks()), (0, 0));
     drop(pool.get().await.unwrap());
     host.until_stats(&pool, |stats| stats.available == 2).await;
     assert_eq!(host.rest(&pool, &backend, 0).await.created, 2);
@@ -92,13 +92,13 @@ pub async fn a_pool_is_built_with_its_first_connections(host: Host) {
 /// Fine print: `build`, when it cannot be.
 pub async fn a_pool_that_cannot_be_built_leaves_nothing(host: Host) {
     let backend = host.backend();
-    backend.next(Op::Connect, [Act::Succeed, Act::Fail]);
+    backend.next(Call::Connect, [Behavior::Succeed, Behavior::Fail]);
     let built = backend.pool().min_size(2).build().await;
     assert!(matches!(built, Err(BuildError::Connect(_))));
-    backend.next(Op::Connect, [Act::Panic]);
+    backend.next(Call::Connect, [Behavior::Panic]);
     let built = backend.pool().min_size(1).build().await;
     assert!(matches!(built, Err(BuildError::Panicked(_))));
-    backend.next(Op::Connect, [Act::Hang]);
+    backend.next(Call::Connect, [Behavior::Hang]);
     let built = backend.pool().min_size(1).get_timeout(SHORT).build().await;
     assert!(matches!(built, Err(BuildError::Timeout)));
     host.until(|| host.tasks() == 0).await;
@@ -120,13 +120,13 @@ pub async fn the_pool_grows_in_batches_and_not_beyond_its_size(host: Host) {
         assert_eq!((stats.size, stats.created), (size, size as u64));
         drop(guards);
     }
-    assert_eq!(backend.calls(Op::Connect), 5);
+    assert_eq!(backend.calls(Call::Connect), 5);
 }
 
 /// Step 4: a batch only while fewer are under way than people in line.
 pub async fn no_batch_begins_while_enough_are_under_way(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend
         .pool()
         .max_size(20)
@@ -139,7 +139,8 @@ pub async fn no_batch_begins_while_enough_are_under_way(host: Host) {
         assert_eq!(pool.stats().connecting, connecting);
     }
     for _ in 0..8 {
-        host.release(&backend, Op::Connect, Act::Succeed).await;
+        host.release(&backend, Call::Connect, Behavior::Succeed)
+            .await;
     }
     let mut held = Vec::new();
     for get in line {
@@ -152,17 +153,18 @@ pub async fn no_batch_begins_while_enough_are_under_way(host: Host) {
 /// Step 4: a connect belongs to the pool.
 pub async fn a_connect_outlives_whoever_asked_for_it(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     drop(waiting(pool.get()).await);
     let stats = pool.stats();
     assert_eq!((stats.waiting, stats.connecting), (0, 1));
     // The next one needs no connect of its own.
     let second = waiting(pool.get_owned()).await;
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     assert_eq!(second.await.unwrap().id(), 1);
     assert_eq!(host.rest(&pool, &backend, 0).await.created, 1);
-    assert_eq!(backend.calls(Op::Connect), 1);
+    assert_eq!(backend.calls(Call::Connect), 1);
 }
 
 /// Fine print: counting.
@@ -175,7 +177,7 @@ pub async fn one_get_is_one_request_however_many_it_checks(host: Host) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 3).await;
-    backend.next(Op::Ping, [Act::Fail, Act::Fail, Act::Fail]);
+    backend.next(Call::Ping, [Behavior::Fail, Behavior::Fail, Behavior::Fail]);
     let mut held = host.hold(&pool, 1).await;
     let stats = host.rest(&pool, &backend, 1).await;
     assert_eq!((stats.request, stats.success, stats.ping_failed), (4, 4, 3));
@@ -198,7 +200,7 @@ pub async fn gauges_tell_who_has_what(host: Host) {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.active, stats.available), (3, 2, 1));
     held.extend(host.hold(&pool, 1).await);
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let _line = [waiting(pool.get()).await, waiting(pool.get()).await];
     let stats = pool.stats();
     assert_eq!((stats.size, stats.active, stats.available), (3, 3, 0));
@@ -215,13 +217,16 @@ pub async fn try_get_never_waits_and_starts_nothing(host: Host) {
         .build_lazy()
         .unwrap();
     host.fill(&pool, 4).await;
-    let before = (host.spawned_and_timers(), backend.calls(Op::Ping));
+    let before = (host.spawned_and_timers(), backend.calls(Call::Ping));
     let guard = pool.try_get().unwrap();
     assert_eq!(guard.id(), 4);
     // Three that are not fit are enough.
     backend.hang_up_all();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!((host.spawned_and_timers(), backend.calls(Op::Ping)), before);
+    assert_eq!(
+        (host.spawned_and_timers(), backend.calls(Call::Ping)),
+        before
+    );
     drop(guard);
     host.until(|| backend.alive() == 1).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
@@ -235,7 +240,7 @@ pub async fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset(hos
     drop(pool.try_get().expect("one that was never lent"));
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     drop(pool.get().await.unwrap());
-    assert_eq!(backend.calls(Op::Reset), 1);
+    assert_eq!(backend.calls(Call::Reset), 1);
 }
 
 /// Step 6, without any time.

@@ -3,7 +3,7 @@
 use connpool_core::CloseReason;
 
 use super::host::{Host, LONG, SHORT, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// Only to connections believed clean.
 pub async fn only_clean_connections_get_a_goodbye(host: Host) {
@@ -46,7 +46,7 @@ pub async fn a_goodbye_ends_at_close_timeout(host: Host) {
         .close_timeout(SHORT)
         .build_lazy()
         .unwrap();
-    backend.next(Op::Close, [Act::Hang]);
+    backend.next(Call::Close, [Behavior::Hang]);
     drop(pool.get().await.unwrap());
     host.until_stats(&pool, |stats| stats.size == 0).await;
     assert_eq!((backend.goodbyes(), backend.alive()), (vec![1], 0));
@@ -57,13 +57,13 @@ pub async fn a_goodbye_ends_at_close_timeout(host: Host) {
 pub async fn a_goodbye_that_takes_its_time_counts_as_an_open_connection(host: Host) {
     let backend = host.backend();
     let pool = backend.pool().max_uses(1).build_lazy().unwrap();
-    backend.next(Op::Close, [Act::Hold]);
+    backend.next(Call::Close, [Behavior::Hold]);
     drop(pool.get().await.unwrap());
-    host.until(|| backend.held(Op::Close) == 1).await;
+    host.until(|| backend.held(Call::Close) == 1).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.active, stats.available), (1, 1, 0));
     assert_eq!((stats.closed.total(), backend.alive()), (0, 1));
-    host.release(&backend, Op::Close, Act::Succeed).await;
+    host.release(&backend, Call::Close, Behavior::Succeed).await;
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::MaxUses)), (0, 1));
 }
@@ -78,7 +78,7 @@ pub async fn a_goodbye_that_hangs_makes_way_for_who_waits(host: Host) {
         .close_timeout(None)
         .build_lazy()
         .unwrap();
-    backend.always(Op::Close, Act::Hang);
+    backend.always(Call::Close, Behavior::Hang);
     drop(pool.get().await.unwrap());
     host.until(|| backend.goodbyes() == [1]).await;
     let guard = pool.get().await.unwrap();
@@ -104,14 +104,14 @@ pub async fn as_many_goodbyes_are_cut_short_as_people_wait(host: Host) {
         .close_timeout(None)
         .build_lazy()
         .unwrap();
-    backend.always(Op::Close, Act::Hold);
+    backend.always(Call::Close, Behavior::Hold);
     drop(host.hold(&pool, 3).await);
-    host.until(|| backend.held(Op::Close) == 3).await;
+    host.until(|| backend.held(Call::Close) == 3).await;
     let held = host.hold(&pool, 1).await;
-    assert_eq!((backend.dropped().len(), backend.held(Op::Close)), (1, 2));
+    assert_eq!((backend.dropped().len(), backend.held(Call::Close)), (1, 2));
     backend.calm();
     for _ in 0..2 {
-        host.release(&backend, Op::Close, Act::Succeed).await;
+        host.release(&backend, Call::Close, Behavior::Succeed).await;
     }
     host.rest(&pool, &backend, 1).await;
     assert_eq!(backend.peak(), 3);
@@ -122,12 +122,12 @@ pub async fn as_many_goodbyes_are_cut_short_as_people_wait(host: Host) {
 pub async fn a_goodbye_is_left_in_peace_while_there_is_room(host: Host) {
     let backend = host.backend();
     let pool = backend.pool().max_size(2).max_uses(1).build_lazy().unwrap();
-    backend.next(Op::Close, [Act::Hold]);
+    backend.next(Call::Close, [Behavior::Hold]);
     drop(pool.get().await.unwrap());
-    host.until(|| backend.held(Op::Close) == 1).await;
+    host.until(|| backend.held(Call::Close) == 1).await;
     let guard = pool.get_owned().await.unwrap();
     assert_eq!((backend.goodbyes(), backend.dropped()), (vec![1], vec![]));
-    host.release(&backend, Op::Close, Act::Succeed).await;
+    host.release(&backend, Call::Close, Behavior::Succeed).await;
     host.rest(&pool, &backend, 1).await;
     drop(guard);
 }
@@ -137,11 +137,11 @@ pub async fn a_goodbye_that_hangs_keeps_no_other_from_being_said(host: Host) {
     let backend = host.backend();
     let pool = backend.pool().build_lazy().unwrap();
     host.fill(&pool, 5).await;
-    backend.next(Op::Close, [Act::Hold]);
+    backend.next(Call::Close, [Behavior::Hold]);
     pool.resize(1).unwrap();
     host.until(|| (backend.goodbyes().len(), backend.alive()) == (4, 2))
         .await;
-    host.release(&backend, Op::Close, Act::Succeed).await;
+    host.release(&backend, Call::Close, Behavior::Succeed).await;
     host.until_stats(&pool, |stats| stats.size == 1).await;
     assert_eq!(closed(&pool, CloseReason::Shrunk), 4);
 }

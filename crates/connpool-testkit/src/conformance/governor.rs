@@ -4,7 +4,7 @@
 use connpool_core::{Backoff, Breaker, BreakerState, CloseReason, GetError};
 
 use super::host::{Host, LONG, MILLI, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// The window: one after a failure, and one more for each connect that succeeds.
 pub async fn after_a_failure_connects_begin_slowly(host: Host) {
@@ -16,19 +16,20 @@ pub async fn after_a_failure_connects_begin_slowly(host: Host) {
         .breaker(None)
         .build_lazy()
         .unwrap();
-    backend.next(Op::Connect, [Act::Fail]);
+    backend.next(Call::Connect, [Behavior::Fail]);
     assert!(pool.get().await.is_err());
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let mut line = Vec::new();
     for _ in 0..8 {
         line.push(waiting(pool.get()).await);
     }
     for at_once in [1, 2, 4, 1] {
         // Those that were let go are over when the pool has counted them, too.
-        host.until(|| backend.held(Op::Connect) == at_once && pool.stats().connecting == at_once)
+        host.until(|| backend.held(Call::Connect) == at_once && pool.stats().connecting == at_once)
             .await;
         for _ in 0..at_once {
-            host.release(&backend, Op::Connect, Act::Succeed).await;
+            host.release(&backend, Call::Connect, Behavior::Succeed)
+                .await;
         }
     }
     for get in line {
@@ -42,7 +43,7 @@ pub async fn after_a_failure_connects_begin_slowly(host: Host) {
 pub async fn many_at_a_closed_port_count_as_many_failures_as_attempts(host: Host) {
     host.draw_the_longest_pauses();
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Fail);
+    backend.always(Call::Connect, Behavior::Fail);
     let pause = Backoff::new(LONG, LONG, 1.0);
     let pool = backend
         .pool()
@@ -59,7 +60,7 @@ pub async fn many_at_a_closed_port_count_as_many_failures_as_attempts(host: Host
     assert_eq!(pool.stats().waiting, 50);
     drop(line);
     let stats = host.rest(&pool, &backend, 0).await;
-    let attempts = backend.calls(Op::Connect);
+    let attempts = backend.calls(Call::Connect);
     assert_eq!(stats.connect_failed, attempts as u64);
     assert!((1..=50).contains(&attempts), "{attempts} attempts");
 }
@@ -67,7 +68,7 @@ pub async fn many_at_a_closed_port_count_as_many_failures_as_attempts(host: Host
 /// The breaker, open: everybody hears the last error, and nobody dials.
 pub async fn an_open_breaker_answers_everybody_at_once(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend
         .pool()
         .max_size(1)
@@ -78,14 +79,14 @@ pub async fn an_open_breaker_answers_everybody_at_once(host: Host) {
     for _ in 0..3 {
         line.push(waiting(pool.get()).await);
     }
-    host.release(&backend, Op::Connect, Act::Fail).await;
+    host.release(&backend, Call::Connect, Behavior::Fail).await;
     for get in line {
         assert!(matches!(get.await, Err(GetError::Connect(refused)) if refused.0 == 1));
     }
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!(stats.breaker, BreakerState::Open);
     assert!(matches!(pool.get().await, Err(GetError::Connect(refused)) if refused.0 == 1));
-    assert_eq!(backend.calls(Op::Connect), 1);
+    assert_eq!(backend.calls(Call::Connect), 1);
 }
 
 /// The breaker, with connections open: they may come back.
@@ -98,10 +99,10 @@ pub async fn an_open_breaker_leaves_those_in_line_who_may_be_served(host: Host) 
         .build_lazy()
         .unwrap();
     let held = host.hold(&pool, 1).await;
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let first = waiting(pool.get()).await;
     let second = waiting(pool.get()).await;
-    host.release(&backend, Op::Connect, Act::Fail).await;
+    host.release(&backend, Call::Connect, Behavior::Fail).await;
     assert!(matches!(first.await, Err(GetError::Connect(_))));
     assert_eq!(pool.stats().breaker, BreakerState::Open);
     drop(held);
@@ -111,7 +112,15 @@ pub async fn an_open_breaker_leaves_those_in_line_who_may_be_served(host: Host) 
 /// The breaker, half open and closed again.
 pub async fn a_probe_that_succeeds_closes_the_breaker(host: Host) {
     let backend = host.backend();
-    backend.next(Op::Connect, [Act::Fail, Act::Fail, Act::Fail, Act::Hold]);
+    backend.next(
+        Call::Connect,
+        [
+            Behavior::Fail,
+            Behavior::Fail,
+            Behavior::Fail,
+            Behavior::Hold,
+        ],
+    );
     let pool = backend
         .pool()
         .max_size(4)
@@ -120,13 +129,14 @@ pub async fn a_probe_that_succeeds_closes_the_breaker(host: Host) {
         .build_lazy()
         .unwrap();
     let get = waiting(pool.get()).await;
-    host.until(|| backend.held(Op::Connect) == 1).await;
+    host.until(|| backend.held(Call::Connect) == 1).await;
     let stats = pool.stats();
     assert_eq!(
         (stats.breaker, stats.connecting),
         (BreakerState::HalfOpen, 1)
     );
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     drop(get.await.unwrap());
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!(
@@ -150,14 +160,14 @@ pub async fn three_broken_connections_have_the_others_pinged(host: Host) {
         backend.hang_up(id);
     }
     let first = host.hold(&pool, 1).await;
-    assert_eq!((first[0].id(), backend.calls(Op::Ping)), (7, 0));
+    assert_eq!((first[0].id(), backend.calls(Call::Ping)), (7, 0));
     let others = host.hold(&pool, 3).await;
-    assert_eq!(backend.calls(Op::Ping), 3);
+    assert_eq!(backend.calls(Call::Ping), 3);
     drop((first, others));
     host.rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
     drop(host.hold(&pool, 4).await);
-    assert_eq!(backend.calls(Op::Ping), 3, "each once");
+    assert_eq!(backend.calls(Call::Ping), 3, "each once");
 }
 
 /// The shortest pauses there are.

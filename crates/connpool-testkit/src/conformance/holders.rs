@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use connpool_core::{BreakerState, Event, GetError, Phase};
 
 use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 use std::sync::Mutex;
 
 /// Everybody who has one is in the list, by connection, line and label, and nobody else is.
@@ -88,7 +88,7 @@ pub async fn a_timeout_names_those_who_have_what_it_waited_for(host: Host) {
 /// And who waits for a backend that fails is told how.
 pub async fn a_timeout_tells_what_the_last_connect_came_to(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Fail);
+    backend.always(Call::Connect, Behavior::Fail);
     let pool = backend
         .pool()
         .fail_fast(false)

@@ -13,7 +13,9 @@ use futures_lite::future::{or, poll_once};
 use super::job::Job;
 use super::watchdog::panic_after;
 use super::watched::Watched;
-use crate::{Act, FaultyManager, Op, assert_at_rest, assert_invariants, silence_scripted_panics};
+use crate::{
+    Behavior, Call, FaultyManager, assert_at_rest, assert_invariants, silence_scripted_panics,
+};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 /// Long enough to tell before from after.
@@ -175,8 +177,8 @@ impl Host {
     pub(super) fn release(
         &self,
         backend: &FaultyManager,
-        op: Op,
-        act: Act,
+        op: Call,
+        act: Behavior,
     ) -> impl Future<Output = ()> + Send {
         self.until(move || backend.release(op, act))
     }

@@ -8,7 +8,7 @@ use connpool_core::{CloseReason, GetError, Phase};
 use futures_lite::future::poll_once;
 
 use super::host::{Host, MILLI, SHORT, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// P1: the limit. HikariCP, `testMaximumPoolLimit`.
 pub async fn twenty_tasks_share_four_connections(host: Host) {
@@ -121,12 +121,13 @@ pub async fn a_waiter_takes_a_return_and_its_connect_ends_among_the_idle(host: H
     let backend = host.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
     let held = host.hold(&pool, 1).await;
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let get = waiting(pool.get()).await;
     drop(held);
     let guard = get.await.unwrap();
     assert_eq!(guard.id(), 1);
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     let stats = host.rest(&pool, &backend, 1).await;
     assert_eq!((stats.created, stats.available), (2, 1));
 }
@@ -136,11 +137,12 @@ pub async fn a_late_connection_beyond_max_idle_is_closed_and_not_leaked(host: Ho
     let backend = host.backend();
     let pool = backend.pool().max_size(2).max_idle(1).build_lazy().unwrap();
     let held = host.hold(&pool, 1).await;
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let get = waiting(pool.get()).await;
     drop(held);
     drop(get.await.unwrap());
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     let stats = host.rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.available), (2, 1));
     assert_eq!(closed(&pool, CloseReason::Overflow), 1);
@@ -167,23 +169,24 @@ pub async fn a_returned_connection_serves_one_who_waits_for_a_connect(host: Host
         .build_lazy()
         .unwrap();
     let held = host.hold(&pool, 1).await;
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let mut line = Vec::new();
     for _ in 0..3 {
         line.push(waiting(pool.get_owned()).await);
     }
     let stats = pool.stats();
     assert_eq!((stats.waiting, stats.connecting), (3, 2));
-    host.until(|| backend.held(Op::Connect) == 2).await;
+    host.until(|| backend.held(Call::Connect) == 2).await;
     drop(held);
     let mut served = vec![line.remove(0).await.unwrap()];
     assert_eq!(served[0].id(), 1);
     for get in line {
-        host.release(&backend, Op::Connect, Act::Succeed).await;
+        host.release(&backend, Call::Connect, Behavior::Succeed)
+            .await;
         served.push(get.await.unwrap());
     }
     let stats = host.rest(&pool, &backend, 3).await;
-    assert_eq!((stats.created, backend.calls(Op::Connect)), (3, 3));
+    assert_eq!((stats.created, backend.calls(Call::Connect)), (3, 3));
     assert_eq!(backend.truth().most_connecting, 2);
 }
 
@@ -197,12 +200,12 @@ pub async fn a_waiter_whose_connection_fails_its_check_keeps_its_place(host: Hos
         .build_lazy()
         .unwrap();
     let mut held = host.hold(&pool, 2).await;
-    backend.always(Op::Connect, Act::Hang);
-    backend.next(Op::Ping, [Act::Fail]);
+    backend.always(Call::Connect, Behavior::Hang);
+    backend.next(Call::Ping, [Behavior::Fail]);
     let first = host.spawn(waiting(pool.get_owned()).await);
     let second = host.spawn(waiting(pool.get_owned()).await);
     held.pop();
-    host.until(|| backend.calls(Op::Ping) == 1).await;
+    host.until(|| backend.calls(Call::Ping) == 1).await;
     host.until_stats(&pool, |stats| stats.waiting == 2).await;
     held.pop();
     let guard = first.await.unwrap();
@@ -297,7 +300,7 @@ pub async fn the_line_has_room_for_max_waiters(host: Host) {
 /// Fine print: `max_waiters` 0.
 pub async fn a_pool_in_which_nobody_may_wait_still_grows(host: Host) {
     let backend = host.backend();
-    backend.always(Op::Connect, Act::Hold);
+    backend.always(Call::Connect, Behavior::Hold);
     let pool = backend
         .pool()
         .max_size(2)
@@ -309,7 +312,8 @@ pub async fn a_pool_in_which_nobody_may_wait_still_grows(host: Host) {
     assert!(matches!(third, Err(GetError::Exhausted(_))));
     let mut held = Vec::new();
     for get in line {
-        host.release(&backend, Op::Connect, Act::Succeed).await;
+        host.release(&backend, Call::Connect, Behavior::Succeed)
+            .await;
         held.push(get.await.unwrap());
     }
     let fourth = poll_once(pool.get()).await.expect("refused at once");

@@ -6,7 +6,7 @@ use connpool_core::GetError;
 use futures_lite::future::poll_once;
 
 use super::host::{Host, LONG, MILLI, waiting};
-use crate::{Act, Op, Refused};
+use crate::{Behavior, Call, ScriptedError};
 
 /// Idle ones and new ones, all or none.
 pub async fn several_are_lent_at_once_or_none(host: Host) {
@@ -80,8 +80,8 @@ pub async fn a_gatherer_that_gives_up_lets_the_next_one_gather(host: Host) {
 #[derive(Debug)]
 struct Failed;
 
-impl From<GetError<Refused>> for Failed {
-    fn from(_: GetError<Refused>) -> Self {
+impl From<GetError<ScriptedError>> for Failed {
+    fn from(_: GetError<ScriptedError>) -> Self {
         Failed
     }
 }
@@ -100,7 +100,7 @@ pub async fn an_exchange_of_the_pool_returns_or_destroys(host: Host) {
     assert_eq!(id.unwrap(), 1);
     let no = pool.exchange(async |_| Err::<(), _>(Failed)).await;
     assert!(no.is_err());
-    backend.next(Op::Connect, [Act::Fail]);
+    backend.next(Call::Connect, [Behavior::Fail]);
     let refused = pool.exchange(async |_| Ok::<_, Failed>(())).await;
     assert!(refused.is_err());
     let pending = waiting(pool.exchange(async |_| {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use connpool_core::{CloseReason, GetError, Liveness};
 
 use super::host::{Host, MILLI, closed, waiting};
-use crate::{Act, FaultyConn, Op};
+use crate::{Behavior, Call, FaultyConn};
 
 /// "A failed connect": one that panics.
 pub async fn a_connect_that_panics_answers_the_first_in_line(host: Host) {
     let backend = host.backend();
-    backend.next(Op::Connect, [Act::Panic]);
+    backend.next(Call::Connect, [Behavior::Panic]);
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let first = waiting(pool.get_owned()).await;
     let second = waiting(pool.get_owned()).await;
@@ -31,7 +31,7 @@ pub async fn a_check_that_panics_destroys_its_connection(host: Host) {
         1 => scripted(),
         _ => Liveness::Alive,
     };
-    for step in [None, Some(Op::Ping), Some(Op::Reset)] {
+    for step in [None, Some(Call::Ping), Some(Call::Reset)] {
         let backend = host.backend();
         backend.with_resets();
         let pool = backend
@@ -42,7 +42,7 @@ pub async fn a_check_that_panics_destroys_its_connection(host: Host) {
             .unwrap();
         host.fill(&pool, 1).await;
         match step {
-            Some(op) => _ = backend.next(op, [Act::Panic]),
+            Some(op) => _ = backend.next(op, [Behavior::Panic]),
             None => backend.look(look),
         }
         assert_eq!(pool.get().await.unwrap().id(), 2, "{step:?}");
@@ -79,7 +79,7 @@ pub async fn the_background_outlives_every_panic(host: Host) {
     host.until_stats(&pool, |stats| stats.size == 0).await;
     assert_eq!(closed(&pool, CloseReason::Panicked), 2);
     backend.calm();
-    backend.always(Op::Close, Act::Panic);
+    backend.always(Call::Close, Behavior::Panic);
     host.fill(&pool, 2).await;
     pool.resize(1).unwrap();
     host.until_stats(&pool, |stats| stats.size == 1).await;

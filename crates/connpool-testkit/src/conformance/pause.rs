@@ -3,7 +3,7 @@
 use connpool_core::{GetError, Phase};
 
 use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::Op;
+use crate::Call;
 
 /// Nothing is lent, and those in line are served when it is over.
 pub async fn a_paused_pool_holds_everybody_in_line(host: Host) {
@@ -29,7 +29,7 @@ pub async fn a_paused_pool_holds_everybody_in_line(host: Host) {
         ids.push(get.await.unwrap().id());
     }
     assert_eq!(ids[0], 1, "the idle one is for the first in line");
-    assert!(backend.calls(Op::Connect) <= 2);
+    assert!(backend.calls(Call::Connect) <= 2);
     host.lends_all(&pool, &backend).await;
 }
 

@@ -10,7 +10,7 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 
 use super::host::{Guard, Host, SHORT, closed, waiting};
-use crate::{FaultyConn, Op, Refused};
+use crate::{Call, FaultyConn, ScriptedError};
 
 /// A return in good order: to the first in line, and only then among the idle.
 pub async fn a_returned_connection_goes_to_the_first_in_line(host: Host) {
@@ -24,7 +24,7 @@ pub async fn a_returned_connection_goes_to_the_first_in_line(host: Host) {
     drop(get.await.unwrap());
     let stats = pool.stats();
     assert_eq!((stats.active, stats.available), (0, 1));
-    assert_eq!((backend.calls(Op::Connect), stats.closed.total()), (1, 0));
+    assert_eq!((backend.calls(Call::Connect), stats.closed.total()), (1, 0));
 }
 
 /// P14: invalidating frees capacity. Commons Pool, `testInvalidateFreesCapacity`.
@@ -58,14 +58,14 @@ pub async fn an_exchange_that_does_not_end_well_spoils_its_connection(host: Host
     assert_destroyed(&host, CloseReason::Unfinished, |mut guard| async move {
         let given_up = guard.exchange(async |conn: &mut FaultyConn| {
             conn.write_all(b"a request").await.unwrap();
-            std::future::pending::<Result<(), Refused>>().await
+            std::future::pending::<Result<(), ScriptedError>>().await
         });
         assert!(poll_once(given_up).await.is_none());
     })
     .await;
     assert_destroyed(&host, CloseReason::Unfinished, |mut guard| async move {
-        let failed = guard.exchange(async |_: &mut FaultyConn| Err::<(), _>(Refused(0)));
-        assert_eq!(failed.await, Err(Refused(0)));
+        let failed = guard.exchange(async |_: &mut FaultyConn| Err::<(), _>(ScriptedError(0)));
+        assert_eq!(failed.await, Err(ScriptedError(0)));
     })
     .await;
 }
@@ -157,7 +157,7 @@ pub async fn a_slot_is_held_until_its_connection_is_gone(host: Host) {
     let (tell, weak, manager) = (Arc::clone(&seen), pool.downgrade(), backend.clone());
     backend.at_drop(move |id| {
         if let Some(pool) = weak.upgrade().filter(|_| id == 1) {
-            let counted = (pool.stats().size, manager.calls(Op::Connect));
+            let counted = (pool.stats().size, manager.calls(Call::Connect));
             *tell.lock().unwrap() = Some(counted);
         }
     });
@@ -230,7 +230,7 @@ pub async fn a_return_costs_no_call(host: Host) {
         .build_lazy()
         .unwrap();
     let held = host.hold(&pool, 3).await;
-    let calls = || (backend.looks(), Op::ALL.map(|op| backend.calls(op)));
+    let calls = || (backend.probes(), Call::ALL.map(|op| backend.calls(op)));
     let before = (calls(), host.spawned_and_timers());
     drop(held);
     assert_eq!((calls(), host.spawned_and_timers()), before);

@@ -3,7 +3,7 @@
 use connpool_core::{CloseReason, Pool, PoolConfig};
 
 use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Act, FaultyManager, Op};
+use crate::{Behavior, Call, FaultyManager};
 
 fn change(pool: &Pool<FaultyManager>, change: impl FnOnce(&mut PoolConfig)) {
     let mut config = pool.config();
@@ -46,7 +46,7 @@ pub async fn min_size_and_limits_reach_what_is_open_already(host: Host) {
 /// Room that is made for them serves those in line.
 pub async fn those_in_line_are_served_by_what_a_change_allows(host: Host) {
     let backend = host.backend();
-    backend.next(Op::Connect, [Act::Succeed, Act::Hold]);
+    backend.next(Call::Connect, [Behavior::Succeed, Behavior::Hold]);
     let pool = backend
         .pool()
         .max_size(3)
@@ -59,7 +59,8 @@ pub async fn those_in_line_are_served_by_what_a_change_allows(host: Host) {
     change(&pool, |c| c.max_connecting = None);
     // The second connect begins beside the first one, and overtakes it.
     let one = first.await.unwrap();
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     drop((one, second.await.unwrap(), held));
     host.lends_all(&pool, &backend).await;
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use connpool_core::{AddError, CloseReason, Manager};
 
 use super::host::{Host, LONG, closed, waiting};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// What is idle and not wanted is told goodbye.
 pub async fn retain_closes_what_is_idle_and_not_wanted(host: Host) {
@@ -51,11 +51,12 @@ pub async fn what_is_added_is_lent_and_counted_like_any_other(host: Host) {
     let full = pool.add(other.unwrap()).unwrap_err();
     assert!(matches!(full, AddError::Full(_)));
     pool.resize(3).unwrap();
-    backend.next(Op::Connect, [Act::Hold]);
+    backend.next(Call::Connect, [Behavior::Hold]);
     let get = waiting(pool.get()).await;
     pool.add(full.into_inner()).unwrap();
     drop(get.await.unwrap());
-    host.release(&backend, Op::Connect, Act::Succeed).await;
+    host.release(&backend, Call::Connect, Behavior::Succeed)
+        .await;
     host.until_stats(&pool, |stats| stats.available == 2).await;
     drop(guard.detach());
     let stats = host.rest(&pool, &backend, 0).await;

@@ -14,7 +14,7 @@ use futures_lite::future::yield_now;
 
 use super::history::Exchange;
 use crate::sim::Flag;
-use crate::{FaultyConn, FaultyManager, Refused};
+use crate::{FaultyConn, FaultyManager, ScriptedError};
 
 pub(crate) type Guard = PooledConnection<'static, FaultyManager>;
 
@@ -72,8 +72,8 @@ pub(crate) enum Failure {
     Exchange,
 }
 
-impl From<GetError<Refused>> for Failure {
-    fn from(_: GetError<Refused>) -> Self {
+impl From<GetError<ScriptedError>> for Failure {
+    fn from(_: GetError<ScriptedError>) -> Self {
         Failure::Get
     }
 }

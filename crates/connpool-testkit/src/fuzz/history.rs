@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::settings::{Ground, MILLI, SECOND, Settings};
-use crate::{Act, Op};
+use crate::{Behavior, Call};
 
 /// One thing that happens. Numbers choose among what there is, modulo how many there are, so that
 /// every part of a history is a history.
@@ -52,8 +52,8 @@ pub(crate) enum Move {
     Leap(Duration),
     ShutDown,
     StartAgain,
-    Next(Op, Act),
-    Always(Op, Act),
+    Next(Call, Behavior),
+    Always(Call, Behavior),
     Calm,
 }
 
@@ -206,24 +206,24 @@ fn leap(rng: &mut StdRng) -> Duration {
     }
 }
 
-fn op(rng: &mut StdRng) -> Op {
-    *Op::ALL.choose(rng).unwrap_or(&Op::Connect)
+fn op(rng: &mut StdRng) -> Call {
+    *Call::ALL.choose(rng).unwrap_or(&Call::Connect)
 }
 
-fn act(rng: &mut StdRng) -> Act {
+fn act(rng: &mut StdRng) -> Behavior {
     let time = MILLI * rng.random_range(1..3000);
     let times = rng.random_range(1..4);
     match rng.random_range(0..11) {
-        0 => Act::Succeed,
-        1 => Act::Fail,
-        2 => Act::Take(time),
-        3 => Act::FailAfter(time),
-        4 => Act::Pend(times),
-        5 => Act::PendThenFail(times),
-        6 => Act::PendThenPanic(times),
-        7 => Act::Hang,
-        8 => Act::Panic,
-        9 => Act::Speak,
-        _ => Act::HangUp,
+        0 => Behavior::Succeed,
+        1 => Behavior::Fail,
+        2 => Behavior::Take(time),
+        3 => Behavior::FailAfter(time),
+        4 => Behavior::Pend(times),
+        5 => Behavior::PendThenFail(times),
+        6 => Behavior::PendThenPanic(times),
+        7 => Behavior::Hang,
+        8 => Behavior::Panic,
+        9 => Behavior::Speak,
+        _ => Behavior::HangUp,
     }
 }

@@ -33,12 +33,12 @@ fn stamps() -> Stamps {
 
 fn rules() -> Rules {
     Rules {
-        idle_timeout: Span::NEVER,
-        max_lifetime: Span::NEVER,
+        idle_timeout: Nanos::NEVER,
+        max_lifetime: Nanos::NEVER,
         max_uses: None,
         ping_after: SECOND.into(),
-        liveness_after: Span::ZERO,
-        keepalive: Span::NEVER,
+        liveness_after: Nanos::ZERO,
+        keepalive: Nanos::NEVER,
         resets: true,
     }
 }
@@ -124,7 +124,7 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     assert_eq!(asked.found(Found::Quiet).step(), Step::Pass);
     let unread = asked.found(Found::Unsolicited).step();
     assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
-    rules.liveness_after = Span::NEVER;
+    rules.liveness_after = Nanos::NEVER;
     let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(9));
     assert_eq!(
         check.found(Found::Done).found(Found::Done).step(),
@@ -157,7 +157,7 @@ fn the_cheapest_check_comes_first() {
     );
     stamps.expires = Instant::NEVER;
     assert_eq!(begin(Purpose::Lend, &stamps, &rules, 9), Step::Close(Idle));
-    rules.idle_timeout = Span::NEVER;
+    rules.idle_timeout = Nanos::NEVER;
     let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(9));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
@@ -204,7 +204,7 @@ fn limits_that_were_made_tighter_reach_what_was_opened_before() {
     let check = Check::begin(Purpose::Lend, &stamps, &rules, ERA, true, at(4)).at(Step::Ping);
     stamps.proven = at(5);
     assert_eq!(check.done(&stamps, &rules).step(), over);
-    rules.max_lifetime = Span::NEVER;
+    rules.max_lifetime = Nanos::NEVER;
     rules.max_uses = Some(2);
     stamps.uses = 1;
     assert_eq!(begin(Purpose::Lend, &stamps, &rules, 4), Step::Look);
@@ -227,7 +227,7 @@ fn a_connection_that_was_never_lent_has_a_millisecond_to_be_lent_in() {
         let now = Instant::from_nanos(stamps.born.as_nanos() + nanos);
         Check::begin(Purpose::Lend, &stamps, rules, ERA, true, now).step()
     };
-    rules.idle_timeout = Span::ZERO;
+    rules.idle_timeout = Nanos::ZERO;
     for reason in [Idle, Lifetime] {
         assert_eq!(step(&stamps, &rules, 0, 0), Step::Look);
         assert_eq!(step(&stamps, &rules, 0, 999_999), Step::Look);
@@ -262,11 +262,11 @@ fn a_fresh_proof_of_life_saves_the_look_and_the_ping() {
 fn zero_means_always_and_none_means_never() {
     let mut rules = rules();
     rules.resets = false;
-    (rules.liveness_after, rules.ping_after) = (Span::ZERO, Span::ZERO);
+    (rules.liveness_after, rules.ping_after) = (Nanos::ZERO, Nanos::ZERO);
     let check = Check::begin(Purpose::Lend, &stamps(), &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Ping);
-    (rules.liveness_after, rules.ping_after) = (Span::NEVER, Span::NEVER);
+    (rules.liveness_after, rules.ping_after) = (Nanos::NEVER, Nanos::NEVER);
     assert_eq!(begin(Purpose::Lend, &stamps(), &rules, 999), Step::Pass);
 }
 
@@ -316,8 +316,8 @@ fn a_new_connection_is_only_looked_at() {
     stamps.uses = 0;
     stamps.expires = at(0);
     let mut rules = rules();
-    rules.ping_after = Span::ZERO;
-    rules.liveness_after = Span::NEVER;
+    rules.ping_after = Nanos::ZERO;
+    rules.liveness_after = Nanos::NEVER;
     let check = Check::begin(Purpose::LendNew, &stamps, &rules, ERA, true, at(0));
     assert_eq!(check.step(), Step::Look);
     assert_eq!(check.found(Found::Quiet).step(), Step::Pass);

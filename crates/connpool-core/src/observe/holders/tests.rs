@@ -57,7 +57,7 @@ fn the_longest_held_comes_first_and_the_untimed_last() {
 fn a_lease_is_overdue_once_and_says_so_when_it_ends() {
     let leases = Leases::new(());
     let [a, b] = spots();
-    let limit = Span::from(5 * SECOND);
+    let limit = Nanos::from(5 * SECOND);
     lend(&leases, a, 1, &here(), Some(at(1)));
     lend(&leases, b, 2, &here(), Some(at(3)));
     let (overdue, next) = leases.overdue(limit, at(5));
@@ -79,9 +79,9 @@ fn what_is_held_for_an_unknown_time_is_never_overdue() {
     let leases = Leases::new(());
     let [a] = spots();
     lend(&leases, a, 1, &here(), None);
-    let (overdue, next) = leases.overdue(Span::ZERO, at(5));
+    let (overdue, next) = leases.overdue(Nanos::ZERO, at(5));
     assert_eq!((ids(&overdue), next), (vec![], Some(at(5))));
-    assert_eq!(leases.overdue(Span::NEVER, at(5)).1, None);
+    assert_eq!(leases.overdue(Nanos::NEVER, at(5)).1, None);
 }
 
 #[test]

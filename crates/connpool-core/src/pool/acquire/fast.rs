@@ -6,7 +6,7 @@ use crate::observe::tracing;
 use crate::pool::acquire::find;
 use crate::pool::conn::Entry;
 use crate::pool::shared::Shared;
-use crate::time::Span;
+use crate::time::Nanos;
 use crate::util::timeout::Deadline;
 use crate::{GetError, Instant, Manager};
 
@@ -43,7 +43,7 @@ impl<M: Manager> Shared<M> {
         let fresh_for = self.settings.fresh_for();
         let fit = |entry: &Entry<M>| entry.stamps.is_fit(seal, fresh_for, now);
         let look_after = self.settings.liveness_after();
-        let looks = look_after != Span::NEVER;
+        let looks = look_after != Nanos::NEVER;
         // Counted where it is taken, unless it may be of no use yet.
         let Some(mut entry) = self.idle.take_if(fit, !looks) else {
             let now = Some(now);
@@ -70,7 +70,7 @@ impl<M: Manager> Shared<M> {
     pub(crate) async fn lend_some_time(
         &self,
         tried: Tried,
-        limit: Span,
+        limit: Nanos,
     ) -> Result<Entry<M>, Box<GetError<M::Error>>> {
         let mut deadline = Deadline::new(limit);
         let lent = if tracing::is_on() {

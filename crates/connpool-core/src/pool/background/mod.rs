@@ -17,7 +17,7 @@ use crate::pool::conn::{Entry, Slot};
 use crate::pool::idle::{Part, Stamped};
 use crate::pool::shared::{AT_ONCE, Shared};
 use crate::pool::state::DriverState;
-use crate::time::{Span, soonest};
+use crate::time::{Nanos, earliest};
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::{End, bounded, timer_came_first};
 use crate::{BoxFuture, CloseReason, Event, Instant, Manager, Runtime};
@@ -29,7 +29,7 @@ pub(crate) fn start<M: Manager>(shared: &Shared<M>) {
         runtime: Arc::clone(&shared.runtime),
         sweep: Sweep::default(),
         leaks: LeakWatch {
-            limit: Span::NEVER,
+            limit: Nanos::NEVER,
             next: None,
         },
     };
@@ -53,7 +53,7 @@ struct Driver<M: Manager> {
 
 /// When to look for connections that do not come back, and for how long they may be out by it.
 struct LeakWatch {
-    limit: Span,
+    limit: Nanos,
     next: Option<Instant>,
 }
 
@@ -124,7 +124,7 @@ impl<M: Manager> Driver<M> {
             if state.ledger.is_closed() {
                 return Next::End;
             }
-            match soonest([state.ledger.next_deadline(), self.leaks.next]) {
+            match earliest([state.ledger.next_deadline(), self.leaks.next]) {
                 // A timer for the past would be ready at once, and nobody else would get the thread.
                 Some(at) if at <= now => Next::More,
                 deadline => Next::Rest(deadline),

@@ -19,7 +19,8 @@ use connpool_core::{CloseReason, GetError, Pool, PooledConnection, Runtime, Weak
 use connpool_testkit::{SimRuntime, silence_scripted_panics};
 
 pub(crate) use connpool_testkit::{
-    Act, FaultyConn as Conn, FaultyManager as Fake, Op, Refused, assert_at_rest as assert_books,
+    Behavior, Call, FaultyConn as Conn, FaultyManager as Fake, ScriptedError,
+    assert_at_rest as assert_books,
 };
 
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
 
 pub(crate) type Guard = PooledConnection<'static, Fake>;
-pub(crate) type Got = Result<Guard, GetError<Refused>>;
+pub(crate) type Got = Result<Guard, GetError<ScriptedError>>;
 
 /// A simulation and a manager in it.
 pub(crate) fn new(seed: u64) -> (SimRuntime, Fake) {

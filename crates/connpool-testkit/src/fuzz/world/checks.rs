@@ -7,7 +7,7 @@ use connpool_core::{BreakerState, CloseReason, Holder, Pool, Runtime};
 
 use super::World;
 use crate::fuzz::callers::Kind;
-use crate::{FaultyManager, assert_at_rest, assert_invariants, assert_nobody_sleeps_for_nothing};
+use crate::{FaultyManager, assert_at_rest, assert_invariants, assert_no_lost_wakeup};
 
 impl World {
     /// What holds after every move.
@@ -141,7 +141,7 @@ impl World {
         }
         // No pause is longer than the longest of the default backoff.
         let pausing = (self.trouble_at).is_some_and(|at| now.since(at) < Duration::from_secs(5));
-        assert_nobody_sleeps_for_nothing(&self.pool, pausing);
+        assert_no_lost_wakeup(&self.pool, pausing);
         let is_hopeless = self.settings.fail_fast
             && stats.breaker == BreakerState::Open
             && stats.size == 0

@@ -28,8 +28,8 @@ fn moment() -> impl Strategy<Value = Instant> {
 /// Longer than anything here lasts.
 const AN_AGE: Duration = Duration::from_secs(1_000_000);
 
-fn span() -> impl Strategy<Value = Span> {
-    of((0..8_u64).prop_map(Duration::from_secs)).prop_map(Span::from)
+fn span() -> impl Strategy<Value = Nanos> {
+    of((0..8_u64).prop_map(Duration::from_secs)).prop_map(Nanos::from)
 }
 
 prop_compose! {
@@ -47,7 +47,7 @@ prop_compose! {
 prop_compose! {
     fn rules()(
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
-        keepalive in prop_oneof![Just(Span::NEVER), Just(Span::ZERO), Just(Span::from(AN_AGE))],
+        keepalive in prop_oneof![Just(Nanos::NEVER), Just(Nanos::ZERO), Just(Nanos::from(AN_AGE))],
         max_uses in of(1..4_u64),
         resets in any::<bool>(),
     ) -> Rules {
@@ -78,7 +78,7 @@ prop_compose! {
 }
 
 impl Case {
-    fn is_older_than(&self, since: Instant, limit: Span) -> bool {
+    fn is_older_than(&self, since: Instant, limit: Nanos) -> bool {
         let limit = limit.as_duration();
         limit.is_some_and(|limit| self.now.since(since) >= limit)
     }
@@ -125,7 +125,7 @@ impl Case {
             let before = questions.len();
             let lends = self.purpose == Purpose::Lend;
             let kept_alive =
-                rules.keepalive == Span::ZERO || (suspect && rules.keepalive != Span::NEVER);
+                rules.keepalive == Nanos::ZERO || (suspect && rules.keepalive != Nanos::NEVER);
             let too_old = suspect || self.is_older_than(stamps.proven, rules.ping_after);
             if (lends && too_old) || (!lends && kept_alive) {
                 questions.push(Step::Ping);
@@ -133,7 +133,7 @@ impl Case {
             if lends && rules.resets && stamps.uses > 0 {
                 questions.push(Step::Reset);
             }
-            if questions.len() > before && rules.liveness_after != Span::NEVER {
+            if questions.len() > before && rules.liveness_after != Nanos::NEVER {
                 questions.push(Step::Look);
             }
         }
