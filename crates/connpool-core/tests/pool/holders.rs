@@ -185,16 +185,19 @@ fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
     sim.advance(5 * SECOND + 999 * MILLI);
     assert_eq!(*told.lock().unwrap(), [""; 0]);
     sim.advance(MILLI);
-    assert_eq!(*told.lock().unwrap(), ["leak 1 10s"]);
+    assert_eq!(*told.lock().unwrap(), ["leak_suspected 1 10s"]);
     sim.advance(4 * SECOND);
     sim.advance(60 * SECOND);
-    assert_eq!(*told.lock().unwrap(), ["leak 1 10s", "leak 2 10s"]);
+    assert_eq!(
+        *told.lock().unwrap(),
+        ["leak_suspected 1 10s", "leak_suspected 2 10s"]
+    );
     drop(first);
     let _detached = second
         .into_iter()
         .map(|guard| guard.detach())
         .collect::<Vec<_>>();
-    let back = ["came_back 1 74s", "came_back 2 70s"];
+    let back = ["leak_returned 1 74s", "leak_returned 2 70s"];
     assert_eq!(told.lock().unwrap()[2..], back);
     // The next lending of the same connection is another one.
     let third = hold(&sim, &pool, 1);
@@ -237,7 +240,7 @@ fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
     config.leak_warning = Some(SECOND);
     pool.reconfigure(config.clone()).unwrap();
     sim.settle();
-    assert_eq!(*told.lock().unwrap(), ["leak 1 60s"]);
+    assert_eq!(*told.lock().unwrap(), ["leak_suspected 1 60s"]);
     config.leak_warning = None;
     pool.reconfigure(config).unwrap();
     let _other = hold(&sim, &pool, 1);
