@@ -47,6 +47,9 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// First, so that rustdoc lists the methods of `Pool` in the order of the handle.
+mod pool;
+
 mod config;
 mod error;
 mod machine;
@@ -54,7 +57,6 @@ mod manager;
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
 mod model_tests;
 mod observe;
-mod pool;
 mod runtime;
 mod stream;
 mod time;
@@ -62,6 +64,7 @@ mod util;
 
 pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
+pub use error::add_error::AddError;
 pub use error::diagnosis::Diagnosis;
 pub use error::{BuildError, GetError, Phase};
 pub use machine::breaker::BreakerState;
@@ -73,7 +76,6 @@ pub use observe::close_reason::CloseReason;
 pub use observe::event::{Event, Observer};
 pub use observe::holders::Holder;
 pub use observe::stats::{ClosedStats, Stats};
-pub use pool::admin::AddError;
 pub use pool::close::CloseReport;
 pub use pool::guard::PooledConnection;
 pub use pool::handle::{Pool, WeakPool};

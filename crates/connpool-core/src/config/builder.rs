@@ -4,11 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
-use crate::pool::seats::Refusal;
+use crate::pool::background::warm_up::open_min_size;
 use crate::pool::shared::Shared;
-use crate::pool::state::DriverState;
 use crate::util::sync::Arc;
-use crate::util::timeout::{Deadline, timer_came_first};
 use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};
 
 /// A pool in the making: every setting has a default, see [`PoolConfig`].
@@ -37,6 +35,16 @@ pub struct Builder<M: Manager> {
     runtime: Arc<dyn Runtime>,
     config: PoolConfig,
     observer: Option<Box<dyn Observer>>,
+}
+
+impl<M: Manager> Pool<M> {
+    /// Creates a builder for a pool of the connections of `manager`, on `runtime`.
+    ///
+    /// The adapter crates have a shorter form: `connpool_tokio::builder(manager)` and
+    /// `connpool_smol::builder(manager)`.
+    pub fn builder(manager: M, runtime: impl Runtime) -> Builder<M> {
+        Builder::new(manager, Arc::new(runtime))
+    }
 }
 
 impl<M: Manager> Builder<M> {
@@ -319,7 +327,7 @@ impl<M: Manager> Builder<M> {
     /// Dropping the future closes the pool.
     pub async fn build(self) -> Result<Pool<M>, BuildError<M::Error>> {
         let pool = self.build_lazy()?;
-        pool.shared().open_min_size().await?;
+        open_min_size(pool.shared()).await?;
         Ok(pool)
     }
 
@@ -337,54 +345,6 @@ impl<M: Manager> Builder<M> {
             self.config,
             self.observer,
         )))
-    }
-}
-
-impl<M: Manager> Shared<M> {
-    async fn open_min_size(&self) -> Result<(), BuildError<M::Error>> {
-        let mut deadline = Deadline::new(self.settings.get_timeout());
-        loop {
-            let progress = self.progress.listen();
-            let now = self.runtime.now();
-            deadline.begin(now);
-            self.begin_what_is_wanted(now);
-            let (done, has_runtime, failure) = self.with(|state, _| {
-                let failed = state.ledger.fails_fast() && state.ledger.failures() > 0;
-                let failure = state.last_failure.clone().filter(|_| failed);
-                (
-                    state.ledger.has_min_size(),
-                    state.driver != DriverState::Absent,
-                    failure,
-                )
-            });
-            if done {
-                return Ok(());
-            }
-            if !has_runtime {
-                return Err(BuildError::NoRuntime);
-            }
-            if let Some(failure) = failure {
-                return Err(failure.into());
-            }
-            let time_is_up = deadline.passed(&*self.runtime);
-            if timer_came_first(progress, time_is_up).await {
-                let failure = self.with(|state, _| state.last_failure.clone());
-                return Err(failure.map_or(BuildError::Timeout, BuildError::from));
-            }
-        }
-    }
-}
-
-impl<E> From<Refusal<E>> for BuildError<E> {
-    fn from(failure: Refusal<E>) -> Self {
-        match failure {
-            Refusal::Connect(error) => BuildError::Connect(error),
-            Refusal::ConnectTimeout | Refusal::Closed | Refusal::Stillborn(_) => {
-                BuildError::Timeout
-            }
-            Refusal::ConnectPanicked(message) => BuildError::Panicked(message),
-            Refusal::ConnectDropped => BuildError::NoRuntime,
-        }
     }
 }
 

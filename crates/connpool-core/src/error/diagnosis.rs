@@ -203,12 +203,12 @@ mod tests {
         assert_eq!(
             text(WAIT, |_| ()),
             "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (we were \
-             4th); held longest: a line of many \"monthly\" for 32.1 s; raise max_size, or look at that \
+             4th); held longest: <unknown call site> \"monthly\" for 32.1 s; raise max_size, or look at that \
              holder"
         );
         let two = |d: &mut Diagnosis| d.longest_held.push(holder("weekly", 1_000));
         assert!(text(WAIT, two).ends_with(
-            "\"monthly\" for 32.1 s, a line of many \"weekly\" for 1.0 s; raise max_size, or look at \
+            "\"monthly\" for 32.1 s, <unknown call site> \"weekly\" for 1.0 s; raise max_size, or look at \
              those holders"
         ));
     }

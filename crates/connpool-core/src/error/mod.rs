@@ -1,5 +1,7 @@
 //! Why there is no connection, and no pool.
 
+pub(crate) mod add_error;
+pub(crate) mod connect_failure;
 pub(crate) mod diagnosis;
 
 use std::error::Error;

@@ -1,61 +1,61 @@
-//! What the pool knows of its backend's troubles: failures in a row, when to try again, and with
-//! how many connects at once.
+//! Reacts to failed connects: how long to back off, and how many connects may then run at once.
 
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker};
-use crate::machine::breaker::Happening;
-use crate::machine::slab::{Count, Sequence};
-use crate::time::{jittered, random_part};
-use crate::{BreakerState, Instant};
+use crate::machine::breaker::{BreakerState, Input};
+use crate::machine::count::{Count, Sequence};
+use crate::time::{Instant, jittered, random_part};
 
-/// Failures in a row, the pause they call for, and how many connects may be under way after it.
-#[derive(Debug)]
-pub(crate) struct Trouble {
+/// The failures in a row, the pause that follows them, and the slow start after it.
+#[derive(Debug, Clone)]
+pub(crate) struct BackoffState {
     backoff: Backoff,
     breaker: Option<Breaker>,
     state: BreakerState,
     failures: Count,
     failed_at: Instant,
     retry_at: Option<Instant>,
-    /// How many connects may be under way at once (slow start); `None`: any number.
-    window: Option<usize>,
-    /// One for each time that the window was narrowed.
-    closings: Sequence,
+    /// How many connects may run at once (slow start); `None` for no limit.
+    limit: Option<usize>,
+    /// Advances each time `limit` is narrowed.
+    limit_epochs: Sequence,
 }
 
-/// A pause shorter than this would be none: with nobody to wake at its end, only a spin.
+/// The shortest pause. A shorter one would spin, since the maintenance task would never sleep.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// How many connects may be under way at once after users lost several connections.
-const CAUTIOUS_WINDOW: usize = 4;
+/// The connect limit after users lost several connections.
+const CAUTIOUS_LIMIT: usize = 4;
 
-/// By how much of it, at most, the pause before a probe is shortened at random.
+/// The largest fraction by which the pause before a probe is shortened at random.
 const PROBE_JITTER: f64 = 0.1;
 
-impl Trouble {
+impl BackoffState {
     pub(crate) fn new(backoff: Backoff, breaker: Option<Breaker>) -> Self {
-        Trouble {
+        BackoffState {
             backoff,
             breaker,
             state: BreakerState::Closed,
             failures: Count::default(),
             failed_at: Instant::ORIGIN,
             retry_at: None,
-            window: None,
-            closings: Sequence::default(),
+            limit: None,
+            limit_epochs: Sequence::default(),
         }
     }
 
-    /// Other settings. Without a breaker none is open; a pause longer than they allow ends when the
-    /// longest that they do allow does.
+    /// Applies new settings.
+    ///
+    /// Without a breaker the state becomes `Closed`. A pause longer than the new settings allow is
+    /// cut to the longest they allow.
     pub(crate) fn reconfigure(&mut self, backoff: Backoff, breaker: Option<Breaker>) {
         if (backoff, breaker) == (self.backoff, self.breaker) {
             return;
         }
         (self.backoff, self.breaker) = (backoff, breaker);
         if breaker.is_none() {
-            self.state = self.state.after(Happening::Removed);
+            self.state = self.state.after(Input::Removed);
         }
         if let Some(until) = self.retry_at {
             let longest = match (self.state, breaker) {
@@ -67,21 +67,23 @@ impl Trouble {
         }
     }
 
-    /// A connect failed. Those that fail during a pause began before it and count as one with the
-    /// failure that began it, unless it is the probe that failed.
+    /// Records a failed connect.
+    ///
+    /// Connects that fail during a pause started before it and count as one with the failure that
+    /// began it, unless the failed connect is the probe.
     pub(crate) fn failed(&mut self, now: Instant, draw: u64) {
         self.failed_at = now;
-        self.set_window(1);
-        if self.state != BreakerState::HalfOpen && self.pausing(now) {
+        self.set_limit(1);
+        if self.state != BreakerState::HalfOpen && self.backing_off(now) {
             return;
         }
         let backoff = random_part(self.ceiling(), draw);
-        self.failures.one_more();
+        self.failures.inc();
         let failures = self.failures.get();
         let breaker = self.breaker.filter(|breaker| {
             usize::try_from(breaker.failures).is_ok_and(|enough| failures >= enough)
         });
-        self.state = self.state.after(Happening::Failed {
+        self.state = self.state.after(Input::Failed {
             enough: breaker.is_some(),
         });
         let pause = breaker.map_or(backoff, |breaker| {
@@ -90,73 +92,76 @@ impl Trouble {
         self.pause(now, pause);
     }
 
-    /// Connections were lost, and maybe the backend with them: slow start, without a pause.
-    pub(crate) fn is_suspected(&mut self) {
-        self.narrow_window(1);
+    /// Starts slow start without a pause: a burst of broken connections may mean a lost backend.
+    pub(crate) fn narrow_to_one(&mut self) {
+        self.narrow_to(1);
     }
 
-    /// Users lost connections, for whatever reason: some caution, that costs little if all is well.
-    pub(crate) fn is_doubted(&mut self) {
-        self.narrow_window(CAUTIOUS_WINDOW);
+    /// Narrows the limit a little: users lost connections, for reasons the pool cannot know.
+    pub(crate) fn narrow_to_cautious(&mut self) {
+        self.narrow_to(CAUTIOUS_LIMIT);
     }
 
-    /// A connect begins. If it is a probe, the next one is not due before `probe_every`, should
-    /// nobody tell what became of this one.
-    pub(crate) fn begins(&mut self, now: Instant) {
+    /// Records the start of a connect.
+    ///
+    /// If it is a probe, the next probe is due after `probe_every` even if the outcome of this one
+    /// is never reported.
+    pub(crate) fn connect_started(&mut self, now: Instant) {
         if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
             (self.state, self.breaker)
         {
             self.pause(now, breaker.probe_every);
         }
-        self.state = self.state.after(Happening::Begins);
+        self.state = self.state.after(Input::ConnectStarted);
     }
 
-    /// Nobody will tell what became of the probe: if there was one, the next is due.
-    pub(crate) fn probe_is_gone(&mut self) {
+    /// Makes the next probe due: the outcome of the one under way will never be reported.
+    pub(crate) fn probe_lost(&mut self) {
         if self.state == BreakerState::HalfOpen {
             self.retry_at = None;
         }
     }
 
-    /// A connect ended well: there may be one more at once. With a window of `enough` there is no
-    /// need of one.
+    /// Widens the limit by one after a successful connect, and drops it once it reaches `enough`.
     pub(crate) fn connected(&mut self, enough: usize) {
-        let wider = self.window.map(|window| window.saturating_add(1));
-        self.window = wider.filter(|window| *window < enough);
+        let wider = self.limit.map(|limit| limit.saturating_add(1));
+        self.limit = wider.filter(|limit| *limit < enough);
     }
 
-    /// A connection opened at `born` proved good. One that is older than the last failure says
-    /// nothing about how the backend is now.
-    pub(crate) fn proved_good(&mut self, born: Instant) {
-        if born < self.failed_at {
+    /// Ends the pause: a connection opened at `created_at` passed a check.
+    ///
+    /// A connection older than the last failure says nothing about the backend as it is now, and
+    /// changes nothing.
+    pub(crate) fn succeeded(&mut self, created_at: Instant) {
+        if created_at < self.failed_at {
             return;
         }
         self.failures = Count::default();
         self.retry_at = None;
-        self.state = self.state.after(Happening::ProvedGood);
+        self.state = self.state.after(Input::Succeeded);
     }
 
-    /// Whether it is too early to try again.
-    pub(crate) fn pausing(&self, now: Instant) -> bool {
+    pub(crate) fn backing_off(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|retry_at| now < retry_at)
     }
 
-    /// When the pause ends, or ended.
+    /// Returns when the pause ends or ended.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// How many connects may be under way at once.
-    pub(crate) fn window(&self) -> usize {
+    /// Returns how many connects may run at once.
+    pub(crate) fn connect_limit(&self) -> usize {
         match self.state {
-            BreakerState::Closed => self.window.unwrap_or(usize::MAX),
+            BreakerState::Closed => self.limit.unwrap_or(usize::MAX),
             BreakerState::Open | BreakerState::HalfOpen => 1,
         }
     }
 
-    /// A number that changes when the window is narrowed: whoever began before may have to stand back.
-    pub(crate) fn closing(&self) -> u64 {
-        self.closings.last()
+    /// Returns a number that changes whenever the limit is narrowed, so that a connect that started
+    /// before can tell.
+    pub(crate) fn limit_epoch(&self) -> u64 {
+        self.limit_epochs.last()
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -167,24 +172,24 @@ impl Trouble {
         self.state
     }
 
-    /// When the last failure was, of those that are not over.
+    /// Returns when the last connect failed, unless a success has followed.
     pub(crate) fn last_failure_at(&self) -> Option<Instant> {
         (self.failures() > 0).then_some(self.failed_at)
     }
 
-    fn narrow_window(&mut self, most: usize) {
-        if self.window() > most {
-            self.set_window(most);
+    fn narrow_to(&mut self, limit: usize) {
+        if self.connect_limit() > limit {
+            self.set_limit(limit);
         }
     }
 
-    fn set_window(&mut self, most: usize) {
-        self.window = Some(most);
-        self.closings.next();
+    fn set_limit(&mut self, limit: usize) {
+        self.limit = Some(limit);
+        self.limit_epochs.next();
     }
 
     fn pause(&mut self, now: Instant, pause: Duration) {
-        // A pause too long to be told must not read as no pause.
+        // A pause that is not representable must not read as no pause.
         self.retry_at = now
             .checked_add(pause.max(SHORTEST_PAUSE))
             .or(Some(Instant::NEVER));
@@ -194,8 +199,8 @@ impl Trouble {
         let Backoff { first, max, factor } = self.backoff;
         let growth = i32::try_from(self.failures.get()).map_or(f64::INFINITY, |n| factor.powi(n));
         let ceiling = first.as_secs_f64() * growth;
-        // Infinity and what no Duration can hold are beyond `max` as well; NaN is zero times
-        // infinity, and a pause that begins at zero stays there.
+        // NaN is zero times infinity: a pause that starts at zero stays zero. Infinity, and what
+        // does not fit a Duration, are beyond `max` as well.
         if ceiling.is_nan() {
             return Duration::ZERO;
         }
@@ -211,120 +216,124 @@ mod tests {
         Instant::from_nanos(n * 1_000_000)
     }
 
-    fn trouble(first: Duration, max: Duration, factor: f64) -> Trouble {
-        Trouble::new(Backoff { first, max, factor }, None)
+    fn state(first: Duration, max: Duration, factor: f64) -> BackoffState {
+        BackoffState::new(Backoff { first, max, factor }, None)
     }
 
     #[test]
     fn pauses_double_up_to_the_largest() {
-        let mut trouble = Trouble::new(Backoff::default(), None);
+        let mut state = BackoffState::new(Backoff::default(), None);
         let mut ceilings = Vec::new();
         let mut now = millis(0);
         for _ in 0..9 {
-            ceilings.push(trouble.ceiling().as_millis());
-            trouble.failed(now, u64::MAX);
-            now = trouble.retry_at().unwrap();
+            ceilings.push(state.ceiling().as_millis());
+            state.failed(now, u64::MAX);
+            now = state.retry_at().unwrap();
         }
         assert_eq!(ceilings, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]
     fn failures_of_one_moment_count_once() {
-        let mut trouble = Trouble::new(Backoff::default(), None);
+        let mut state = BackoffState::new(Backoff::default(), None);
         for _ in 0..10 {
-            trouble.failed(millis(1), u64::MAX);
+            state.failed(millis(1), u64::MAX);
         }
-        assert_eq!(trouble.failures(), 1);
-        assert!(trouble.pausing(millis(2)));
-        assert!(!trouble.pausing(millis(51)));
+        assert_eq!(state.failures(), 1);
+        assert!(state.backing_off(millis(2)));
+        assert!(!state.backing_off(millis(51)));
     }
 
     #[test]
     fn a_good_connection_ends_it() {
-        let mut trouble = Trouble::new(Backoff::default(), None);
-        trouble.failed(millis(1), u64::MAX);
-        trouble.proved_good(millis(0));
-        assert!(trouble.pausing(millis(1)), "an old one proves nothing");
-        trouble.proved_good(millis(1));
-        assert!(!trouble.pausing(millis(1)));
-        assert_eq!(trouble.failures(), 0);
+        let mut state = BackoffState::new(Backoff::default(), None);
+        state.failed(millis(1), u64::MAX);
+        state.succeeded(millis(0));
+        assert!(state.backing_off(millis(1)), "an old one proves nothing");
+        state.succeeded(millis(1));
+        assert!(!state.backing_off(millis(1)));
+        assert_eq!(state.failures(), 0);
     }
 
     #[test]
     fn extremes_neither_panic_nor_overflow() {
         for first in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
             for factor in [1.0, 2.0, f64::MAX] {
-                let mut trouble = trouble(first, Duration::MAX, factor);
+                let mut state = state(first, Duration::MAX, factor);
                 for _ in 0..2_000 {
-                    trouble.failed(millis(0), u64::MAX);
-                    trouble.retry_at = None;
+                    state.failed(millis(0), u64::MAX);
+                    state.retry_at = None;
                 }
-                assert_eq!(trouble.ceiling() == Duration::ZERO, first == Duration::ZERO);
+                assert_eq!(state.ceiling() == Duration::ZERO, first == Duration::ZERO);
             }
         }
     }
 
-    fn probing(failures: u32, probe_every: Duration) -> Trouble {
+    fn probing(failures: u32, probe_every: Duration) -> BackoffState {
         let breaker = Breaker {
             failures,
             probe_every,
         };
-        Trouble::new(Backoff::default(), Some(breaker))
+        BackoffState::new(Backoff::default(), Some(breaker))
     }
 
-    fn fail_at_the_end_of_the_pause(trouble: &mut Trouble, draw: u64) -> Duration {
-        let now = trouble.retry_at().unwrap_or(millis(0));
-        trouble.begins(now);
-        trouble.failed(now, draw);
-        trouble.retry_at().unwrap().since(now)
+    fn fail_at_the_end_of_the_pause(state: &mut BackoffState, draw: u64) -> Duration {
+        let now = state.retry_at().unwrap_or(millis(0));
+        state.connect_started(now);
+        state.failed(now, draw);
+        state.retry_at().unwrap().since(now)
     }
 
     #[test]
     fn enough_failures_open_the_breaker_and_a_good_connection_closes_it() {
-        let mut trouble = probing(3, Duration::from_secs(1));
+        let mut state = probing(3, Duration::from_secs(1));
         for _ in 0..2 {
-            fail_at_the_end_of_the_pause(&mut trouble, u64::MAX);
-            assert_eq!(trouble.breaker(), BreakerState::Closed);
+            fail_at_the_end_of_the_pause(&mut state, u64::MAX);
+            assert_eq!(state.breaker(), BreakerState::Closed);
         }
-        let shortest = fail_at_the_end_of_the_pause(&mut trouble, u64::MAX);
-        assert_eq!(trouble.breaker(), BreakerState::Open);
+        let shortest = fail_at_the_end_of_the_pause(&mut state, u64::MAX);
+        assert_eq!(state.breaker(), BreakerState::Open);
         assert!((900..=901).contains(&shortest.as_millis()), "{shortest:?}");
-        let longest = fail_at_the_end_of_the_pause(&mut trouble, 0);
+        let longest = fail_at_the_end_of_the_pause(&mut state, 0);
         assert_eq!(longest, Duration::from_secs(1));
-        let now = trouble.retry_at().unwrap();
-        trouble.begins(now);
-        assert_eq!(trouble.breaker(), BreakerState::HalfOpen);
-        trouble.connected(10);
-        assert_eq!(trouble.window(), 1, "one probe, until it has proved good");
-        assert!(trouble.pausing(now));
-        trouble.proved_good(now);
-        assert_eq!(trouble.breaker(), BreakerState::Closed);
-        assert!(!trouble.pausing(now));
-        assert_eq!((trouble.window(), trouble.failures()), (2, 0));
+        let now = state.retry_at().unwrap();
+        state.connect_started(now);
+        assert_eq!(state.breaker(), BreakerState::HalfOpen);
+        state.connected(10);
+        assert_eq!(
+            state.connect_limit(),
+            1,
+            "one probe, until it has proved good"
+        );
+        assert!(state.backing_off(now));
+        state.succeeded(now);
+        assert_eq!(state.breaker(), BreakerState::Closed);
+        assert!(!state.backing_off(now));
+        assert_eq!((state.connect_limit(), state.failures()), (2, 0));
     }
 
     #[test]
     fn a_probe_that_fails_at_once_counts_although_it_is_in_its_own_pause() {
-        let mut trouble = probing(1, Duration::from_secs(1));
-        fail_at_the_end_of_the_pause(&mut trouble, 0);
-        fail_at_the_end_of_the_pause(&mut trouble, 0);
-        assert_eq!(trouble.failures(), 2);
-        assert_eq!(trouble.breaker(), BreakerState::Open);
+        let mut state = probing(1, Duration::from_secs(1));
+        fail_at_the_end_of_the_pause(&mut state, 0);
+        fail_at_the_end_of_the_pause(&mut state, 0);
+        assert_eq!(state.failures(), 2);
+        assert_eq!(state.breaker(), BreakerState::Open);
     }
 
     #[test]
     fn the_window_is_one_after_a_failure_and_grows_until_there_is_none() {
-        let mut trouble = Trouble::new(Backoff::default(), None);
-        assert_eq!(trouble.window(), usize::MAX);
-        let before = trouble.closing();
-        trouble.failed(millis(0), 0);
-        assert_ne!(trouble.closing(), before);
-        let mut windows = vec![trouble.window()];
+        let mut state = BackoffState::new(Backoff::default(), None);
+        assert_eq!(state.connect_limit(), usize::MAX);
+        let before = state.limit_epoch();
+        state.failed(millis(0), 0);
+        assert_ne!(state.limit_epoch(), before);
+        let mut limits = vec![state.connect_limit()];
         for _ in 0..3 {
-            trouble.connected(4);
-            windows.push(trouble.window());
+            state.connected(4);
+            limits.push(state.connect_limit());
         }
-        assert_eq!(windows, [1, 2, 3, usize::MAX]);
+        assert_eq!(limits, [1, 2, 3, usize::MAX]);
     }
 
     #[test]
@@ -334,11 +343,11 @@ mod tests {
             (Duration::from_nanos(1), Some(SHORTEST_PAUSE)),
             (Duration::MAX, None),
         ] {
-            let mut trouble = probing(1, every);
-            trouble.failed(millis(0), 0);
+            let mut state = probing(1, every);
+            state.failed(millis(0), 0);
             let never = Instant::from_nanos(u64::MAX);
             let expected = pause.and_then(|pause| millis(0).checked_add(pause));
-            assert_eq!(trouble.retry_at(), Some(expected.unwrap_or(never)));
+            assert_eq!(state.retry_at(), Some(expected.unwrap_or(never)));
         }
     }
 }

@@ -1,54 +1,55 @@
-//! The breaker: whether the backend is dialled as needed, or only probed.
+//! The circuit breaker: whether connects start as needed, or only as probes.
 
-/// What the pool thinks of its backend, see [`Breaker`](crate::Breaker).
+/// The state of the circuit breaker. [`Breaker`](crate::Breaker) has its settings.
 ///
 /// | from     | event                                                     | to       |
 /// |----------|-----------------------------------------------------------|----------|
 /// | Closed   | a connect failed, and not enough have in a row            | Closed   |
 /// | Closed   | a connect failed, and enough have in a row                | Open     |
-/// | Open     | a connect that had begun before failed                    | Open     |
-/// | Open     | a probe begins, `probe_every` after the failure           | HalfOpen |
-/// | HalfOpen | the probe failed, or what it made was of no use           | Open     |
-/// | any      | a connection opened since the last failure proved good    | Closed   |
-/// | any      | the pool is told to have no breaker any more              | Closed   |
+/// | Open     | a connect that started before failed                      | Open     |
+/// | Open     | a probe starts, `probe_every` after the failure           | HalfOpen |
+/// | HalfOpen | the probe failed, or its connection failed its first check | Open    |
+/// | any      | a connection opened since the last failure passed a check | Closed   |
+/// | any      | the breaker is removed from the settings                  | Closed   |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// Connects begin as they are needed.
+    /// Connects start as they are needed.
     #[default]
     Closed,
-    /// The last connects failed, and none begins until the next probe is due.
+    /// The last connects failed. No connect starts until the next probe is due.
     Open,
-    /// A probe is under way, or what it made has still to prove good.
+    /// A probe is under way, or its connection has not passed a check yet.
     HalfOpen,
 }
 
-/// What happens to a breaker.
+/// An input of the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Happening {
-    /// A connect failed; whether that makes enough of them in a row.
-    Failed { enough: bool },
-    /// A connect begins.
-    Begins,
-    /// A connection opened since the last failure proved good.
-    ProvedGood,
-    /// The pool is told to have no breaker.
+pub(crate) enum Input {
+    /// A connect failed; `enough` have failed in a row to open the breaker.
+    Failed {
+        enough: bool,
+    },
+    ConnectStarted,
+    /// A connection opened since the last failure passed a check.
+    Succeeded,
+    /// The settings no longer have a breaker.
     Removed,
 }
 
 impl BreakerState {
-    /// The next state, as in the table.
-    pub(crate) fn after(self, happening: Happening) -> Self {
-        match (self, happening) {
-            (_, Happening::ProvedGood | Happening::Removed) => BreakerState::Closed,
-            (BreakerState::Closed, Happening::Failed { enough: false }) => BreakerState::Closed,
-            (_, Happening::Failed { .. }) => BreakerState::Open,
-            (BreakerState::Open, Happening::Begins) => BreakerState::HalfOpen,
-            (_, Happening::Begins) => self,
+    /// Returns the next state, as in the table.
+    pub(crate) fn after(self, input: Input) -> Self {
+        match (self, input) {
+            (_, Input::Succeeded | Input::Removed) => BreakerState::Closed,
+            (BreakerState::Closed, Input::Failed { enough: false }) => BreakerState::Closed,
+            (_, Input::Failed { .. }) => BreakerState::Open,
+            (BreakerState::Open, Input::ConnectStarted) => BreakerState::HalfOpen,
+            (_, Input::ConnectStarted) => self,
         }
     }
 
-    /// As it is called in statistics and logs.
+    /// Returns the name used in statistics and metrics, such as `half_open`.
     pub fn label(self) -> &'static str {
         match self {
             BreakerState::Closed => "closed",
@@ -70,29 +71,29 @@ impl std::fmt::Display for BreakerState {
 #[cfg(test)]
 mod tests {
     use super::BreakerState::*;
-    use super::Happening::*;
+    use super::Input::*;
 
     #[test]
-    fn the_breaker_is_its_table() {
+    fn breaker_is_its_table() {
         let table = [
             (Closed, Failed { enough: false }, Closed),
             (Closed, Failed { enough: true }, Open),
-            (Closed, Begins, Closed),
-            (Closed, ProvedGood, Closed),
+            (Closed, ConnectStarted, Closed),
+            (Closed, Succeeded, Closed),
             (Closed, Removed, Closed),
             (Open, Failed { enough: false }, Open),
             (Open, Failed { enough: true }, Open),
-            (Open, Begins, HalfOpen),
-            (Open, ProvedGood, Closed),
+            (Open, ConnectStarted, HalfOpen),
+            (Open, Succeeded, Closed),
             (Open, Removed, Closed),
             (HalfOpen, Failed { enough: false }, Open),
             (HalfOpen, Failed { enough: true }, Open),
-            (HalfOpen, Begins, HalfOpen),
-            (HalfOpen, ProvedGood, Closed),
+            (HalfOpen, ConnectStarted, HalfOpen),
+            (HalfOpen, Succeeded, Closed),
             (HalfOpen, Removed, Closed),
         ];
-        for (from, happening, to) in table {
-            assert_eq!(from.after(happening), to, "{from:?} {happening:?}");
+        for (from, input, to) in table {
+            assert_eq!(from.after(input), to, "{from:?} {input:?}");
         }
     }
 }

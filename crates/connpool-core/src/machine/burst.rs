@@ -1,35 +1,32 @@
-//! When the fate of some connections speaks against the others.
+//! Detects bursts: several connections found broken within a short time.
 
 use std::time::Duration;
 
-use crate::Instant;
+use crate::time::Instant;
 
-/// How many connections found broken, within which time, make the others suspect.
+/// How many broken connections within [`WITHIN`] make a burst.
 const ENOUGH: usize = 3;
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Counts epochs: a connection whose last proof of life is of an older one is suspect.
-///
-/// An epoch and not a moment, since a pool without limits reads no clock.
-#[derive(Debug, Default)]
-pub(crate) struct Suspicion {
-    epoch: u64,
-    /// When the last ones were found broken that have not raised it, the oldest first.
+/// Reports a burst at most once per [`WITHIN`].
+#[derive(Debug, Default, Clone)]
+pub(crate) struct BurstDetector {
+    /// The most recent finds that have not been part of a burst, oldest first.
     found: [Option<Instant>; ENOUGH - 1],
     raised_at: Option<Instant>,
 }
 
-impl Suspicion {
-    /// A check found a connection broken. Says whether all others are suspect from now on, which
-    /// they become once in a second at most: what is found so soon after tells nothing new.
-    pub(crate) fn found_broken(&mut self, now: Instant) -> bool {
+impl BurstDetector {
+    /// Records a broken connection and returns whether it completes a burst.
+    ///
+    /// Finds within [`WITHIN`] after a burst belong to it and are not counted.
+    pub(crate) fn record(&mut self, now: Instant) -> bool {
         if self.raised_at.is_some_and(|at| !now.is_past(at, WITHIN)) {
             return false;
         }
         let [oldest, newer] = self.found;
         if oldest.is_some_and(|at| !now.is_past(at, WITHIN)) {
-            *self = Suspicion {
-                epoch: self.epoch.saturating_add(1),
+            *self = BurstDetector {
                 found: [None; ENOUGH - 1],
                 raised_at: Some(now),
             };
@@ -38,36 +35,30 @@ impl Suspicion {
         self.found = [newer, Some(now)];
         false
     }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Which of those found broken at these milliseconds raise it.
-    fn raised_by(found: &[u64]) -> Vec<u64> {
-        let mut suspicion = Suspicion::default();
-        let raises = |at: &u64| suspicion.found_broken(Instant::from_nanos(at * 1_000_000));
-        let raised: Vec<u64> = found.iter().copied().filter(raises).collect();
-        assert_eq!(suspicion.epoch(), raised.len() as u64);
-        raised
+    /// Returns which of the finds at these milliseconds complete a burst.
+    fn bursts(found: &[u64]) -> Vec<u64> {
+        let mut detector = BurstDetector::default();
+        let completes = |at: &u64| detector.record(Instant::from_nanos(at * 1_000_000));
+        found.iter().copied().filter(completes).collect()
     }
 
     #[test]
-    fn three_within_a_second_are_enough_and_three_that_take_longer_are_not() {
-        assert_eq!(raised_by(&[0, 1]), [0; 0]);
-        assert_eq!(raised_by(&[0, 500, 999]), [999]);
-        assert_eq!(raised_by(&[0, 500, 1_000, 1_500, 2_000]), [0; 0]);
-        assert_eq!(raised_by(&[0, 900, 1_000, 1_100]), [1_100]);
+    fn three_finds_within_a_second_are_a_burst_and_three_that_take_longer_are_not() {
+        assert_eq!(bursts(&[0, 1]), [0; 0]);
+        assert_eq!(bursts(&[0, 500, 999]), [999]);
+        assert_eq!(bursts(&[0, 500, 1_000, 1_500, 2_000]), [0; 0]);
+        assert_eq!(bursts(&[0, 900, 1_000, 1_100]), [1_100]);
     }
 
     #[test]
-    fn it_is_raised_once_a_second_at_most() {
+    fn bursts_are_reported_at_most_once_a_second() {
         let every_100_ms: Vec<u64> = (0..30).map(|nth| nth * 100).collect();
-        assert_eq!(raised_by(&every_100_ms), [200, 1_400, 2_600]);
+        assert_eq!(bursts(&every_100_ms), [200, 1_400, 2_600]);
     }
 }

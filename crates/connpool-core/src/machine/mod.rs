@@ -1,11 +1,28 @@
 //! The decisions of a pool, as pure state machines.
 //!
-//! Nothing here knows a connection, a future, a lock, a waker or a clock: values come in, values go out.
+//! Values in, values out: no connection, future, lock, waker or clock. Time, random draws and the
+//! outcome of I/O are arguments; what the shell has to do is returned. These modules import only
+//! `time`, `config` and the plain enums of the crate, and a test holds that.
+//!
+//! | module       | decides                                                        |
+//! |--------------|----------------------------------------------------------------|
+//! | `health`     | the check of one connection                                    |
+//! | `disposition` | what happens to a connection that comes back                  |
+//! | `wait_queue` | which waiter is served next                                    |
+//! | `capacity`   | how many connects may start, and what is surplus               |
+//! | `backoff`    | when to connect again after failures, and how many at once     |
+//! | `breaker`    | whether the backend is used or only probed                     |
+//! | `burst`      | whether several broken connections make the others suspect     |
+//! | `schedule`   | when the maintenance task sweeps                               |
+//! | `pool`       | all of it together, as `PoolMachine`                           |
 
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 pub(crate) mod burst;
+pub(crate) mod capacity;
+pub(crate) mod count;
+pub(crate) mod disposition;
 pub(crate) mod health;
 pub(crate) mod pool;
-pub(crate) mod slab;
+pub(crate) mod schedule;
 pub(crate) mod wait_queue;

@@ -1,536 +1,439 @@
-//! The pool's books: slots, the line, connects under way, troubles, generation, next deadline.
-//!
-//! Pure: every method takes what it needs and returns what the shell must do. Nothing here knows a
-//! connection, a waker or a clock.
+//! Composes the machines into the decisions of a whole pool.
 
-use std::time::Duration;
-
-use crate::BreakerState;
-use crate::Instant;
 use crate::config::PoolConfig;
-use crate::machine::backoff::Trouble;
-use crate::machine::burst::Suspicion;
-use crate::machine::health::Era;
-use crate::machine::slab::{Count, Key, round_up};
-use crate::machine::wait_queue::{Line, Standing, Supply, Wants};
-use crate::time::earliest;
+use crate::machine::backoff::BackoffState;
+use crate::machine::breaker::BreakerState;
+use crate::machine::burst::BurstDetector;
+use crate::machine::capacity::{Capacity, SlotState};
+use crate::machine::health::Versions;
+use crate::machine::schedule::Schedule;
+use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
+use crate::time::{Instant, earliest};
 
-/// What a slot holds.
+/// What is remembered of a connect from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hold {
-    /// A connection being opened.
-    Connecting,
-    /// An open one, whoever has it.
-    Open,
-    /// One that is being closed.
-    Leaving,
+pub(crate) struct ConnectTicket {
+    /// The pool's version, which decides whether a later `clear` discards the connection.
+    pub(crate) version: u64,
+    limit_epoch: u64,
 }
 
-/// What is remembered of a connect from when it began.
+/// Why a caller is not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Start {
-    pub(crate) generation: u64,
-    closing: u64,
-}
-
-/// Why somebody is not let into the line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum Rejected {
     Closed,
     Exhausted,
     /// The breaker is open, and nothing is open that could come back.
-    Broken,
+    BreakerOpen,
 }
 
-/// The numbers of one moment.
+/// The gauges of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Figures {
+pub(crate) struct Gauges {
     pub(crate) max_size: usize,
+    /// Open connections, including the closing ones.
     pub(crate) size: usize,
-    /// How many of them are being closed.
-    pub(crate) leaving: usize,
+    pub(crate) closing: usize,
     pub(crate) connecting: usize,
     pub(crate) waiting: usize,
     pub(crate) breaker: BreakerState,
-    /// Whether nothing is lent until somebody resumes the pool.
     pub(crate) paused: bool,
 }
 
-/// What an observer is told of when it changes.
+/// The state whose changes are reported as events.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Posture {
+pub(crate) struct ObservedState {
     pub(crate) breaker: BreakerState,
     pub(crate) paused: bool,
-    pub(crate) epoch: u64,
+    pub(crate) suspect: u64,
 }
 
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    max_size: usize,
-    min_size: usize,
-    increment: usize,
+/// The decisions of a pool. Its methods take what they need, time and random draws included, and
+/// return what the shell has to do.
+///
+/// `W` is what the shell keeps for each waiter. The machine never looks into it.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolMachine<W> {
     max_connecting: usize,
     max_waiters: Option<usize>,
-    sweep_interval: Option<Duration>,
     fail_fast: bool,
-    open: Count,
-    connecting: Count,
-    leaving: Count,
-    /// The driver holds an idle connection for a look. It will be back at once: whoever comes
-    /// meanwhile waits for it and needs no connect.
-    looking: bool,
-    /// An idle connection is being pinged. It may take its time: whoever comes does not count on it.
-    pinging: bool,
-    line: Line,
-    trouble: Trouble,
-    suspicion: Suspicion,
-    losses: Suspicion,
-    generation: u64,
-    /// How often the settings were changed.
-    revision: u64,
-    /// The seal since the last suspicion.
-    suspicion_seal: u64,
+    capacity: Capacity,
+    queue: WaitQueue<W>,
+    backoff: BackoffState,
+    /// Of the connections whose check failed.
+    broken: BurstDetector,
+    /// Of the connections that users returned broken.
+    returned_broken: BurstDetector,
+    pub(crate) schedule: Schedule,
+    versions: Versions,
     closed: bool,
     paused: bool,
-    sweep_at: Option<Instant>,
 }
 
-/// Below this, the driver would do nothing but sweep.
-const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
-
-impl Ledger {
+impl<W> PoolMachine<W> {
     pub(crate) fn new(config: &PoolConfig) -> Self {
-        Ledger {
-            max_size: config.max_size,
-            min_size: config.min_size,
-            increment: config.increment,
+        PoolMachine {
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            sweep_interval: sweep_interval(config),
             fail_fast: config.fail_fast,
-            open: Count::default(),
-            connecting: Count::default(),
-            leaving: Count::default(),
-            looking: false,
-            pinging: false,
-            line: Line::default(),
-            trouble: Trouble::new(config.backoff, config.breaker),
-            suspicion: Suspicion::default(),
-            losses: Suspicion::default(),
-            generation: 0,
-            revision: 0,
-            suspicion_seal: 0,
+            capacity: Capacity::new(config),
+            queue: WaitQueue::default(),
+            backoff: BackoffState::new(config.backoff, config.breaker),
+            broken: BurstDetector::default(),
+            returned_broken: BurstDetector::default(),
+            schedule: Schedule::new(config),
+            versions: Versions::default(),
             closed: false,
             paused: false,
-            sweep_at: None,
         }
     }
 
-    // ---- slots
+    /// Returns the slots, to be read.
+    pub(crate) fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
 
-    /// How many connects should begin now.
-    pub(crate) fn wanted(&self, now: Instant) -> usize {
-        self.wanted_with(self.room(), now)
+    // Connects.
+
+    /// Returns how many connects should start now.
+    pub(crate) fn connects_wanted(&self, now: Instant) -> usize {
+        self.wanted_with(self.capacity.room(), now)
     }
 
     fn wanted_with(&self, room: usize, now: Instant) -> usize {
-        if room == 0 || self.trouble.pausing(now) {
+        if room == 0 || self.backoff.backing_off(now) {
             return 0;
         }
-        self.lacking().min(room).min(self.may_begin())
+        self.missing().min(room).min(self.connects_allowed())
     }
 
-    /// How many more connects may be under way at once.
-    fn may_begin(&self) -> usize {
-        let most = self.max_connecting.min(self.trouble.window());
-        most.saturating_sub(self.connecting.get())
+    fn connects_allowed(&self) -> usize {
+        let limit = self.max_connecting.min(self.backoff.connect_limit());
+        limit.saturating_sub(self.capacity.connecting())
     }
 
-    /// How many connections are missing, whatever forbids to open them: for those in line for whom
-    /// none is on its way, in batches of `increment`, and up to `min_size`.
-    pub(crate) fn lacking(&self) -> usize {
+    /// Returns how many connections are missing, whatever forbids to open them: for waiters for
+    /// whom none is on its way, and up to `min_size`.
+    pub(crate) fn missing(&self) -> usize {
         if self.closed {
             return 0;
         }
-        let for_the_line = match self.paused {
+        let waiting = match self.paused {
             true => 0,
-            false => self.line.len().saturating_sub(self.on_their_way()),
+            false => self.queue.len().saturating_sub(self.on_their_way()),
         };
-        let for_the_least = self.min_size.saturating_sub(self.staying());
-        round_up(for_the_line, self.increment).max(for_the_least)
+        self.capacity.missing(waiting)
     }
 
-    /// Whether somebody waits for a connect that has to wait for the end of a pause.
-    pub(crate) fn waits_for_a_pause(&self, now: Instant) -> bool {
-        self.trouble.pausing(now) && self.lacking() > 0
+    /// Returns whether a missing connection has to wait for the end of a backoff pause.
+    pub(crate) fn is_held_up_by_backoff(&self, now: Instant) -> bool {
+        self.backoff.backing_off(now) && self.missing() > 0
     }
 
-    /// Takes a slot for a connect that begins now.
-    pub(crate) fn connect_begins(&mut self, now: Instant) -> Start {
-        self.connecting.one_more();
-        self.trouble.begins(now);
-        Start {
-            generation: self.generation,
-            closing: self.trouble.closing(),
+    /// Takes a slot for a connect that starts now.
+    pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
+        self.capacity.connect_started();
+        self.backoff.connect_started(now);
+        ConnectTicket {
+            version: self.versions.current,
+            limit_epoch: self.backoff.limit_epoch(),
         }
     }
 
-    /// Whether a connect that has begun, but dialled nobody yet, gives its slot back instead:
-    /// another one has failed meanwhile. A thousand that begin at once must not all find out that
-    /// nobody is there.
-    pub(crate) fn stands_back(&self, start: Start, now: Instant) -> bool {
-        start.closing != self.trouble.closing()
-            && (self.trouble.pausing(now) || self.connecting.get() > self.trouble.window())
+    /// Returns whether a connect that has not dialled yet gives its slot back, because another one
+    /// failed meanwhile. A thousand connects that start at once must not all meet a dead backend.
+    pub(crate) fn should_abort(&self, ticket: ConnectTicket, now: Instant) -> bool {
+        ticket.limit_epoch != self.backoff.limit_epoch()
+            && (self.backoff.backing_off(now)
+                || self.capacity.connecting() > self.backoff.connect_limit())
     }
 
-    /// A connect ended well: its slot now holds an open connection. Says whether the driver has to
-    /// look at it, since it was a probe and nobody else may want what it made.
+    /// Records a successful connect. Returns whether the maintenance task has to check the
+    /// connection: it came from a probe, and no caller may want it.
     pub(crate) fn connected(&mut self) -> bool {
-        self.connecting.one_less();
-        self.open.one_more();
-        self.trouble.connected(self.max_size);
-        let look = self.look_at_the_probe();
-        self.sweep_at = earliest([self.sweep_at, look]);
-        look.is_some()
+        self.capacity.connected();
+        self.backoff.connected(self.capacity.max_size());
+        let check_by = self.probe_check_at();
+        self.schedule.sweep_by(check_by);
+        check_by.is_some()
     }
 
-    /// By when a look has to tell whether what a probe made is any good.
-    fn look_at_the_probe(&self) -> Option<Instant> {
-        let is_probed = self.trouble.breaker() == BreakerState::HalfOpen;
-        self.trouble.retry_at().filter(|_| is_probed)
+    /// Returns by when a sweep must have checked the connection that a probe opened.
+    fn probe_check_at(&self) -> Option<Instant> {
+        let probed = self.backoff.breaker() == BreakerState::HalfOpen;
+        self.backoff.retry_at().filter(|_| probed)
     }
 
-    /// A connect ended badly, or what it made proved dead at once. Its slot is freed apart.
+    /// Records a failed connect, or a connection that was dead on arrival. Its slot is freed
+    /// separately.
     pub(crate) fn connect_failed(&mut self, now: Instant, draw: u64) {
-        self.trouble.failed(now, draw);
+        self.backoff.failed(now, draw);
     }
 
-    /// A connection opened at `born` proved good. Says whether that ends the trouble, if any.
-    pub(crate) fn proved_good(&mut self, born: Instant) -> bool {
-        self.trouble.proved_good(born);
-        self.trouble.failures() == 0
+    /// Records that a connection opened at `created_at` passed a check. Returns whether no failure
+    /// is left.
+    pub(crate) fn succeeded(&mut self, created_at: Instant) -> bool {
+        self.backoff.succeeded(created_at);
+        self.backoff.failures() == 0
     }
 
-    /// A check found a connection broken. If others were, too, all are suspect, and a backend that
-    /// just lost them is not dialled by everybody at once. Says whether they are from now on.
+    // Connections and slots.
+
+    /// Records that a check found a connection broken. A burst makes all others suspect and starts
+    /// slow start; returns whether this one completes a burst.
     pub(crate) fn found_broken(&mut self, now: Instant) -> bool {
-        let raised = self.suspicion.found_broken(now);
-        if raised {
-            self.suspicion_seal = self.era().seal;
+        let burst = self.broken.record(now);
+        if burst {
+            self.versions.advance();
+            self.versions.suspect = self.versions.current;
+            self.backoff.narrow_to_one();
         }
-        if raised {
-            self.trouble.is_suspected();
-        }
-        raised
+        burst
     }
 
-    /// A user brought back a connection that cannot be lent again. Users have reasons of their own,
-    /// so that this speaks against no other connection; but a busy pool that loses its backend
-    /// hears of it from them, and must not dial it once for each.
-    pub(crate) fn lost_by_user(&mut self, now: Instant) {
-        if self.losses.found_broken(now) {
-            self.trouble.is_doubted();
-        }
-    }
-
-    /// An open connection is being closed: it counts no more, but holds its slot until it is gone.
-    pub(crate) fn leaves(&mut self) {
-        self.open.one_less();
-        self.leaving.one_more();
-        self.probe_again_if_none_is_left();
-    }
-
-    /// A slot is empty again.
-    pub(crate) fn slot_freed(&mut self, held: Hold) {
-        match held {
-            Hold::Connecting => self.connecting.one_less(),
-            Hold::Open => self.open.one_less(),
-            Hold::Leaving => self.leaving.one_less(),
-        }
-        self.probe_again_if_none_is_left();
-    }
-
-    /// What a probe made may be gone before anybody had a use for it, for its age perhaps. That says
-    /// nothing, and there is nothing to wait for.
-    fn probe_again_if_none_is_left(&mut self) {
-        if self.staying() == 0 {
-            self.trouble.probe_is_gone();
+    /// Records that a user returned a connection that cannot be used again.
+    ///
+    /// Users have reasons of their own, so this makes no other connection suspect. But a busy pool
+    /// that loses its backend hears of it from its users, and must not dial once for each.
+    pub(crate) fn returned_broken(&mut self, now: Instant) {
+        if self.returned_broken.record(now) {
+            self.backoff.narrow_to_cautious();
         }
     }
 
-    /// How many connections there are, or will be, beyond `max_size`: they are closed as they come
-    /// back.
-    pub(crate) fn surplus(&self) -> usize {
-        self.staying().saturating_sub(self.max_size)
+    pub(crate) fn close_started(&mut self) {
+        self.capacity.close_started();
+        self.release_lost_probe();
     }
 
-    /// Whether more connections are open than the pool was told to keep.
-    pub(crate) fn can_spare_one(&self) -> bool {
-        self.open.get() > self.min_size
+    pub(crate) fn slot_freed(&mut self, slot: SlotState) {
+        self.capacity.freed(slot);
+        self.release_lost_probe();
     }
 
-    /// Whether the pool is closed and everything is gone.
-    pub(crate) fn is_vacant(&self) -> bool {
-        self.closed && self.taken() == 0
-    }
-
-    pub(crate) fn has_min_size(&self) -> bool {
-        self.open.get() >= self.min_size
-    }
-
-    /// How many are in line for a slot that a goodbye holds.
-    pub(crate) fn held_up_by_goodbyes(&self) -> usize {
-        if self.leaving.get() > 0 && self.room() == 0 {
-            self.line.len()
-        } else {
-            0
+    /// The connection of a probe may be closed, for its age perhaps, before it is checked. Its
+    /// outcome is then unknown for good, so the next probe must not wait for it.
+    fn release_lost_probe(&mut self) {
+        if self.capacity.has_none_staying() {
+            self.backoff.probe_lost();
         }
     }
 
-    /// How many new connections are on their way, or will be as soon as somebody begins them, in
-    /// slots that are free or on their way to be.
+    /// Returns whether the pool is closed and everything is gone.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.closed && self.capacity.is_empty()
+    }
+
+    /// Returns how many waiters a graceful close holds up, since it holds the slot they need.
+    pub(crate) fn held_up_by_closing(&self) -> usize {
+        match self.capacity.closing() > 0 && self.capacity.room() == 0 {
+            true => self.queue.len(),
+            false => 0,
+        }
+    }
+
+    /// Returns the number of connects in progress plus those allowed to start now, counting slots
+    /// that are being freed.
     fn coming(&self, now: Instant) -> usize {
-        self.connecting
-            .get()
-            .saturating_add(self.wanted_with(self.room_to_come(), now))
+        self.capacity
+            .connecting()
+            .saturating_add(self.wanted_with(self.capacity.room_after_closing(), now))
     }
 
-    /// How many connections come for the line without a return.
+    /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
-        self.connecting
-            .get()
-            .saturating_add(usize::from(self.looking))
+        self.capacity
+            .connecting()
+            .saturating_add(usize::from(self.schedule.is_probing()))
     }
 
-    fn staying(&self) -> usize {
-        self.open.get().saturating_add(self.connecting.get())
-    }
+    // Waiters.
 
-    fn taken(&self) -> usize {
-        self.staying().saturating_add(self.leaving.get())
-    }
-
-    fn room(&self) -> usize {
-        self.max_size.saturating_sub(self.taken())
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.room() > 0
-    }
-
-    /// The room there is, or will be when those are gone that are being closed.
-    fn room_to_come(&self) -> usize {
-        self.max_size.saturating_sub(self.staying())
-    }
-
-    // ---- the line
-
-    /// Lets somebody into the line, unless the pool is closed or too many stand there beyond those
-    /// for whom a connection is, or now will be, under way.
-    pub(crate) fn join(
+    /// Queues a caller, unless the pool is closed, the breaker leaves it nothing to wait for, or
+    /// `max_waiters` are queued beyond those for whom a connect is, or now will be, under way.
+    pub(crate) fn enqueue(
         &mut self,
         now: Instant,
         deadline: Option<Instant>,
-        wants: Wants,
-    ) -> Result<Key, Refused> {
+        accepts: Accepts,
+        payload: W,
+    ) -> Result<Key, (Rejected, Option<W>)> {
         if self.closed {
-            return Err(Refused::Closed);
+            return Err((Rejected::Closed, Some(payload)));
         }
-        let key = self.line.join(wants, deadline);
-        if self.is_broken() && self.line.len() > self.probes(now) {
-            self.line.leave(key);
-            return Err(Refused::Broken);
+        // Queued first: what is coming depends on the length of the queue.
+        let key = self.queue.push(accepts, deadline, payload);
+        match self.rejection(now) {
+            None => Ok(key),
+            Some(rejected) => Err((rejected, self.queue.remove(key))),
         }
-        if let Some(most) = self.max_waiters {
-            let coming = self.coming(now).saturating_add(usize::from(self.looking));
-            if self.line.len().saturating_sub(coming) > most {
-                self.line.leave(key);
-                return Err(Refused::Exhausted);
-            }
-        }
-        Ok(key)
     }
 
-    /// Back to the old place in line, after what was served failed its check.
-    pub(crate) fn rejoin(&mut self, key: Key, wants: Wants) -> Result<(), Refused> {
-        if self.closed {
-            return Err(Refused::Closed);
+    fn rejection(&self, now: Instant) -> Option<Rejected> {
+        if self.depends_on_probe() && self.queue.len() > self.probes(now) {
+            return Some(Rejected::BreakerOpen);
         }
-        self.line.rejoin(key, wants);
+        let max_waiters = self.max_waiters?;
+        let coming = self
+            .coming(now)
+            .saturating_add(usize::from(self.schedule.is_probing()));
+        (self.queue.len().saturating_sub(coming) > max_waiters).then_some(Rejected::Exhausted)
+    }
+
+    /// Puts a waiter back into its old place, after what it was assigned failed its check.
+    pub(crate) fn requeue(&mut self, key: Key, accepts: Accepts) -> Result<(), Rejected> {
+        if self.closed {
+            return Err(Rejected::Closed);
+        }
+        self.queue.requeue(key, accepts);
         Ok(())
     }
 
-    /// Takes everybody out of the line if the breaker is open, nothing is open that could come
-    /// back, and no probe begins for the first of them: they are to be told the last error.
+    /// Removes a waiter, queued or not, and returns what the shell kept for it.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
+        self.queue.remove(key)
+    }
+
+    /// Returns the first waiter that accepts a connection from `source` and whose deadline has not
+    /// passed. Each waiter that is skipped for its deadline is handed to `expired`, once.
+    pub(crate) fn assign(
+        &mut self,
+        source: Source,
+        now: Instant,
+        mut expired: impl FnMut(&mut W),
+    ) -> Option<&mut W> {
+        if self.paused {
+            return None;
+        }
+        let key = loop {
+            // Computed again each time: with fewer waiters, less is coming for them.
+            let (key, state) = self.queue.pop(source, self.coming(now), now)?;
+            if state != WaiterState::Expired {
+                break key;
+            }
+            if let Some(waiter) = self.queue.payload(key) {
+                expired(waiter);
+            }
+        };
+        self.queue.payload(key)
+    }
+
+    /// Takes all waiters out of the queue if the breaker is open, nothing is open that could come
+    /// back, and no probe starts for the first of them. They are to hear the last error.
     pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
-        let given_up = self.is_broken()
-            && self.trouble.breaker() == BreakerState::Open
+        let hopeless = self.depends_on_probe()
+            && self.backoff.breaker() == BreakerState::Open
             && self.probes(now) == 0;
-        if given_up {
-            self.line.dismiss_all()
-        } else {
-            Vec::new()
+        match hopeless {
+            true => self.queue.drain(),
+            false => Vec::new(),
         }
     }
 
-    /// Whether there is nothing to hope for but a probe, and whoever has none is told at once.
-    fn is_broken(&self) -> bool {
+    /// Returns whether only a probe can bring a connection, so that a caller without one fails at
+    /// once.
+    fn depends_on_probe(&self) -> bool {
         self.fail_fast
             && !self.paused
-            && self.open.get() == 0
-            && self.trouble.breaker() != BreakerState::Closed
+            && self.capacity.open() == 0
+            && self.backoff.breaker() != BreakerState::Closed
     }
 
-    /// How many probes there are to wait for. What began before the breaker opened is none.
+    /// Returns how many probes there are to wait for. A connect that started before the breaker
+    /// opened is none.
     fn probes(&self, now: Instant) -> usize {
-        match self.trouble.breaker() {
-            BreakerState::Open => self.wanted_with(self.room_to_come(), now),
+        match self.backoff.breaker() {
+            BreakerState::Open => self.wanted_with(self.capacity.room_after_closing(), now),
             BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
         }
     }
 
-    pub(crate) fn leave(&mut self, key: Key) {
-        self.line.leave(key);
-    }
-
-    /// Who gets this: the first whose deadline has not passed. Those before it are told to
-    /// `expired`, each once.
-    pub(crate) fn serve(
-        &mut self,
-        supply: Supply,
-        now: Instant,
-        mut expired: impl FnMut(Key),
-    ) -> Option<Key> {
-        if self.paused {
-            return None;
-        }
-        loop {
-            // Asked again each time: less is coming for a line without those who are late.
-            match self.line.call(supply, self.coming(now), now)? {
-                (key, Standing::Expired) => expired(key),
-                (key, _) => return Some(key),
-            }
-        }
-    }
-
-    /// Whether there are more in line than can be served before somebody returns a connection.
+    /// Returns whether there are more waiters than can be served before a connection is returned.
     pub(crate) fn depends_on_returns(&self) -> bool {
-        let without = self.on_their_way().saturating_add(self.room_to_come());
-        self.line.len() > without
+        let others = self
+            .on_their_way()
+            .saturating_add(self.capacity.room_after_closing());
+        self.queue.len() > others
     }
 
-    pub(crate) fn wants_used(&self, now: Instant) -> bool {
-        !self.paused && self.line.wants_used(self.coming(now))
+    /// Returns whether some waiter accepts a reused connection.
+    pub(crate) fn wants_reused(&self, now: Instant) -> bool {
+        !self.paused && self.queue.wants_reused(self.coming(now))
     }
 
-    pub(crate) fn head(&self) -> Option<Key> {
-        self.line.head()
+    /// Returns what the shell keeps for the first waiter.
+    pub(crate) fn first_waiter(&mut self) -> Option<&mut W> {
+        let head = self.queue.head()?;
+        self.queue.payload(head)
+    }
+
+    /// Returns what the shell keeps for a waiter, queued or not.
+    pub(crate) fn waiter(&mut self, key: Key) -> Option<&mut W> {
+        self.queue.payload(key)
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.line.len()
+        self.queue.len()
     }
 
-    /// The place of somebody who waits, counted from one; `None` for one who does not, or who is
-    /// too far behind to be worth counting.
-    pub(crate) fn queue_position(&self, key: Key) -> Option<usize> {
-        self.line.place(key)
+    /// Returns the position of a queued waiter, counted from one, unless it is too far back.
+    pub(crate) fn position(&self, key: Key) -> Option<usize> {
+        self.queue.position(key)
     }
 
-    pub(crate) fn is_in_line(&self, key: Key) -> bool {
-        self.standing(key) == Some(Standing::Waiting)
+    pub(crate) fn waiter_state(&self, key: Key) -> Option<WaiterState> {
+        self.queue.state(key)
     }
 
-    pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
-        self.line.standing(key)
-    }
-
-    /// Whether a connect is, or as soon as the backoff allows will be, under way for the line.
+    /// Returns whether a connect is, or as soon as the backoff allows will be, under way for the
+    /// waiters.
     pub(crate) fn is_connecting(&self) -> bool {
-        !self.paused
-            && (self.connecting.get() > 0 || (self.trouble.failures() > 0 && self.room() > 0))
+        let retrying = self.backoff.failures() > 0 && self.capacity.has_room();
+        !self.paused && (self.capacity.connecting() > 0 || retrying)
     }
 
-    // ---- the driver
+    // The maintenance task.
 
-    /// When the driver has something to do by the clock: the end of a pause that somebody waits
-    /// for, or the next sweep. Changes with every other method that takes `&mut self`.
+    /// Returns when the maintenance task has something to do by the clock: the end of a pause that
+    /// holds up a connect, or the next sweep.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         if self.closed {
             return None;
         }
-        let can_open = self.lacking() > 0 && self.room() > 0 && self.may_begin() > 0;
-        let retry = self.trouble.retry_at().filter(|_| can_open);
-        earliest([retry, self.sweep_at])
+        let can_connect =
+            self.missing() > 0 && self.capacity.has_room() && self.connects_allowed() > 0;
+        let retry = self.backoff.retry_at().filter(|_| can_connect);
+        earliest([retry, self.schedule.sweep_at()])
     }
 
-    /// Whether the idle connections are due for a look. The first call starts the interval.
-    pub(crate) fn sweep_is_due(&mut self, now: Instant) -> bool {
-        let due = self.sweep_at.is_some_and(|at| now >= at);
-        if due || self.sweep_at.is_none() {
-            self.sweep_at = self.sweep_interval.and_then(|every| now.checked_add(every));
-        }
-        due
+    /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
+    /// a caller waits for one, unless the pool is paused and no caller gets one.
+    pub(crate) fn sweep_probe_started(&mut self) -> bool {
+        let allowed = !self.closed && (self.paused || self.queue.len() == 0);
+        self.schedule.set_probing(allowed);
+        allowed
     }
 
-    /// The driver takes an idle connection for a look; not while somebody waits for one, unless
-    /// nobody gets one anyway.
-    pub(crate) fn look_begins(&mut self) -> bool {
-        self.looking = !self.closed && (self.paused || self.line.len() == 0);
-        self.looking
+    // The pool as a whole.
+
+    pub(crate) fn versions(&self) -> Versions {
+        self.versions
     }
 
-    pub(crate) fn look_ends(&mut self) {
-        self.looking = false;
+    /// Makes all connections stale that were opened, or whose connect started, before.
+    pub(crate) fn clear(&mut self) {
+        self.versions.advance();
+        self.versions.cleared = self.versions.current;
     }
 
-    /// What the driver took for a look is pinged, by somebody else.
-    pub(crate) fn ping_begins(&mut self) {
-        self.looking = false;
-        self.pinging = true;
-    }
-
-    pub(crate) fn ping_ends(&mut self) {
-        self.pinging = false;
-    }
-
-    /// Whether the sweep has to wait for the end of a ping.
-    pub(crate) fn is_pinging(&self) -> bool {
-        self.pinging
-    }
-
-    // ---- the whole
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    pub(crate) fn epoch(&self) -> u64 {
-        self.suspicion.epoch()
-    }
-
-    /// What a check of a connection depends on, apart from the settings themselves.
-    pub(crate) fn era(&self) -> Era {
-        let changes = self.generation.saturating_add(self.epoch());
-        Era {
-            generation: self.generation,
-            seal: changes.saturating_add(self.revision),
-            suspicion: self.suspicion_seal,
-        }
-    }
-
-    pub(crate) fn next_generation(&mut self) {
-        self.generation = self.generation.saturating_add(1);
-    }
-
-    /// Nobody gets in any more; everybody in line is returned, to be told.
+    /// Closes the pool and takes all waiters out of the queue.
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;
         self.paused = false;
-        self.line.dismiss_all()
+        self.queue.drain()
     }
 
-    /// From now on nothing is lent, and nothing opened for those in line.
+    /// From now on assigns nothing, and opens nothing for waiters. A closed pool is never paused.
     pub(crate) fn pause(&mut self) {
         self.paused = !self.closed;
     }
@@ -547,62 +450,52 @@ impl Ledger {
         self.closed
     }
 
-    /// Other settings, which count from now on. A sweep that was due at a time of the old interval
-    /// is due at one of the new: the next look whether it is starts that.
+    /// Applies new settings from now on. A sweep that was scheduled by an old interval is scheduled
+    /// anew.
     pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
-        self.max_size = config.max_size;
-        self.min_size = config.min_size;
-        self.increment = config.increment;
+        self.capacity.reconfigure(config);
         self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
         self.max_waiters = config.max_waiters;
         self.fail_fast = config.fail_fast;
-        self.revision = self.revision.saturating_add(1);
-        self.trouble.reconfigure(config.backoff, config.breaker);
-        let every = sweep_interval(config);
-        if std::mem::replace(&mut self.sweep_interval, every) != every {
-            self.sweep_at = self.look_at_the_probe();
-        }
+        self.versions.advance();
+        self.backoff.reconfigure(config.backoff, config.breaker);
+        let probe_check_at = self.probe_check_at();
+        self.schedule.reconfigure(config, probe_check_at);
     }
 
-    /// Whether failed connects answer those who wait.
+    /// Returns whether a failed connect is reported to a waiter.
     pub(crate) fn fails_fast(&self) -> bool {
         self.fail_fast
     }
 
     pub(crate) fn failures(&self) -> usize {
-        self.trouble.failures()
+        self.backoff.failures()
     }
 
-    /// When a connect last failed; `None`: never, or a connection opened later has proved good.
+    /// Returns when the last connect failed, unless a connection opened later has passed a check.
     pub(crate) fn last_failure_at(&self) -> Option<Instant> {
-        self.trouble.last_failure_at()
+        self.backoff.last_failure_at()
     }
 
-    pub(crate) fn posture(&self) -> Posture {
-        Posture {
-            breaker: self.trouble.breaker(),
+    pub(crate) fn observed_state(&self) -> ObservedState {
+        ObservedState {
+            breaker: self.backoff.breaker(),
             paused: self.paused,
-            epoch: self.epoch(),
+            suspect: self.versions.suspect,
         }
     }
 
-    pub(crate) fn figures(&self) -> Figures {
-        Figures {
-            max_size: self.max_size,
-            size: self.open.get().saturating_add(self.leaving.get()),
-            leaving: self.leaving.get(),
-            connecting: self.connecting.get(),
-            waiting: self.line.len(),
-            breaker: self.trouble.breaker(),
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            max_size: self.capacity.max_size(),
+            size: self.capacity.open().saturating_add(self.capacity.closing()),
+            closing: self.capacity.closing(),
+            connecting: self.capacity.connecting(),
+            waiting: self.queue.len(),
+            breaker: self.backoff.breaker(),
             paused: self.paused,
         }
     }
-}
-
-/// How often idle connections are looked at: twice in the time in which they are to be pinged.
-fn sweep_interval(config: &PoolConfig) -> Option<Duration> {
-    let keepalive = config.keepalive.and_then(|age| age.checked_div(2));
-    earliest([config.evict_interval, keepalive]).map(|every| every.max(SHORTEST_SWEEP_INTERVAL))
 }
 
 #[cfg(test)]

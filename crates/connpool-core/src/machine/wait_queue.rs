@@ -1,175 +1,200 @@
-//! The line of those who wait: first in, first out, and out of it from anywhere at no cost.
+//! The queue of waiters: first in, first out, with O(1) removal from anywhere.
 
-use crate::Instant;
-use crate::machine::slab::{Count, Key, Sequence, Slab};
+use slab::Slab;
 
-/// What will do for a waiter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wants {
-    /// Any connection.
+use crate::machine::count::{Count, Sequence};
+use crate::time::Instant;
+
+/// Identifies a waiter until it is removed.
+pub(crate) type Key = usize;
+
+/// Which connections a waiter accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Accepts {
     Any,
-    /// A new one, after too many old ones had failed their check.
-    New,
+    /// A newly opened one: too many reused ones failed their check.
+    Fresh,
 }
 
-/// What there is to be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Supply {
-    /// A connection that came back or was idle.
-    Used,
-    /// A new connection, or the news that it could not be had.
-    New,
+/// Where a connection comes from that is to be assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// It was returned, or idle.
+    Reused,
+    /// It was just opened, or could not be: a failed connect is news about a fresh connection.
+    Fresh,
 }
 
-/// Where a waiter stands.
+/// The state of a waiter.
 ///
-/// | from    | event                                    | to      |
-/// |---------|------------------------------------------|---------|
-/// | Waiting | served                                   | Served  |
-/// | Waiting | its turn came after its deadline         | Expired |
-/// | Served  | what it was served failed: back in line  | Waiting |
-/// | any     | it leaves                                | (gone)  |
+/// | from     | event                                         | to       |
+/// |----------|-----------------------------------------------|----------|
+/// | Queued   | a connection or an error is assigned to it    | Assigned |
+/// | Queued   | it is first, and its deadline has passed      | Expired  |
+/// | Assigned | the connection failed its check               | Queued   |
+/// | any      | it is removed                                 | (gone)   |
 ///
-/// Back in line is back in its old place: a waiter keeps its ticket for as long as it is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Waiting,
-    Served,
+/// A waiter that is queued again is back in its old place: it keeps its ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum WaiterState {
+    Queued,
+    Assigned,
     Expired,
 }
 
-#[derive(Debug)]
-struct Waiter {
+/// One waiting `get`: its place, its deadline, and in `payload` what the shell keeps for it, its
+/// waker and the result of its wait.
+#[derive(Debug, Clone)]
+struct Waiter<W> {
     ticket: u64,
     deadline: Option<Instant>,
-    wants: Wants,
-    standing: Standing,
-    before: Option<Key>,
-    behind: Option<Key>,
+    accepts: Accepts,
+    state: WaiterState,
+    prev: Option<Key>,
+    next: Option<Key>,
+    payload: W,
 }
 
-/// Everybody in line. Those who want a new connection stand apart, so that neither kind has to be
-/// searched for; tickets keep the order between them.
-#[derive(Debug, Default)]
-pub(crate) struct Line {
-    waiters: Slab<Waiter>,
+/// All waiters, in two lists by what they accept, so that neither has to be searched. Tickets keep
+/// the order between the lists.
+#[derive(Debug, Clone)]
+pub(crate) struct WaitQueue<W> {
+    waiters: Slab<Waiter<W>>,
     tickets: Sequence,
-    any: Row,
-    new: Row,
+    any: List,
+    fresh: List,
 }
-
-/// Places beyond this are not counted: the line may be long, and its lock is held meanwhile.
-const FARTHEST_PLACE: usize = 1_024;
 
 /// A doubly linked list through the waiters, in the order of their tickets.
-#[derive(Debug, Default)]
-struct Row {
+#[derive(Debug, Clone, Default)]
+struct List {
     head: Option<Key>,
     tail: Option<Key>,
     len: Count,
 }
 
-impl Line {
-    /// Stands last in line.
-    pub(crate) fn join(&mut self, wants: Wants, deadline: Option<Instant>) -> Key {
-        let ticket = self.tickets.next();
+/// Positions beyond this are not counted: the queue may be long, and the pool's lock is held
+/// meanwhile.
+const MAX_POSITION: usize = 1_024;
+
+impl<W> Default for WaitQueue<W> {
+    fn default() -> Self {
+        WaitQueue {
+            waiters: Slab::new(),
+            tickets: Sequence::default(),
+            any: List::default(),
+            fresh: List::default(),
+        }
+    }
+}
+
+impl<W> WaitQueue<W> {
+    /// Adds a waiter at the end.
+    pub(crate) fn push(&mut self, accepts: Accepts, deadline: Option<Instant>, payload: W) -> Key {
         let key = self.waiters.insert(Waiter {
-            ticket,
+            ticket: self.tickets.next(),
             deadline,
-            wants,
-            standing: Standing::Served,
-            before: None,
-            behind: None,
+            accepts,
+            state: WaiterState::Assigned,
+            prev: None,
+            next: None,
+            payload,
         });
-        self.link(key, wants);
+        self.link(key, accepts);
         key
     }
 
-    /// Back to the old place, with other wishes perhaps. Nothing happens to one who stands there.
-    pub(crate) fn rejoin(&mut self, key: Key, wants: Wants) {
-        if self.standing(key) != Some(Standing::Waiting) {
-            self.link(key, wants);
+    /// Puts a waiter back into its old place. Does nothing if it is queued.
+    pub(crate) fn requeue(&mut self, key: Key, accepts: Accepts) {
+        if self.state(key) != Some(WaiterState::Queued) {
+            self.link(key, accepts);
         }
     }
 
-    /// Out of it, wherever it stood.
-    pub(crate) fn leave(&mut self, key: Key) {
-        self.unlink(key, Standing::Served);
-        self.waiters.remove(key);
+    /// Removes a waiter, queued or not, and returns its payload.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
+        self.unlink(key, WaiterState::Assigned);
+        self.waiters.try_remove(key).map(|waiter| waiter.payload)
     }
 
-    /// Takes the first one out of the line whom this would serve, as served, or as expired if its
-    /// deadline has passed: then there may be another.
+    /// Takes the first waiter out of the queue that accepts a connection from `source`. The new
+    /// state is `Expired` if its deadline has passed, and then the caller may try the next one.
     ///
-    /// `coming` is how many new connections are on their way. A waiter that wants a new one is
-    /// served a used one only if none is coming for it: better than nothing.
-    pub(crate) fn call(
+    /// `coming` is the number of fresh connections that are on their way. A waiter that accepts only
+    /// fresh ones gets a reused one if none is coming for it.
+    pub(crate) fn pop(
         &mut self,
-        supply: Supply,
+        source: Source,
         coming: usize,
         now: Instant,
-    ) -> Option<(Key, Standing)> {
-        let key = self.first(supply, coming)?;
+    ) -> Option<(Key, WaiterState)> {
+        let key = self.first(source, coming)?;
         let deadline = self.waiters.get(key)?.deadline;
-        let standing = match deadline.is_some_and(|deadline| now >= deadline) {
-            true => Standing::Expired,
-            false => Standing::Served,
+        let state = match deadline.is_some_and(|deadline| now >= deadline) {
+            true => WaiterState::Expired,
+            false => WaiterState::Assigned,
         };
-        self.unlink(key, standing);
-        Some((key, standing))
+        self.unlink(key, state);
+        Some((key, state))
     }
 
-    /// Whether a used connection would serve anybody.
-    pub(crate) fn wants_used(&self, coming: usize) -> bool {
-        self.first(Supply::Used, coming).is_some()
+    /// Takes all waiters out of the queue, in order, as `Assigned`.
+    pub(crate) fn drain(&mut self) -> Vec<Key> {
+        std::iter::from_fn(|| {
+            let key = self.head()?;
+            self.unlink(key, WaiterState::Assigned);
+            Some(key)
+        })
+        .collect()
     }
 
-    /// The first of all, whatever it wants.
+    /// Returns whether some waiter accepts a reused connection.
+    pub(crate) fn wants_reused(&self, coming: usize) -> bool {
+        self.first(Source::Reused, coming).is_some()
+    }
+
+    /// Returns the first waiter, whatever it accepts.
     pub(crate) fn head(&self) -> Option<Key> {
-        self.earlier(self.any.head, self.new.head)
+        self.earlier(self.any.head, self.fresh.head)
     }
 
-    /// The place of one who waits, counted from one: how many have an earlier ticket, in both rows.
-    pub(crate) fn place(&self, key: Key) -> Option<usize> {
+    /// Returns the position of a queued waiter over both lists, counted from one; `None` beyond
+    /// [`MAX_POSITION`].
+    pub(crate) fn position(&self, key: Key) -> Option<usize> {
         let waiter = self.waiters.get(key)?;
-        if waiter.standing != Standing::Waiting {
+        if waiter.state != WaiterState::Queued {
             return None;
         }
         let earlier = |head| {
-            std::iter::successors(head, |key| self.waiters.get(*key)?.behind)
+            std::iter::successors(head, |key| self.waiters.get(*key)?.next)
                 .map_while(|key| self.waiters.get(key))
                 .take_while(|other| other.ticket < waiter.ticket)
-                .take(FARTHEST_PLACE)
+                .take(MAX_POSITION)
                 .count()
         };
-        let before = earlier(self.any.head).saturating_add(earlier(self.new.head));
-        (before < FARTHEST_PLACE).then(|| before.saturating_add(1))
+        let ahead = earlier(self.any.head).saturating_add(earlier(self.fresh.head));
+        (ahead < MAX_POSITION).then(|| ahead.saturating_add(1))
     }
 
+    /// Returns the number of queued waiters.
     pub(crate) fn len(&self) -> usize {
-        self.any.len.get().saturating_add(self.new.len.get())
+        self.any.len.get().saturating_add(self.fresh.len.get())
     }
 
-    pub(crate) fn standing(&self, key: Key) -> Option<Standing> {
-        self.waiters.get(key).map(|waiter| waiter.standing)
+    pub(crate) fn state(&self, key: Key) -> Option<WaiterState> {
+        self.waiters.get(key).map(|waiter| waiter.state)
     }
 
-    /// Takes everybody out of the line, in order, as served.
-    pub(crate) fn dismiss_all(&mut self) -> Vec<Key> {
-        let mut all = Vec::new();
-        while let Some(key) = self.head() {
-            self.unlink(key, Standing::Served);
-            all.push(key);
-        }
-        all
+    pub(crate) fn payload(&mut self, key: Key) -> Option<&mut W> {
+        self.waiters.get_mut(key).map(|waiter| &mut waiter.payload)
     }
 
-    fn first(&self, supply: Supply, coming: usize) -> Option<Key> {
-        let new = self.new.head.filter(|_| match supply {
-            Supply::New => true,
-            Supply::Used => self.new.len.get() > coming,
+    fn first(&self, source: Source, coming: usize) -> Option<Key> {
+        let fresh = self.fresh.head.filter(|_| match source {
+            Source::Fresh => true,
+            Source::Reused => self.fresh.len.get() > coming,
         });
-        self.earlier(self.any.head, new)
+        self.earlier(self.any.head, fresh)
     }
 
     fn earlier(&self, a: Option<Key>, b: Option<Key>) -> Option<Key> {
@@ -184,63 +209,63 @@ impl Line {
         self.waiters.get(key).map(|waiter| waiter.ticket)
     }
 
-    fn row(&mut self, wants: Wants) -> &mut Row {
-        match wants {
-            Wants::Any => &mut self.any,
-            Wants::New => &mut self.new,
+    fn list(&mut self, accepts: Accepts) -> &mut List {
+        match accepts {
+            Accepts::Any => &mut self.any,
+            Accepts::Fresh => &mut self.fresh,
         }
     }
 
-    fn link(&mut self, key: Key, wants: Wants) {
+    fn link(&mut self, key: Key, accepts: Accepts) {
         let ticket = self.ticket(key);
-        // A newcomer has the last ticket and its place is found at once. One who returns had been
-        // served before, so that only others who returned can stand before it.
-        let tail = self.row(wants).tail;
-        let mut behind = match tail {
-            Some(tail) if self.ticket(tail) > ticket => self.row(wants).head,
+        // A new waiter has the last ticket, so its place is the tail. A requeued one was assigned a
+        // connection before, so only other requeued waiters can be ahead of it: the search from the
+        // head is short.
+        let tail = self.list(accepts).tail;
+        let mut next = match tail {
+            Some(tail) if self.ticket(tail) > ticket => self.list(accepts).head,
             _ => None,
         };
-        while let Some(other) = behind.filter(|other| self.ticket(*other) < ticket) {
-            behind = self.waiters.get(other).and_then(|waiter| waiter.behind);
+        while let Some(other) = next.filter(|other| self.ticket(*other) < ticket) {
+            next = self.waiters.get(other).and_then(|waiter| waiter.next);
         }
-        let before = match behind {
-            Some(behind) => self.waiters.get(behind).and_then(|waiter| waiter.before),
+        let prev = match next {
+            Some(next) => self.waiters.get(next).and_then(|waiter| waiter.prev),
             None => tail,
         };
         let Some(waiter) = self.waiters.get_mut(key) else {
             return;
         };
-        waiter.wants = wants;
-        waiter.standing = Standing::Waiting;
-        (waiter.before, waiter.behind) = (before, behind);
-        self.join_up(wants, before, Some(key));
-        self.join_up(wants, Some(key), behind);
-        self.row(wants).len.one_more();
+        waiter.accepts = accepts;
+        waiter.state = WaiterState::Queued;
+        (waiter.prev, waiter.next) = (prev, next);
+        self.join(accepts, prev, Some(key));
+        self.join(accepts, Some(key), next);
+        self.list(accepts).len.inc();
     }
 
-    fn unlink(&mut self, key: Key, standing: Standing) {
+    fn unlink(&mut self, key: Key, state: WaiterState) {
         let Some(waiter) = self.waiters.get_mut(key) else {
             return;
         };
-        let was = std::mem::replace(&mut waiter.standing, standing);
-        if was != Standing::Waiting {
+        if std::mem::replace(&mut waiter.state, state) != WaiterState::Queued {
             return;
         }
-        let wants = waiter.wants;
-        let (before, behind) = (waiter.before.take(), waiter.behind.take());
-        self.join_up(wants, before, behind);
-        self.row(wants).len.one_less();
+        let accepts = waiter.accepts;
+        let (prev, next) = (waiter.prev.take(), waiter.next.take());
+        self.join(accepts, prev, next);
+        self.list(accepts).len.dec();
     }
 
-    /// Makes two places neighbours; `None` is the end of the row on that side.
-    fn join_up(&mut self, wants: Wants, before: Option<Key>, behind: Option<Key>) {
-        match before.and_then(|key| self.waiters.get_mut(key)) {
-            Some(waiter) => waiter.behind = behind,
-            None => self.row(wants).head = behind,
+    /// Makes two waiters neighbours; `None` is the end of the list on that side.
+    fn join(&mut self, accepts: Accepts, prev: Option<Key>, next: Option<Key>) {
+        match prev.and_then(|key| self.waiters.get_mut(key)) {
+            Some(waiter) => waiter.next = next,
+            None => self.list(accepts).head = next,
         }
-        match behind.and_then(|key| self.waiters.get_mut(key)) {
-            Some(waiter) => waiter.before = before,
-            None => self.row(wants).tail = before,
+        match next.and_then(|key| self.waiters.get_mut(key)) {
+            Some(waiter) => waiter.prev = prev,
+            None => self.list(accepts).tail = prev,
         }
     }
 }
@@ -251,138 +276,141 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1_000);
 
-    fn serve(line: &mut Line, supply: Supply) -> Option<Key> {
-        call(line, supply, 0)
+    fn assign(queue: &mut WaitQueue<()>, supply: Source) -> Option<Key> {
+        call(queue, supply, 0)
     }
 
-    fn call(line: &mut Line, supply: Supply, coming: usize) -> Option<Key> {
-        let (key, standing) = line.call(supply, coming, NOW)?;
-        assert_eq!(standing, Standing::Served, "nobody has expired");
+    fn call(queue: &mut WaitQueue<()>, supply: Source, coming: usize) -> Option<Key> {
+        let (key, state) = queue.pop(supply, coming, NOW)?;
+        assert_eq!(state, WaiterState::Assigned, "no waiter has expired");
         Some(key)
     }
 
-    fn joined<const N: usize>(line: &mut Line) -> [Key; N] {
-        std::array::from_fn(|_| line.join(Wants::Any, None))
+    fn joined<const N: usize>(queue: &mut WaitQueue<()>) -> [Key; N] {
+        std::array::from_fn(|_| queue.push(Accepts::Any, None, ()))
     }
 
     #[test]
     fn first_in_is_first_out() {
-        let mut line = Line::default();
-        let keys: [Key; 3] = joined(&mut line);
-        assert_eq!(line.len(), 3);
+        let mut queue = WaitQueue::default();
+        let keys: [Key; 3] = joined(&mut queue);
+        assert_eq!(queue.len(), 3);
         for key in keys {
-            assert_eq!(serve(&mut line, Supply::Used), Some(key));
+            assert_eq!(assign(&mut queue, Source::Reused), Some(key));
         }
-        assert_eq!(serve(&mut line, Supply::Used), None);
-        assert_eq!(line.len(), 0);
+        assert_eq!(assign(&mut queue, Source::Reused), None);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn anyone_can_leave_from_anywhere() {
+    fn waiter_can_be_removed_from_anywhere() {
         for leaver in 0..3 {
-            let mut line = Line::default();
-            let keys: [Key; 3] = joined(&mut line);
-            line.leave(keys[leaver]);
+            let mut queue = WaitQueue::default();
+            let keys: [Key; 3] = joined(&mut queue);
+            queue.remove(keys[leaver]);
             for (index, key) in keys.into_iter().enumerate() {
                 if index != leaver {
-                    assert_eq!(serve(&mut line, Supply::New), Some(key));
+                    assert_eq!(assign(&mut queue, Source::Fresh), Some(key));
                 }
             }
-            assert_eq!(line.len(), 0);
+            assert_eq!(queue.len(), 0);
         }
     }
 
     #[test]
-    fn one_who_returns_has_its_old_place() {
-        let mut line = Line::default();
-        let [a, b, c]: [Key; 3] = joined(&mut line);
-        serve(&mut line, Supply::Used);
-        serve(&mut line, Supply::Used);
-        line.rejoin(b, Wants::Any);
-        line.rejoin(a, Wants::Any);
-        line.rejoin(a, Wants::Any);
-        assert_eq!(line.len(), 3);
+    fn requeued_waiter_has_its_old_position() {
+        let mut queue = WaitQueue::default();
+        let [a, b, c]: [Key; 3] = joined(&mut queue);
+        assign(&mut queue, Source::Reused);
+        assign(&mut queue, Source::Reused);
+        queue.requeue(b, Accepts::Any);
+        queue.requeue(a, Accepts::Any);
+        queue.requeue(a, Accepts::Any);
+        assert_eq!(queue.len(), 3);
         for key in [a, b, c] {
-            assert_eq!(serve(&mut line, Supply::Used), Some(key));
+            assert_eq!(assign(&mut queue, Source::Reused), Some(key));
         }
     }
 
     #[test]
-    fn the_late_are_passed_over_and_told_once() {
-        let mut line = Line::default();
-        let late = line.join(Wants::Any, Some(NOW));
-        let in_time = line.join(Wants::Any, Some(Instant::from_nanos(1_001)));
-        let mut call = || line.call(Supply::Used, 0, NOW);
-        assert_eq!(call(), Some((late, Standing::Expired)));
-        assert_eq!(call(), Some((in_time, Standing::Served)));
+    fn waiter_past_deadline_is_skipped_once() {
+        let mut queue = WaitQueue::default();
+        let late = queue.push(Accepts::Any, Some(NOW), ());
+        let in_time = queue.push(Accepts::Any, Some(Instant::from_nanos(1_001)), ());
+        let mut call = || queue.pop(Source::Reused, 0, NOW);
+        assert_eq!(call(), Some((late, WaiterState::Expired)));
+        assert_eq!(call(), Some((in_time, WaiterState::Assigned)));
         assert_eq!(call(), None);
-        assert_eq!(line.standing(late), Some(Standing::Expired));
-        assert_eq!(line.standing(in_time), Some(Standing::Served));
-        assert_eq!(line.len(), 0);
-        line.leave(late);
-        assert_eq!(line.standing(late), None);
+        assert_eq!(queue.state(late), Some(WaiterState::Expired));
+        assert_eq!(queue.state(in_time), Some(WaiterState::Assigned));
+        assert_eq!(queue.len(), 0);
+        queue.remove(late);
+        assert_eq!(queue.state(late), None);
     }
 
     #[test]
-    fn who_wants_a_new_one_waits_for_its_connect_but_not_in_vain() {
-        let mut line = Line::default();
-        let new = line.join(Wants::New, None);
-        assert!(!line.wants_used(1));
-        assert_eq!(call(&mut line, Supply::Used, 1), None);
-        let any = line.join(Wants::Any, None);
-        assert_eq!(call(&mut line, Supply::Used, 1), Some(any));
-        line.rejoin(any, Wants::Any);
-        assert_eq!(call(&mut line, Supply::Used, 0), Some(new));
+    fn waiter_for_a_fresh_connection_accepts_a_reused_one_if_none_is_coming() {
+        let mut queue = WaitQueue::default();
+        let new = queue.push(Accepts::Fresh, None, ());
+        assert!(!queue.wants_reused(1));
+        assert_eq!(call(&mut queue, Source::Reused, 1), None);
+        let any = queue.push(Accepts::Any, None, ());
+        assert_eq!(call(&mut queue, Source::Reused, 1), Some(any));
+        queue.requeue(any, Accepts::Any);
+        assert_eq!(call(&mut queue, Source::Reused, 0), Some(new));
     }
 
     #[test]
-    fn a_new_one_goes_to_the_first_whatever_it_wants() {
-        let mut line = Line::default();
-        let a = line.join(Wants::Any, None);
-        let b = line.join(Wants::New, None);
-        let c = line.join(Wants::Any, None);
-        assert_eq!(line.head(), Some(a));
+    fn fresh_connection_goes_to_the_first_waiter_of_either_list() {
+        let mut queue = WaitQueue::default();
+        let a = queue.push(Accepts::Any, None, ());
+        let b = queue.push(Accepts::Fresh, None, ());
+        let c = queue.push(Accepts::Any, None, ());
+        assert_eq!(queue.head(), Some(a));
         for key in [a, b, c] {
-            assert_eq!(call(&mut line, Supply::New, 9), Some(key));
+            assert_eq!(call(&mut queue, Source::Fresh, 9), Some(key));
         }
     }
 
     #[test]
-    fn places_are_counted_over_both_rows_and_not_too_far() {
-        let mut line = Line::default();
-        let a = line.join(Wants::Any, None);
-        let b = line.join(Wants::New, None);
-        let c = line.join(Wants::Any, None);
-        assert_eq!([a, b, c].map(|key| line.place(key)), [1, 2, 3].map(Some));
-        call(&mut line, Supply::New, 0);
+    fn positions_are_counted_over_both_lists_up_to_a_maximum() {
+        let mut queue = WaitQueue::default();
+        let a = queue.push(Accepts::Any, None, ());
+        let b = queue.push(Accepts::Fresh, None, ());
+        let c = queue.push(Accepts::Any, None, ());
         assert_eq!(
-            [a, b, c].map(|key| line.place(key)),
+            [a, b, c].map(|key| queue.position(key)),
+            [1, 2, 3].map(Some)
+        );
+        call(&mut queue, Source::Fresh, 0);
+        assert_eq!(
+            [a, b, c].map(|key| queue.position(key)),
             [None, Some(1), Some(2)]
         );
         let mut last = c;
-        for _ in 0..FARTHEST_PLACE - 2 {
-            last = line.join(Wants::Any, None);
+        for _ in 0..MAX_POSITION - 2 {
+            last = queue.push(Accepts::Any, None, ());
         }
-        assert_eq!(line.place(last), Some(FARTHEST_PLACE));
-        let beyond = line.join(Wants::Any, None);
-        assert_eq!(line.place(beyond), None);
+        assert_eq!(queue.position(last), Some(MAX_POSITION));
+        let beyond = queue.push(Accepts::Any, None, ());
+        assert_eq!(queue.position(beyond), None);
     }
 
     #[test]
-    fn all_leave_in_order_at_the_end() {
-        let mut line = Line::default();
-        let a = line.join(Wants::Any, None);
-        let b = line.join(Wants::New, None);
-        assert_eq!(line.dismiss_all(), [a, b]);
-        assert_eq!(line.len(), 0);
-        assert_eq!(line.standing(a), Some(Standing::Served));
+    fn drain_takes_all_waiters_in_order() {
+        let mut queue = WaitQueue::default();
+        let a = queue.push(Accepts::Any, None, ());
+        let b = queue.push(Accepts::Fresh, None, ());
+        assert_eq!(queue.drain(), [a, b]);
+        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.state(a), Some(WaiterState::Assigned));
     }
 
     #[test]
-    fn a_thousand_random_moves_agree_with_a_sorted_list() {
-        let mut line = Line::default();
-        let mut model: Vec<(u64, Key, Wants)> = Vec::new();
-        let mut served: Vec<(u64, Key)> = Vec::new();
+    fn random_moves_agree_with_a_sorted_list() {
+        let mut queue = WaitQueue::default();
+        let mut model: Vec<(u64, Key, Accepts)> = Vec::new();
+        let mut assigned: Vec<(u64, Key)> = Vec::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         let mut tickets = 0;
         for _ in 0..5_000 {
@@ -390,48 +418,48 @@ mod tests {
             seed ^= seed >> 7;
             seed ^= seed << 17;
             let pick = (seed >> 32) as usize;
-            let wants = if seed & 64 == 0 {
-                Wants::Any
+            let accepts = if seed & 64 == 0 {
+                Accepts::Any
             } else {
-                Wants::New
+                Accepts::Fresh
             };
             match seed % 5 {
                 0 | 1 => {
                     tickets += 1;
-                    model.push((tickets, line.join(wants, None), wants));
+                    model.push((tickets, queue.push(accepts, None, ()), accepts));
                 }
                 2 => {
-                    let key = call(&mut line, Supply::New, 0);
+                    let key = call(&mut queue, Source::Fresh, 0);
                     assert_eq!(key, model.first().map(|waiter| waiter.1));
                     if key.is_some() {
                         let (ticket, key, _) = model.remove(0);
-                        served.push((ticket, key));
+                        assigned.push((ticket, key));
                     }
                 }
-                3 if !served.is_empty() => {
-                    let (ticket, key) = served.swap_remove(pick % served.len());
-                    line.rejoin(key, wants);
+                3 if !assigned.is_empty() => {
+                    let (ticket, key) = assigned.swap_remove(pick % assigned.len());
+                    queue.requeue(key, accepts);
                     let at = model.partition_point(|waiter| waiter.0 < ticket);
-                    model.insert(at, (ticket, key, wants));
+                    model.insert(at, (ticket, key, accepts));
                 }
                 _ if !model.is_empty() => {
                     let (_, key, _) = model.remove(pick % model.len());
-                    line.leave(key);
+                    queue.remove(key);
                 }
                 _ => {}
             }
-            assert_eq!(line.len(), model.len());
-            assert_eq!(line.head(), model.first().map(|waiter| waiter.1));
+            assert_eq!(queue.len(), model.len());
+            assert_eq!(queue.head(), model.first().map(|waiter| waiter.1));
             if !model.is_empty() {
                 let nth = pick % model.len();
-                let place = (nth < FARTHEST_PLACE).then_some(nth + 1);
-                assert_eq!(line.place(model[nth].1), place);
+                let position = (nth < MAX_POSITION).then_some(nth + 1);
+                assert_eq!(queue.position(model[nth].1), position);
             }
             let any = model
                 .iter()
-                .find(|waiter| waiter.2 == Wants::Any)
+                .find(|waiter| waiter.2 == Accepts::Any)
                 .map(|waiter| waiter.1);
-            assert_eq!(line.first(Supply::Used, usize::MAX), any);
+            assert_eq!(queue.first(Source::Reused, usize::MAX), any);
         }
     }
 }

@@ -108,7 +108,7 @@ impl CloseReason {
     }
 
     /// Whether the connection is believed to be in good order, so that a goodbye makes sense.
-    pub(crate) fn deserves_goodbye(self) -> bool {
+    pub(crate) fn is_graceful(self) -> bool {
         matches!(
             self,
             CloseReason::Idle

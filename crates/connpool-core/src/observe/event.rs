@@ -1,16 +1,13 @@
 //! What a pool tells of what it does.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::observe::tracing;
-use crate::pool::conn::Live;
-use crate::pool::shared::Shared;
-use crate::util::timeout::catch;
-use crate::{BreakerState, CloseReason, Holder, Instant, Manager};
+use crate::machine::breaker::BreakerState;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::holders::Holder;
 
 /// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
 /// [`Builder::observer`](crate::Builder::observer).
@@ -283,124 +280,6 @@ impl fmt::Display for Event<'_> {
                 write!(f, "connection {} came back at last: {holder}", holder.id)
             }
             Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
-        }
-    }
-}
-
-/// How deep an observer that causes events is told of them.
-const DEEPEST: u8 = 4;
-
-thread_local! {
-    /// How many calls of observers the thread is in.
-    static DEPTH: Cell<u8> = const { Cell::new(0) };
-}
-
-impl<M: Manager> Shared<M> {
-    /// Whether anybody is told what happens. If not, nothing is measured for it.
-    #[inline]
-    pub(crate) fn is_watched(&self) -> bool {
-        self.observer.is_some() || tracing::is_on()
-    }
-
-    /// Tells whoever watches. Not to be called under the lock.
-    #[inline]
-    pub(crate) fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
-        if self.is_watched() {
-            self.announce(&event());
-        }
-    }
-
-    #[cold]
-    pub(crate) fn announce(&self, event: &Event<'_>) {
-        let depth = DEPTH.get();
-        if depth >= DEEPEST {
-            return;
-        }
-        DEPTH.set(depth.saturating_add(1));
-        // Whoever it is that drops a guard or a future just now has nothing to do with the panics.
-        if let Some(observer) = &self.observer {
-            let _ = catch(|| observer.on_event(&self.name, event));
-        }
-        let _ = catch(|| tracing::emit(&self.name, event));
-        DEPTH.set(depth);
-    }
-
-    /// Runs code of the manager or its connections, catches its panic and tells of it.
-    #[inline]
-    pub(crate) fn catch<T>(&self, step: &'static str, act: impl FnOnce() -> T) -> Option<T> {
-        match catch(act) {
-            Ok(result) => Some(result),
-            Err(message) => {
-                self.panicked(step, &message);
-                None
-            }
-        }
-    }
-
-    #[cold]
-    pub(crate) fn panicked(&self, step: &'static str, message: &str) {
-        self.tell(|| Event::Panicked { step, message });
-    }
-
-    /// The time, for events only.
-    pub(crate) fn age(&self, born: Instant) -> Duration {
-        self.runtime.now().since(born)
-    }
-}
-
-/// A get, from its first poll to its end, if anybody watches. Boxed, so that it weighs next to nothing
-/// if not.
-pub(crate) struct Watch<'a, M: Manager>(Option<Box<Watched<'a, M>>>);
-
-struct Watched<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    began: Instant,
-    got: Option<u64>,
-}
-
-impl<'a, M: Manager> Watch<'a, M> {
-    #[inline]
-    pub(crate) fn begin(shared: &'a Shared<M>) -> Self {
-        if !shared.is_watched() {
-            return Watch(None);
-        }
-        Watch(Some(Box::new(Watched {
-            shared,
-            began: shared.runtime.now(),
-            got: None,
-        })))
-    }
-
-    /// It gets this one.
-    #[inline]
-    pub(crate) fn lent(&mut self, live: &mut Live<M>) {
-        if let Some(watched) = &mut self.0 {
-            watched.lent(live);
-        }
-    }
-}
-
-impl<M: Manager> Watched<'_, M> {
-    #[cold]
-    fn lent(&mut self, live: &mut Live<M>) {
-        let now = self.shared.runtime.now();
-        live.stamps.idle_since = now;
-        self.got = Some(live.stamps.id);
-        self.shared.announce(&Event::Lent {
-            id: live.stamps.id,
-            waited: now.since(self.began),
-        });
-    }
-}
-
-impl<M: Manager> Drop for Watched<'_, M> {
-    fn drop(&mut self) {
-        let now = self.shared.runtime.now();
-        if now.is_past(self.began, self.shared.settings.slow_get_warning()) {
-            self.shared.announce(&Event::SlowGet {
-                waited: now.since(self.began),
-                id: self.got,
-            });
         }
     }
 }

@@ -1,39 +1,39 @@
-//! Who has what: a cell for each slot that is taken, written when it is lent and when it comes back.
+//! Who holds which connection, and since when.
 //!
-//! Lending is a few stores and coming back is one, all of them to memory that no other connection
-//! uses. Nothing of it is ordered with anything else, so that no model has to try it; whoever reads
-//! a cell finds one lease, or none.
-
-mod sites;
+//! Each open connection has a [`LeaseCell`], written when it is borrowed and when it is returned. A
+//! checkout is three stores at most, a return is one, all of them to memory that no other connection
+//! uses. The cells are ordered with nothing else, so the models leave them out: a reader sees a whole
+//! lease, or none.
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::panic::Location;
+use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
-use crate::Instant;
-use crate::machine::slab::{BLOCK, DIRECTORIES, Shelf, Spot, blocks_of};
-use crate::time::{HumanDuration, Nanos, earliest};
+use crate::time::{HumanDuration, Instant, Nanos, earliest};
 use crate::util::sync::{Arc, Mutex};
-use sites::{Sites, address_of};
 
-/// Who has a connection, and since when. Prints as `src/report.rs:41 "nightly" for 32.1 s`.
+/// The line that called `get` or its like.
+pub(crate) type CallSite = &'static Location<'static>;
+
+/// Who holds a connection, and since when. Prints as `src/report.rs:41 "nightly" for 32.1 s`.
 ///
-/// What [`Pool::holders`](crate::Pool::holders), a [`Diagnosis`](crate::Diagnosis) and a
-/// [`CloseReport`](crate::CloseReport) tell.
+/// Returned by [`Pool::holders`](crate::Pool::holders), and part of a
+/// [`Diagnosis`](crate::Diagnosis) and a [`CloseReport`](crate::CloseReport).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The connection, as told by [`PooledConnection::id`](crate::PooledConnection::id).
+    /// The connection's [`id`](crate::PooledConnection::id).
     pub id: u64,
-    /// The line that called `get` or its like; `None` if more than 256 different ones do.
+    /// The call site of the `get`; `None` if more than 256 different call sites use the pool.
     pub site: Option<&'static Location<'static>>,
-    /// What the holder calls it, see [`PooledConnection::label`](crate::PooledConnection::label).
+    /// The connection's [`label`](crate::PooledConnection::label), if the holder set one.
     pub label: Option<Arc<str>>,
-    /// For how long it has been out; `None` if the pool reads no clock because no setting needs one.
-    /// [`leak_warning`](crate::Builder::leak_warning) does.
+    /// How long the connection has been borrowed; `None` if no setting makes the pool read a clock.
+    /// [`leak_warning`](crate::PoolConfig::leak_warning) does.
     pub held: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {
             Some(site) => write!(f, "{}:{}", site.file(), site.line())?,
-            None => f.write_str("a line of many")?,
+            None => f.write_str("<unknown call site>")?,
         }
         if let Some(label) = &self.label {
             write!(f, " {label:?}")?;
@@ -53,106 +53,139 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who asks for a connection: noted with what it gets.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Borrower {
-    pub(crate) site: &'static Location<'static>,
-}
-
-impl Borrower {
-    pub(crate) fn at(site: &'static Location<'static>) -> Self {
-        Borrower { site }
-    }
-}
-
-/// All leases of a pool, which is at `P` for those who have a part of them.
+/// The leases of a pool. `P` is the way to that pool for whoever holds a [`Block`].
 pub(crate) struct Leases<P> {
     pool: P,
-    directories: [OnceLock<Directory<P>>; DIRECTORIES],
-    sites: Sites,
-    labels: Mutex<BTreeMap<Spot, Arc<str>>>,
+    /// Only ever added to. std's lock, not the models': it orders nothing between threads.
+    blocks: std::sync::Mutex<Vec<Arc<Block<P>>>>,
+    sites: CallSites,
+    labels: Mutex<BTreeMap<LeaseIndex, Arc<str>>>,
 }
 
-type Directory<P> = Box<[OnceLock<Arc<Block<P>>>]>;
+/// How many cells a block has.
+const BLOCK: usize = 64;
 
-/// The cells of some connections, and the way to their pool: what each of them holds on to, so that it finds
-/// both in one step.
+/// The cells of up to 64 connections, and the way to their pool: one pointer in a slot leads to both.
 #[derive(Debug)]
 pub(crate) struct Block<P> {
     pub(crate) pool: P,
-    cells: [Cell; BLOCK],
+    cells: [LeaseCell; BLOCK],
 }
 
 impl<P> Block<P> {
-    /// The cell of the connection with this spot, which lies here.
     #[inline]
-    pub(crate) fn cell(&self, nth: u8) -> Option<&Cell> {
-        self.cells.get(usize::from(nth))
+    pub(crate) fn cell(&self, place: u8) -> Option<&LeaseCell> {
+        self.cells.get(usize::from(place))
     }
 }
 
-/// What is known of one connection.
+/// The number of a slot's cell for as long as the slot is taken.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LeaseIndex(u32);
+
+impl LeaseIndex {
+    /// Returns the cell's place in its block. Consecutive numbers lie four apart, so that they share
+    /// no cache line.
+    #[inline]
+    pub(crate) fn place(self) -> u8 {
+        // The lowest six bits, rotated: abcdef becomes cdefab.
+        (((self.0 & 0xF) << 2) | ((self.0 >> 4) & 0x3)) as u8
+    }
+
+    fn block(self) -> usize {
+        (self.0 >> 6) as usize
+    }
+}
+
+/// Hands out [`LeaseIndex`]es, those given back first. Kept under the pool's lock.
 #[derive(Debug, Default)]
-pub(crate) struct Cell {
-    /// [`NOT_OUT`], or since when, see [`Since`].
+pub(crate) struct LeaseIndexes {
+    free: Vec<LeaseIndex>,
+    next: u32,
+}
+
+impl LeaseIndexes {
+    /// Takes an index; `None` if all of `u32` are taken.
+    pub(crate) fn take(&mut self) -> Option<LeaseIndex> {
+        if let Some(index) = self.free.pop() {
+            return Some(index);
+        }
+        let index = LeaseIndex(self.next);
+        self.next = self.next.checked_add(1)?;
+        Some(index)
+    }
+
+    pub(crate) fn give_back(&mut self, index: LeaseIndex) {
+        self.free.push(index);
+    }
+}
+
+/// What is known of the lease of one connection. A seqlock whose sequence is `since`.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseCell {
+    /// [`NOT_BORROWED`], or a [`LeaseStart`].
     since: AtomicU64,
     id: AtomicU64,
-    /// The address of the line that asked last.
+    /// The address of the last call site.
     site: AtomicUsize,
 }
 
-const NOT_OUT: u64 = 0;
+const NOT_BORROWED: u64 = 0;
 
-impl Cell {
-    /// A connection was opened that has this cell until it is gone.
+impl LeaseCell {
+    /// Records that a connection was opened that owns this cell until it is gone.
     pub(crate) fn opened(&self, id: u64) {
         self.id.store(id, Ordering::Relaxed);
     }
 
-    /// The connection comes back, or is taken out.
+    /// Records the return of the connection, or that it was taken out of the pool.
     #[inline]
     pub(crate) fn end(&self) {
-        self.since.store(NOT_OUT, Ordering::Relaxed);
+        self.since.store(NOT_BORROWED, Ordering::Relaxed);
     }
 
-    /// Since when it is out, if it is.
-    fn since(&self) -> Option<Since> {
+    /// Returns when the connection was borrowed, if it is and the time is known.
+    pub(crate) fn borrowed_at(&self) -> Option<Instant> {
+        self.since()?.instant()
+    }
+
+    fn since(&self) -> Option<LeaseStart> {
         let since = self.since.load(Ordering::Acquire);
-        (since != NOT_OUT).then_some(Since(since))
+        (since != NOT_BORROWED).then_some(LeaseStart(since))
     }
 }
 
-/// Since when a connection has been out: the nanoseconds of a moment, or that it is not known, and in
-/// the lowest bit whether there was a warning about it. Never zero.
+/// When a lease started, as nanoseconds shifted by one, or that the time is unknown. The lowest bit
+/// tells whether a leak was reported. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Since(u64);
+struct LeaseStart(u64);
 
-impl Since {
-    const UNKNOWN: Since = Since(!Since::WARNED);
-    const WARNED: u64 = 1;
+impl LeaseStart {
+    const UNKNOWN: LeaseStart = LeaseStart(!LeaseStart::REPORTED);
+    const REPORTED: u64 = 1;
 
     #[inline]
-    fn new(moment: Option<Instant>) -> Self {
-        let shifted = |moment: Instant| moment.as_nanos().checked_add(1)?.checked_mul(2);
-        // What is too late to be told, in 292 years, is not known either.
-        moment.and_then(shifted).map_or(Since::UNKNOWN, Since)
+    fn new(at: Option<Instant>) -> Self {
+        // An instant that does not fit, after 292 years, is unknown as well.
+        let shifted = |at: Instant| at.as_nanos().checked_add(1)?.checked_mul(2);
+        at.and_then(shifted).map_or(LeaseStart::UNKNOWN, LeaseStart)
     }
 
-    fn moment(self) -> Option<Instant> {
-        let is_known = self.not_warned() != Since::UNKNOWN;
+    fn instant(self) -> Option<Instant> {
+        let is_known = self.unreported() != LeaseStart::UNKNOWN;
         is_known.then(|| Instant::from_nanos((self.0 >> 1).saturating_sub(1)))
     }
 
-    fn is_warned(self) -> bool {
-        self.0 & Since::WARNED != 0
+    fn is_reported(self) -> bool {
+        self.0 & LeaseStart::REPORTED != 0
     }
 
-    fn warned(self) -> Self {
-        Since(self.0 | Since::WARNED)
+    fn reported(self) -> Self {
+        LeaseStart(self.0 | LeaseStart::REPORTED)
     }
 
-    fn not_warned(self) -> Self {
-        Since(self.0 & !Since::WARNED)
+    fn unreported(self) -> Self {
+        LeaseStart(self.0 & !LeaseStart::REPORTED)
     }
 }
 
@@ -163,167 +196,217 @@ impl<P: Clone> Leases<P> {
     pub(crate) fn new(pool: P) -> Self {
         Leases {
             pool,
-            directories: [const { OnceLock::new() }; DIRECTORIES],
-            sites: Sites::new(),
+            blocks: std::sync::Mutex::default(),
+            sites: CallSites::default(),
             labels: Mutex::new(BTreeMap::new()),
         }
     }
 
-    /// Where the connection that has this spot finds its cell, as long as there is one.
-    pub(crate) fn block(&self, spot: Spot) -> Option<Arc<Block<P>>> {
-        let Shelf {
-            directory, block, ..
-        } = spot.shelf();
-        let blocks = self
-            .directories
-            .get(directory)?
-            .get_or_init(|| (0..blocks_of(directory)).map(|_| OnceLock::new()).collect());
-        let block = blocks.get(block)?.get_or_init(|| {
-            Arc::new(Block {
+    /// Returns the block with the cell of `index`.
+    pub(crate) fn block(&self, index: LeaseIndex) -> Option<Arc<Block<P>>> {
+        let mut blocks = self.blocks();
+        // Indexes are handed out in order, so at most one block is missing.
+        if index.block() >= blocks.len() {
+            blocks.push(Arc::new(Block {
                 pool: self.pool.clone(),
-                cells: std::array::from_fn(|_| Cell::default()),
-            })
-        });
-        Some(Arc::clone(block))
+                cells: std::array::from_fn(|_| LeaseCell::default()),
+            }));
+        }
+        blocks.get(index.block()).map(Arc::clone)
     }
 
-    /// Somebody gets the connection of this cell, at `since` if that is known.
+    /// Records a checkout by `site`, at `since` if that is known.
     #[inline]
-    pub(crate) fn begin(
-        &self,
-        cell: &Cell,
-        site: &'static Location<'static>,
-        since: Option<Instant>,
-    ) {
-        // Whoever sees what comes now sees, too, that the lease before it is over.
+    pub(crate) fn begin(&self, cell: &LeaseCell, site: CallSite, since: Option<Instant>) {
+        // Write side of the seqlock: orders the end of the previous lease before the fields below.
+        // Pairs with the acquire fence in `read`.
         fence(Ordering::Release);
         if cell.site.load(Ordering::Relaxed) != address_of(site) {
-            self.moves_to(cell, site);
+            self.set_site(cell, site);
         }
-        cell.since.store(Since::new(since).0, Ordering::Release);
+        cell.since
+            .store(LeaseStart::new(since).0, Ordering::Release);
     }
 
     #[cold]
-    fn moves_to(&self, cell: &Cell, site: &'static Location<'static>) {
-        self.sites.note(site);
+    fn set_site(&self, cell: &LeaseCell, site: CallSite) {
+        self.sites.insert(site);
         cell.site.store(address_of(site), Ordering::Relaxed);
     }
 
-    /// The connection comes back where warnings are given: tells who had it if there was one about it.
-    pub(crate) fn end_watched(&self, spot: Spot, now: Instant) -> Option<Holder> {
-        let cell = self.cell(spot)?;
-        let since = Since(cell.since.swap(NOT_OUT, Ordering::Relaxed));
+    /// Records a return. Returns the holder if it was reported as a leak.
+    pub(crate) fn end_reported(
+        &self,
+        index: LeaseIndex,
+        cell: &LeaseCell,
+        now: Instant,
+    ) -> Option<Holder> {
+        let since = LeaseStart(cell.since.swap(NOT_BORROWED, Ordering::Relaxed));
         since
-            .is_warned()
-            .then(|| self.holder(spot, cell, since, now))
+            .is_reported()
+            .then(|| self.holder(index, cell, since, now))
     }
 
-    pub(crate) fn label(&self, spot: Spot, text: &str) {
+    pub(crate) fn label(&self, index: LeaseIndex, text: &str) {
         let text: String = text.chars().take(LONGEST_LABEL).collect();
-        self.labels.lock().insert(spot, Arc::from(text));
+        self.labels.lock().insert(index, Arc::from(text));
     }
 
-    pub(crate) fn forget_label(&self, spot: Spot) {
-        let label = self.labels.lock().remove(&spot);
+    pub(crate) fn forget_label(&self, index: LeaseIndex) {
+        // A statement of its own: the label is dropped after the lock.
+        let label = self.labels.lock().remove(&index);
         drop(label);
     }
 
-    /// Everybody who has one, longest first; those of whom it is not known for how long come last.
+    /// Returns all holders, the longest first. Those whose time is unknown come last.
     pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
         self.longest(usize::MAX, now)
     }
 
-    /// The first `most` of them, which costs what they do, and a look at each of the others.
+    /// Returns the `most` longest holders.
     pub(crate) fn longest(&self, most: usize, now: Instant) -> Vec<Holder> {
         let mut longest = BinaryHeap::new();
-        for (spot, cell) in self.cells() {
+        self.for_each_cell(|index, cell| {
             if let Some(since) = cell.since() {
-                longest.push((since.not_warned().0, cell.id.load(Ordering::Relaxed), spot));
+                let id = cell.id.load(Ordering::Relaxed);
+                longest.push((since.unreported().0, id, index));
                 if longest.len() > most {
                     longest.pop();
                 }
             }
-        }
+        });
         let longest = longest.into_sorted_vec().into_iter();
         longest
-            .filter_map(|(.., spot)| self.read(spot, self.cell(spot)?, now))
+            .filter_map(|(.., index)| {
+                let block = self.nth_block(index.block())?;
+                self.read(index, block.cell(index.place())?, now)
+            })
             .map(|(_, holder)| holder)
             .collect()
     }
 
-    /// Those who have had one for `limit` now and were not told before, and when to look again.
+    /// Returns the holders that reached `limit` and were not reported before, and when to look
+    /// again.
     pub(crate) fn overdue(&self, limit: Nanos, now: Instant) -> (Vec<Holder>, Option<Instant>) {
         let mut overdue = Vec::new();
         let mut next = limit.after(now);
-        for (spot, cell) in self.cells() {
-            let not_told = cell.since().filter(|since| !since.is_warned());
-            let Some(began) = not_told.and_then(Since::moment) else {
-                continue;
+        self.for_each_cell(|index, cell| {
+            let unreported = cell.since().filter(|since| !since.is_reported());
+            let Some(began) = unreported.and_then(LeaseStart::instant) else {
+                return;
             };
             if !now.is_past(began, limit) {
                 next = earliest([limit.after(began), next]);
-                continue;
+                return;
             }
-            let Some((since, holder)) = self.read(spot, cell, now) else {
-                continue;
+            let Some((since, holder)) = self.read(index, cell, now) else {
+                return;
             };
-            // It may have come back meanwhile; then there is nothing to warn of.
-            let warned = cell.since.compare_exchange(
+            // The connection may have been returned meanwhile, and then there is no leak.
+            let reported = cell.since.compare_exchange(
                 since.0,
-                since.warned().0,
+                since.reported().0,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             );
-            if warned.is_ok() {
+            if reported.is_ok() {
                 overdue.push(holder);
             }
-        }
+        });
         (overdue, next)
     }
 
-    fn read(&self, spot: Spot, cell: &Cell, now: Instant) -> Option<(Since, Holder)> {
+    fn read(
+        &self,
+        index: LeaseIndex,
+        cell: &LeaseCell,
+        now: Instant,
+    ) -> Option<(LeaseStart, Holder)> {
         let since = cell.since()?;
-        let holder = self.holder(spot, cell, since, now);
-        // What was read belongs together only if the lease is still the same.
+        let holder = self.holder(index, cell, since, now);
+        // Read side of the seqlock: the fields belong together only if the lease is still the same.
         fence(Ordering::Acquire);
-        let now = Since(cell.since.load(Ordering::Relaxed));
-        (now.not_warned() == since.not_warned()).then_some((since, holder))
+        let again = LeaseStart(cell.since.load(Ordering::Relaxed));
+        (again.unreported() == since.unreported()).then_some((since, holder))
     }
 
-    fn holder(&self, spot: Spot, cell: &Cell, since: Since, now: Instant) -> Holder {
+    fn holder(
+        &self,
+        index: LeaseIndex,
+        cell: &LeaseCell,
+        since: LeaseStart,
+        now: Instant,
+    ) -> Holder {
         Holder {
             id: cell.id.load(Ordering::Relaxed),
             site: self.sites.find(cell.site.load(Ordering::Relaxed)),
-            label: self.labels.lock().get(&spot).cloned(),
-            held: since.moment().map(|began| now.since(began)),
+            label: self.labels.lock().get(&index).cloned(),
+            held: since.instant().map(|began| now.since(began)),
         }
     }
 
-    #[inline]
-    fn cell(&self, spot: Spot) -> Option<&Cell> {
-        let shelf = spot.shelf();
-        let directory = self.directories.get(shelf.directory)?.get()?;
-        let block = directory.get(shelf.block)?.get()?;
-        block.cells.get(shelf.nth)
+    fn for_each_cell(&self, mut visit: impl FnMut(LeaseIndex, &LeaseCell)) {
+        // Block by block, so that no connect waits for a reader of all cells.
+        let blocks = (0..).map_while(|nth| self.nth_block(nth));
+        let mut indexes = (0..).map(LeaseIndex);
+        for block in blocks {
+            for index in indexes.by_ref().take(BLOCK) {
+                if let Some(cell) = block.cell(index.place()) {
+                    visit(index, cell);
+                }
+            }
+        }
     }
 
-    fn cells(&self) -> impl Iterator<Item = (Spot, &Cell)> {
-        let directories = self.directories.iter().map_while(OnceLock::get).zip(0..);
-        let blocks = directories.flat_map(|(blocks, directory)| {
-            let blocks = blocks.iter().zip(0..);
-            blocks.filter_map(move |(block, nth)| Some((block.get()?, directory, nth)))
-        });
-        blocks.flat_map(|(cells, directory, block)| {
-            (0..).zip(cells.cells.iter()).map(move |(nth, cell)| {
-                let shelf = Shelf {
-                    directory,
-                    block,
-                    nth,
-                };
-                (Spot::at(shelf), cell)
-            })
-        })
+    fn nth_block(&self, nth: usize) -> Option<Arc<Block<P>>> {
+        self.blocks().get(nth).map(Arc::clone)
     }
+
+    fn blocks(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Block<P>>>> {
+        self.blocks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The call sites of a pool, found by their addresses: a hash table that only ever grows, up to
+/// [`SITES`]. Allocated by the first checkout.
+#[derive(Default)]
+struct CallSites(OnceLock<Box<[OnceLock<CallSite>]>>);
+
+const SITES: usize = 256;
+
+#[inline]
+fn address_of(site: CallSite) -> usize {
+    ptr::from_ref(site).addr()
+}
+
+impl CallSites {
+    /// Inserts a call site, if there is a free entry.
+    fn insert(&self, site: CallSite) {
+        let entries = self
+            .0
+            .get_or_init(|| (0..SITES).map(|_| OnceLock::new()).collect());
+        // Of two that meet at a free entry, one takes it and the other goes on.
+        probe(entries, address_of(site)).find(|entry| ptr::eq(*entry.get_or_init(|| site), site));
+    }
+
+    fn find(&self, address: usize) -> Option<CallSite> {
+        probe(self.0.get()?, address)
+            .map_while(OnceLock::get)
+            .find(|site| address_of(site) == address)
+            .copied()
+    }
+}
+
+/// Returns all entries, in the order in which one address probes them.
+fn probe(
+    entries: &[OnceLock<CallSite>],
+    address: usize,
+) -> impl Iterator<Item = &OnceLock<CallSite>> {
+    // Locations lie a few words apart.
+    let start = (address >> 3) & SITES.wrapping_sub(1);
+    entries.iter().cycle().skip(start).take(SITES)
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::pool::idle::Tally;
-use crate::util::sync::Counter;
+use crate::util::sync::Relaxed;
 use crate::{BreakerState, CloseReason};
 
 /// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Open connections, idle or not.
@@ -117,15 +116,15 @@ impl fmt::Display for Stats {
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) request: Counter,
-    pub(crate) success: Counter,
-    pub(crate) wait_count: Counter,
-    wait_nanos: Counter,
-    pub(crate) created: Counter,
-    pub(crate) connect_failed: Counter,
-    pub(crate) detached: Counter,
-    pub(crate) leaked: Counter,
-    closed: [Counter; CloseReason::ALL.len()],
+    pub(crate) request: Relaxed,
+    pub(crate) success: Relaxed,
+    pub(crate) wait_count: Relaxed,
+    wait_nanos: Relaxed,
+    pub(crate) created: Relaxed,
+    pub(crate) connect_failed: Relaxed,
+    pub(crate) detached: Relaxed,
+    pub(crate) leaked: Relaxed,
+    closed: [Relaxed; CloseReason::ALL.len()],
 }
 
 impl Counters {
@@ -136,29 +135,22 @@ impl Counters {
 
     pub(crate) fn closed(&self, reason: CloseReason) {
         if let Some(counter) = self.closed.get(reason as usize) {
-            counter.up();
+            counter.inc();
         }
     }
 
     pub(crate) fn closed_total(&self) -> u64 {
-        self.closed.iter().map(Counter::get).sum()
+        self.closed.iter().map(Relaxed::get).sum()
     }
 
-    /// All of it, beside the gauges of the same moment.
-    pub(crate) fn snapshot(&self, figures: crate::machine::pool::Figures, tally: Tally) -> Stats {
-        // Before the requests, of which there are more at any time.
+    /// Adds the counters to gauges of the same moment.
+    pub(crate) fn snapshot(&self, gauges: Stats) -> Stats {
+        // Successes before requests, of which there are more at any time.
         let success = self.success.get();
-        let closed = ClosedStats(self.closed.each_ref().map(Counter::get));
+        let closed = ClosedStats(self.closed.each_ref().map(Relaxed::get));
         Stats {
-            size: figures.size,
-            available: tally.idle,
-            active: figures.size.saturating_sub(tally.idle),
-            connecting: figures.connecting,
-            waiting: figures.waiting,
-            breaker: figures.breaker,
-            paused: figures.paused,
-            request: self.request.get().saturating_add(tally.lent),
-            success: success.saturating_add(tally.lent),
+            request: self.request.get().saturating_add(gauges.request),
+            success: success.saturating_add(gauges.success),
             idle_closed: closed.get(CloseReason::Idle),
             lifetime_closed: closed.get(CloseReason::Lifetime),
             ping_failed: [CloseReason::PingFailed, CloseReason::PingTimeout]
@@ -172,6 +164,7 @@ impl Counters {
             detached: self.detached.get(),
             leaked: self.leaked.get(),
             closed,
+            ..gauges
         }
     }
 }

@@ -1,45 +1,68 @@
-//! What was decided under the lock and is done outside of it.
+//! What is decided under the pool's lock and performed after it.
 
 use std::task::Waker;
 
 use event_listener::Event as Signal;
 
-use crate::pool::conn::Entry;
-use crate::pool::shared::Shared;
-use crate::{CloseReason, Event, Manager};
+use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
+use crate::pool::conn::{SlotOwner, StartedConnect};
+use crate::pool::events::EventSink;
 
-/// Everything that runs foreign code: collected while the books are locked, performed when they
-/// are not.
+/// Everything that runs foreign code or spawns. Collected under the lock, performed without it.
+///
+/// `C` is a connection, `P` the pool.
 #[must_use]
-pub(crate) struct Effects<M: Manager> {
-    // The one that a hand-over wakes, without an allocation; the others are rare.
+pub(crate) struct Actions<C, P: SlotOwner> {
+    // A hand-over wakes one task, without an allocation. More are rare.
     waker: Option<Waker>,
     wakers: Vec<Waker>,
-    destroyed: Vec<(Entry<M>, CloseReason)>,
+    discarded: Vec<(C, CloseReason)>,
     events: Vec<Event<'static>>,
-    watched: bool,
-    /// The driver has something to do.
-    pub(crate) rouse_driver: bool,
-    /// Something that `build`, `close` or `get_many` waits for has happened.
-    pub(crate) progress: bool,
-    /// The pool has just been closed: connects under way end.
+    observed: bool,
+    /// The maintenance task has something to do.
+    pub(crate) notify_maintenance: bool,
+    /// Something happened that `build`, `close` or `get_many` waits for.
+    pub(crate) state_changed: bool,
+    /// The pool was just closed, so connects under way end.
     pub(crate) closing: bool,
-    /// So many wait for a slot that a goodbye may hold.
-    pub(crate) hurry: usize,
+    /// How many callers wait for a slot that a graceful close may hold.
+    pub(crate) expedite_close: usize,
+    /// What only a polled future may do, since drops never spawn.
+    pub(crate) spawns: Spawns<P>,
 }
 
-impl<M: Manager> Effects<M> {
-    pub(crate) fn new(watched: bool) -> Self {
-        Effects {
+/// The tasks to be spawned.
+pub(crate) struct Spawns<P: SlotOwner> {
+    pub(crate) connects: Vec<StartedConnect<P>>,
+    pub(crate) maintenance: bool,
+}
+
+/// What the tasks of a pool wait for.
+#[derive(Default)]
+pub(crate) struct Signals {
+    pub(crate) maintenance: Signal,
+    pub(crate) state_changed: Signal,
+    pub(crate) closing: Signal,
+    pub(crate) expedite_close: Signal,
+}
+
+impl<C, P: SlotOwner> Actions<C, P> {
+    pub(crate) fn new(observed: bool) -> Self {
+        Actions {
             waker: None,
             wakers: Vec::new(),
-            destroyed: Vec::new(),
+            discarded: Vec::new(),
             events: Vec::new(),
-            watched,
-            rouse_driver: false,
-            progress: false,
+            observed,
+            notify_maintenance: false,
+            state_changed: false,
             closing: false,
-            hurry: 0,
+            expedite_close: 0,
+            spawns: Spawns {
+                connects: Vec::new(),
+                maintenance: false,
+            },
         }
     }
 
@@ -51,53 +74,70 @@ impl<M: Manager> Effects<M> {
         }
     }
 
-    pub(crate) fn destroy(&mut self, entry: Entry<M>, reason: CloseReason) {
-        self.destroyed.push((entry, reason));
+    pub(crate) fn discard(&mut self, conn: C, reason: CloseReason) {
+        self.discarded.push((conn, reason));
     }
 
-    /// Has whoever watches told, if anybody does.
     pub(crate) fn tell(&mut self, event: Event<'static>) {
-        if self.watched {
+        if self.observed {
             self.events.push(event);
         }
     }
 
+    /// Performs everything but the spawns, which it returns.
     #[inline]
-    pub(crate) fn perform(self, shared: &Shared<M>) {
+    pub(crate) fn perform(
+        self,
+        events: &EventSink,
+        signals: &Signals,
+        discard: impl Fn(C, CloseReason),
+    ) -> Spawns<P> {
         let quiet = self.events.is_empty()
-            && self.destroyed.is_empty()
+            && self.discarded.is_empty()
             && self.wakers.is_empty()
-            && !(self.rouse_driver || self.progress || self.closing)
-            && self.hurry == 0;
+            && !(self.notify_maintenance || self.state_changed || self.closing)
+            && self.expedite_close == 0;
         match self.waker {
-            None if quiet => {}
-            Some(waker) if quiet => drop(shared.catch("wake", || waker.wake())),
-            waker => Effects { waker, ..self }.perform_all(shared),
+            None if quiet => self.spawns,
+            Some(waker) if quiet => {
+                events.guarded("wake", || waker.wake());
+                self.spawns
+            }
+            waker => Actions { waker, ..self }.perform_all(events, signals, discard),
         }
     }
 
     #[cold]
-    fn perform_all(self, shared: &Shared<M>) {
+    fn perform_all(
+        self,
+        sink: &EventSink,
+        signals: &Signals,
+        discard: impl Fn(C, CloseReason),
+    ) -> Spawns<P> {
         for event in self.events {
-            shared.announce(&event);
+            sink.announce(&event);
         }
-        for (entry, reason) in self.destroyed {
-            shared.destroy(entry, reason);
+        for (conn, reason) in self.discarded {
+            discard(conn, reason);
         }
-        // A waker that panics must not keep the others from being woken, nor leave a drop. Those of
-        // the events are woken by `notify` itself.
+        // A waker that panics must not keep the others from being woken, nor leave a drop. `notify`
+        // wakes its listeners itself.
         for waker in self.waker.into_iter().chain(self.wakers) {
-            shared.catch("wake", || waker.wake());
+            sink.guarded("wake", || waker.wake());
         }
+        // `notify(n)` counts listeners that were notified before and have not run yet. That is meant:
+        // one notification of the maintenance task is enough, and a graceful close that was asked to
+        // hurry need not be asked again. `notify_additional` would differ.
         let notify = |signal: &Signal, listeners: usize| {
             if listeners > 0 {
-                shared.catch("wake", || signal.notify(listeners));
+                sink.guarded("wake", || signal.notify(listeners));
             }
         };
         let all_if = |holds: bool| if holds { usize::MAX } else { 0 };
-        notify(&shared.closing, all_if(self.closing));
-        notify(&shared.hurry, self.hurry);
-        notify(&shared.progress, all_if(self.progress));
-        notify(&shared.work, usize::from(self.rouse_driver));
+        notify(&signals.closing, all_if(self.closing));
+        notify(&signals.expedite_close, self.expedite_close);
+        notify(&signals.state_changed, all_if(self.state_changed));
+        notify(&signals.maintenance, usize::from(self.notify_maintenance));
+        self.spawns
     }
 }

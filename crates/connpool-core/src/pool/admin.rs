@@ -1,62 +1,164 @@
-//! What a pool has in stock, from outside: looked through, and added to.
+//! Changes a pool from outside: settings, pauses, and what is in it.
 
-use std::error::Error;
-use std::fmt;
+use std::time::Duration;
 
-use crate::machine::wait_queue::Supply;
-use crate::pool::conn::Entry;
-use crate::pool::connect::Begun;
-use crate::pool::shared::Shared;
-use crate::{CloseReason, Manager, Pool};
-
-/// Why a connection was not taken into a pool. It is given back.
-#[non_exhaustive]
-pub enum AddError<C> {
-    /// `max_size` connections are open or being opened, or `max_idle` are idle.
-    Full(C),
-    /// The pool is closed.
-    Closed(C),
-}
-
-impl<C> AddError<C> {
-    /// The connection that was not added.
-    pub fn into_inner(self) -> C {
-        match self {
-            AddError::Full(conn) | AddError::Closed(conn) => conn,
-        }
-    }
-}
-
-/// The connection is not formatted.
-impl<C> fmt::Debug for AddError<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AddError::Full(_) => "Full(..)",
-            AddError::Closed(_) => "Closed(..)",
-        })
-    }
-}
-
-impl<C> fmt::Display for AddError<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AddError::Full(_) => {
-                "the pool has as many connections as it may: raise max_size or max_idle"
-            }
-            AddError::Closed(_) => "the pool is closed",
-        })
-    }
-}
-
-impl<C> Error for AddError<C> {}
+use crate::config::{ConfigError, PoolConfig};
+use crate::error::add_error::AddError;
+use crate::machine::disposition::Disposition;
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
+use crate::pool::close::{CloseReport, close};
+use crate::pool::connect::ConnectTask;
+use crate::pool::handle::Pool;
+use crate::pool::release::settle;
+use crate::pool::shared::{BoxConn, PoolActions, Shared, State};
+use crate::time::Instant;
+use crate::util::sync::Arc;
 
 impl<M: Manager> Pool<M> {
-    /// Shows every connection that is idle now to `keep`, and closes those for which it says false.
-    /// Returns how many that were.
+    /// Invalidates all existing connections. Idle ones are closed now, borrowed ones on return, and
+    /// pending ones as soon as they are established.
     ///
-    /// One at a time: only the one that is being looked at is out of the pool meanwhile, and a `get`
-    /// that comes just then may open another one. What is out, or becomes idle later, is not looked
-    /// at. `keep` may use the pool; it should not take long.
+    /// For changes of the backend, such as a failover or a new password.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = sim.block_on(Pool::builder(manager, sim.clone()).min_size(1).build())?;
+    /// let before = pool.try_get()?.id();
+    /// pool.clear();
+    /// assert_ne!(sim.block_on(pool.get())?.id(), before);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear(&self) {
+        self.shared().with(|state, actions| {
+            state.machine.clear();
+            actions.tell(Event::Cleared);
+        });
+        self.shared().redistribute_idle();
+    }
+
+    /// Changes `max_size`. Connections beyond a smaller size are closed, idle ones now and borrowed ones
+    /// on return; a larger size serves waiters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim).build_lazy()?;
+    /// pool.resize(20)?;
+    /// assert!(pool.resize(0).is_err());
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `max_size` is zero or less than `min_size`. Nothing is changed then.
+    pub fn resize(&self, max_size: usize) -> Result<(), ConfigError> {
+        reconfigure(self.shared(), |config| {
+            ConfigError::check_max_size(max_size, config.min_size)?;
+            config.max_size = max_size;
+            Ok(())
+        })
+    }
+
+    /// Changes all settings at once, or none. [`config`](Pool::config) returns the current ones.
+    ///
+    /// The new settings apply to the next `get`, connect and check, and to open connections, which are
+    /// swept within the new `evict_interval`. Waiters keep their place and their deadline. A shorter
+    /// `max_lifetime` applies to open connections without a random part, a longer one only to
+    /// connections opened from now on. A backoff pause that is longer than the new settings allow is cut
+    /// short. A name of `None` keeps the pool's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let pool = Pool::builder(
+    /// #     object_fn(|| async { Ok::<_, std::io::Error>(()) }),
+    /// #     connpool_testkit::SimRuntime::new(1)).build_lazy()?;
+    /// let mut config = pool.config();
+    /// config.max_size = 20;
+    /// config.get_timeout = Some(Duration::from_secs(2));
+    /// pool.reconfigure(config)?;
+    /// assert_eq!(pool.config().max_size, 20);
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting is not allowed, as for [`build`](crate::Builder::build), or if the
+    /// name differs. Nothing is changed then.
+    pub fn reconfigure(&self, config: PoolConfig) -> Result<(), ConfigError> {
+        reconfigure(self.shared(), |current| {
+            config.validate()?;
+            let name = current.name.take();
+            config.check_same_name(name.as_deref())?;
+            *current = PoolConfig { name, ..config };
+            Ok(())
+        })
+    }
+
+    /// Stops checking out connections until [`resume`](Pool::resume), for a failover that takes a while.
+    ///
+    /// New and existing callers wait, each until its own deadline. Connect errors are not reported
+    /// meanwhile. Returned connections become idle. Nothing is opened for waiters, but `min_size` is
+    /// maintained. [`try_get`](Pool::try_get) finds nothing, and `max_waiters` bounds the queue as ever.
+    /// Closing the pool ends the pause. Pausing twice is pausing once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// pool.pause();
+    /// let get = pool.get_timeout(Duration::from_secs(1));
+    /// assert!(get.await.unwrap_err().is_timeout());
+    /// // The new primary is up, and connections to the old one are useless.
+    /// pool.clear();
+    /// pool.resume();
+    /// assert!(pool.get().await.is_ok());
+    /// # });
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    pub fn pause(&self) {
+        self.shared().with(|state, _| state.machine.pause());
+    }
+
+    /// Ends a [`pause`](Pool::pause). Waiters are served in their order.
+    pub fn resume(&self) {
+        let shared = self.shared();
+        let now = shared.runtime.now();
+        shared.with(|state, actions| {
+            state.machine.resume();
+            shared.rebalance(state, actions, now);
+        });
+    }
+
+    /// Returns whether the pool is paused.
+    pub fn is_paused(&self) -> bool {
+        self.shared().snapshot.is_paused()
+    }
+
+    /// Calls `keep` for every idle connection and closes those for which it returns `false`. Returns the
+    /// number of closed connections.
+    ///
+    /// Only the connection that `keep` inspects is out of the pool meanwhile, and a `get` that comes just
+    /// then may open another one. Borrowed connections, and those that become idle later, are not
+    /// inspected. `keep` may use the pool, and should be quick.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use connpool_core::{object_fn, Pool};
@@ -71,20 +173,17 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Panics
     ///
-    /// If `keep` does. The connection that it was looking at is then destroyed.
+    /// Panics if `keep` does. The connection it inspected is then destroyed.
     pub fn retain(&self, mut keep: impl FnMut(&mut M::Connection) -> bool) -> usize {
         let shared = self.shared();
         let mut closed = 0_usize;
-        for (part, count) in shared.idle.parts() {
+        for (segment, count) in shared.idle.segments() {
             for _ in 0..count {
-                let Some(entry) = shared.idle.take_oldest_of(part) else {
+                let Some(conn) = shared.idle.pop_oldest_in(segment) else {
                     break;
                 };
-                let mut shown = Shown {
-                    shared,
-                    entry: Some(entry),
-                };
-                if !shown.is_kept(&mut keep) {
+                let conn = Some(conn);
+                if !(Inspected { shared, conn }).inspect(&mut keep) {
                     closed = closed.saturating_add(1);
                 }
             }
@@ -92,9 +191,12 @@ impl<M: Manager> Pool<M> {
         closed
     }
 
-    /// Takes in a connection that was made elsewhere: one that was detached, or accepted instead of
-    /// dialled. It goes to the first in line or becomes idle, and counts as opened just now and never
-    /// lent: it is looked at before it is lent, but neither pinged nor reset.
+    /// Adds a connection that was made elsewhere: one that was detached, or accepted instead of dialled.
+    ///
+    /// It goes to the first waiter or becomes idle, and counts as opened just now and never borrowed: it
+    /// is probed before its first use, but neither pinged nor reset.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use connpool_core::{object_fn, Pool};
@@ -108,54 +210,128 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// If there is no room for it or the pool is closed; the error holds the connection.
+    /// Returns the connection in the error if `max_size` connections are open, if `max_idle` are idle,
+    /// or if the pool is closed.
     pub fn add(&self, conn: M::Connection) -> Result<(), AddError<M::Connection>> {
         let shared = self.shared();
         let now = shared.runtime.now();
-        let begun = shared.with(|state, _| {
-            if state.ledger.is_closed() {
-                return Err(true);
+        let started = shared.with(|state, _| {
+            if state.machine.is_closed() {
+                return Err(AddError::Closed(()));
             }
-            if !state.ledger.has_room() || shared.idle.is_full() {
-                return Err(false);
+            if !state.machine.capacity().has_room() || shared.idle.is_full() {
+                return Err(AddError::Full(()));
             }
-            Begun::take_slot(shared, state, now).ok_or(true)
+            shared.start_connect(state, now).ok_or(AddError::Full(()))
         });
-        match begun {
-            Ok(begun) => begun.adopt(conn),
-            Err(true) => return Err(AddError::Closed(conn)),
-            Err(false) => return Err(AddError::Full(conn)),
+        match started {
+            Ok(started) => {
+                ConnectTask::new(Arc::clone(shared), started).adopt(conn);
+                Ok(())
+            }
+            Err(AddError::Closed(())) => Err(AddError::Closed(conn)),
+            Err(AddError::Full(())) => Err(AddError::Full(conn)),
         }
-        Ok(())
+    }
+
+    /// Closes the pool and waits, for `limit` at most, until everything is closed.
+    ///
+    /// Waiters get [`GetError::Closed`](crate::GetError::Closed) at once, idle connections are closed
+    /// gracefully, connects under way are dropped, and borrowed connections are destroyed when they are
+    /// returned. Closing a closed pool waits as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let report = pool.close(Duration::from_secs(5)).await;
+    /// assert!(!report.timed_out);
+    /// # });
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The first poll closes the pool. Dropping the future afterwards ends only the wait.
+    #[doc(alias = "stop")]
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        close(self.shared(), limit).await
     }
 }
 
-/// A connection that somebody is looking at.
-struct Shown<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    entry: Option<Entry<M>>,
+/// Changes the settings as `change` does, or leaves them all as they are.
+fn reconfigure<M: Manager>(
+    shared: &Shared<M>,
+    change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    let now = shared.runtime.now();
+    shared.with(|state, actions| {
+        // Read under the pool's lock, so that of two changes neither is lost.
+        let mut config = PoolConfig::clone(&shared.snapshot.config());
+        change(&mut config)?;
+        enforce(shared, state, actions, config, now);
+        Ok(())
+    })
 }
 
-impl<M: Manager> Shown<'_, M> {
-    fn is_kept(&mut self, keep: &mut impl FnMut(&mut M::Connection) -> bool) -> bool {
-        let Some(entry) = &mut self.entry else {
+fn enforce<M: Manager>(
+    shared: &Shared<M>,
+    state: &mut State<M>,
+    actions: &mut PoolActions<M>,
+    config: PoolConfig,
+    now: Instant,
+) {
+    let needed_clock = shared.snapshot.needs_clock();
+    state.machine.reconfigure(&config);
+    for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
+        state.close_later(actions, conn, CloseReason::Overflow);
+    }
+    shared.snapshot.configure(config);
+    if !needed_clock && shared.snapshot.needs_clock() {
+        // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
+        shared
+            .idle
+            .for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+    }
+    actions.tell(Event::Reconfigured);
+    shared.rebalance(state, actions, now);
+    actions.notify_maintenance = true;
+    // A caller that gathers more connections than there may be now has nothing to wait for.
+    actions.state_changed = true;
+}
+
+/// An idle connection that `retain` inspects.
+struct Inspected<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    conn: Option<BoxConn<M>>,
+}
+
+impl<M: Manager> Inspected<'_, M> {
+    fn inspect(mut self, keep: &mut impl FnMut(&mut M::Connection) -> bool) -> bool {
+        let Some(conn) = &mut self.conn else {
             return true;
         };
-        let kept = keep(&mut entry.conn);
-        if let Some(entry) = self.entry.take() {
-            match kept {
-                true => self.shared.pass_on(entry, Supply::Used),
-                false => self.shared.retire(entry, CloseReason::Evicted),
-            }
+        let kept = keep(&mut conn.inner);
+        if let Some(conn) = self.conn.take() {
+            let disposition = match kept {
+                true => Disposition::Reuse,
+                false => Disposition::Close(CloseReason::Evicted),
+            };
+            settle(self.shared, conn, disposition);
         }
         kept
     }
 }
 
-impl<M: Manager> Drop for Shown<'_, M> {
+impl<M: Manager> Drop for Inspected<'_, M> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.shared.destroy(entry, CloseReason::Panicked);
+        if let Some(conn) = self.conn.take() {
+            self.shared.discard(conn, CloseReason::Panicked);
         }
     }
 }

@@ -1,90 +1,88 @@
-//! The end of a pool: with a report, or when the last handle is gone.
+//! The end of a pool: with a report, or with its last handle.
 
 use std::time::Duration;
 
-use crate::pool::seats::{Answer, Refusal};
-use crate::pool::shared::Shared;
-use crate::pool::state::DriverState;
+use crate::manager::Manager;
+use crate::observe::holders::Holder;
+use crate::pool::background::spawn;
+use crate::pool::report::gauges;
+use crate::pool::shared::{Shared, TaskState};
+use crate::pool::waiter::WaitError;
+use crate::time::Instant;
 use crate::util::sync::Arc;
-use crate::util::timeout::{Deadline, timer_came_first};
-use crate::{Holder, Manager};
+use crate::util::timeout::{Deadline, timed_out};
 
-/// What [`Pool::close`](crate::Pool::close) came to.
+/// The result of [`Pool::close`](crate::Pool::close).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// How many connections were closed while it waited.
+    /// The number of connections that were closed while it waited.
     pub closed: u64,
-    /// Who still has a connection, and since when; each is destroyed when its guard is dropped.
+    /// The holders that still have a connection. Each connection is destroyed when its guard is
+    /// dropped.
     pub still_out: Vec<Holder>,
     /// Whether the limit passed before everything was closed.
     pub timed_out: bool,
 }
 
-impl<M: Manager> Shared<M> {
-    /// Closes the pool and waits, at most for `limit`, until everything is gone.
-    pub(crate) async fn close(&self, limit: Duration) -> CloseReport {
-        let before = self.counters.closed_total();
-        let mut deadline = Deadline::new(limit);
-        deadline.begin(self.runtime.now());
-        self.shut(Goodbyes::Polled);
-        let mut timed_out = false;
-        loop {
-            let progress = self.progress.listen();
-            let (figures, _) = self.figures();
-            let left = figures.size.saturating_add(figures.connecting);
-            if left == 0 || timed_out {
-                return CloseReport {
-                    closed: self.counters.closed_total().saturating_sub(before),
-                    still_out: self.leases.holders(self.runtime.now()),
-                    timed_out: left > 0,
-                };
-            }
-            let time_is_up = deadline.passed(&*self.runtime);
-            timed_out = timer_came_first(progress, time_is_up).await;
+/// Closes the pool and waits, for `limit` at most, until everything is gone.
+pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> CloseReport {
+    let before = shared.counters.closed_total();
+    let mut deadline = Deadline::new(limit);
+    deadline.begin(shared.runtime.now());
+    shut(shared, Caller::Polled);
+    let mut is_late = false;
+    loop {
+        let changed = shared.signals.state_changed.listen();
+        let (gauges, _) = gauges(shared);
+        let left = gauges.size.saturating_add(gauges.connecting);
+        if left == 0 || is_late {
+            return CloseReport {
+                closed: shared.counters.closed_total().saturating_sub(before),
+                still_out: shared.leases.holders(shared.runtime.now()),
+                timed_out: left > 0,
+            };
         }
-    }
-
-    /// Closes the pool when its last handle is dropped: no waiting, no spawning. A driver that is
-    /// there inherits the pool and says the goodbyes.
-    pub(crate) fn abandon(self: &Arc<Self>) {
-        self.shut(Goodbyes::Inherited);
-        self.with(|state, _| {
-            if state.driver != DriverState::Absent && !state.farewell.is_empty() {
-                state.legacy = Some(Arc::clone(self));
-            }
-        });
-    }
-
-    /// Nobody gets in any more, everybody in line is told, what is idle is closed.
-    fn shut(&self, goodbyes: Goodbyes) {
-        let start_driver = self.with(|state, effects| {
-            if state.ledger.is_closed() {
-                return false;
-            }
-            let start_driver = goodbyes == Goodbyes::Polled && state.driver_must_start();
-            for key in state.ledger.close() {
-                effects.wake(state.seats.answer(key, Answer::Refused(Refusal::Closed)));
-            }
-            // The gate first: what is put among the idle after this look is found by whoever puts.
-            self.publish(state);
-            let now = crate::Instant::ORIGIN;
-            self.serve_idle(state, effects, now);
-            effects.closing = true;
-            effects.rouse_driver = true;
-            start_driver
-        });
-        if start_driver {
-            crate::pool::background::start(self);
-        }
+        let time_is_up = deadline.passed(&*shared.runtime);
+        is_late = timed_out(changed, time_is_up).await;
     }
 }
 
-/// Who says the goodbyes of a pool that is being closed.
+/// Closes the pool when its last handle is dropped, without waiting or spawning. A running
+/// maintenance task becomes the owner and closes the connections gracefully.
+pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
+    shut(shared, Caller::Dropped);
+    shared.with(|state, _| {
+        if state.maintenance != TaskState::Absent && !state.closing.is_empty() {
+            state.final_owner = Some(Arc::clone(shared));
+        }
+    });
+}
+
+/// What closes the pool.
 #[derive(PartialEq, Eq)]
-enum Goodbyes {
-    /// The driver, which this polled future may start.
+enum Caller {
+    /// A polled future, which may start the maintenance task.
     Polled,
-    /// The driver, if there is one.
-    Inherited,
+    /// A drop, which may not.
+    Dropped,
+}
+
+/// Refuses new callers, answers all waiters, and closes what is idle.
+fn shut<M: Manager>(shared: &Shared<M>, caller: Caller) {
+    let ((), spawns) = shared.with_spawns(|state, actions| {
+        if state.machine.is_closed() {
+            return;
+        }
+        actions.spawns.maintenance = caller == Caller::Polled && state.must_start_maintenance();
+        for key in state.machine.close() {
+            let waiter = state.machine.waiter(key);
+            actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        }
+        // Any time will do: a closed machine consults no deadline.
+        shared.serve(state, actions, Instant::ORIGIN);
+        actions.closing = true;
+        actions.notify_maintenance = true;
+    });
+    spawn(shared, spawns);
 }

@@ -1,124 +1,103 @@
-//! A connection of the pool, and the slot it takes.
+//! A connection with its slot and its metadata.
 
-use crate::Manager;
-use crate::machine::health::Stamps;
-use crate::machine::pool::{Hold, Ledger};
-use crate::machine::slab::Spot;
-use crate::observe::holders::{Block, Cell};
-use crate::pool::idle::Stamped;
-use crate::pool::shared::Shared;
-use crate::pool::state::State;
+use crate::machine::capacity::SlotState;
+use crate::machine::disposition::GuardFlags;
+use crate::machine::health::ConnMeta;
+use crate::machine::pool::ConnectTicket;
+use crate::observe::holders::{Block, LeaseCell, LeaseIndex};
+use crate::pool::idle::Stored;
+use crate::time::Instant;
 use crate::util::sync::{Arc, Weak};
 
-/// An open connection, boxed once when it is opened so that it is cheap to move ever after.
-pub(crate) type Entry<M> = Box<Live<M>>;
-
-/// An open connection with its slot and its history.
-pub(crate) struct Live<M: Manager> {
+/// An open connection. Boxed once when it is opened, so that it is cheap to move.
+pub(crate) struct Conn<C, P: SlotOwner> {
     // Dropped in this order: the socket first, then the slot.
-    pub(crate) conn: M::Connection,
-    pub(crate) slot: Slot<M>,
-    pub(crate) stamps: Stamps,
-    /// While an owned guard has it: what keeps the pool's state alive for that long.
-    pub(crate) keeper: Option<Arc<Shared<M>>>,
+    pub(crate) inner: C,
+    pub(crate) slot: Slot<P>,
+    pub(crate) meta: ConnMeta,
+    /// The pool, while an owned guard has the connection. A pooled connection with this set would be
+    /// a reference cycle: whatever ends the guard takes it out first.
+    pub(crate) pool_ref: Option<Arc<P>>,
 }
 
-impl<M: Manager> Stamped for Entry<M> {
+impl<C, P: SlotOwner> Stored for Box<Conn<C, P>> {
     fn is_used(&self) -> bool {
-        self.stamps.uses > 0
+        self.meta.uses > 0
     }
 
     #[inline]
-    fn lane(&self) -> u8 {
-        self.slot.lane
+    fn shard(&self) -> u8 {
+        self.slot.shard
     }
 
     #[inline]
-    fn moves_to(&mut self, lane: u8) {
-        self.slot.lane = lane;
+    fn set_shard(&mut self, shard: u8) {
+        self.slot.shard = shard;
     }
 }
 
-/// One of the `max_size` places of a pool. Taken before anything is opened, given back by its drop
-/// after everything is closed; the ledger counts nothing else.
-pub(crate) struct Slot<M: Manager> {
-    leases: Arc<Block<Weak<Shared<M>>>>,
-    /// Its number, among the leases.
-    spot: Spot,
-    /// Where that is among those of its block.
-    nth: u8,
-    held: Hold,
-    /// Of the idle set, where it was last.
-    lane: u8,
-    /// What its guard was told; nothing while there is none.
-    pub(crate) told: Told,
+/// The pool, as far as a slot needs it.
+pub(crate) trait SlotOwner {
+    /// Called by the drop of a slot, after its connection is gone.
+    fn slot_freed(&self, state: SlotState, lease: LeaseIndex);
 }
 
-/// What a guard was told of its connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told(u8);
-
-impl Told {
-    pub(crate) const NOTHING: Told = Told(0);
-    pub(crate) const UNUSABLE: Told = Told(1);
-    pub(crate) const UNFINISHED: Told = Told(2);
-    pub(crate) const LABEL: Told = Told(4);
-
-    pub(crate) fn has(self, one: Told) -> bool {
-        self.0 & one.0 != 0
-    }
-
-    pub(crate) fn and(self, one: Told) -> Told {
-        Told(self.0 | one.0)
-    }
+/// A share of `max_size`. Taken before anything is opened and given back by its drop, after
+/// everything is closed. Nothing else is counted.
+pub(crate) struct Slot<P: SlotOwner> {
+    leases: Arc<Block<Weak<P>>>,
+    index: LeaseIndex,
+    /// The place of its cell in the block, derived from `index` once.
+    place: u8,
+    state: SlotState,
+    /// The shard of the idle set where the connection was last.
+    shard: u8,
+    /// What the guard was told; none while there is no guard.
+    pub(crate) flags: GuardFlags,
 }
 
-impl<M: Manager> Slot<M> {
-    /// The slot that the ledger counts as connecting once it is told.
-    pub(crate) fn connecting(spot: Spot, leases: Arc<Block<Weak<Shared<M>>>>) -> Self {
+impl<P: SlotOwner> Slot<P> {
+    pub(crate) fn connecting(index: LeaseIndex, leases: Arc<Block<Weak<P>>>) -> Self {
         Slot {
             leases,
-            spot,
-            nth: spot.shelf().nth as u8,
-            held: Hold::Connecting,
-            lane: 0,
-            told: Told::NOTHING,
+            index,
+            place: index.place(),
+            state: SlotState::Connecting,
+            shard: 0,
+            flags: GuardFlags::NONE,
         }
     }
 
-    /// Tells the ledger that the connect has succeeded. Says whether the driver has to look at it.
-    pub(crate) fn opens(&mut self, state: &mut State<M>, id: u64) -> bool {
-        if let Some(cell) = self.lease() {
-            cell.opened(id);
-        }
-        self.held = Hold::Open;
-        state.ledger.connected()
+    pub(crate) fn set_state(&mut self, state: SlotState) {
+        self.state = state;
     }
 
-    /// Where it is noted who has it.
+    pub(crate) fn state(&self) -> SlotState {
+        self.state
+    }
+
+    /// Returns the cell that records the holder of the connection.
     #[inline]
-    pub(crate) fn lease(&self) -> Option<&Cell> {
-        self.leases.cell(self.nth)
+    pub(crate) fn lease(&self) -> Option<&LeaseCell> {
+        self.leases.cell(self.place)
     }
 
-    #[inline]
-    pub(crate) fn spot(&self) -> Spot {
-        self.spot
+    pub(crate) fn lease_index(&self) -> LeaseIndex {
+        self.index
     }
+}
 
-    /// Tells the ledger that the connection is being closed.
-    pub(crate) fn leaves(&mut self, ledger: &mut Ledger) {
-        if self.held == Hold::Open {
-            ledger.leaves();
-            self.held = Hold::Leaving;
+impl<P: SlotOwner> Drop for Slot<P> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.leases.pool.upgrade() {
+            pool.slot_freed(self.state, self.index);
         }
     }
 }
 
-impl<M: Manager> Drop for Slot<M> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.leases.pool.upgrade() {
-            shared.slot_freed(self.held, self.spot);
-        }
-    }
+/// A connect that has its slot and is to be spawned.
+pub(crate) struct StartedConnect<P: SlotOwner> {
+    pub(crate) slot: Slot<P>,
+    pub(crate) ticket: ConnectTicket,
+    pub(crate) at: Instant,
 }

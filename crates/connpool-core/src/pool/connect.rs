@@ -1,169 +1,166 @@
-//! Connects: tasks of the pool's own, whoever asked for them.
+//! One connect: a task of the pool, whichever caller asked for it.
 
 use std::time::Duration;
 
 use event_listener::EventListener;
 
-use crate::machine::health::{Proof, Stamps, Step};
-use crate::machine::pool::Start;
-use crate::machine::wait_queue::Supply;
-use crate::pool::conn::{Live, Slot};
-use crate::pool::seats::Refusal;
+use crate::error::connect_failure::ConnectFailure;
+use crate::machine::capacity::SlotState;
+use crate::machine::health::{ConnMeta, Step, VerifiedAt};
+use crate::machine::pool::ConnectTicket;
+use crate::machine::wait_queue::Source;
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
+use crate::pool::conn::{Conn, Slot, StartedConnect};
 use crate::pool::shared::Shared;
-use crate::pool::state::State;
-use crate::time::jittered;
+use crate::time::{Instant, jittered};
 use crate::util::sync::Arc;
-use crate::util::timeout::{End, bounded};
-use crate::{CloseReason, Event, Instant, Manager};
+use crate::util::timeout::{Completion, run_guarded};
 
-/// A new connection that is dead after so long has lived.
-const STILLBORN_WITHIN: Duration = Duration::from_secs(1);
+/// A new connection that fails its first check later than this has lived.
+const DEAD_ON_ARRIVAL_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connect that has its slot. Dropped before it ended, it counts as failed and the slot is free.
-pub(crate) struct Begun<M: Manager> {
+/// A connect that owns its slot. Dropped before it ends, it counts as failed and frees the slot.
+pub(crate) struct ConnectTask<M: Manager> {
     shared: Arc<Shared<M>>,
-    slot: Option<Slot<M>>,
-    start: Start,
-    /// A coarse clock may lag behind the moment that a timer proved when this began.
+    slot: Option<Slot<Shared<M>>>,
+    ticket: ConnectTicket,
+    /// A coarse clock may lag behind the time that a timer proved when this began.
     began: Instant,
-    /// Drawn before anything can go wrong: where chance comes from may be gone in a drop.
+    /// Drawn at the start: in a drop, the runtime's random numbers may be gone.
     draw: u64,
 }
 
-impl<M: Manager> Begun<M> {
-    /// Takes a slot for a connect; `None` if the pool is just going.
-    pub(crate) fn take_slot(
-        shared: &Shared<M>,
-        state: &mut State<M>,
-        now: Instant,
-    ) -> Option<Self> {
-        let me = shared.me.upgrade()?;
-        let spot = state.spots.take();
-        let slot = Slot::connecting(spot, shared.leases.block(spot)?);
-        let start = state.ledger.connect_begins(now);
-        Some(Begun {
-            shared: me,
-            slot: Some(slot),
-            start,
-            began: now,
-            draw: 0,
-        })
+impl<M: Manager> ConnectTask<M> {
+    pub(crate) fn new(shared: Arc<Shared<M>>, started: StartedConnect<Shared<M>>) -> Self {
+        let draw = shared.runtime.random();
+        ConnectTask {
+            shared,
+            slot: Some(started.slot),
+            ticket: started.ticket,
+            began: started.at,
+            draw,
+        }
     }
 
-    pub(crate) fn spawn(mut self) {
+    pub(crate) fn spawn(self) {
         let runtime = Arc::clone(&self.shared.runtime);
-        self.draw = runtime.random();
         runtime.spawn(Box::pin(self.run()));
     }
 
-    /// There is no need to connect: somebody brings this one.
-    pub(crate) fn adopt(mut self, conn: M::Connection) {
-        self.draw = self.shared.runtime.random();
-        self.succeed(conn);
+    /// Ends with a connection that was made elsewhere.
+    pub(crate) fn adopt(mut self, inner: M::Connection) {
+        self.succeed(inner);
     }
 
     async fn run(mut self) {
-        let closing = self.shared.closing.listen();
+        let closing = self.shared.signals.closing.listen();
         if self.shared.is_closed() {
             return;
         }
         let now = self.now();
-        let stands_back = self
+        let should_abort = self
             .shared
-            .with(|state, _| state.ledger.stands_back(self.start, now));
-        if stands_back {
-            // The slot alone: nothing was tried, and nothing has failed.
+            .peek(|state| state.machine.should_abort(self.ticket, now));
+        if should_abort {
+            // The slot alone: nothing was tried, so nothing failed.
             drop(self.slot.take());
             return;
         }
-        let refusal = match self.connect(closing).await {
-            End::Done(Ok(conn)) => return self.succeed(conn),
-            End::Done(Err(error)) => Refusal::Connect(Arc::new(error)),
-            End::OutOfTime => Refusal::ConnectTimeout,
-            End::Panicked(message) => Refusal::ConnectPanicked(message),
-            End::Interrupted => Refusal::ConnectDropped,
+        let failure = match self.connect(closing).await {
+            Completion::Done(Ok(inner)) => return self.succeed(inner),
+            Completion::Done(Err(error)) => ConnectFailure::Error(Arc::new(error)),
+            Completion::TimedOut => ConnectFailure::TimedOut,
+            Completion::Panicked(message) => ConnectFailure::Panicked(message),
+            Completion::Interrupted => ConnectFailure::Dropped,
         };
-        self.fail(refusal);
+        self.fail(failure);
     }
 
-    async fn connect(&self, closing: EventListener) -> End<Result<M::Connection, M::Error>> {
-        let limit = self.shared.config().connect_timeout;
+    async fn connect(&self, closing: EventListener) -> Completion<Result<M::Connection, M::Error>> {
+        let limit = self.shared.snapshot.config().connect_timeout;
         let connect = async { self.shared.manager.connect_within(limit).await };
-        bounded(&*self.shared.runtime, limit, closing, connect).await
+        run_guarded(&*self.shared.runtime, limit, closing, connect).await
     }
 
     fn now(&self) -> Instant {
         self.shared.runtime.now().max(self.began)
     }
 
-    fn succeed(&mut self, conn: M::Connection) {
+    fn succeed(&mut self, inner: M::Connection) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let now = self.now();
-        // Read before the settings: under the same seal, they are the same.
-        let seal = shared.era().seal;
-        let stamps = Stamps {
-            id: shared.counters.created.next(),
-            born: now,
-            expires: shared.expiry(now, self.draw),
+        // Read before the settings: under the same version, they are the same.
+        let version = shared.snapshot.versions().current;
+        let id = shared.counters.created.inc_fetch();
+        let meta = ConnMeta {
+            id,
+            created_at: now,
+            expires_at: expiry(shared, now, self.draw),
             idle_since: now,
-            proven: now,
+            last_alive: now,
             uses: 0,
-            generation: self.start.generation,
-            proof: Proof::new(seal, true),
+            version: self.ticket.version,
+            verified: VerifiedAt::new(version, true),
         };
-        let id = stamps.id;
-        let mut entry = Box::new(Live {
-            conn,
+        let mut conn = Box::new(Conn {
+            inner,
             slot,
-            stamps,
-            keeper: None,
+            meta,
+            pool_ref: None,
         });
-        shared.tell(|| Event::Opened {
+        shared.events.tell(|| Event::Opened {
             id,
             took: now.since(self.began),
         });
-        shared.with(|state, effects| {
-            effects.rouse_driver |= entry.slot.opens(state, id);
-            effects.progress = true;
-            shared.place(state, effects, entry, Supply::New, now);
-            shared.settle(state, effects, now);
+        shared.with(|state, actions| {
+            if let Some(cell) = conn.slot.lease() {
+                cell.opened(id);
+            }
+            conn.slot.set_state(SlotState::Open);
+            actions.notify_maintenance |= state.machine.connected();
+            actions.state_changed = true;
+            shared.deliver(state, actions, conn, Source::Fresh, now);
+            shared.rebalance(state, actions, now);
         });
     }
 
-    fn fail(&mut self, refusal: Refusal<M::Error>) {
+    fn fail(&mut self, failure: ConnectFailure<M::Error>) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
-        let given_up = matches!(refusal, Refusal::ConnectDropped);
-        let counts = !given_up || !shared.is_closed();
+        let dropped = matches!(failure, ConnectFailure::Dropped);
+        let counts = !dropped || !shared.is_closed();
         if counts {
-            shared.counters.connect_failed.up();
+            shared.counters.connect_failed.inc();
         }
-        if let Refusal::ConnectPanicked(message) = &refusal {
-            shared.panicked("connect", message);
+        if let ConnectFailure::Panicked(message) = &failure {
+            shared.events.panicked("connect", message);
         }
-        let error = (counts && shared.is_watched()).then(|| refusal.as_error());
+        let error = (counts && shared.events.is_observed()).then(|| failure.as_error());
         let now = self.now();
         let mut failures = 0;
-        let last = shared.with(|state, effects| {
-            failures = state.ledger.failures();
-            effects.progress = true;
-            if self.start.generation != state.ledger.generation() {
-                // Begun before a `clear`, with an old password perhaps: it says nothing of how the
-                // backend is now.
-                return Some(refusal);
+        let last = shared.with(|state, actions| {
+            failures = state.machine.failures();
+            actions.state_changed = true;
+            if self.ticket.version < state.machine.versions().cleared {
+                // Started before a `clear`, perhaps with an old password: says nothing about the
+                // backend as it is now.
+                return Some(failure);
             }
-            state.ledger.connect_failed(now, self.draw);
-            failures = state.ledger.failures();
-            if state.ledger.fails_fast() && !given_up {
-                state.refuse_first(effects, refusal.clone(), now);
+            state.machine.connect_failed(now, self.draw);
+            failures = state.machine.failures();
+            if state.machine.fails_fast() && !dropped {
+                state.report_failure(actions, failure.clone(), now);
             }
-            state.last_failure.replace(refusal)
+            state.last_failure.replace(failure)
         });
+        // Errors are foreign: dropped after unlocking, before the slot is freed.
         drop(last);
         drop(slot);
-        if let Some(error) = error.flatten() {
-            shared.tell(|| Event::ConnectFailed {
+        if let Some(error) = error {
+            shared.events.tell(|| Event::ConnectFailed {
                 error: &*error,
                 took: now.since(self.began),
                 failures,
@@ -172,52 +169,54 @@ impl<M: Manager> Begun<M> {
     }
 }
 
-impl<M: Manager> Drop for Begun<M> {
+impl<M: Manager> Drop for ConnectTask<M> {
     fn drop(&mut self) {
-        self.fail(Refusal::ConnectDropped);
+        self.fail(ConnectFailure::Dropped);
     }
 }
 
-impl<M: Manager> Shared<M> {
-    /// Notes what the check of a connection that was never lent, opened at `born`, came to. One
-    /// that is dead so soon counts as a failed connect: a backend that accepts and hangs up must not
-    /// be dialled without rest. One that has sat idle until its peer had enough of it does not.
-    pub(crate) fn new_connection_is(&self, step: Step, born: Instant) {
-        let useless = match step {
-            Step::Pass => None,
-            Step::Close(
-                reason @ (CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked),
-            ) => Some(reason),
-            Step::Look | Step::Ping | Step::Reset | Step::Close(_) => return,
-        };
-        if useless.is_none() && !self.is_troubled() {
-            return;
-        }
-        let now = self.runtime.now();
-        if useless.is_some() && now.is_past(born, STILLBORN_WITHIN) {
-            return;
-        }
-        let draw = self.runtime.random();
-        let last = self.with(|state, effects| {
-            if let Some(reason) = useless {
-                state.ledger.connect_failed(now, draw);
-                return state.last_failure.replace(Refusal::Stillborn(reason));
-            }
-            if !state.ledger.proved_good(born) {
-                return None;
-            }
-            // Others may have been waiting for the end of a pause that is over now.
-            self.settle(state, effects, now);
-            state.last_failure.take()
-        });
-        drop(last);
+/// Records the outcome of the first check of a connection that was never borrowed.
+///
+/// A connection that fails it soon after its connect counts as a failed connect: a backend that
+/// accepts and hangs up must not be dialled without rest. One that its peer closed after a longer
+/// idle time does not count.
+pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, created_at: Instant) {
+    let fault = match step {
+        Step::Pass => None,
+        Step::Close(
+            reason @ (CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked),
+        ) => Some(reason),
+        Step::Probe | Step::Ping | Step::Reset | Step::Close(_) => return,
+    };
+    if fault.is_none() && !shared.snapshot.is_failing() {
+        return;
     }
+    let now = shared.runtime.now();
+    if fault.is_some() && now.is_past(created_at, DEAD_ON_ARRIVAL_WITHIN) {
+        return;
+    }
+    let draw = shared.runtime.random();
+    let last = shared.with(|state, actions| {
+        if let Some(reason) = fault {
+            state.machine.connect_failed(now, draw);
+            return state
+                .last_failure
+                .replace(ConnectFailure::DeadOnArrival(reason));
+        }
+        if !state.machine.succeeded(created_at) {
+            return None;
+        }
+        // Other waiters may have been waiting for the end of the pause that is over now.
+        shared.rebalance(state, actions, now);
+        state.last_failure.take()
+    });
+    drop(last);
+}
 
-    fn expiry(&self, born: Instant, draw: u64) -> Instant {
-        let config = self.config();
-        let jitter = config.lifetime_jitter;
-        let lifetime = config.max_lifetime;
-        let expires = lifetime.and_then(|limit| born.checked_add(jittered(limit, jitter, draw)));
-        expires.unwrap_or(Instant::NEVER)
-    }
+fn expiry<M: Manager>(shared: &Shared<M>, created_at: Instant, draw: u64) -> Instant {
+    let config = shared.snapshot.config();
+    let expires_at = config
+        .max_lifetime
+        .and_then(|limit| created_at.checked_add(jittered(limit, config.lifetime_jitter, draw)));
+    expires_at.unwrap_or(Instant::NEVER)
 }

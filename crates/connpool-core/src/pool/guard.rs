@@ -1,4 +1,4 @@
-//! The guard: a connection on loan.
+//! The guard of a borrowed connection.
 
 use std::fmt;
 use std::io;
@@ -9,97 +9,126 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::observe::holders::Borrower;
-use crate::pool::conn::{Entry, Live, Told};
-use crate::pool::shared::Shared;
+use crate::machine::disposition::GuardFlags;
+use crate::manager::Manager;
+use crate::observe::event::Event;
+use crate::pool::conn::Conn;
+use crate::pool::release::{end_lease, release, take_flags};
+use crate::pool::shared::{BoxConn, Shared};
 use crate::util::sync::Arc;
-use crate::{Event, Manager};
 
-/// A connection on loan from a pool. Dereferences to it, and is itself a byte stream if the
-/// connection is one. Dropped, it goes back.
+/// A connection borrowed from a pool. Dereferences to the connection, and is a byte stream if the
+/// connection is one. Dropping the guard returns it.
 ///
 /// Dropping never blocks, spawns or panics, and works anywhere: outside of any runtime, after the
-/// runtime has ended, after the pool is gone. The connection is destroyed instead of kept if it
-/// was [marked](PooledConnection::mark_unusable), if its thread is panicking, if an
+/// runtime has ended, after the pool is gone. The connection is destroyed instead of kept if it was
+/// [marked](PooledConnection::mark_unusable), if its thread is panicking, if an
 /// [`exchange`](PooledConnection::exchange) did not end well, if its manager says that it is not
 /// reusable, or if it is over a limit.
 ///
 /// # What the pool cannot see
 ///
-/// A request that was written whole and whose reply was not read yet leaves no trace until the
-/// reply arrives. Whoever may be cancelled between the two uses
+/// A request that was written completely and whose reply was not read yet leaves no trace until the
+/// reply arrives. Code that may be cancelled between the two uses
 /// [`exchange`](PooledConnection::exchange).
 #[must_use = "dropping the guard returns the connection to the pool"]
 pub struct PooledConnection<'p, M: Manager> {
-    // Two words and no more: larger ones are moved through memory.
-    /// `None`: an owned guard, whose connection knows the pool.
+    // Two words and no more: larger guards are moved through memory.
+    /// `None` for an owned guard, whose connection knows the pool.
     pool: Option<&'p Shared<M>>,
-    /// `None` only while it is being dropped or detached.
-    live: Option<Entry<M>>,
+    /// `None` only while it is dropped or detached.
+    conn: Option<BoxConn<M>>,
 }
 
 impl<'p, M: Manager> PooledConnection<'p, M> {
     #[inline]
-    pub(crate) fn borrowed(shared: &'p Shared<M>, entry: Entry<M>, borrower: &Borrower) -> Self {
-        shared.lease_begins(&entry, borrower);
+    pub(crate) fn borrowed(shared: &'p Shared<M>, conn: BoxConn<M>) -> Self {
         PooledConnection {
             pool: Some(shared),
-            live: Some(entry),
+            conn: Some(conn),
         }
     }
 
-    /// One that keeps the pool's state alive, but is no handle.
+    /// Creates a guard that keeps the pool's memory alive, but is no handle.
     #[inline]
-    pub(crate) fn owned(shared: Arc<Shared<M>>, mut entry: Entry<M>, borrower: &Borrower) -> Self {
-        shared.lease_begins(&entry, borrower);
-        entry.keeper = Some(shared);
+    pub(crate) fn owned(shared: Arc<Shared<M>>, mut conn: BoxConn<M>) -> Self {
+        conn.pool_ref = Some(shared);
         PooledConnection {
             pool: None,
-            live: Some(entry),
+            conn: Some(conn),
         }
     }
 
-    /// Has the connection destroyed, not kept, when the guard is dropped. For whoever knows that
-    /// it is broken or out of step with its peer.
+    /// Marks the connection as unusable, so that the drop of the guard destroys it: it is broken, or out
+    /// of step with its peer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// let mut conn = sim.block_on(pool.get())?;
+    /// conn.mark_unusable();
+    /// drop(conn);
+    /// assert_eq!(pool.stats().available, 0);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mark_unusable(&mut self) {
-        self.tell(Told::UNUSABLE);
+        self.set_flag(GuardFlags::UNUSABLE);
     }
 
-    /// Takes the connection out of the pool for good. Its slot is free at once: the pool may open
+    /// Takes the connection out of the pool for good. Its slot is free at once, so the pool may open
     /// another one in its place.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// let client: &str = sim.block_on(pool.get())?.detach();
+    /// assert_eq!((client, pool.stats().size), ("a client", 0));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn detach(mut self) -> M::Connection {
-        let Some(mut entry) = self.live.take() else {
+        let Some(mut conn) = self.conn.take() else {
             taken()
         };
-        let keeper = entry.keeper.take();
-        let shared = owner(self.pool, keeper.as_ref());
-        shared.counters.detached.up();
-        shared.lease_ends(&entry);
-        shared.forget_what_was_told(&mut entry, false);
-        let live = *entry;
-        drop(live.slot);
-        shared.tell(|| Event::Detached { id: live.stamps.id });
-        live.conn
+        let pool_ref = conn.pool_ref.take();
+        let shared = pool_of(self.pool, pool_ref.as_ref());
+        shared.counters.detached.inc();
+        end_lease(shared, &conn);
+        take_flags(shared, &mut conn);
+        let conn = *conn;
+        drop(conn.slot);
+        let id = conn.meta.id;
+        shared.events.tell(|| Event::Detached { id });
+        conn.inner
     }
 
-    /// A number that no other connection of the pool has had.
+    /// Returns a number that no other connection of the pool has had.
     pub fn id(&self) -> u64 {
-        self.live().stamps.id
+        self.conn().meta.id
     }
 
-    /// How long ago the connection was opened.
+    /// Returns how long ago the connection was opened.
     pub fn age(&self) -> Duration {
-        self.shared().runtime.now().since(self.live().stamps.born)
+        self.shared().age(self.conn().meta.created_at)
     }
 
-    /// How often the connection was lent, this time included.
+    /// Returns how often the connection was borrowed, this time included.
     pub fn uses(&self) -> u64 {
-        self.live().stamps.uses
+        self.conn().meta.uses
     }
 
-    /// Says what the connection is used for: it stands in
-    /// [`holders`](crate::Pool::holders), in errors of those who wait for one, and in warnings, until
-    /// the guard is dropped. Cut after 64 characters.
+    /// Sets a label that says what the connection is used for. Until the guard is dropped it appears in
+    /// [`holders`](crate::Pool::holders), in the errors of waiters, and in leak warnings. Cut after 64
+    /// characters.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use connpool_core::{object_fn, Pool};
@@ -112,16 +141,18 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
-        self.tell(Told::LABEL);
-        let spot = self.live().slot.spot();
-        self.shared().leases.label(spot, text.as_ref());
+        self.set_flag(GuardFlags::LABELED);
+        let index = self.conn().slot.lease_index();
+        self.shared().leases.label(index, text.as_ref());
     }
 
-    /// One request and its reply, whole or not at all.
+    /// Runs one request and its reply, completely or not at all.
     ///
-    /// If the future is dropped half way, if it panics, or if it ends with `Err`, the connection is
-    /// destroyed when the guard is dropped: nobody knows what is still under way on it. An answer
-    /// that merely says no is a good answer, to be returned as `Ok(Err(..))`.
+    /// If the future is dropped half way, if it panics, or if it returns `Err`, the drop of the guard
+    /// destroys the connection, on which work may be unfinished. A reply that reports a failure is a
+    /// complete reply, to be returned as `Ok(Err(..))`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use connpool_core::Pool;
@@ -147,48 +178,49 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     ///
     /// # Errors
     ///
-    /// Whatever `act` returns.
+    /// What `act` returns.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     ///
-    /// Dropping the future spoils the connection, as said above.
+    /// This method is not cancel safe: if the future is dropped, the connection is destroyed when the
+    /// guard is dropped.
     pub async fn exchange<T, E>(
         &mut self,
         act: impl AsyncFnOnce(&mut M::Connection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let before = self.live().slot.told;
-        self.tell(Told::UNFINISHED);
+        let before = self.conn().slot.flags;
+        self.set_flag(GuardFlags::UNFINISHED);
         let result = act(&mut **self).await;
-        if let (Ok(_), Some(live)) = (&result, &mut self.live) {
-            live.slot.told = before;
+        if let (Ok(_), Some(conn)) = (&result, &mut self.conn) {
+            conn.slot.flags = before;
         }
         result
     }
 
-    fn tell(&mut self, what: Told) {
-        if let Some(live) = &mut self.live {
-            live.slot.told = live.slot.told.and(what);
+    fn set_flag(&mut self, flag: GuardFlags) {
+        if let Some(conn) = &mut self.conn {
+            conn.slot.flags = conn.slot.flags.with(flag);
         }
     }
 
     fn shared(&self) -> &Shared<M> {
-        owner(self.pool, self.live().keeper.as_ref())
+        pool_of(self.pool, self.conn().pool_ref.as_ref())
     }
 
-    fn live(&self) -> &Live<M> {
-        match &self.live {
-            Some(entry) => entry,
+    fn conn(&self) -> &Conn<M::Connection, Shared<M>> {
+        match &self.conn {
+            Some(conn) => conn,
             None => taken(),
         }
     }
 }
 
 #[inline]
-fn owner<'a, M: Manager>(
+fn pool_of<'a, M: Manager>(
     pool: Option<&'a Shared<M>>,
-    keeper: Option<&'a Arc<Shared<M>>>,
+    pool_ref: Option<&'a Arc<Shared<M>>>,
 ) -> &'a Shared<M> {
-    match (pool, keeper) {
+    match (pool, pool_ref) {
         (Some(shared), _) => shared,
         (None, Some(shared)) => shared,
         (None, None) => taken(),
@@ -203,11 +235,12 @@ fn taken() -> ! {
 impl<M: Manager> Drop for PooledConnection<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        match (self.pool, self.live.take()) {
-            (Some(shared), Some(entry)) => shared.take_back(entry),
-            (None, Some(mut entry)) => {
-                if let Some(shared) = entry.keeper.take() {
-                    shared.take_back(entry);
+        match (self.pool, self.conn.take()) {
+            (Some(shared), Some(conn)) => release(shared, conn),
+            (None, Some(mut conn)) => {
+                // Taken out before the connection is pooled: otherwise it would keep the pool alive.
+                if let Some(shared) = conn.pool_ref.take() {
+                    release(&shared, conn);
                 }
             }
             (_, None) => {}
@@ -219,14 +252,14 @@ impl<M: Manager> Deref for PooledConnection<'_, M> {
     type Target = M::Connection;
 
     fn deref(&self) -> &M::Connection {
-        &self.live().conn
+        &self.conn().inner
     }
 }
 
 impl<M: Manager> DerefMut for PooledConnection<'_, M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        match &mut self.live {
-            Some(entry) => &mut entry.conn,
+        match &mut self.conn {
+            Some(conn) => &mut conn.inner,
             None => taken(),
         }
     }
@@ -235,7 +268,7 @@ impl<M: Manager> DerefMut for PooledConnection<'_, M> {
 impl<M: Manager> fmt::Debug for PooledConnection<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledConnection")
-            .field("pool", &self.shared().name)
+            .field("pool", &self.shared().events.pool)
             .field("id", &self.id())
             .field("uses", &self.uses())
             .finish_non_exhaustive()

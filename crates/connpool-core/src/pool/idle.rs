@@ -1,205 +1,209 @@
-//! The idle set: connections that nobody has, behind an interface narrow enough to be replaced.
+//! The idle set, sharded when threads contend for it.
 
 use std::array;
 use std::collections::VecDeque;
 
 use crate::config::IdleOrder;
-use crate::util::sync::{
-    AtomicU64, Counter, LANES, Mutex, MutexGuard, Ordering, Setting, this_thread,
-};
+use crate::util::sync::{AtomicU64, Mutex, MutexGuard, Ordering, Relaxed, SHARDS, thread_index};
 
-/// What is idle, in the order in which it became so. Bounded by `max_idle`.
+/// The idle connections, in the order in which they became idle. Bounded by `max_idle`.
 ///
-/// It begins as one lane. If threads that run at once get in each other's way there, it is made wider:
-/// each of them then keeps to a lane of its own as long as it finds anything there, and what it gives
-/// back is what it is lent next, as with the thread-local list of [HikariCP]'s bag. Where all of the set
-/// has one order or one bound it stays narrow.
+/// The set starts with one shard. When threads contend for it, it opens more: each thread then prefers
+/// a shard of its own, so what it returns is what it gets next, as with the thread-local list of
+/// [HikariCP]'s bag. A set with a bound or with one order over all of it keeps one shard.
 ///
-/// Each lane has a lock, which is held while no other but those of further lanes is taken. The set
-/// becomes wider or narrow under the pool's lock only: who looks at it under that one sees all of it.
+/// Each shard has a lock. While one is held, only locks of later shards are taken. The number of shards
+/// changes under the pool's lock only, so a caller that holds it sees the whole set.
 ///
 /// [HikariCP]: https://github.com/brettwooldridge/HikariCP
 #[derive(Debug)]
 pub(crate) struct IdleSet<T> {
-    lanes: [Lane<T>; LANES],
-    /// How many lanes are in use: a power of two.
-    width: AtomicU64,
-    collisions: Counter,
-    /// At how many collisions it is to become wider.
-    bearable: Setting,
+    shards: [Shard<T>; SHARDS],
+    /// A power of two.
+    shards_in_use: AtomicU64,
+    /// How often a thread found a shard locked.
+    contention: Relaxed,
+    /// The contention at which more shards are opened.
+    contention_limit: Relaxed,
 }
 
-/// Apart from its neighbours: what one core changes is not in the cache lines of another.
+/// Aligned so that shards share no cache line.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Lane<T>(Mutex<Entries<T>>);
+struct Shard<T>(Mutex<ShardState<T>>);
 
-/// Those never lent stand apart: `try_get` must not search for them.
+/// Connections that were never borrowed are kept apart: `try_get` must not search for them.
 #[derive(Debug)]
-struct Entries<T> {
+struct ShardState<T> {
     used: VecDeque<T>,
     unused: VecDeque<T>,
     order: IdleOrder,
-    most: usize,
+    max: usize,
     is_open: bool,
-    lent: u64,
+    /// How many checkouts [`IdleSet::pop_if`] has counted.
+    checked_out: u64,
 }
 
-/// What the idle set must know of what it keeps.
-pub(crate) trait Stamped {
-    /// Whether it was ever lent.
+/// What the idle set must know of its elements.
+pub(crate) trait Stored {
+    /// Returns whether it was ever borrowed.
     fn is_used(&self) -> bool;
 
-    /// The lane that it was in, or is to be in.
-    fn lane(&self) -> u8;
+    /// Returns the shard it was in last.
+    fn shard(&self) -> u8;
 
-    fn moves_to(&mut self, lane: u8);
+    fn set_shard(&mut self, shard: u8);
 }
 
-/// A part of the set, to be gone through from its oldest to its newest.
+/// A part of the set that is swept from its oldest to its newest element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
-    lane: usize,
+pub(crate) struct Segment {
+    shard: usize,
     used: bool,
 }
 
-/// What was counted in one moment.
+/// The counts of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// How many are idle.
+pub(crate) struct IdleCount {
     pub(crate) idle: usize,
-    /// How many were counted when [`IdleSet::take_if`] took them.
-    pub(crate) lent: u64,
+    /// How many checkouts [`IdleSet::pop_if`] has counted.
+    pub(crate) checked_out: u64,
 }
 
-/// So many collisions in each lane are borne, between two rounds of the driver.
-const BEARABLE: u64 = 32;
+/// How much contention each shard tolerates between two sweeps.
+const CONTENTION_LIMIT: u64 = 32;
 
-impl<T: Stamped> IdleSet<T> {
+impl<T: Stored> IdleSet<T> {
     pub(crate) fn new(order: IdleOrder, max_idle: Option<usize>) -> Self {
-        let lane = |lane| {
-            Lane(Mutex::new(Entries {
+        let shard = |shard| {
+            Shard(Mutex::new(ShardState {
                 used: VecDeque::new(),
                 unused: VecDeque::new(),
                 order,
-                most: max_idle.unwrap_or(usize::MAX),
-                is_open: lane == 0,
-                lent: 0,
+                max: max_idle.unwrap_or(usize::MAX),
+                is_open: shard == 0,
+                checked_out: 0,
             }))
         };
         let set = IdleSet {
-            lanes: array::from_fn(lane),
-            width: AtomicU64::new(1),
-            collisions: Counter::default(),
-            bearable: Setting::default(),
+            shards: array::from_fn(shard),
+            shards_in_use: AtomicU64::new(1),
+            contention: Relaxed::default(),
+            contention_limit: Relaxed::default(),
         };
-        set.bear(may_be_wide(order, max_idle));
+        set.limit_contention(may_widen(order, max_idle));
         set
     }
 
-    // ---- on the fast paths
+    // The fast paths.
 
-    /// Makes `entry` idle where this thread looks first, or gives it back if enough are.
+    /// Adds a connection to the shard of this thread, or returns it if `max_idle` are idle.
     #[inline]
-    pub(crate) fn put_here(&self, mut entry: T) -> Result<(), T> {
-        entry.moves_to(self.here() as u8);
-        self.put(entry)
+    pub(crate) fn push_local(&self, mut conn: T) -> Result<(), T> {
+        conn.set_shard(self.local_shard() as u8);
+        self.push(conn)
     }
 
-    /// Makes `entry` idle where it was before, or gives it back if enough are.
+    /// Adds a connection to the shard it was in before, or returns it if `max_idle` are idle.
     #[inline]
-    pub(crate) fn put(&self, entry: T) -> Result<(), T> {
-        let mut entries = self.enter(entry.lane().into());
-        if !entries.is_open {
-            drop(entries);
-            entries = self.enter(0);
+    pub(crate) fn push(&self, conn: T) -> Result<(), T> {
+        let mut state = self.lock_shard(conn.shard().into());
+        if !state.is_open {
+            // The shard was closed meanwhile and emptied into shard 0. All later sweeps and pops
+            // read shard 0, so the connection is not lost there.
+            drop(state);
+            state = self.lock_shard(0);
         }
-        if entries.len() >= entries.most {
-            return Err(entry);
+        // The bound holds per shard, and for the set since a bounded set has one shard.
+        if state.len() >= state.max {
+            return Err(conn);
         }
-        entries.part(entry.is_used()).push_back(entry);
+        state.segment(conn.is_used()).push_back(conn);
         Ok(())
     }
 
-    /// The one to be lent next if it was lent before and `is_fit`, which is called under a lock.
+    /// Takes the next connection if it was borrowed before and `is_fit`, which is called under a lock.
     #[inline]
-    pub(crate) fn take_if(&self, is_fit: impl Fn(&T) -> bool, counts: bool) -> Option<T> {
-        let (first, width) = (self.here(), self.width());
-        for nth in 0..width {
-            let mut entries = self.enter(nth_from(first, nth, width));
-            let newest = entries.order == IdleOrder::LastUsedFirst;
+    pub(crate) fn pop_if(&self, is_fit: impl Fn(&T) -> bool, counts: bool) -> Option<T> {
+        let (first, shards_in_use) = (self.local_shard(), self.shards_in_use());
+        for nth in 0..shards_in_use {
+            let mut state = self.lock_shard(nth_from(first, nth, shards_in_use));
+            let newest = state.order == IdleOrder::LastUsedFirst;
             let next = match newest {
-                true => entries.used.back(),
-                false => entries.used.front().filter(|_| entries.unused.is_empty()),
+                true => state.used.back(),
+                false => state.used.front().filter(|_| state.unused.is_empty()),
             };
             let Some(next) = next else { continue };
             if !is_fit(next) {
                 return None;
             }
-            entries.lent = entries.lent.saturating_add(counts.into());
+            state.checked_out = state.checked_out.saturating_add(counts.into());
             return match newest {
-                true => entries.used.pop_back(),
-                false => entries.used.pop_front(),
+                true => state.used.pop_back(),
+                false => state.used.pop_front(),
             };
         }
         None
     }
 
-    /// Whether threads got in each other's way so often that the set should be made wider.
+    /// Returns whether more shards should be opened.
     #[inline]
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.collisions.get() >= self.bearable.get()
+    pub(crate) fn is_contended(&self) -> bool {
+        self.contention.get() >= self.contention_limit.get()
     }
 
-    // ---- one at a time
+    // One at a time.
 
-    /// The one to be lent next.
-    pub(crate) fn take(&self) -> Option<T> {
-        let (first, width) = (self.here(), self.width());
-        if width == 1 {
-            return self.enter(0).take_next();
+    /// Takes the next connection.
+    pub(crate) fn pop(&self) -> Option<T> {
+        let (first, shards_in_use) = (self.local_shard(), self.shards_in_use());
+        if shards_in_use == 1 {
+            return self.lock_shard(0).pop_next();
         }
-        let lanes = || (0..width).map(|nth| nth_from(first, nth, width));
-        // All that are wide are last used first.
-        let newest = |used| lanes().find_map(|lane| self.enter(lane).part(used).pop_back());
+        let shards = || (0..shards_in_use).map(|nth| nth_from(first, nth, shards_in_use));
+        // A set with several shards is always last used first.
+        let newest =
+            |used| shards().find_map(|shard| self.lock_shard(shard).segment(used).pop_back());
         newest(true).or_else(|| newest(false))
     }
 
-    /// One that is idle for longest in its lane, of those that were lent before or of those that were not.
-    pub(crate) fn take_oldest(&self, used: bool) -> Option<T> {
-        (0..self.width()).find_map(|lane| self.enter(lane).part(used).pop_front())
+    /// Takes the connection that is idle for longest in some shard, borrowed before or not.
+    pub(crate) fn pop_oldest(&self, used: bool) -> Option<T> {
+        (0..self.shards_in_use()).find_map(|shard| self.lock_shard(shard).segment(used).pop_front())
     }
 
-    /// The one that is idle for longest in this part.
-    pub(crate) fn take_oldest_of(&self, part: Part) -> Option<T> {
-        self.enter(part.lane).part(part.used).pop_front()
+    /// Takes the connection that is idle for longest in a segment.
+    pub(crate) fn pop_oldest_in(&self, segment: Segment) -> Option<T> {
+        self.lock_shard(segment.shard)
+            .segment(segment.used)
+            .pop_front()
     }
 
-    // ---- all of it
+    // The whole set.
 
-    /// Collisions until now count no more: a few each hour are nothing to grow for.
-    pub(crate) fn forget_collisions(&self) {
-        if self.bearable.get() != u64::MAX {
-            self.bear(true);
+    /// Forgets the contention so far: a few collisions an hour are no reason to open shards.
+    pub(crate) fn forget_contention(&self) {
+        if self.contention_limit.get() != u64::MAX {
+            self.limit_contention(true);
         }
     }
 
-    /// The parts in which anything is, and how much, those never lent first.
-    pub(crate) fn parts(&self) -> Vec<(Part, usize)> {
-        let parts = [false, true].into_iter().flat_map(|used| {
-            let lanes = 0..self.width();
-            lanes.map(move |lane| Part { lane, used })
+    /// Returns the segments that are not empty with their lengths, those never borrowed first.
+    pub(crate) fn segments(&self) -> Vec<(Segment, usize)> {
+        let segments = [false, true].into_iter().flat_map(|used| {
+            let shards = 0..self.shards_in_use();
+            shards.map(move |shard| Segment { shard, used })
         });
-        let count = |part: Part| self.enter(part.lane).part(part.used).len();
-        let counted = parts.map(|part| (part, count(part)));
+        let count = |segment: Segment| self.lock_shard(segment.shard).segment(segment.used).len();
+        let counted = segments.map(|segment| (segment, count(segment)));
         counted.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Everything.
-    pub(crate) fn take_all(&self) -> impl Iterator<Item = T> + use<T> {
+    /// Takes all connections.
+    pub(crate) fn drain(&self) -> impl Iterator<Item = T> + use<T> {
         let mut all = [VecDeque::new(), VecDeque::new()];
-        for mut entries in self.enter_all() {
-            let Entries { used, unused, .. } = &mut *entries;
+        for mut state in self.lock_all() {
+            let ShardState { used, unused, .. } = &mut *state;
             let [all_unused, all_used] = &mut all;
             all_unused.append(unused);
             all_used.append(used);
@@ -207,152 +211,144 @@ impl<T: Stamped> IdleSet<T> {
         all.into_iter().flatten()
     }
 
-    /// Changes each of those that are idle. `change` is called under the locks.
+    /// Calls `change` for every idle connection, under the locks.
     pub(crate) fn for_each(&self, mut change: impl FnMut(&mut T)) {
-        for mut entries in self.enter_all() {
-            let Entries { used, unused, .. } = &mut *entries;
+        for mut state in self.lock_all() {
+            let ShardState { used, unused, .. } = &mut *state;
             used.iter_mut().chain(unused).for_each(&mut change);
         }
     }
 
-    /// Whether no more are kept.
+    /// Returns whether `max_idle` connections are idle.
     pub(crate) fn is_full(&self) -> bool {
-        let entries = self.enter(0);
-        entries.len() >= entries.most
+        let state = self.lock_shard(0);
+        state.len() >= state.max
     }
 
-    /// How many there are, and how many were lent and counted.
-    pub(crate) fn tally(&self) -> Tally {
-        let all = self.enter_all();
-        Tally {
-            idle: all.iter().map(|entries| entries.len()).sum(),
-            lent: all.iter().map(|entries| entries.lent).sum(),
+    pub(crate) fn count(&self) -> IdleCount {
+        let all = self.lock_all();
+        IdleCount {
+            idle: all.iter().map(|state| state.len()).sum(),
+            checked_out: all.iter().map(|state| state.checked_out).sum(),
         }
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.tally().idle
-    }
+    // Under the pool's lock.
 
-    // ---- under the pool's lock
-
-    /// Makes it twice as wide, if it may be wider and nobody has done so meanwhile.
-    pub(crate) fn widen_if_crowded(&self) {
-        if self.is_crowded() {
+    /// Doubles the number of shards if they are still contended.
+    pub(crate) fn widen_if_contended(&self) {
+        if self.is_contended() {
             self.widen();
         }
     }
 
-    /// Makes it twice as wide, if it may be wider.
+    /// Doubles the number of shards, if there may be more.
     pub(crate) fn widen(&self) {
-        let mut all = self.enter_all();
-        let width = self.width().saturating_mul(2).min(LANES);
+        let mut all = self.lock_all();
+        let shards_in_use = self.shards_in_use().saturating_mul(2).min(SHARDS);
         let [first, ..] = &all;
-        let may = may_be_wide(
-            first.order,
-            (first.most != usize::MAX).then_some(first.most),
-        );
+        let may = may_widen(first.order, (first.max != usize::MAX).then_some(first.max));
         if may {
-            self.open(&mut all, width);
+            self.open(&mut all, shards_in_use);
         }
-        self.bear(may);
+        self.limit_contention(may);
     }
 
-    /// Another order and another bound. What is idle beyond it comes back, the oldest first.
+    /// Applies another order and bound. Returns the connections beyond the bound, oldest first.
     pub(crate) fn reconfigure(&self, order: IdleOrder, max_idle: Option<usize>) -> Vec<T> {
-        let mut all = self.enter_all();
-        for entries in &mut all {
-            entries.order = order;
-            entries.most = max_idle.unwrap_or(usize::MAX);
+        let mut all = self.lock_all();
+        for state in &mut all {
+            state.order = order;
+            state.max = max_idle.unwrap_or(usize::MAX);
         }
-        let may = may_be_wide(order, max_idle);
+        let may = may_widen(order, max_idle);
         if !may {
             let [first, others @ ..] = &mut all;
-            for entries in others {
-                first.used.append(&mut entries.used);
-                first.unused.append(&mut entries.unused);
+            for state in others {
+                first.used.append(&mut state.used);
+                first.unused.append(&mut state.unused);
             }
             self.open(&mut all, 1);
         }
-        self.bear(may);
+        self.limit_contention(may);
         let [first, ..] = &mut all;
-        let beyond = first.len().saturating_sub(first.most);
-        let Entries { used, unused, .. } = &mut **first;
+        let beyond = first.len().saturating_sub(first.max);
+        let ShardState { used, unused, .. } = &mut **first;
         (0..beyond)
             .map_while(|_| unused.pop_front().or_else(|| used.pop_front()))
             .collect()
     }
 
-    fn open(&self, all: &mut [MutexGuard<'_, Entries<T>>; LANES], width: usize) {
-        for (lane, entries) in all.iter_mut().enumerate() {
-            entries.is_open = lane < width;
+    fn open(&self, all: &mut [MutexGuard<'_, ShardState<T>>; SHARDS], shards_in_use: usize) {
+        for (shard, state) in all.iter_mut().enumerate() {
+            state.is_open = shard < shards_in_use;
         }
-        self.width.store(width as u64, Ordering::Release);
+        self.shards_in_use
+            .store(shards_in_use as u64, Ordering::Release);
     }
 
-    /// How many more collisions are borne, for ever if it cannot or may not be wider.
-    fn bear(&self, may_be_wide: bool) {
-        let width = self.width();
-        let more = BEARABLE.saturating_mul(width as u64);
-        let bearable = match may_be_wide && width < LANES {
-            true => self.collisions.get().saturating_add(more),
+    /// Sets how much more contention is tolerated: any, if there can or may be no more shards.
+    fn limit_contention(&self, may_widen: bool) {
+        let shards_in_use = self.shards_in_use();
+        let more = CONTENTION_LIMIT.saturating_mul(shards_in_use as u64);
+        let contention_limit = match may_widen && shards_in_use < SHARDS {
+            true => self.contention.get().saturating_add(more),
             false => u64::MAX,
         };
-        self.bearable.set(bearable);
+        self.contention_limit.set(contention_limit);
     }
 
-    // ---- lanes
+    // Shards.
 
     #[inline]
-    fn width(&self) -> usize {
-        self.width.load(Ordering::Acquire) as usize
+    fn shards_in_use(&self) -> usize {
+        self.shards_in_use.load(Ordering::Acquire) as usize
     }
 
-    /// The lane of this thread.
+    /// Returns the shard of this thread.
     #[inline]
-    fn here(&self) -> usize {
-        match self.width() {
+    fn local_shard(&self) -> usize {
+        match self.shards_in_use() {
             1 => 0,
-            width => this_thread() & width.wrapping_sub(1),
+            shards_in_use => thread_index() & shards_in_use.wrapping_sub(1),
         }
     }
 
     #[inline]
-    fn enter(&self, lane: usize) -> MutexGuard<'_, Entries<T>> {
-        let [first, ..] = &self.lanes;
-        let Lane(lane) = self.lanes.get(lane).unwrap_or(first);
-        lane.try_lock().unwrap_or_else(|| {
-            self.collisions.up();
-            lane.lock()
+    fn lock_shard(&self, shard: usize) -> MutexGuard<'_, ShardState<T>> {
+        let [first, ..] = &self.shards;
+        let Shard(shard) = self.shards.get(shard).unwrap_or(first);
+        shard.try_lock().unwrap_or_else(|| {
+            self.contention.inc();
+            shard.lock()
         })
     }
 
-    fn enter_all(&self) -> [MutexGuard<'_, Entries<T>>; LANES] {
-        self.lanes.each_ref().map(|Lane(lane)| lane.lock())
+    fn lock_all(&self) -> [MutexGuard<'_, ShardState<T>>; SHARDS] {
+        self.shards.each_ref().map(|Shard(shard)| shard.lock())
     }
 }
 
 #[inline]
-fn nth_from(first: usize, nth: usize, width: usize) -> usize {
-    first.wrapping_add(nth) & width.wrapping_sub(1)
+fn nth_from(first: usize, nth: usize, shards_in_use: usize) -> usize {
+    first.wrapping_add(nth) & shards_in_use.wrapping_sub(1)
 }
 
-fn may_be_wide(order: IdleOrder, max_idle: Option<usize>) -> bool {
+fn may_widen(order: IdleOrder, max_idle: Option<usize>) -> bool {
     order == IdleOrder::LastUsedFirst && max_idle.is_none()
 }
 
-impl<T> Entries<T> {
+impl<T> ShardState<T> {
     #[inline]
-    fn part(&mut self, used: bool) -> &mut VecDeque<T> {
+    fn segment(&mut self, used: bool) -> &mut VecDeque<T> {
         match used {
             true => &mut self.used,
             false => &mut self.unused,
         }
     }
 
-    fn take_next(&mut self) -> Option<T> {
-        let Entries { used, unused, .. } = self;
+    fn pop_next(&mut self) -> Option<T> {
+        let ShardState { used, unused, .. } = self;
         match self.order {
             IdleOrder::LastUsedFirst => used.pop_back().or_else(|| unused.pop_back()),
             IdleOrder::RoundRobin => unused.pop_front().or_else(|| used.pop_front()),

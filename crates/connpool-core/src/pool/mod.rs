@@ -1,19 +1,24 @@
-//! The shell: it owns connections, wakers and locks, asks `machine` what to do, and does it.
+//! The shell: it owns connections, wakers and the lock, asks `machine` what to do, and does it.
+//!
+//! Imports run one way: `conn`, `idle`, `snapshot`, `waiter`, `events` and `actions` know nothing of
+//! the pool; `shared` is made of them; everything else works on `shared`.
+
+// First, so that rustdoc lists its `impl Pool` first.
+pub(crate) mod handle;
 
 pub(crate) mod acquire;
-pub(crate) mod actions;
+mod actions;
 pub(crate) mod admin;
 pub(crate) mod background;
-pub(crate) mod batch;
+mod batch;
 pub(crate) mod close;
-pub(crate) mod conn;
-pub(crate) mod connect;
+mod conn;
+mod connect;
+mod events;
 pub(crate) mod guard;
-pub(crate) mod handle;
-pub(crate) mod idle;
-pub(crate) mod release;
-pub(crate) mod seats;
-pub(crate) mod settings;
+mod idle;
+mod release;
+mod report;
 pub(crate) mod shared;
-pub(crate) mod snapshot;
-pub(crate) mod state;
+mod snapshot;
+mod waiter;

@@ -1,71 +1,127 @@
-//! A connection on loan: who has it is noted when it goes, and what its guard was told when it comes back.
+//! The way of a connection back into the pool, from the drop of its guard.
 
-use crate::machine::health::Conduct;
-use crate::observe::holders::{Borrower, Cell};
-use crate::pool::conn::{Entry, Told};
-use crate::pool::shared::Shared;
+use crate::machine::disposition::{Disposition, GuardFlags, on_return};
+use crate::machine::wait_queue::Source;
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
+use crate::pool::shared::{BoxConn, Shared};
 use crate::time::Nanos;
-use crate::{CloseReason, Event, Instant, Manager};
 
-impl<M: Manager> Shared<M> {
-    /// A checked connection goes to whoever asked for it.
-    #[inline]
-    pub(crate) fn lease_begins(&self, entry: &Entry<M>, borrower: &Borrower) {
-        let timed = self.settings.need_clock() || self.is_watched();
-        let since = timed.then_some(entry.stamps.idle_since);
-        if let Some(cell) = entry.slot.lease() {
-            self.leases.begin(cell, borrower.site, since);
-        }
+/// Takes back the connection of a dropped guard.
+#[inline]
+pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
+    let observed = shared.events.is_observed();
+    let borrowed_at = observed.then(|| conn.slot.lease()?.borrowed_at()).flatten();
+    end_lease(shared, &conn);
+    if observed {
+        shared.events.announce(&Event::Returned {
+            id: conn.meta.id,
+            held: borrowed_at.map(|at| shared.age(at)),
+        });
     }
-
-    /// It is given back, or taken out for good.
-    #[inline]
-    pub(crate) fn lease_ends(&self, entry: &Entry<M>) {
-        if self.settings.watches_leases() {
-            self.watched_lease_ends(entry);
-        } else if let Some(cell) = entry.slot.lease() {
-            cell.end();
-        }
+    if let Some(reason) = spoiled(shared, &mut conn) {
+        return settle(shared, conn, Disposition::Discard(reason));
     }
-
-    #[cold]
-    fn watched_lease_ends(&self, entry: &Entry<M>) {
-        let spot = entry.slot.spot();
-        if self.settings.leak_warning() == Nanos::NEVER {
-            return entry.slot.lease().map_or((), Cell::end);
-        }
-        if let Some(holder) = self.leases.end_watched(spot, self.runtime.now()) {
-            self.tell(|| Event::LeakReturned { holder });
-        }
-    }
-
-    /// Looks for those who have had theirs for `leak_warning`, and says when to look again.
-    pub(crate) fn look_for_leaks(&self, now: Instant) -> Option<Instant> {
-        let limit = self.settings.leak_warning();
-        let (overdue, next) = self.leases.overdue(limit, now);
-        for holder in overdue {
-            self.counters.leaked.up();
-            self.tell(|| Event::LeakSuspected { holder });
-        }
-        next
-    }
-
-    /// Why its guard was no good to it, if so.
-    #[cold]
-    pub(crate) fn forget_what_was_told(
-        &self,
-        entry: &mut Entry<M>,
-        panicking: bool,
-    ) -> Option<CloseReason> {
-        let told = std::mem::take(&mut entry.slot.told);
-        if told.has(Told::LABEL) {
-            self.leases.forget_label(entry.slot.spot());
-        }
-        let conduct = Conduct {
-            marked: told.has(Told::UNUSABLE),
-            unfinished: told.has(Told::UNFINISHED),
-            panicking,
+    let now = shared.clock();
+    let (version, unobstructed) = shared.snapshot.fast_return();
+    if conn
+        .meta
+        .may_return(version, shared.snapshot.max_uses(), now)
+    {
+        conn.meta.returned(now);
+        return match unobstructed {
+            true => make_idle(shared, conn),
+            false => deliver(shared, conn),
         };
-        conduct.spoiled()
+    }
+    // Read before the rules: the version changes after the settings.
+    let (versions, rules) = (shared.snapshot.versions(), shared.snapshot.rules());
+    conn.meta.returned(now);
+    conn.meta.verified(now, versions, &rules);
+    let disposition = on_return(&conn.meta, &rules, versions, now);
+    settle(shared, conn, disposition);
+}
+
+/// Puts a connection where its disposition says. The caller holds no lock.
+pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, disposition: Disposition) {
+    if disposition == Disposition::Reuse {
+        return match shared.snapshot.allows_return() {
+            true => make_idle(shared, conn),
+            false => deliver(shared, conn),
+        };
+    }
+    let now = shared.runtime.now();
+    shared.with(|state, actions| shared.place(state, actions, conn, disposition, now));
+}
+
+#[inline]
+fn make_idle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
+    let version = conn.meta.version;
+    if let Err(conn) = shared.idle.push_local(conn) {
+        return settle(shared, conn, Disposition::Close(CloseReason::Overflow));
+    }
+    // Between the first look at the snapshot and the push, a caller may have been queued, or the pool
+    // closed or cleared. See `snapshot` for why one of the two sees the other.
+    if !shared.snapshot.allows_return() {
+        let now = shared.runtime.now();
+        shared.with(|state, actions| shared.rebalance(state, actions, now));
+    }
+    if version < shared.snapshot.cleared() {
+        shared.redistribute_idle();
+    }
+    if shared.idle.is_contended() {
+        shared.with(|_, _| shared.idle.widen_if_contended());
+    }
+}
+
+fn deliver<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
+    let now = shared.coarse_now();
+    shared.with(|state, actions| shared.deliver(state, actions, conn, Source::Reused, now));
+}
+
+/// Returns why a returned connection cannot be used again, from what its guard was told and what its
+/// manager says.
+#[inline]
+fn spoiled<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> Option<CloseReason> {
+    let panicking = std::thread::panicking();
+    if panicking || conn.slot.flags != GuardFlags::NONE {
+        if let Some(reason) = take_flags(shared, conn).spoiled(panicking) {
+            return Some(reason);
+        }
+    }
+    let is_reusable = || shared.manager.is_reusable(&mut conn.inner);
+    match shared.events.guarded("is_reusable", is_reusable) {
+        Some(true) => None,
+        Some(false) => Some(CloseReason::NotReusable),
+        None => Some(CloseReason::Panicked),
+    }
+}
+
+/// Takes what the guard was told, and forgets its label.
+#[cold]
+pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> GuardFlags {
+    let flags = std::mem::take(&mut conn.slot.flags);
+    if flags.has(GuardFlags::LABELED) {
+        shared.leases.forget_label(conn.slot.lease_index());
+    }
+    flags
+}
+
+/// Records that a connection is no longer borrowed.
+#[inline]
+pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
+    let Some(cell) = conn.slot.lease() else {
+        return;
+    };
+    if shared.snapshot.leak_warning() == Nanos::NEVER {
+        return cell.end();
+    }
+    let now = shared.runtime.now();
+    let reported = shared
+        .leases
+        .end_reported(conn.slot.lease_index(), cell, now);
+    if let Some(holder) = reported {
+        shared.events.tell(|| Event::LeakReturned { holder });
     }
 }

@@ -1,143 +1,272 @@
-//! What the fast paths must know of the state, without its lock.
+//! What the fast paths know of the pool without its lock: flags, versions and settings.
+//!
+//! # Memory ordering
+//!
+//! The flags are written under the pool's lock only, and before the idle set is searched under that
+//! lock. A return adds to the idle set first and reads the flags afterwards. Both go through the lock
+//! of the shard, so one of the two sees the other: either the search finds the connection, or the
+//! return finds the flag. The same holds for `cleared`.
+//!
+//! Settings are read one by one. A reader during a change finds some of them old and some new, as if
+//! it had come a moment earlier or later. The version changes after all of them, so a connection that
+//! is verified under the new version was verified by the new settings.
 
-use crate::Manager;
-use crate::machine::health::Era;
-use crate::pool::state::{DriverState, State};
-use crate::util::sync::{AtomicU64, Ordering, Setting};
+use crate::config::PoolConfig;
+use crate::machine::health::{Clock, Rules, Versions};
+use crate::time::Nanos;
+use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Relaxed};
 
-/// A shadow of the state, written under its lock only. Its flags tell what is in the way.
-///
-/// Whoever raises a flag or the generation and then looks at the idle set sees what was put there
-/// before, or is seen by the one who puts and then looks here: both go through the lock of the idle
-/// set.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    /// The seal, shifted, and the flags.
-    word: AtomicU64,
-    generation: AtomicU64,
-    /// In nobody's way, either: who reads an old one finds a connection less suspect than it is.
-    /// A check that just misses a suspicion came a moment before it: ordered with nothing.
-    suspicion: Setting,
+/// The pool is closed.
+pub(crate) const CLOSED: u64 = 1;
+/// Callers wait.
+pub(crate) const WAITERS: u64 = 2;
+/// More connections are open than `max_size` allows.
+pub(crate) const SURPLUS: u64 = 4;
+/// No maintenance task runs.
+pub(crate) const UNATTENDED: u64 = 8;
+/// The last connects failed. Obstructs nothing: says that it matters how a new connection does.
+pub(crate) const FAILING: u64 = 16;
+/// The pool is paused.
+pub(crate) const PAUSED: u64 = 32;
+/// An observer is set. Obstructs only the fast path, which reports nothing.
+pub(crate) const OBSERVED: u64 = 64;
+
+/// The flags that keep a returned connection from the idle set.
+const OBSTRUCT_RETURN: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
+/// The flags that keep a `get` from the idle set, or that need its help.
+const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_RETURN | UNATTENDED;
+
+/// The lowest bits of the state are for flags, the others for the version: 2^56 changes.
+const FLAG_BITS: u32 = 8;
+
+/// The part of the pool's state that is read without its lock.
+pub(crate) struct Snapshot {
+    /// The version, shifted, and the flags.
+    state: AtomicU64,
+    cleared: AtomicU64,
+    /// Advisory, relaxed: a stale read only postpones a ping by one get.
+    suspect: Relaxed,
+    numbers: Numbers,
+    config: Mutex<Arc<PoolConfig>>,
+    needs_reset: bool,
+    has_liveness: bool,
 }
 
-const CLOSED: u64 = 1;
-const LINE: u64 = 2;
-const SURPLUS: u64 = 4;
-const DRIVERLESS: u64 = 8;
-/// In nobody's way: only tells that it matters how a new connection does.
-const TROUBLE: u64 = 16;
-const PAUSED: u64 = 32;
-/// In nobody's way, either, but for the shortest one: somebody watches, or must be asked.
-const DETOUR: u64 = 64;
+/// The settings that fast paths read, durations in nanoseconds.
+#[derive(Default)]
+struct Numbers {
+    get_timeout: Relaxed,
+    idle_timeout: Relaxed,
+    max_lifetime: Relaxed,
+    max_uses: Relaxed,
+    ping_after: Relaxed,
+    liveness_after: Relaxed,
+    keepalive: Relaxed,
+    slow_get_warning: Relaxed,
+    leak_warning: Relaxed,
+    clock: Relaxed,
+    fresh_for: Relaxed,
+}
 
-/// What keeps a getter from what is idle, or needs its help.
-const IN_THE_WAY_OUT: u64 = IN_THE_WAY_BACK | DRIVERLESS;
-/// What keeps from the idle set what comes back.
-const IN_THE_WAY_BACK: u64 = CLOSED | LINE | SURPLUS | PAUSED;
-
-/// So many bits are for flags.
-const FLAGS: u32 = 8;
-
-impl Gate {
-    /// The gate of a state in which nothing has happened yet.
-    pub(crate) fn new() -> Self {
-        Gate {
-            word: AtomicU64::new(DRIVERLESS | DETOUR),
-            generation: AtomicU64::new(0),
-            suspicion: Setting::default(),
-        }
+impl Snapshot {
+    /// Creates the snapshot of a pool in which nothing has happened yet.
+    pub(crate) fn new(config: PoolConfig, needs_reset: bool, has_liveness: bool) -> Self {
+        let snapshot = Snapshot {
+            state: AtomicU64::new(UNATTENDED | OBSERVED),
+            cleared: AtomicU64::new(0),
+            suspect: Relaxed::default(),
+            numbers: Numbers::default(),
+            config: Mutex::new(Arc::new(PoolConfig::default())),
+            needs_reset,
+            has_liveness,
+        };
+        snapshot.configure(config);
+        snapshot
     }
 
-    /// Shows how things stand, and whether everybody has to take the long way.
-    pub(crate) fn publish<M: Manager>(&self, state: &State<M>, detour: bool) {
-        let ledger = &state.ledger;
-        let flag = |holds: bool, flag: u64| if holds { flag } else { 0 };
-        let flags = flag(ledger.is_closed(), CLOSED)
-            | flag(ledger.waiting() > 0, LINE)
-            | flag(ledger.surplus() > 0, SURPLUS)
-            | flag(ledger.is_paused(), PAUSED)
-            | flag(state.driver == DriverState::Absent, DRIVERLESS)
-            | flag(ledger.failures() > 0, TROUBLE)
-            | flag(detour, DETOUR);
-        let era = ledger.era();
-        let word = era.seal << FLAGS | flags;
-        // Only what is written under the lock is read here: nobody else has to hear of it twice.
-        if self.word.load(Ordering::Relaxed) == word {
+    /// Publishes flags and versions. The caller holds the pool's lock.
+    pub(crate) fn publish(&self, flags: u64, versions: Versions) {
+        let state = versions.current << FLAG_BITS | flags;
+        // Written under the lock only, so a relaxed read finds the last write.
+        if self.state.load(Ordering::Relaxed) == state {
             return;
         }
-        // The seal last: who has seen it finds the rest of its era, or of a later one.
-        self.suspicion.set(era.suspicion);
-        self.generation.store(era.generation, Ordering::SeqCst);
-        self.word.store(word, Ordering::SeqCst);
+        // The version last: a reader that sees it finds the others of the same version, or later.
+        self.suspect.set(versions.suspect);
+        self.cleared.store(versions.cleared, Ordering::SeqCst);
+        self.state.store(state, Ordering::SeqCst);
     }
 
-    /// The pool's seal.
-    #[inline]
-    pub(crate) fn seal(&self) -> u64 {
-        self.word.load(Ordering::SeqCst) >> FLAGS
+    /// Publishes settings.
+    pub(crate) fn configure(&self, config: PoolConfig) {
+        let rules = Rules {
+            idle_timeout: config.idle_timeout.into(),
+            max_lifetime: config.max_lifetime.into(),
+            max_uses: config.max_uses,
+            ping_after: config.ping_after.into(),
+            // A manager without liveness is not probed.
+            liveness_after: config.liveness_after.filter(|_| self.has_liveness).into(),
+            keepalive: config.keepalive.into(),
+            needs_reset: self.needs_reset,
+        };
+        let leak_warning = Nanos::from(config.leak_warning);
+        let clock = match rules.clock(leak_warning) {
+            Clock::None => 0,
+            Clock::Recent => 1,
+            Clock::Precise => 2,
+        };
+        let numbers = &self.numbers;
+        let set = |number: &Relaxed, nanos: Nanos| number.set(nanos.as_nanos());
+        set(&numbers.get_timeout, config.get_timeout.into());
+        set(&numbers.idle_timeout, rules.idle_timeout);
+        set(&numbers.max_lifetime, rules.max_lifetime);
+        set(&numbers.ping_after, rules.ping_after);
+        set(&numbers.liveness_after, rules.liveness_after);
+        set(&numbers.keepalive, rules.keepalive);
+        set(&numbers.slow_get_warning, config.slow_get_warning.into());
+        set(&numbers.leak_warning, leak_warning);
+        set(&numbers.fresh_for, rules.fresh_for());
+        numbers.max_uses.set(config.max_uses.unwrap_or(u64::MAX));
+        numbers.clock.set(clock);
+        *self.config.lock() = Arc::new(config);
     }
 
-    /// The pool's seal, if nothing at all is in the way.
+    // Flags and versions.
+
+    /// Returns the version if nothing obstructs the fast path of a checkout.
     #[inline]
-    pub(crate) fn shortest_way(&self) -> Option<u64> {
-        let word = self.word.load(Ordering::SeqCst);
-        (word & (IN_THE_WAY_OUT | DETOUR) == 0).then_some(word >> FLAGS)
+    pub(crate) fn fast_checkout(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::SeqCst);
+        (state & (OBSTRUCT_CHECKOUT | OBSERVED) == 0).then_some(state >> FLAG_BITS)
     }
 
-    /// The pool's seal, and whether nothing is in the way of what comes back. Nobody needs a driver for
-    /// that.
+    /// Returns the version, and whether nothing obstructs a return.
     #[inline]
-    pub(crate) fn way_back(&self) -> (u64, bool) {
-        let word = self.word.load(Ordering::SeqCst);
-        (word >> FLAGS, word & IN_THE_WAY_BACK == 0)
+    pub(crate) fn fast_return(&self) -> (u64, bool) {
+        let state = self.state.load(Ordering::SeqCst);
+        (state >> FLAG_BITS, state & OBSTRUCT_RETURN == 0)
     }
 
-    /// Whether a getter may take what is idle, and nothing else needs its help.
+    /// Returns whether a `get` may take from the idle set.
     #[inline]
-    pub(crate) fn lets_getters_pass(&self) -> bool {
-        self.raised(IN_THE_WAY_OUT) == 0
+    pub(crate) fn allows_checkout(&self) -> bool {
+        self.flags(OBSTRUCT_CHECKOUT) == 0
     }
 
-    /// Whether what is idle may come and go.
+    /// Returns whether a returned connection may become idle.
     #[inline]
-    pub(crate) fn lets_connections_pass(&self) -> bool {
-        self.raised(IN_THE_WAY_BACK) == 0
+    pub(crate) fn allows_return(&self) -> bool {
+        self.flags(OBSTRUCT_RETURN) == 0
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.raised(CLOSED) != 0
+        self.flags(CLOSED) != 0
     }
 
-    /// Whether nothing is lent until the pool is resumed.
     #[inline]
     pub(crate) fn is_paused(&self) -> bool {
-        self.raised(PAUSED) != 0
+        self.flags(PAUSED) != 0
     }
 
-    /// Whether the last connects failed and none has proved good since.
+    /// Returns whether the last connects failed, and no connection opened since has passed a check.
     #[inline]
-    pub(crate) fn is_troubled(&self) -> bool {
-        self.raised(TROUBLE) != 0
-    }
-
-    #[inline]
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+    pub(crate) fn is_failing(&self) -> bool {
+        self.flags(FAILING) != 0
     }
 
     #[inline]
-    fn raised(&self, flags: u64) -> u64 {
-        self.word.load(Ordering::SeqCst) & flags
+    fn flags(&self, flags: u64) -> u64 {
+        self.state.load(Ordering::SeqCst) & flags
+    }
+
+    /// Returns the version of the last `clear`.
+    #[inline]
+    pub(crate) fn cleared(&self) -> u64 {
+        self.cleared.load(Ordering::SeqCst)
     }
 
     #[inline]
-    pub(crate) fn era(&self) -> Era {
-        let seal = self.seal();
-        Era {
-            seal,
-            generation: self.generation(),
-            suspicion: self.suspicion.get(),
+    pub(crate) fn versions(&self) -> Versions {
+        // The version first, see `publish`.
+        let current = self.state.load(Ordering::SeqCst) >> FLAG_BITS;
+        Versions {
+            current,
+            cleared: self.cleared(),
+            suspect: self.suspect.get(),
         }
+    }
+
+    // Settings.
+
+    /// Returns all settings. Not for the fast paths: takes a lock, never for long.
+    pub(crate) fn config(&self) -> Arc<PoolConfig> {
+        Arc::clone(&self.config.lock())
+    }
+
+    #[inline]
+    pub(crate) fn get_timeout(&self) -> Nanos {
+        Nanos::from_nanos(self.numbers.get_timeout.get())
+    }
+
+    pub(crate) fn slow_get_warning(&self) -> Nanos {
+        Nanos::from_nanos(self.numbers.slow_get_warning.get())
+    }
+
+    #[inline]
+    pub(crate) fn leak_warning(&self) -> Nanos {
+        Nanos::from_nanos(self.numbers.leak_warning.get())
+    }
+
+    /// Returns [`Rules::fresh_for`].
+    #[inline]
+    pub(crate) fn fresh_for(&self) -> Nanos {
+        Nanos::from_nanos(self.numbers.fresh_for.get())
+    }
+
+    #[inline]
+    pub(crate) fn liveness_after(&self) -> Nanos {
+        Nanos::from_nanos(self.numbers.liveness_after.get())
+    }
+
+    #[inline]
+    pub(crate) fn max_uses(&self) -> u64 {
+        self.numbers.max_uses.get()
+    }
+
+    #[inline]
+    pub(crate) fn needs_reset(&self) -> bool {
+        self.needs_reset
+    }
+
+    #[inline]
+    pub(crate) fn rules(&self) -> Rules {
+        let nanos = |number: &Relaxed| Nanos::from_nanos(number.get());
+        let max_uses = self.max_uses();
+        Rules {
+            idle_timeout: nanos(&self.numbers.idle_timeout),
+            max_lifetime: nanos(&self.numbers.max_lifetime),
+            max_uses: (max_uses != u64::MAX).then_some(max_uses),
+            ping_after: nanos(&self.numbers.ping_after),
+            liveness_after: nanos(&self.numbers.liveness_after),
+            keepalive: nanos(&self.numbers.keepalive),
+            needs_reset: self.needs_reset,
+        }
+    }
+
+    /// Returns the clock that is read at a checkout and a return.
+    #[inline]
+    pub(crate) fn clock(&self) -> Clock {
+        match self.numbers.clock.get() {
+            0 => Clock::None,
+            1 => Clock::Recent,
+            _ => Clock::Precise,
+        }
+    }
+
+    /// Returns whether some setting depends on time.
+    #[inline]
+    pub(crate) fn needs_clock(&self) -> bool {
+        self.clock() != Clock::None
     }
 }

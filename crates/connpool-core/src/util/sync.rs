@@ -1,11 +1,11 @@
 //! The locks and atomics of the pool, in one place.
 //!
-//! In the crate's own tests, `--cfg connpool_loom` and `--cfg connpool_shuttle` exchange them for
-//! those of a model checker, which tries the schedules of the threads that use them: see `models`.
+//! In the crate's own tests, `--cfg connpool_loom` and `--cfg connpool_shuttle` replace them by those
+//! of a model checker, which explores the schedules of the threads that use them: see `model_tests`.
 //! The cfgs are the pool's own, since dependencies read a global `--cfg loom`.
 
-// Always those of std: loom's `Arc` has no `Weak`, and no order between threads is built on a count
-// of references.
+// Always those of std: loom's `Arc` has no `Weak`, and no order between threads relies on a reference
+// count.
 pub(crate) use std::sync::{Arc, Weak};
 
 #[cfg(all(test, connpool_loom))]
@@ -23,14 +23,14 @@ use crate::time::FIBONACCI_HASH;
 pub(crate) use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU64, Ordering};
 
-/// How many lanes the idle set has at most. A model has enough to do with two.
-pub(crate) const LANES: usize = match cfg!(all(test, any(connpool_loom, connpool_shuttle))) {
+/// The largest number of shards of the idle set. Two are enough for a model.
+pub(crate) const SHARDS: usize = match cfg!(all(test, any(connpool_loom, connpool_shuttle))) {
     true => 2,
     false => 8,
 };
 
-/// A lock without poisoning: no foreign code runs under it, so that a panic elsewhere says
-/// nothing about what it guards.
+/// A lock without poisoning: no foreign code runs under it, so a panic elsewhere says nothing about
+/// the data.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(chosen::Mutex<T>);
 
@@ -44,7 +44,6 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same if nobody has it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
@@ -55,11 +54,12 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A number that may be exchanged for another. Like a [`Counter`] ordered with nothing else.
+/// A number that is ordered with nothing else, so the models leave out what happens before and after
+/// an access. Counters are exact all the same.
 #[derive(Debug, Default)]
-pub(crate) struct Setting(std::sync::atomic::AtomicU64);
+pub(crate) struct Relaxed(std::sync::atomic::AtomicU64);
 
-impl Setting {
+impl Relaxed {
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -68,49 +68,37 @@ impl Setting {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
 
-/// A number that only grows. Exact, but ordered with nothing else: no model has to try what comes
-/// before and after it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(std::sync::atomic::AtomicU64);
-
-impl Counter {
     #[inline]
-    pub(crate) fn up(&self) {
+    pub(crate) fn inc(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds one and tells the sum.
-    pub(crate) fn next(&self) -> u64 {
+    /// Adds one and returns the sum.
+    pub(crate) fn inc_fetch(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
-
-    #[inline]
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
-/// A number by which threads can mostly be told apart, the same for a thread each time: where something
-/// of its own lies, well mixed.
+/// Returns a cheap index of the calling thread: the hashed address of a thread-local. Stable for each
+/// thread, not unique.
 #[cfg(not(all(test, any(connpool_loom, connpool_shuttle))))]
 #[inline]
-pub(crate) fn this_thread() -> usize {
+pub(crate) fn thread_index() -> usize {
     thread_local! {
-        static OWN: u8 = const { 0 };
+        static ADDRESS: u8 = const { 0 };
     }
-    let place = OWN.with(|own| std::ptr::from_ref(own).addr() as u64);
-    (place.wrapping_mul(FIBONACCI_HASH) >> 32) as usize
+    let address = ADDRESS.with(|byte| std::ptr::from_ref(byte).addr() as u64);
+    (address.wrapping_mul(FIBONACCI_HASH) >> 32) as usize
 }
 
-/// The number of a thread of the model: all of them run on one of the system's.
+/// Returns the number of a thread of the model: all of them run on one thread of the system.
 #[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
-pub(crate) fn this_thread() -> usize {
+pub(crate) fn thread_index() -> usize {
     #[cfg(connpool_loom)]
     use loom::thread;
     #[cfg(connpool_shuttle)]

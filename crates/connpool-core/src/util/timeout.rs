@@ -1,64 +1,62 @@
-//! Running foreign code: within a limit, interruptible, and without its panics.
+//! Runs foreign code within a time limit.
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::future::or;
 
-use crate::time::Nanos;
-use crate::{BoxFuture, Instant, Runtime};
+use crate::runtime::{BoxFuture, Runtime};
+use crate::time::{Instant, Nanos};
+use crate::util::panic::catch_panic;
 
-/// How [`bounded`] work ended.
+/// How guarded work ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End<T> {
+pub(crate) enum Completion<T> {
     Done(T),
-    /// Its own limit passed.
-    OutOfTime,
+    TimedOut,
     /// The interrupt came first.
     Interrupted,
-    /// It panicked with this message.
+    /// The work panicked with this message.
     Panicked(String),
 }
 
 /// Runs `work` for at most `limit`, or until `interrupt` is ready, and catches its panics.
 ///
-/// The work is always looked at first: what is ready counts, however late the timer. No timer is
-/// made for work that is ready at once.
-pub(crate) async fn bounded<T>(
+/// The work is polled first: a result that is ready counts, however late the timer. Work that is
+/// ready at once creates no timer.
+pub(crate) async fn run_guarded<T>(
     runtime: &dyn Runtime,
     limit: Option<Duration>,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = T>,
-) -> End<T> {
+) -> Completion<T> {
     let mut work = pin!(Some(work));
     let mut interrupt = pin!(interrupt);
     let mut limit = Deadline::new(limit);
-    let end = poll_fn(|cx| {
+    let completion = poll_fn(|cx| {
         if let Some(work) = work.as_mut().as_pin_mut() {
-            match catch(|| work.poll(cx)) {
-                Ok(Poll::Ready(done)) => return Poll::Ready(End::Done(done)),
+            match catch_panic(|| work.poll(cx)) {
+                Ok(Poll::Ready(done)) => return Poll::Ready(Completion::Done(done)),
                 Ok(Poll::Pending) => {}
-                Err(message) => return Poll::Ready(End::Panicked(message)),
+                Err(message) => return Poll::Ready(Completion::Panicked(message)),
             }
         }
         if interrupt.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::Interrupted);
+            return Poll::Ready(Completion::Interrupted);
         }
         let passed = limit.poll_passed(cx, runtime, || runtime.now());
-        passed.map(|()| End::OutOfTime)
+        passed.map(|()| Completion::TimedOut)
     })
     .await;
-    // What was given up half way may own a connection, and the drop of that may panic as well.
-    let _ = catch(|| work.set(None));
-    end
+    // Abandoned work may own a connection, and dropping that may panic as well.
+    let _ = catch_panic(|| work.set(None));
+    completion
 }
 
-/// Waits for `event` or `timer`, and says whether it was the timer. The event is looked at first.
-pub(crate) async fn timer_came_first(
+/// Waits for `event` or `timer` and returns whether the timer came first. The event is polled first.
+pub(crate) async fn timed_out(
     event: impl Future<Output = ()>,
     timer: impl Future<Output = ()>,
 ) -> bool {
@@ -73,26 +71,7 @@ pub(crate) async fn timer_came_first(
     or(event, timer).await
 }
 
-/// Runs `act` and turns a panic into its message.
-#[inline]
-pub(crate) fn catch<T>(act: impl FnOnce() -> T) -> Result<T, String> {
-    // Whatever was being changed when it panicked is destroyed, not used again.
-    catch_unwind(AssertUnwindSafe(act)).map_err(message)
-}
-
-fn message(payload: Box<dyn Any + Send>) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Ok(text) = payload.downcast::<String>() {
-        *text
-    } else {
-        String::from("(a panic without a message)")
-    }
-}
-
-/// A point in time by which something must be over, fixed when it is first asked for.
-///
-/// The timer is made when somebody first has to wait, and only then.
+/// A deadline that is fixed when it is first needed, with a timer that is created by the first wait.
 pub(crate) struct Deadline {
     limit: Nanos,
     start: Option<Instant>,
@@ -102,7 +81,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `limit` from the first [`begin`](Deadline::begin) on; or never.
+    /// Creates a deadline `limit` after the first [`begin`](Deadline::begin), or never.
     #[inline]
     pub(crate) fn new(limit: impl Into<Nanos>) -> Self {
         Deadline {
@@ -114,7 +93,7 @@ impl Deadline {
         }
     }
 
-    /// Fixes the deadline if it is not fixed yet, and tells it.
+    /// Fixes the deadline if it is not fixed yet, and returns it.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Instant> {
         if self.start.is_none() {
             self.start = Some(now);
@@ -123,7 +102,7 @@ impl Deadline {
         self.at
     }
 
-    /// How long ago it began.
+    /// Returns how long ago it began.
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         self.start.map_or(Duration::ZERO, |start| now.since(start))
     }
@@ -157,27 +136,8 @@ impl Deadline {
         }
     }
 
-    /// Ready when the deadline has passed.
+    /// Waits until the deadline has passed.
     pub(crate) async fn passed(&mut self, runtime: &dyn Runtime) {
         poll_fn(|cx| self.poll_passed(cx, runtime, || runtime.now())).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_becomes_its_message() {
-        let quiet = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| ()));
-        let caught = [
-            catch(|| panic!("plain")),
-            catch(|| panic!("number {}", 7)),
-            catch(|| std::panic::panic_any(7)),
-        ];
-        std::panic::set_hook(quiet);
-        let expected = ["plain", "number 7", "(a panic without a message)"];
-        assert_eq!(caught, expected.map(|text| Err::<(), _>(text.to_owned())));
     }
 }

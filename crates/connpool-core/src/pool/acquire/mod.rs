@@ -1,325 +1,275 @@
-//! `get`: from the idle set or the line, through the checks, to the guard.
-
-pub(crate) mod fast;
-pub(crate) mod wait;
+//! From `get` to a connection: the fast path, and the loop of everything else.
 
 use std::time::Duration;
 
-use crate::machine::health::{Check, Found, Purpose, Step};
-use crate::machine::wait_queue::{Supply, Wants};
-use crate::observe::event::Watch;
-use crate::pool::acquire::fast::Tried;
-use crate::pool::acquire::wait::{Given, Miss, Plight, Turn};
-use crate::pool::conn::Entry;
-use crate::pool::idle::Stamped;
-use crate::pool::seats::Refusal;
-use crate::pool::shared::Shared;
-use crate::util::timeout::{Deadline, End, bounded};
-use crate::{CloseReason, GetError, Instant, Manager, Phase};
+use crate::error::connect_failure::ConnectFailure;
+use crate::error::{GetError, Phase};
+use crate::machine::disposition::Disposition;
+use crate::machine::health::{Check, CheckKind, Step};
+use crate::machine::wait_queue::{Accepts, Source};
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::holders::CallSite;
+use crate::observe::tracing;
+use crate::pool::acquire::verify::{Checkout, Outcome, probe};
+use crate::pool::acquire::wait::Wait;
+use crate::pool::acquire::watch::GetWatch;
+use crate::pool::connect::report_first_check;
+use crate::pool::release::settle;
+use crate::pool::report::{QueuePlace, diagnosis};
+use crate::pool::shared::{BoxConn, Shared};
+use crate::pool::waiter::{Assigned, WaitError};
+use crate::time::{Instant, Nanos};
+use crate::util::timeout::Deadline;
 
-/// How many connections may fail their check before only a new one will do.
+pub(crate) mod verify;
+mod wait;
+mod watch;
+
+/// How many connections may fail their check before only a fresh one is accepted.
 const TRIES: u32 = 3;
 
-/// Finds a connection that is fit to be lent, after so much was tried.
-pub(crate) async fn find<M: Manager>(
+/// The result of the fast path.
+pub(crate) enum FastPath<M: Manager> {
+    Hit(BoxConn<M>),
+    Miss(Miss),
+}
+
+/// What the loop takes over from a fast path that missed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Miss {
+    /// How many connections failed their check.
+    failed: u32,
+    /// The time, if it was just read.
+    now: Option<Instant>,
+}
+
+/// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due.
+///
+/// Whatever this checks out, the full check passes.
+#[inline]
+pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M> {
+    let Some(version) = shared
+        .snapshot
+        .fast_checkout()
+        .filter(|_| !tracing::is_on())
+    else {
+        return FastPath::Miss(Miss::default());
+    };
+    let now = shared.clock();
+    let fresh_for = shared.snapshot.fresh_for();
+    let is_fit = |conn: &BoxConn<M>| conn.meta.is_fit(version, fresh_for, now);
+    let probe_after = shared.snapshot.liveness_after();
+    let probes = probe_after != Nanos::NEVER;
+    // Counted where it is taken, unless a probe may still reject it.
+    let Some(mut conn) = shared.idle.pop_if(is_fit, !probes) else {
+        let now = Some(now);
+        return FastPath::Miss(Miss { failed: 0, now });
+    };
+    if probes {
+        if now.is_past(conn.meta.idle_since, probe_after) {
+            let result = probe(shared, &mut conn.inner);
+            if let Step::Close(reason) = Check::probe_only(result) {
+                settle(shared, conn, Disposition::Close(reason));
+                return FastPath::Miss(Miss {
+                    failed: 1,
+                    now: None,
+                });
+            }
+        }
+        shared.counters.request.inc();
+        shared.counters.success.inc();
+    }
+    let since = shared.snapshot.needs_clock().then_some(now);
+    shared.check_out(&mut conn, site, since);
+    FastPath::Hit(conn)
+}
+
+/// Checks out a connection within `limit`, after the fast path missed.
+// The error is boxed so that the result fits two registers. Otherwise it has a place in memory, which
+// the fast path would have to share and to copy from.
+pub(crate) async fn within<M: Manager>(
     shared: &Shared<M>,
-    tried: Tried,
+    miss: Miss,
+    limit: Nanos,
+    site: CallSite,
+) -> Result<BoxConn<M>, Box<GetError<M::Error>>> {
+    let mut deadline = Deadline::new(limit);
+    let result = if tracing::is_on() {
+        let acquire = acquire(shared, miss, Mode::Wait, &mut deadline, site);
+        tracing::get(&shared.events.pool, acquire).await
+    } else {
+        // Not through a function, which would move the future.
+        acquire(shared, miss, Mode::Wait, &mut deadline, site).await
+    };
+    result.map_err(Box::new)
+}
+
+/// Whether a `get` may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Wait,
+    /// Neither waits nor pings nor resets, and needs no maintenance task.
+    Immediate,
+}
+
+/// Obtains a connection, verifies it, and checks it out; repeats while verification fails.
+pub(crate) async fn acquire<M: Manager>(
+    shared: &Shared<M>,
+    miss: Miss,
+    mode: Mode,
     deadline: &mut Deadline,
-) -> Result<Entry<M>, GetError<M::Error>> {
-    shared.counters.request.up();
-    let mut watch = Watch::begin(shared);
-    let mut turn = Turn::new(shared);
-    let Tried {
+    site: CallSite,
+) -> Result<BoxConn<M>, GetError<M::Error>> {
+    shared.counters.request.inc();
+    if mode == Mode::Immediate && shared.is_closed() {
+        return Err(GetError::Closed);
+    }
+    let mut watch = GetWatch::begin(shared);
+    let mut wait = Wait::new(shared);
+    let Miss {
         mut failed,
         mut now,
-    } = tried;
-    let mut idle = shared.take_idle();
+    } = miss;
+    let mut search_idle = true;
     loop {
-        let (entry, supply) = match idle {
-            Some(entry) => (entry, Supply::Used),
+        let idle = match search_idle && failed < TRIES {
+            true => take_idle(shared, mode),
+            false => None,
+        };
+        let assigned = match idle {
+            Some(conn) => Assigned::unverified(conn, Source::Reused),
+            None if mode == Mode::Immediate => {
+                return Err(exhausted(shared, QueuePlace::default()));
+            }
             None => {
                 now = None;
-                let wants = if failed < TRIES {
-                    Wants::Any
-                } else {
-                    Wants::New
+                let accepts = match failed < TRIES {
+                    true => Accepts::Any,
+                    false => Accepts::Fresh,
                 };
-                match turn.wait(deadline, wants).await {
-                    Ok(Given {
-                        entry,
-                        passed_at: Some(at),
-                        ..
-                    }) => return Ok(lend(shared, entry, at, &mut watch)),
-                    Ok(Given { entry, supply, .. }) => (entry, supply),
-                    Err(miss) => return Err(miss.into_error(shared, deadline, turn.plight())),
+                match wait.next(deadline, accepts).await {
+                    Ok(assigned) => assigned,
+                    Err(error) => return Err(get_error(error, shared, deadline, wait.place())),
                 }
             }
         };
-        let never_lent = (!entry.is_used()).then_some(entry.stamps.born);
-        let mut candidate = Candidate {
-            shared,
-            entry: Some(entry),
-            checked_at: Instant::ORIGIN,
-        };
-        let check = candidate.begin(supply, now.take());
-        let verdict = match Verdict::of(check) {
-            Some(verdict) => verdict,
-            None => candidate.go_on(check, deadline).await,
-        };
-        if let (Some(born), Some(step)) = (never_lent, verdict.step()) {
-            shared.new_connection_is(step, born);
+        if let Some(at) = assigned.verified_at {
+            return Ok(check_out(shared, assigned.conn, at, &mut watch, site));
         }
-        match verdict {
-            // It passed, and the pool was paused meanwhile: back to the line, without a failure.
-            Verdict::Fit if shared.is_paused() => {
-                candidate.give_back();
-                idle = None;
+        let kind = match (mode, assigned.source) {
+            (Mode::Immediate, _) => CheckKind::Immediate,
+            (Mode::Wait, Source::Reused) => CheckKind::Reused,
+            (Mode::Wait, Source::Fresh) => CheckKind::Fresh,
+        };
+        let first_check_of =
+            (assigned.conn.meta.uses == 0).then_some(assigned.conn.meta.created_at);
+        let checked_at = now.take().unwrap_or_else(|| shared.clock());
+        let mut checkout = Checkout::new(shared, assigned.conn, checked_at);
+        let outcome = match checkout.begin(kind) {
+            None => Outcome::Unfit(CloseReason::Cancelled),
+            Some(check) => match Outcome::of(check) {
+                Some(outcome) => outcome,
+                None => checkout.run(check, deadline).await,
+            },
+        };
+        if let (Some(created_at), Some(step)) = (first_check_of, outcome.step()) {
+            report_first_check(shared, step, created_at);
+        }
+        search_idle = !wait.has_place();
+        match outcome {
+            // It passed, and the pool was paused meanwhile: back to the queue, without a failure.
+            Outcome::Fit if shared.snapshot.is_paused() => {
+                checkout.settle(Disposition::Reuse);
+                search_idle = false;
                 continue;
             }
-            Verdict::Fit => match candidate.lend(&mut watch) {
-                Ok(entry) => return Ok(entry),
+            Outcome::Fit => match checkout.finish() {
+                Ok(conn) => {
+                    let at = checkout.checked_at;
+                    return Ok(check_out(shared, conn, at, &mut watch, site));
+                }
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
-            Verdict::Unfit(reason) => candidate.retire(reason),
-            Verdict::OutOfTime => {
-                candidate.retire(CloseReason::Cancelled);
-                return Err(timeout(shared, Phase::Check, deadline, turn.plight()));
+            Outcome::Unfit(reason) => checkout.settle(Disposition::Close(reason)),
+            Outcome::OutOfTime => {
+                checkout.settle(Disposition::Close(CloseReason::Cancelled));
+                return Err(timeout(shared, Phase::Check, deadline, wait.place()));
             }
         }
         failed = failed.saturating_add(1);
-        idle = if failed < TRIES && !turn.has_place() {
-            shared.take_idle()
-        } else {
-            None
-        };
     }
 }
 
-/// The same, here and now.
-pub(crate) fn find_now<M: Manager>(
+/// Takes an idle connection, if no caller waits and nothing else obstructs it.
+#[inline]
+fn take_idle<M: Manager>(shared: &Shared<M>, mode: Mode) -> Option<BoxConn<M>> {
+    match mode {
+        Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop(),
+        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset() {
+            true => shared.idle.pop_oldest(false),
+            false => shared.idle.pop(),
+        },
+        Mode::Wait | Mode::Immediate => None,
+    }
+}
+
+fn check_out<M: Manager>(
     shared: &Shared<M>,
-    tried: Tried,
-) -> Result<Entry<M>, GetError<M::Error>> {
-    shared.counters.request.up();
-    if shared.is_closed() {
-        return Err(GetError::Closed);
-    }
-    let mut watch = Watch::begin(shared);
-    let mut now = tried.now;
-    for mut entry in (tried.failed..TRIES).map_while(|_| shared.take_idle_as_is()) {
-        let now = now.take().unwrap_or_else(|| shared.moment());
-        let step = shared.check(&mut entry, Purpose::TryLend, now).step();
-        if !entry.is_used() {
-            shared.new_connection_is(step, entry.stamps.born);
-        }
-        match step {
-            Step::Close(reason) => shared.retire(entry, reason),
-            Step::Look | Step::Ping | Step::Reset | Step::Pass if shared.is_paused() => {
-                shared.give_back(entry);
-                break;
-            }
-            Step::Look | Step::Ping | Step::Reset | Step::Pass => {
-                return Ok(lend(shared, entry, now, &mut watch));
-            }
-        }
-    }
-    Err(exhausted(shared, Plight::default()))
-}
-
-fn lend<M: Manager>(
-    shared: &Shared<M>,
-    mut entry: Entry<M>,
-    now: Instant,
-    watch: &mut Watch<'_, M>,
-) -> Entry<M> {
-    shared.counters.success.up();
-    entry.stamps.is_lent(now);
-    // Last: who watches knows the time, also where no rule asks for it.
-    watch.lent(&mut entry);
-    entry
-}
-
-/// A connection under check. Dropped in the middle of it, it is destroyed: nobody knows what state
-/// it is in.
-struct Candidate<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    entry: Option<Entry<M>>,
+    mut conn: BoxConn<M>,
     checked_at: Instant,
+    watch: &mut GetWatch<'_, M>,
+    site: CallSite,
+) -> BoxConn<M> {
+    shared.counters.success.inc();
+    let since = watch.checked_out(conn.meta.id);
+    let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
+    shared.check_out(&mut conn, site, since);
+    conn
 }
 
-enum Verdict {
-    Fit,
-    Unfit(CloseReason),
-    OutOfTime,
-}
-
-impl Verdict {
-    /// What a check comes to that is over.
-    #[inline]
-    fn of(check: Check) -> Option<Self> {
-        match check.step() {
-            Step::Pass => Some(Verdict::Fit),
-            Step::Close(reason) => Some(Verdict::Unfit(reason)),
-            Step::Look | Step::Ping | Step::Reset => None,
-        }
-    }
-
-    /// The step at which the check ended, if it came to its end.
-    fn step(&self) -> Option<Step> {
-        match self {
-            Verdict::Fit => Some(Step::Pass),
-            Verdict::Unfit(reason) => Some(Step::Close(*reason)),
-            Verdict::OutOfTime => None,
-        }
-    }
-}
-
-impl<M: Manager> Candidate<'_, M> {
-    /// As far as it goes without waiting, which mostly is all.
-    #[inline]
-    fn begin(&mut self, supply: Supply, now: Option<Instant>) -> Check {
-        let purpose = match supply {
-            Supply::Used => Purpose::Lend,
-            Supply::New => Purpose::LendNew,
-        };
-        let Some(entry) = &mut self.entry else {
-            return Check::over(CloseReason::Cancelled);
-        };
-        self.checked_at = now.unwrap_or_else(|| self.shared.moment());
-        self.shared.check(entry, purpose, self.checked_at)
-    }
-
-    async fn go_on(&mut self, mut check: Check, deadline: &mut Deadline) -> Verdict {
-        loop {
-            if let Some(verdict) = Verdict::of(check) {
-                return verdict;
-            }
-            let Some(entry) = &mut self.entry else {
-                return Verdict::Unfit(CloseReason::Cancelled);
-            };
-            let manager = &self.shared.manager;
-            let conn = &mut entry.conn;
-            let found = match check.step() {
-                Step::Pass | Step::Close(_) => None,
-                Step::Look => Some(self.shared.look(conn)),
-                Step::Ping => {
-                    let ping = async { manager.ping(conn).await };
-                    let limit = self.shared.config().ping_timeout;
-                    ask(self.shared, "ping", limit, deadline, ping).await
-                }
-                Step::Reset => {
-                    let reset = async { manager.reset(conn).await };
-                    let limit = self.shared.config().reset_timeout;
-                    ask(self.shared, "reset", limit, deadline, reset).await
-                }
-            };
-            let Some(found) = found else {
-                return Verdict::OutOfTime;
-            };
-            check = if found == Found::Done {
-                self.checked_at = self.shared.moment();
-                let era = self.shared.era();
-                let rules = self.shared.settings.rules();
-                entry.stamps.proves_alive(self.checked_at, era, &rules);
-                check.done(&entry.stamps, &rules)
-            } else {
-                check.found(found)
-            };
-        }
-    }
-
-    /// Lends it, unless the pool was closed or cleared during the check.
-    fn lend(&mut self, watch: &mut Watch<'_, M>) -> Result<Entry<M>, CloseReason> {
-        let Some(entry) = self.entry.take() else {
-            return Err(CloseReason::Cancelled);
-        };
-        match self.shared.unwanted(&entry) {
-            None => Ok(lend(self.shared, entry, self.checked_at, watch)),
-            Some(reason) => {
-                self.shared.retire(entry, reason);
-                Err(reason)
-            }
-        }
-    }
-
-    #[cold]
-    fn give_back(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.shared.give_back(entry);
-        }
-    }
-
-    fn retire(&mut self, reason: CloseReason) {
-        if let Some(entry) = self.entry.take() {
-            self.shared.retire(entry, reason);
-        }
-    }
-}
-
-impl<M: Manager> Drop for Candidate<'_, M> {
-    fn drop(&mut self) {
-        self.retire(CloseReason::Cancelled);
-    }
-}
-
-/// Runs a ping or a reset; `None`: the time of the whole `get` was up first.
-async fn ask<M: Manager>(
+fn get_error<M: Manager>(
+    error: WaitError<M::Error>,
     shared: &Shared<M>,
-    step: &'static str,
-    limit: Option<Duration>,
-    deadline: &mut Deadline,
-    question: impl Future<Output = Result<(), M::Error>>,
-) -> Option<Found> {
-    let time_is_up = deadline.passed(&*shared.runtime);
-    match bounded(&*shared.runtime, limit, time_is_up, question).await {
-        End::Done(Ok(())) => Some(Found::Done),
-        End::Done(Err(_)) => Some(Found::Failed),
-        End::OutOfTime => Some(Found::TimedOut),
-        End::Panicked(message) => {
-            shared.panicked(step, &message);
-            Some(Found::Panicked)
+    deadline: &Deadline,
+    place: QueuePlace,
+) -> GetError<M::Error> {
+    match error {
+        WaitError::Closed => GetError::Closed,
+        WaitError::Exhausted => exhausted(shared, place),
+        WaitError::TimedOut => {
+            let connecting = shared.peek(|state| state.machine.is_connecting());
+            let phase = match connecting {
+                true => Phase::Connect,
+                false => Phase::Wait,
+            };
+            timeout(shared, phase, deadline, place)
         }
-        End::Interrupted => None,
+        WaitError::Connect(ConnectFailure::Error(error)) => GetError::Connect(error),
+        WaitError::Connect(ConnectFailure::Panicked(message)) => GetError::Panicked {
+            step: "connect",
+            message,
+        },
+        WaitError::Connect(
+            ConnectFailure::TimedOut | ConnectFailure::Dropped | ConnectFailure::DeadOnArrival(_),
+        ) => timeout(shared, Phase::Connect, deadline, place),
     }
 }
 
-impl<E> Miss<E> {
-    fn into_error<M: Manager<Error = E>>(
-        self,
-        shared: &Shared<M>,
-        deadline: &Deadline,
-        plight: Plight,
-    ) -> GetError<E> {
-        match self {
-            Miss::Refused(Refusal::Closed) => GetError::Closed,
-            Miss::Refused(Refusal::Connect(error)) => GetError::Connect(error),
-            Miss::Refused(Refusal::ConnectPanicked(message)) => GetError::Panicked {
-                step: "connect",
-                message,
-            },
-            Miss::Refused(
-                Refusal::ConnectTimeout | Refusal::ConnectDropped | Refusal::Stillborn(_),
-            ) => timeout(shared, Phase::Connect, deadline, plight),
-            Miss::Exhausted => exhausted(shared, plight),
-            Miss::OutOfTime => timeout(shared, shared.wait_phase(), deadline, plight),
-        }
-    }
-}
-
-fn timeout<M: Manager>(
+pub(crate) fn timeout<M: Manager>(
     shared: &Shared<M>,
     phase: Phase,
     deadline: &Deadline,
-    plight: Plight,
+    place: QueuePlace,
 ) -> GetError<M::Error> {
     let waited = deadline.elapsed(shared.runtime.now());
     GetError::Timeout {
         phase,
-        diagnosis: shared.diagnosis(waited, plight),
+        diagnosis: diagnosis(shared, waited, place),
     }
 }
 
-fn exhausted<M: Manager>(shared: &Shared<M>, plight: Plight) -> GetError<M::Error> {
-    GetError::Exhausted(shared.diagnosis(Duration::ZERO, plight))
+pub(crate) fn exhausted<M: Manager>(shared: &Shared<M>, place: QueuePlace) -> GetError<M::Error> {
+    GetError::Exhausted(diagnosis(shared, Duration::ZERO, place))
 }

@@ -1,347 +1,309 @@
-//! A place in line, from standing in it to being served.
+//! The wait of one `get`, from its place in the queue to its result.
 
 use std::future::poll_fn;
+use std::mem;
 use std::task::{Context, Poll, Waker};
 
-use crate::machine::pool::Refused;
-use crate::machine::slab::Key;
-use crate::machine::wait_queue::{Standing, Supply, Wants};
-use crate::pool::actions::Effects;
-use crate::pool::background;
-use crate::pool::conn::Entry;
-use crate::pool::connect::Begun;
-use crate::pool::seats::{Answer, Refusal};
-use crate::pool::shared::Shared;
-use crate::pool::state::{DriverState, State};
+use crate::machine::pool::Rejected;
+use crate::machine::wait_queue::{Accepts, Key, Source, WaiterState};
+use crate::manager::Manager;
+use crate::observe::event::Event;
+use crate::pool::background::spawn;
+use crate::pool::report::QueuePlace;
+use crate::pool::shared::{BoxConn, PoolActions, Shared, State, TaskState};
+use crate::pool::waiter::{Assigned, WaitError, Waiter};
+use crate::time::{Instant, Nanos};
 use crate::util::timeout::Deadline;
-use crate::{Event, Instant, Manager};
 
-/// Somebody's turn. Holds no place until it is first waited for, and keeps its place while what it
-/// was served is being checked. Dropped, it leaves the line and passes on what it was served.
-pub(crate) struct Turn<'a, M: Manager> {
+/// How a wait ended.
+pub(super) type WaitResult<M> = Result<Assigned<BoxConn<M>>, WaitError<<M as Manager>::Error>>;
+
+/// Waits for a connection. Takes a place in the queue when it is first polled, and keeps it while the
+/// connection it got is being checked. Dropped, it leaves the queue and passes its connection on.
+pub(super) struct Wait<'a, M: Manager> {
     shared: &'a Shared<M>,
     key: Option<Key>,
-    /// Whether there was nothing to wait for but a return when it stood in line.
+    /// Whether only a return could serve it when it was queued.
     depends_on_return: bool,
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
-    plight: Plight,
+    place: QueuePlace,
 }
 
-/// How somebody fares who may have to be told why there is nothing for him.
-#[derive(Debug, Default)]
-pub(crate) struct Plight {
-    /// Whether he stood in line when his time was up.
-    pub(crate) stood_in_line: bool,
-    /// Where, if not too far behind to be counted.
-    pub(crate) place: Option<usize>,
-}
-
-/// What a turn brought.
-pub(crate) type Served<M> = Result<Given<M>, Miss<<M as Manager>::Error>>;
-
-/// A connection for whoever stood in line.
-pub(crate) struct Given<M: Manager> {
-    pub(crate) entry: Entry<M>,
-    pub(crate) supply: Supply,
-    /// When every check of it was passed, if there is none left.
-    pub(crate) passed_at: Option<Instant>,
-}
-
-impl<M: Manager> Given<M> {
-    fn to_be_checked(entry: Entry<M>, supply: Supply) -> Self {
-        Given {
-            entry,
-            supply,
-            passed_at: None,
-        }
-    }
-}
-
-/// Why a turn brought nothing.
-pub(crate) enum Miss<E> {
-    Refused(Refusal<E>),
-    Exhausted,
-    OutOfTime,
-}
-
-impl<'a, M: Manager> Turn<'a, M> {
-    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
-        Turn {
+impl<'a, M: Manager> Wait<'a, M> {
+    pub(super) fn new(shared: &'a Shared<M>) -> Self {
+        Wait {
             shared,
             key: None,
             depends_on_return: false,
             waiting_since: None,
             has_waited: false,
             is_announced: false,
-            plight: Plight::default(),
+            place: QueuePlace::default(),
         }
     }
 
-    /// Waits for a connection: in line, in the old place if there was one.
-    pub(crate) async fn wait(&mut self, deadline: &mut Deadline, wants: Wants) -> Served<M> {
-        let result = poll_fn(|cx| self.poll_wait(cx, deadline, wants)).await;
-        self.stop_waiting();
+    /// Waits for the next connection, in the old place if there is one.
+    pub(super) async fn next(
+        &mut self,
+        deadline: &mut Deadline,
+        accepts: Accepts,
+    ) -> WaitResult<M> {
+        let result = poll_fn(|cx| self.poll_next(cx, deadline, accepts)).await;
+        self.stop_clock();
         result
     }
 
-    /// Whether there is a place in line to go back to.
-    pub(crate) fn has_place(&self) -> bool {
+    /// Returns whether there is a place to go back to.
+    pub(super) fn has_place(&self) -> bool {
         self.key.is_some()
     }
 
-    /// How it fares, to be told.
-    pub(crate) fn plight(&mut self) -> Plight {
-        std::mem::take(&mut self.plight)
+    /// Returns where it stood when its time was up.
+    pub(super) fn place(&self) -> QueuePlace {
+        self.place
     }
 
-    /// What it was handed, if that may be lent as it is: there is nothing to come back for, so that it
-    /// leaves its place in the same breath.
-    fn take_what_needs_no_check(&mut self) -> Option<Given<M>> {
+    /// Takes a connection that needs no further check. There is nothing to come back for, so it
+    /// leaves the queue at the same time.
+    fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
         let (key, shared) = (self.key?, self.shared);
-        let now = shared.moment();
-        let (entry, waker) = shared.inside(|state| {
-            let ledger = &state.ledger;
-            let others_are_to_be_told = state.driver == DriverState::Absent;
-            if others_are_to_be_told || ledger.is_closed() || ledger.is_paused() {
+        let now = shared.clock();
+        let (fresh_for, probe_after) = (
+            shared.snapshot.fresh_for(),
+            shared.snapshot.liveness_after(),
+        );
+        let waiter = shared.peek(|state| {
+            let machine = &mut state.machine;
+            // Without a maintenance task, a waiter that leaves may have to wake the next one to start
+            // it: that takes the slow way, which can wake.
+            if state.maintenance == TaskState::Absent || machine.is_closed() || machine.is_paused()
+            {
                 return None;
             }
-            let seal = ledger.era().seal;
-            let is_fit = |entry: &Entry<M>| shared.needs_no_look(entry, seal, now);
-            let entry = state.seats.take_answer_if(key, is_fit)?;
-            Some((entry, self.leave(state).and_then(|(waker, _)| waker)))
+            let version = machine.versions().current;
+            match &machine.waiter(key)?.result {
+                Some(Ok(assigned))
+                    if assigned.source == Source::Reused
+                        && needs_no_probe(&assigned.conn, version, fresh_for, probe_after, now) => {
+                }
+                _ => return None,
+            }
+            machine.remove(key)
         })?;
-        drop(waker);
-        Some(Given {
-            entry,
-            supply: Supply::Used,
-            passed_at: Some(now),
+        self.key = None;
+        // The waker is dropped here, not under the lock.
+        let assigned = waiter.result?.ok()?;
+        Some(Assigned {
+            verified_at: Some(now),
+            ..assigned
         })
     }
 
-    fn poll_wait(
+    fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         deadline: &mut Deadline,
-        wants: Wants,
-    ) -> Poll<Served<M>> {
-        if let Some(given) = self.take_what_needs_no_check() {
-            return Poll::Ready(Ok(given));
+        accepts: Accepts,
+    ) -> Poll<WaitResult<M>> {
+        if let Some(assigned) = self.take_verified() {
+            return Poll::Ready(Ok(assigned));
         }
         let shared = self.shared;
         let now = shared.runtime.now();
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
-        let (answered, to_begin) = shared.with(|state, effects| {
-            let answered = self.stand_in_line(state, effects, deadline, wants, now, &mut waker);
-            (answered, ToBegin::what_is_wanted(shared, state, now))
+        let (result, spawns) = shared.with_spawns(|state, actions| {
+            let result = self.queue(state, actions, deadline, accepts, now, &mut waker);
+            shared.collect_spawns(state, actions, now);
+            result
         });
-        // Foreign code: not under the lock, and the waker last, whose drop might throw.
-        to_begin.begin(shared);
+        // Foreign code runs after unlocking, and the waker is dropped last, since its drop may panic.
+        spawn(shared, spawns);
         drop(waker);
-        if let Some(answered) = answered {
-            return Poll::Ready(answered);
+        if let Some(result) = result {
+            return Poll::Ready(result);
         }
-        if deadline
-            .poll_passed(cx, &*shared.runtime, || now)
-            .is_ready()
-        {
-            return Poll::Ready(
-                self.look_once_more(wants, now)
-                    .unwrap_or(Err(Miss::OutOfTime)),
-            );
+        let passed = deadline.poll_passed(cx, &*shared.runtime, || now);
+        if passed.is_ready() {
+            return Poll::Ready(self.leave_at_deadline(accepts, now));
         }
         if self.depends_on_return {
-            self.start_waiting();
+            self.start_clock();
         }
-        if !std::mem::replace(&mut self.is_announced, true) {
-            shared.tell(|| Event::Waiting);
+        if !mem::replace(&mut self.is_announced, true) {
+            shared.events.tell(|| Event::Waiting);
         }
         Poll::Pending
     }
 
-    /// One look at the answer, from a place in line; `None`: there is none yet.
-    fn stand_in_line(
+    /// Takes the result, or a place in the queue.
+    fn queue(
         &mut self,
         state: &mut State<M>,
-        effects: &mut Effects<M>,
+        actions: &mut PoolActions<M>,
         deadline: &mut Deadline,
-        wants: Wants,
+        accepts: Accepts,
         now: Instant,
         waker: &mut Option<Waker>,
-    ) -> Option<Served<M>> {
-        if let Some(answer) = self.key.and_then(|key| state.seats.take_answer(key)) {
-            return Some(answer.into_result());
+    ) -> Option<WaitResult<M>> {
+        let taken = |state: &mut State<M>, key| state.machine.waiter(key)?.result.take();
+        if let Some(result) = self.key.and_then(|key| taken(state, key)) {
+            return Some(result);
         }
-        let others_look_already = state.ledger.wants_used(now);
-        let entered = match self.key {
+        let idle_is_searched = state.machine.wants_reused(now);
+        let queued = match self.key {
             None => {
-                let entered = state.ledger.join(now, deadline.begin(now), wants);
-                self.depends_on_return = state.ledger.depends_on_returns();
-                entered
+                let waiter = Waiter::new(waker.take());
+                let queued = state
+                    .machine
+                    .enqueue(now, deadline.begin(now), accepts, waiter);
+                self.depends_on_return = state.machine.depends_on_returns();
+                queued.map_err(|(rejected, waiter)| {
+                    *waker = waiter.and_then(|waiter| waiter.waker);
+                    rejected
+                })
             }
-            Some(key) if state.ledger.standing(key) == Some(Standing::Served) => {
-                state.ledger.rejoin(key, wants).map(|()| key)
+            Some(key) => {
+                let assigned = state.machine.waiter_state(key) == Some(WaiterState::Assigned);
+                let requeued = match assigned {
+                    true => state.machine.requeue(key, accepts),
+                    false => Ok(()),
+                };
+                if let (Some(waiter), Some(mine)) = (state.machine.waiter(key), waker.take()) {
+                    *waker = waiter.set_waker(mine);
+                }
+                requeued.map(|()| key)
             }
-            Some(key) => Ok(key),
         };
-        let key = match entered {
+        let key = match queued {
             Ok(key) => key,
-            Err(Refused::Closed) => return Some(Err(Miss::Refused(Refusal::Closed))),
-            Err(Refused::Broken) => return Some(Err(Miss::Refused(state.last_refusal()))),
-            Err(Refused::Exhausted) => {
-                let idle = self.take_idle_unless_wanted(state, wants, now);
-                return Some(idle.map_or(Err(Miss::Exhausted), |entry| {
-                    Ok(Given::to_be_checked(entry, Supply::Used))
-                }));
-            }
+            Err(rejected) => return Some(self.rejected(state, rejected, accepts, now)),
         };
-        match (self.key.replace(key), waker.take()) {
-            (None, Some(mine)) => state.seats.take_seat(key, mine),
-            (Some(_), Some(mine)) => *waker = state.seats.set_waker(key, mine),
-            (_, None) => {}
+        self.key = Some(key);
+        // Queued first, then the idle set is searched; a return does the opposite. If another waiter
+        // wants a reused connection, the set was searched since it was queued.
+        if !idle_is_searched {
+            self.shared.serve(state, actions, now);
         }
-        // In line first, then a look at what is idle: whoever makes a connection idle on the fast
-        // path looks at the line after it. One of the two sees the other.
-        self.shared.publish(state);
-        if !others_look_already {
-            self.shared.serve_idle(state, effects, now);
-        }
-        state.give_up_if_broken(effects, now);
-        effects.hurry = state.ledger.held_up_by_goodbyes();
-        // The driver may rest for longer than the pause that this one waits for.
-        effects.rouse_driver |= state.ledger.waits_for_a_pause(now);
-        state.seats.take_answer(key).map(Answer::into_result)
+        state.give_up(actions, now);
+        actions.expedite_close = state.machine.held_up_by_closing();
+        // The maintenance task may sleep for longer than the pause that this waiter waits for.
+        actions.notify_maintenance |= state.machine.is_held_up_by_backoff(now);
+        taken(state, key)
     }
 
-    /// The time is up: out of the line, and a last look, since what has come counts all the same.
-    fn look_once_more(&mut self, wants: Wants, now: Instant) -> Option<Served<M>> {
+    fn rejected(
+        &self,
+        state: &State<M>,
+        rejected: Rejected,
+        accepts: Accepts,
+        now: Instant,
+    ) -> WaitResult<M> {
+        match rejected {
+            Rejected::Closed => Err(WaitError::Closed),
+            Rejected::BreakerOpen => Err(WaitError::Connect(state.last_failure())),
+            Rejected::Exhausted => self
+                .take_unwanted_idle(state, accepts, now)
+                .ok_or(WaitError::Exhausted),
+        }
+    }
+
+    /// Leaves the queue at the deadline. A connection that has come counts, however late the timer.
+    fn leave_at_deadline(&mut self, accepts: Accepts, now: Instant) -> WaitResult<M> {
         let (waker, result) = self.shared.with(|state, _| {
-            let key = self.key.filter(|key| state.ledger.is_in_line(*key));
-            self.plight.stood_in_line = key.is_some();
-            self.plight.place = key.and_then(|key| state.ledger.queue_position(key));
-            let (waker, answer) = self.leave(state).unwrap_or_default();
-            let result = match answer {
-                Some(answer) => Some(answer.into_result()),
-                None => self
-                    .take_idle_unless_wanted(state, wants, now)
-                    .map(|entry| Ok(Given::to_be_checked(entry, Supply::Used))),
+            let Some(key) = self.key.take() else {
+                return (None, Err(WaitError::TimedOut));
             };
+            let queued = state.machine.waiter_state(key) == Some(WaiterState::Queued);
+            self.place = QueuePlace {
+                queued,
+                position: state.machine.position(key),
+            };
+            let left = state.machine.remove(key);
+            let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
+            let result = result.unwrap_or_else(|| {
+                self.take_unwanted_idle(state, accepts, now)
+                    .ok_or(WaitError::TimedOut)
+            });
             (waker, result)
         });
         drop(waker);
         result
     }
 
-    fn leave(&mut self, state: &mut State<M>) -> Option<(Option<Waker>, Option<Answer<M>>)> {
-        let key = self.key.take()?;
-        state.ledger.leave(key);
-        state.seats.leave(key)
-    }
-
-    fn take_idle_unless_wanted(
+    /// Takes an idle connection if no waiter wants it.
+    fn take_unwanted_idle(
         &self,
         state: &State<M>,
-        wants: Wants,
+        accepts: Accepts,
         now: Instant,
-    ) -> Option<Entry<M>> {
-        let ledger = &state.ledger;
-        let free = wants == Wants::Any
-            && !ledger.wants_used(now)
-            && !ledger.is_closed()
-            && !ledger.is_paused();
-        if free { self.shared.idle.take() } else { None }
+    ) -> Option<Assigned<BoxConn<M>>> {
+        let machine = &state.machine;
+        let free = accepts == Accepts::Any
+            && !machine.wants_reused(now)
+            && !machine.is_closed()
+            && !machine.is_paused();
+        let conn = if free { self.shared.idle.pop() } else { None };
+        conn.map(|conn| Assigned::unverified(conn, Source::Reused))
     }
 
-    fn start_waiting(&mut self) {
+    fn start_clock(&mut self) {
         let shared = self.shared;
-        self.waiting_since.get_or_insert_with(|| shared.about_now());
-        if !std::mem::replace(&mut self.has_waited, true) {
-            self.shared.counters.wait_count.up();
+        self.waiting_since
+            .get_or_insert_with(|| shared.coarse_now());
+        if !mem::replace(&mut self.has_waited, true) {
+            shared.counters.wait_count.inc();
         }
     }
 
-    fn stop_waiting(&mut self) {
+    fn stop_clock(&mut self) {
         if let Some(since) = self.waiting_since.take() {
-            self.shared
-                .counters
-                .waited(self.shared.about_now().since(since));
+            let waited = self.shared.coarse_now().since(since);
+            self.shared.counters.waited(waited);
         }
     }
-}
 
-impl<M: Manager> Drop for Turn<'_, M> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.key.is_some() || self.waiting_since.is_some() {
-            self.give_up();
-        }
-    }
-}
-
-impl<M: Manager> Turn<'_, M> {
     #[cold]
-    fn give_up(&mut self) {
-        self.stop_waiting();
-        if self.key.is_none() {
-            return;
-        }
-        let left = self.shared.with(|state, effects| {
-            let left = self.leave(state);
-            if state.driver == DriverState::Absent && state.ledger.lacking() > 0 {
-                // It may have been woken to begin what is wanted: the next one is told.
-                state.call_for_connects(effects);
+    fn leave(&mut self) {
+        self.stop_clock();
+        let Some(key) = self.key.take() else { return };
+        let shared = self.shared;
+        let left = shared.with(|state, actions| {
+            let left = state.machine.remove(key);
+            if state.maintenance == TaskState::Absent && state.machine.missing() > 0 {
+                // It may have been woken to start connects: the next waiter is woken instead.
+                state.request_connects(actions);
             }
             left
         });
-        if let Some((_, Some(Answer::Lent(entry, supply)))) = left {
-            self.shared.pass_on(entry, supply);
+        if let Some(Ok(assigned)) = left.and_then(|left| left.result) {
+            let now = shared.coarse_now();
+            let Assigned { conn, source, .. } = assigned;
+            shared.with(|state, actions| shared.deliver(state, actions, conn, source, now));
         }
     }
 }
 
-impl<M: Manager> Answer<M> {
-    fn into_result(self) -> Served<M> {
-        match self {
-            Answer::Lent(entry, supply) => Ok(Given::to_be_checked(entry, supply)),
-            Answer::Refused(refusal) => Err(Miss::Refused(refusal)),
-        }
-    }
-}
-
-/// What a polled future has to spawn: decided under the lock, spawned outside of it.
-pub(crate) struct ToBegin<M: Manager> {
-    connects: Vec<Begun<M>>,
-    driver: bool,
-}
-
-impl<M: Manager> ToBegin<M> {
-    pub(crate) fn what_is_wanted(shared: &Shared<M>, state: &mut State<M>, now: Instant) -> Self {
-        let driver = state.driver_must_start();
-        let connects = match state.ledger.wanted(now) {
-            0 => Vec::new(),
-            wanted => (0..wanted)
-                .filter_map(|_| Begun::take_slot(shared, state, now))
-                .collect(),
-        };
-        ToBegin { connects, driver }
-    }
-
+impl<M: Manager> Drop for Wait<'_, M> {
     #[inline]
-    pub(crate) fn begin(self, shared: &Shared<M>) {
-        if self.driver || !self.connects.is_empty() {
-            self.begin_it(shared);
+    fn drop(&mut self) {
+        if self.key.is_some() || self.waiting_since.is_some() {
+            self.leave();
         }
     }
+}
 
-    #[cold]
-    fn begin_it(self, shared: &Shared<M>) {
-        if self.driver {
-            background::start(shared);
-        }
-        for begun in self.connects {
-            begun.spawn();
-        }
-    }
+/// Returns whether a returned connection passes every check without a probe.
+fn needs_no_probe<M: Manager>(
+    conn: &BoxConn<M>,
+    version: u64,
+    fresh_for: Nanos,
+    probe_after: Nanos,
+    now: Instant,
+) -> bool {
+    conn.meta.uses > 0
+        && conn.meta.is_fit(version, fresh_for, now)
+        && !now.is_past(conn.meta.idle_since, probe_after)
 }

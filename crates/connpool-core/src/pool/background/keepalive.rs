@@ -1,90 +1,79 @@
-//! Pings of idle connections, so that neither a peer nor anything on the way forgets them.
+//! Pings an idle connection, so that neither its peer nor a firewall forgets it.
 //!
-//! The sweep finds what is due; the ping is a task of its own, so that the driver has its hands
-//! free meanwhile.
+//! The sweep finds what is due. The ping is a task of its own, so the maintenance task goes on.
 
-use crate::machine::health::{Check, Found, Step};
-use crate::pool::conn::Entry;
-use crate::pool::idle::Stamped;
-use crate::pool::shared::Shared;
+use crate::machine::disposition::Disposition;
+use crate::machine::health::{Check, Step};
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::pool::acquire::verify::{after_step, probe, run_step};
+use crate::pool::connect::report_first_check;
+use crate::pool::shared::{BoxConn, Shared};
 use crate::util::sync::Arc;
-use crate::util::timeout::{End, bounded};
-use crate::{CloseReason, Manager};
 
-/// An idle connection whose ping is due. Dropped in the middle of it, the connection is destroyed:
-/// nobody knows what is still under way on it.
-pub(crate) struct Keepalive<M: Manager> {
+/// The ping of an idle connection. Dropped in the middle of it, it destroys the connection, whose
+/// state is then unknown.
+pub(super) struct Keepalive<M: Manager> {
     shared: Arc<Shared<M>>,
-    entry: Option<Entry<M>>,
+    conn: Option<BoxConn<M>>,
     check: Check,
 }
 
 impl<M: Manager> Keepalive<M> {
-    /// The caller has told the ledger that a ping begins.
-    pub(crate) fn new(shared: Arc<Shared<M>>, entry: Entry<M>, check: Check) -> Self {
+    /// The caller has told the machine that a ping starts.
+    pub(super) fn new(shared: Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> Self {
         Keepalive {
             shared,
-            entry: Some(entry),
+            conn: Some(conn),
             check,
         }
     }
 
-    pub(crate) fn spawn(self) {
+    pub(super) fn spawn(self) {
         let runtime = Arc::clone(&self.shared.runtime);
         runtime.spawn(Box::pin(self.run()));
     }
 
     async fn run(mut self) {
-        let closing = self.shared.closing.listen();
-        let Some(entry) = &mut self.entry else { return };
+        let closing = self.shared.signals.closing.listen();
+        let Some(conn) = &mut self.conn else { return };
         let shared = &*self.shared;
         let step = if shared.is_closed() {
             Step::Pass
         } else {
-            // Without a ping_timeout, no `get` is there whose time would be up some day.
-            let config = shared.config();
+            // Without `ping_timeout` there is no deadline of a `get` that would end the ping.
+            let config = shared.snapshot.config();
             let limit = config.ping_timeout.or(config.keepalive);
-            let conn = &mut entry.conn;
-            let ping = async { shared.manager.ping(conn).await };
-            let check = match bounded(&*shared.runtime, limit, closing, ping).await {
-                End::Done(Ok(())) => {
-                    let now = shared.moment();
-                    let (era, rules) = (shared.era(), shared.settings.rules());
-                    entry.stamps.proves_alive(now, era, &rules);
-                    self.check.done(&entry.stamps, &rules)
-                }
-                End::Done(Err(_)) => self.check.found(Found::Failed),
-                End::OutOfTime => self.check.found(Found::TimedOut),
-                End::Panicked(message) => {
-                    shared.panicked("ping", &message);
-                    self.check.found(Found::Panicked)
-                }
+            let inner = &mut conn.inner;
+            let ping = async { shared.manager.ping(inner).await };
+            let Some(result) = run_step(shared, "ping", limit, closing, ping).await else {
                 // The pool is being closed.
-                End::Interrupted => return,
+                return;
             };
+            let check = after_step(shared, conn, self.check, result);
             match check.step() {
-                Step::Look => check.found(shared.look(&mut entry.conn)).step(),
+                Step::Probe => check.after(probe(shared, &mut conn.inner)).step(),
                 step => step,
             }
         };
-        if !entry.is_used() {
-            shared.new_connection_is(step, entry.stamps.born);
+        if conn.meta.uses == 0 {
+            report_first_check(shared, step, conn.meta.created_at);
         }
         self.finish(step);
     }
 
     fn finish(&mut self, step: Step) {
-        let Some(entry) = self.entry.take() else {
+        let Some(conn) = self.conn.take() else {
             return;
         };
         let shared = &self.shared;
         let now = shared.runtime.now();
-        shared.with(|state, effects| {
-            state.ledger.ping_ends();
+        shared.with(|state, actions| {
+            state.machine.schedule.ping_ended();
             // The sweep goes on.
-            effects.rouse_driver = true;
-            shared.put_away(state, effects, entry, step, now);
-            shared.settle(state, effects, now);
+            actions.notify_maintenance = true;
+            shared.place(state, actions, conn, Disposition::from(step), now);
+            shared.rebalance(state, actions, now);
         });
     }
 }

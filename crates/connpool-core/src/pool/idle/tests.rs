@@ -2,43 +2,43 @@ use std::thread;
 
 use super::*;
 
-/// One with an odd number was lent before.
+/// One with an odd number was checked_out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Conn {
     number: u32,
-    lane: u8,
+    shard: u8,
 }
 
-impl Stamped for Conn {
+impl Stored for Conn {
     fn is_used(&self) -> bool {
         self.number % 2 == 1
     }
 
-    fn lane(&self) -> u8 {
-        self.lane
+    fn shard(&self) -> u8 {
+        self.shard
     }
 
-    fn moves_to(&mut self, lane: u8) {
-        self.lane = lane;
+    fn set_shard(&mut self, shard: u8) {
+        self.shard = shard;
     }
 }
 
 fn conn(number: u32) -> Conn {
-    Conn { number, lane: 0 }
+    Conn { number, shard: 0 }
 }
 
-fn in_lane(lane: u8, number: u32) -> Conn {
-    Conn { number, lane }
+fn in_lane(shard: u8, number: u32) -> Conn {
+    Conn { number, shard }
 }
 
 fn filled(order: IdleOrder, numbers: &[u32]) -> IdleSet<Conn> {
     let set = IdleSet::new(order, None);
-    numbers.iter().for_each(|n| set.put(conn(*n)).unwrap());
+    numbers.iter().for_each(|n| set.push(conn(*n)).unwrap());
     set
 }
 
 fn drained(set: &IdleSet<Conn>) -> Vec<u32> {
-    std::iter::from_fn(|| set.take())
+    std::iter::from_fn(|| set.pop())
         .map(|conn| conn.number)
         .collect()
 }
@@ -48,7 +48,7 @@ fn numbers(conns: impl IntoIterator<Item = Conn>) -> Vec<u32> {
 }
 
 fn counts(set: &IdleSet<Conn>) -> Vec<usize> {
-    set.parts().into_iter().map(|(_, count)| count).collect()
+    set.segments().into_iter().map(|(_, count)| count).collect()
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn round_robin_leaves_nobody_out() {
 #[test]
 fn no_more_are_kept_than_allowed() {
     let set = IdleSet::new(IdleOrder::LastUsedFirst, Some(2));
-    let put = [1, 2, 3].map(|number| set.put_here(conn(number)));
-    assert_eq!(put, [Ok(()), Ok(()), Err(conn(3))]);
-    assert_eq!((set.len(), counts(&set)), (2, vec![1, 1]));
+    let push = [1, 2, 3].map(|number| set.push_local(conn(number)));
+    assert_eq!(push, [Ok(()), Ok(()), Err(conn(3))]);
+    assert_eq!((set.count().idle, counts(&set)), (2, vec![1, 1]));
     assert!(set.is_full());
     let none = IdleSet::new(IdleOrder::LastUsedFirst, Some(0));
-    assert_eq!(none.put(conn(1)), Err(conn(1)));
+    assert_eq!(none.push(conn(1)), Err(conn(1)));
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn another_order_and_another_bound_count_from_now_on() {
     let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4, 5]);
     let beyond = set.reconfigure(IdleOrder::RoundRobin, Some(2));
     assert_eq!(numbers(beyond), [2, 4, 1]);
-    assert_eq!(set.put(conn(7)), Err(conn(7)));
+    assert_eq!(set.push(conn(7)), Err(conn(7)));
     assert_eq!(drained(&set), [3, 5]);
     assert_eq!(set.reconfigure(IdleOrder::LastUsedFirst, None), []);
     for number in [1, 3, 5] {
-        set.put(conn(number)).unwrap();
+        set.push(conn(number)).unwrap();
     }
     set.for_each(|conn| conn.number += 10);
     assert_eq!(drained(&set), [15, 13, 11]);
@@ -92,43 +92,49 @@ fn another_order_and_another_bound_count_from_now_on() {
 #[test]
 fn each_part_can_be_gone_through_from_its_oldest() {
     let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3, 4]);
-    let [(unused, 2), (used, 2)] = set.parts()[..] else {
-        panic!("{:?}", set.parts());
+    let [(unused, 2), (used, 2)] = set.segments()[..] else {
+        panic!("{:?}", set.segments());
     };
-    let oldest = |part| set.take_oldest_of(part).map(|conn| conn.number);
+    let oldest = |segment| set.pop_oldest_in(segment).map(|conn| conn.number);
     assert_eq!(oldest(unused), Some(2));
     assert_eq!(oldest(used), Some(1));
     assert_eq!(oldest(unused), Some(4));
     assert_eq!(oldest(unused), None);
-    assert_eq!(set.take_oldest(false), None);
-    assert_eq!(numbers(set.take_all()), [3]);
-    assert_eq!(set.len(), 0);
+    assert_eq!(set.pop_oldest(false), None);
+    assert_eq!(numbers(set.drain()), [3]);
+    assert_eq!(set.count().idle, 0);
 }
 
 #[test]
 fn only_what_is_next_and_fit_is_taken_and_counted() {
     let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3]);
-    assert_eq!(set.take_if(|conn| conn.number == 1, true), None);
-    assert_eq!(set.take_if(|_| true, true), Some(conn(3)));
-    assert_eq!(set.take_if(|_| true, false), Some(conn(1)));
-    assert_eq!(set.take_if(|_| true, true), None);
-    assert_eq!(set.tally(), Tally { idle: 1, lent: 1 });
+    assert_eq!(set.pop_if(|conn| conn.number == 1, true), None);
+    assert_eq!(set.pop_if(|_| true, true), Some(conn(3)));
+    assert_eq!(set.pop_if(|_| true, false), Some(conn(1)));
+    assert_eq!(set.pop_if(|_| true, true), None);
+    assert_eq!(
+        set.count(),
+        IdleCount {
+            idle: 1,
+            checked_out: 1
+        }
+    );
     set.reconfigure(IdleOrder::RoundRobin, None);
-    set.put(conn(1)).unwrap();
-    assert_eq!(set.take_if(|_| true, true), None);
-    assert_eq!(set.take(), Some(conn(2)));
-    assert_eq!(set.take_if(|_| true, true), Some(conn(1)));
+    set.push(conn(1)).unwrap();
+    assert_eq!(set.pop_if(|_| true, true), None);
+    assert_eq!(set.pop(), Some(conn(2)));
+    assert_eq!(set.pop_if(|_| true, true), Some(conn(1)));
 }
 
 #[test]
 fn a_wide_set_is_one_set_all_the_same() {
     let set = filled(IdleOrder::LastUsedFirst, &[1, 2]);
     set.widen();
-    assert_eq!(set.width(), 2);
-    set.put(in_lane(1, 3)).unwrap();
-    set.put(in_lane(1, 4)).unwrap();
-    assert_eq!((set.len(), counts(&set)), (4, vec![1, 1, 1, 1]));
-    let taken = [(); 5].map(|()| set.take());
+    assert_eq!(set.shards_in_use(), 2);
+    set.push(in_lane(1, 3)).unwrap();
+    set.push(in_lane(1, 4)).unwrap();
+    assert_eq!((set.count().idle, counts(&set)), (4, vec![1, 1, 1, 1]));
+    let taken = [(); 5].map(|()| set.pop());
     let used = taken.map(|conn| conn.map(|conn| conn.is_used()));
     let (yes, no) = (Some(true), Some(false));
     assert_eq!(used, [yes, yes, no, no, None]);
@@ -138,37 +144,37 @@ fn a_wide_set_is_one_set_all_the_same() {
 fn what_has_no_lane_any_more_goes_to_the_first() {
     let set = filled(IdleOrder::LastUsedFirst, &[1]);
     set.widen();
-    set.put(in_lane(1, 3)).unwrap();
+    set.push(in_lane(1, 3)).unwrap();
     assert_eq!(set.reconfigure(IdleOrder::RoundRobin, None), []);
-    assert_eq!(set.width(), 1);
-    set.put(in_lane(1, 5)).unwrap();
+    assert_eq!(set.shards_in_use(), 1);
+    set.push(in_lane(1, 5)).unwrap();
     assert_eq!(drained(&set), [1, 3, 5]);
     set.widen();
-    assert_eq!(set.width(), 1, "round robin has one order");
+    assert_eq!(set.shards_in_use(), 1, "round robin has one order");
 }
 
 #[test]
 fn threads_that_collide_make_it_wider_up_to_a_limit() {
     let set = IdleSet::<Conn>::new(IdleOrder::LastUsedFirst, None);
-    let mut widths = vec![set.width()];
+    let mut widths = vec![set.shards_in_use()];
     loop {
-        // Somebody is in every lane, so that whoever comes collides with him.
-        while !set.is_crowded() && set.width() < LANES {
+        // Somebody is in every shard, so that whoever comes collides with him.
+        while !set.is_contended() && set.shards_in_use() < SHARDS {
             thread::scope(|scope| {
-                let before = set.collisions.get();
-                let all = set.enter_all();
-                scope.spawn(|| set.take_if(|_| true, true));
-                while set.collisions.get() == before {
+                let before = set.contention.get();
+                let all = set.lock_all();
+                scope.spawn(|| set.pop_if(|_| true, true));
+                while set.contention.get() == before {
                     thread::yield_now();
                 }
                 drop(all);
             });
         }
-        if !set.is_crowded() {
+        if !set.is_contended() {
             break;
         }
         set.widen();
-        widths.push(set.width());
+        widths.push(set.shards_in_use());
     }
     assert_eq!(widths, [1, 2, 4, 8]);
 }
@@ -180,8 +186,8 @@ fn threads_that_come_and_go_while_it_changes_lose_nothing() {
         for _ in 0..3 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    if let Some(conn) = set.take_if(|_| true, true) {
-                        set.put_here(conn).unwrap();
+                    if let Some(conn) = set.pop_if(|_| true, true) {
+                        set.push_local(conn).unwrap();
                     }
                 }
             });
@@ -193,7 +199,7 @@ fn threads_that_come_and_go_while_it_changes_lose_nothing() {
             };
             assert_eq!(set.reconfigure(order, None), []);
             set.widen();
-            assert!(set.len() <= 4);
+            assert!(set.count().idle <= 4);
         }
     });
     let mut rest = drained(&set);

@@ -1,4 +1,4 @@
-//! The health of a connection beside a naive account of it: a list of what is asked, in order.
+//! Compares the checks with a naive model: a list of the steps that are due, in order.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::at;
+use crate::machine::disposition::{Disposition, on_return};
 
-/// One connection on its way to be lent, kept or left idle.
+/// One connection that is checked out, returned or swept.
 #[derive(Debug, Clone)]
 struct Case {
-    purpose: Purpose,
-    stamps: Stamps,
+    kind: CheckKind,
+    meta: ConnMeta,
     rules: Rules,
-    era: Era,
+    versions: Versions,
     spare: bool,
     now: Instant,
-    found: [Found; 4],
+    result: [StepResult; 4],
 }
 
 fn moment() -> impl Strategy<Value = Instant> {
@@ -25,7 +26,7 @@ fn moment() -> impl Strategy<Value = Instant> {
     prop_oneof![3 => (0..8_u64).prop_map(at), 1 => close_by]
 }
 
-/// Longer than anything here lasts.
+/// Longer than any time span of these tests.
 const AN_AGE: Duration = Duration::from_secs(1_000_000);
 
 fn span() -> impl Strategy<Value = Nanos> {
@@ -33,14 +34,14 @@ fn span() -> impl Strategy<Value = Nanos> {
 }
 
 prop_compose! {
-    fn stamps()(
-        (born, idle_since, proven) in (moment(), moment(), moment()),
-        expires in of(moment()),
+    fn meta()(
+        (created_at, idle_since, last_alive) in (moment(), moment(), moment()),
+        expires_at in of(moment()),
         uses in 0..4_u64,
-        (generation, seal) in (0..2_u64, 0..3_u64),
-    ) -> Stamps {
-        let expires = expires.unwrap_or(Instant::NEVER);
-        Stamps { id: 1, born, expires, idle_since, proven, uses, generation, proof: Proof::new(seal, true) }
+        (version, seal) in (0..2_u64, 0..3_u64),
+    ) -> ConnMeta {
+        let expires_at = expires_at.unwrap_or(Instant::NEVER);
+        ConnMeta { id: 1, created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(seal, true) }
     }
 }
 
@@ -49,31 +50,37 @@ prop_compose! {
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
         keepalive in prop_oneof![Just(Nanos::NEVER), Just(Nanos::ZERO), Just(Nanos::from(AN_AGE))],
         max_uses in of(1..4_u64),
-        resets in any::<bool>(),
+        needs_reset in any::<bool>(),
     ) -> Rules {
-        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, resets }
+        Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, needs_reset }
     }
 }
 
-/// Mostly good, so that later questions are reached.
-fn found() -> impl Strategy<Value = Found> {
-    use Found::*;
-    let bad = prop::sample::select(vec![Closed, Unsolicited, Failed, TimedOut, Found::Panicked]);
+/// Mostly good results, so that later steps are reached.
+fn result() -> impl Strategy<Value = StepResult> {
+    use StepResult::*;
+    let bad = prop::sample::select(vec![
+        Closed,
+        Unsolicited,
+        Failed,
+        TimedOut,
+        StepResult::Panicked,
+    ]);
     prop_oneof![4 => Just(Quiet), 4 => Just(Done), 1 => bad]
 }
 
 prop_compose! {
     fn case()(
-        purpose in prop::sample::select(vec![
-            Purpose::Lend, Purpose::LendNew, Purpose::TryLend, Purpose::Sweep,
+        kind in prop::sample::select(vec![
+            CheckKind::Reused, CheckKind::Fresh, CheckKind::Immediate, CheckKind::Sweep,
         ]),
-        (stamps, rules, generation, suspicion) in (stamps(), rules(), 0..2_u64, 0..3_u64),
+        (meta, rules, cleared, suspect) in (meta(), rules(), 0..2_u64, 0..3_u64),
         spare in any::<bool>(),
         now in moment(),
-        found in [found(), found(), found(), found()],
+        result in [result(), result(), result(), result()],
     ) -> Case {
-        let era = Era { generation, seal: 2, suspicion };
-        Case { purpose, stamps, rules, era, spare, now, found }
+        let versions = Versions { current: 2, cleared, suspect };
+        Case { kind, meta, rules, versions, spare, now, result }
     }
 }
 
@@ -83,26 +90,27 @@ impl Case {
         limit.is_some_and(|limit| self.now.since(since) >= limit)
     }
 
-    /// What is wrong with it before anybody asks.
+    /// Returns whether its lifetime is over.
     fn is_over_age(&self) -> bool {
         let Case {
-            stamps, rules, now, ..
+            meta, rules, now, ..
         } = self;
-        let over = stamps.expires <= *now || self.is_older_than(stamps.born, rules.max_lifetime);
-        over && (stamps.uses > 0 || now.since(stamps.born) >= Duration::from_millis(1))
+        let over =
+            meta.expires_at <= *now || self.is_older_than(meta.created_at, rules.max_lifetime);
+        over && (meta.uses > 0 || now.since(meta.created_at) >= Duration::from_millis(1))
     }
 
     fn fault(&self) -> Option<CloseReason> {
-        let Case { stamps, rules, .. } = self;
-        let is_new = self.purpose == Purpose::LendNew;
+        let Case { meta, rules, .. } = self;
+        let is_new = self.kind == CheckKind::Fresh;
         let over_age = self.is_over_age();
-        let over_idle = self.is_older_than(stamps.idle_since, rules.idle_timeout)
-            && (stamps.uses > 0 || self.now.since(stamps.born) >= Duration::from_millis(1));
-        if stamps.generation != self.era.generation {
+        let over_idle = self.is_older_than(meta.idle_since, rules.idle_timeout)
+            && (meta.uses > 0 || self.now.since(meta.created_at) >= Duration::from_millis(1));
+        if meta.version < self.versions.cleared {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
-        } else if rules.max_uses.is_some_and(|most| stamps.uses >= most) && !is_new {
+        } else if rules.max_uses.is_some_and(|most| meta.uses >= most) && !is_new {
             Some(CloseReason::MaxUses)
         } else if over_idle && self.spare && !is_new {
             Some(CloseReason::Idle)
@@ -112,43 +120,43 @@ impl Case {
     }
 
     fn questions(&self) -> Vec<Step> {
-        let Case { stamps, rules, .. } = self;
-        let suspect = stamps.proof.seal() < self.era.suspicion;
+        let Case { meta, rules, .. } = self;
+        let suspect = meta.verified.version() < self.versions.suspect;
         let mut questions = Vec::new();
-        if self.purpose == Purpose::LendNew
+        if self.kind == CheckKind::Fresh
             || suspect
-            || self.is_older_than(stamps.proven, rules.liveness_after)
+            || self.is_older_than(meta.last_alive, rules.liveness_after)
         {
-            questions.push(Step::Look);
+            questions.push(Step::Probe);
         }
-        if self.purpose == Purpose::Lend || self.purpose == Purpose::Sweep {
+        if self.kind == CheckKind::Reused || self.kind == CheckKind::Sweep {
             let before = questions.len();
-            let lends = self.purpose == Purpose::Lend;
+            let is_checkout = self.kind == CheckKind::Reused;
             let kept_alive =
                 rules.keepalive == Nanos::ZERO || (suspect && rules.keepalive != Nanos::NEVER);
-            let too_old = suspect || self.is_older_than(stamps.proven, rules.ping_after);
-            if (lends && too_old) || (!lends && kept_alive) {
+            let too_old = suspect || self.is_older_than(meta.last_alive, rules.ping_after);
+            if (is_checkout && too_old) || (!is_checkout && kept_alive) {
                 questions.push(Step::Ping);
             }
-            if lends && rules.resets && stamps.uses > 0 {
+            if is_checkout && rules.needs_reset && meta.uses > 0 {
                 questions.push(Step::Reset);
             }
             if questions.len() > before && rules.liveness_after != Nanos::NEVER {
-                questions.push(Step::Look);
+                questions.push(Step::Probe);
             }
         }
         questions
     }
 
-    /// Every step of its check, the last of which ends it.
+    /// Returns every step of its check; the last one ends it.
     fn steps(&self) -> Vec<Step> {
         if let Some(fault) = self.fault() {
             return vec![Step::Close(fault)];
         }
         let mut steps = Vec::new();
-        for (question, found) in self.questions().into_iter().zip(self.found) {
+        for (question, result) in self.questions().into_iter().zip(self.result) {
             steps.push(question);
-            if let Some(reason) = verdict(question, found) {
+            if let Some(reason) = verdict(question, result) {
                 steps.push(Step::Close(reason));
                 return steps;
             }
@@ -158,17 +166,17 @@ impl Case {
     }
 }
 
-/// What an answer says against a connection.
-fn verdict(question: Step, answer: Found) -> Option<CloseReason> {
+/// Returns why a result closes the connection.
+fn verdict(question: Step, answer: StepResult) -> Option<CloseReason> {
     match (question, answer) {
-        (Step::Look, Found::Quiet) | (Step::Ping | Step::Reset, Found::Done) => None,
-        (_, Found::Panicked) => Some(CloseReason::Panicked),
-        (Step::Look, Found::Closed) => Some(CloseReason::Dead),
-        (Step::Look, Found::Unsolicited) => Some(CloseReason::Unsolicited),
-        (Step::Ping, Found::Failed) => Some(CloseReason::PingFailed),
-        (Step::Ping, Found::TimedOut) => Some(CloseReason::PingTimeout),
-        (Step::Reset, Found::Failed) => Some(CloseReason::ResetFailed),
-        (Step::Reset, Found::TimedOut) => Some(CloseReason::ResetTimeout),
+        (Step::Probe, StepResult::Quiet) | (Step::Ping | Step::Reset, StepResult::Done) => None,
+        (_, StepResult::Panicked) => Some(CloseReason::Panicked),
+        (Step::Probe, StepResult::Closed) => Some(CloseReason::Dead),
+        (Step::Probe, StepResult::Unsolicited) => Some(CloseReason::Unsolicited),
+        (Step::Ping, StepResult::Failed) => Some(CloseReason::PingFailed),
+        (Step::Ping, StepResult::TimedOut) => Some(CloseReason::PingTimeout),
+        (Step::Reset, StepResult::Failed) => Some(CloseReason::ResetFailed),
+        (Step::Reset, StepResult::TimedOut) => Some(CloseReason::ResetTimeout),
         _ => Some(CloseReason::Cancelled),
     }
 }
@@ -181,52 +189,52 @@ proptest! {
     })]
 
     #[test]
-    fn a_check_takes_the_steps_of_a_naive_one(case in case()) {
-        let Case { purpose, stamps, rules, era, spare, now, found } = &case;
-        let mut check = Check::begin(*purpose, stamps, rules, *era, *spare, *now);
+    fn check_takes_the_steps_of_the_model(case in case()) {
+        let Case { kind, meta, rules, versions, spare, now, result } = &case;
+        let mut check = Check::begin(*kind, meta, rules, *versions, *spare, *now);
         let mut steps = vec![check.step()];
-        for found in found {
-            check = check.found(*found);
+        for result in result {
+            check = check.after(*result);
             steps.push(check.step());
         }
         let mut expected = case.steps();
-        // The end is the end, whatever else is found.
+        // Results after the end change nothing.
         let end = expected[expected.len() - 1];
         expected.resize(steps.len(), end);
         prop_assert_eq!(steps, expected);
     }
 
-    /// Under one seal the rules do not change, but it may have drawn its lifetime, been lent and grown
-    /// old under others. Only that it comes back is judged; a ping proves no more than that it is alive.
+    /// Under one version the rules do not change, but the connection may have drawn its lifetime, been
+    /// borrowed and aged under others. Only its return is judged: a ping shows only that it is alive.
     #[test]
-    fn what_is_fit_on_the_shortest_way_passes_the_long_one(
+    fn connection_fit_for_the_fast_path_passes_the_full_check(
         case in case(),
         proven_at in moment(),
         is_ping in any::<bool>(),
     ) {
-        let Case { rules, era, now, .. } = &case;
-        let mut stamps = case.stamps.clone();
-        stamps.uses = stamps.uses.max(1);
+        let Case { rules, versions, now, .. } = &case;
+        let mut meta = case.meta.clone();
+        meta.uses = meta.uses.max(1);
         let proven_at = match is_ping {
-            true => proven_at.max(stamps.born).max(stamps.idle_since),
-            false => proven_at.max(stamps.born),
+            true => proven_at.max(meta.created_at).max(meta.idle_since),
+            false => proven_at.max(meta.created_at),
         };
         if !is_ping {
-            stamps.comes_back(proven_at);
+            meta.returned(proven_at);
         }
-        stamps.proves_alive(proven_at, *era, rules);
-        let kept = on_return(&stamps, rules, era.generation, proven_at).is_none();
+        meta.verified(proven_at, *versions, rules);
+        let kept = on_return(&meta, rules, *versions, proven_at) == Disposition::Reuse;
         let most = rules.max_uses.unwrap_or(u64::MAX);
-        prop_assert!(kept || !stamps.may_return(era.seal, most, proven_at));
-        let now = (*now).max(proven_at).max(stamps.idle_since);
-        if (kept || is_ping) && stamps.is_fit(era.seal, rules.fresh_for(), now) {
-            for purpose in [Purpose::Lend, Purpose::TryLend] {
-                let check = Check::begin(purpose, &stamps, rules, *era, case.spare, now);
-                let looks = now.is_past(stamps.proven, rules.liveness_after);
-                prop_assert_eq!(check.step(), if looks { Step::Look } else { Step::Pass });
-                if looks {
-                    for found in [Found::Quiet, Found::Closed, Found::Unsolicited, Found::Panicked] {
-                        prop_assert_eq!(check.found(found).step(), Check::only_a_look(found));
+        prop_assert!(kept || !meta.may_return(versions.current, most, proven_at));
+        let now = (*now).max(proven_at).max(meta.idle_since);
+        if (kept || is_ping) && meta.is_fit(versions.current, rules.fresh_for(), now) {
+            for kind in [CheckKind::Reused, CheckKind::Immediate] {
+                let check = Check::begin(kind, &meta, rules, *versions, case.spare, now);
+                let probes = now.is_past(meta.last_alive, rules.liveness_after);
+                prop_assert_eq!(check.step(), if probes { Step::Probe } else { Step::Pass });
+                if probes {
+                    for result in [StepResult::Quiet, StepResult::Closed, StepResult::Unsolicited, StepResult::Panicked] {
+                        prop_assert_eq!(check.after(result).step(), Check::probe_only(result));
                     }
                 }
             }
@@ -234,14 +242,15 @@ proptest! {
     }
 
     #[test]
-    fn a_return_is_judged_as_by_a_naive_judge(case in case()) {
-        let Case { stamps, rules, era: Era { generation, .. }, now, .. } = &case;
+    fn return_is_classified_as_by_the_model(case in case()) {
+        let Case { meta, rules, versions, now, .. } = &case;
         let reasons = [
-            (stamps.generation != *generation, CloseReason::Cleared),
+            (meta.version < versions.cleared, CloseReason::Cleared),
             (case.is_over_age(), CloseReason::Lifetime),
-            (rules.max_uses.is_some_and(|most| stamps.uses >= most), CloseReason::MaxUses),
+            (rules.max_uses.is_some_and(|most| meta.uses >= most), CloseReason::MaxUses),
         ];
-        let first = reasons.iter().find(|reason| reason.0).map(|reason| reason.1);
-        prop_assert_eq!(on_return(stamps, rules, *generation, *now), first);
+        let first = reasons.iter().find(|reason| reason.0);
+        let expected = first.map_or(Disposition::Reuse, |reason| Disposition::Close(reason.1));
+        prop_assert_eq!(on_return(meta, rules, *versions, *now), expected);
     }
 }

@@ -1,4 +1,6 @@
-//! The ledger beside a naive one: a list, plain numbers, and every rule in other words.
+//! Compares the machine with a naive model: a list, plain numbers, and every rule written again.
+
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option::of;
@@ -7,28 +9,27 @@ use proptest::prelude::*;
 use super::super::*;
 use super::at;
 use crate::config::{Backoff, Breaker};
-use crate::machine::slab::Slab;
 
 const MILLI: Duration = Duration::from_millis(1);
 
-/// What can happen. Numbers choose among those who are there; what cannot happen is left out.
+/// An input of the machine. Numbers choose among the waiters; inputs that cannot happen are ignored.
 #[derive(Debug, Clone)]
-enum Event {
-    Join(Wants, Option<u64>),
-    Leave(usize),
-    Rejoin(usize, Wants),
-    Serve(Supply),
-    ConnectsBegin,
+enum Input {
+    Enqueue(Accepts, Option<u64>),
+    Remove(usize),
+    Requeue(usize, Accepts),
+    Assign(Source),
+    ConnectsStart,
     ConnectSucceeds,
     ConnectFails(u64),
-    NewOneIsDead(u64),
-    OneProvesGood(u64),
-    OneIsBroken,
-    OneIsLost,
-    OneLeaves,
-    SlotFreed(Hold),
-    LookBegins,
-    LookEnds,
+    DeadOnArrival(u64),
+    Succeeded(u64),
+    FoundBroken,
+    ReturnedBroken,
+    CloseStarted,
+    SlotFreed(SlotState),
+    SweepProbeStarts,
+    SweepProbeEnds,
     SweepIsDue,
     Clear,
     GiveUp,
@@ -39,36 +40,36 @@ enum Event {
     Close,
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    let wants = || prop_oneof![3 => Just(Wants::Any), 1 => Just(Wants::New)];
+fn input() -> impl Strategy<Value = Input> {
+    let accepts = || prop_oneof![3 => Just(Accepts::Any), 1 => Just(Accepts::Fresh)];
     let draw = || prop_oneof![Just(0), Just(u64::MAX), any::<u64>()];
-    let anybody = || 0..100_usize;
-    let hold = prop_oneof![Just(Hold::Open), Just(Hold::Leaving)];
+    let index = || 0..100_usize;
+    let hold = prop_oneof![Just(SlotState::Open), Just(SlotState::Closing)];
     let ordinary = prop_oneof![
-        8 => (wants(), of(0..40_u64)).prop_map(|(wants, patience)| Event::Join(wants, patience)),
-        3 => anybody().prop_map(Event::Leave),
-        2 => (anybody(), wants()).prop_map(|(nth, wants)| Event::Rejoin(nth, wants)),
-        3 => prop_oneof![Just(Supply::Used), Just(Supply::New)].prop_map(Event::Serve),
-        4 => Just(Event::ConnectsBegin),
-        5 => Just(Event::ConnectSucceeds),
-        2 => draw().prop_map(Event::ConnectFails),
-        2 => draw().prop_map(Event::NewOneIsDead),
-        3 => (0..20_u64).prop_map(Event::OneProvesGood),
-        3 => Just(Event::OneIsBroken),
-        3 => Just(Event::OneIsLost),
-        2 => Just(Event::OneLeaves),
-        3 => hold.prop_map(Event::SlotFreed),
-        2 => Just(Event::LookBegins),
-        2 => Just(Event::LookEnds),
-        2 => Just(Event::SweepIsDue),
-        2 => Just(Event::GiveUp),
-        1 => Just(Event::Pause),
-        3 => Just(Event::Resume),
-        1 => Just(Event::Clear),
-        1 => settings().prop_map(|config| Event::Reconfigure(Box::new(config))),
-        4 => (0..30_u64).prop_map(Event::TimePasses),
+        8 => (accepts(), of(0..40_u64)).prop_map(|(accepts, patience)| Input::Enqueue(accepts, patience)),
+        3 => index().prop_map(Input::Remove),
+        2 => (index(), accepts()).prop_map(|(nth, accepts)| Input::Requeue(nth, accepts)),
+        3 => prop_oneof![Just(Source::Reused), Just(Source::Fresh)].prop_map(Input::Assign),
+        4 => Just(Input::ConnectsStart),
+        5 => Just(Input::ConnectSucceeds),
+        2 => draw().prop_map(Input::ConnectFails),
+        2 => draw().prop_map(Input::DeadOnArrival),
+        3 => (0..20_u64).prop_map(Input::Succeeded),
+        3 => Just(Input::FoundBroken),
+        3 => Just(Input::ReturnedBroken),
+        2 => Just(Input::CloseStarted),
+        3 => hold.prop_map(Input::SlotFreed),
+        2 => Just(Input::SweepProbeStarts),
+        2 => Just(Input::SweepProbeEnds),
+        2 => Just(Input::SweepIsDue),
+        2 => Just(Input::GiveUp),
+        1 => Just(Input::Pause),
+        3 => Just(Input::Resume),
+        1 => Just(Input::Clear),
+        1 => settings().prop_map(|config| Input::Reconfigure(Box::new(config))),
+        4 => (0..30_u64).prop_map(Input::TimePasses),
     ];
-    prop_oneof![200 => ordinary, 1 => Just(Event::Close)]
+    prop_oneof![200 => ordinary, 1 => Just(Input::Close)]
 }
 
 fn sweeps_every(config: &PoolConfig) -> Duration {
@@ -111,38 +112,42 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
     )
 }
 
-/// Somebody with a place in the ledger. The list of them is in the order in which they came.
+/// A waiter. The list of waiters is in the order of their arrival.
 #[derive(Debug)]
-struct Person {
+struct NaiveWaiter {
+    id: u32,
     key: Key,
-    wants: Wants,
+    accepts: Accepts,
     deadline: Option<Instant>,
-    standing: Standing,
+    state: WaiterState,
 }
 
 #[derive(Debug)]
 struct Naive {
     config: PoolConfig,
     now: Instant,
-    people: Vec<Person>,
+    waiters: Vec<NaiveWaiter>,
     open: usize,
     connecting: usize,
-    leaving: usize,
-    looking: bool,
+    closing: usize,
+    probing: bool,
     failures: usize,
     failed_at: Instant,
     retry_at: Option<Instant>,
     sweep_at: Option<Instant>,
     breaker: BreakerState,
-    /// How many connects at once; zero stands for any number.
-    window: usize,
-    /// The last connect that began, and whether the window was closed since.
-    start: Option<(Start, bool)>,
-    /// When connections were found broken, of late, and when users lost some.
+    /// How many connects may run at once; zero means any number.
+    connect_limit: usize,
+    /// The last connect that started, and whether the limit was narrowed since.
+    start: Option<(ConnectTicket, bool)>,
+    /// When connections were found broken recently, and when users returned broken ones.
     broken: Burst,
     lost: Burst,
-    epoch: u64,
-    generation: u64,
+    bursts: u64,
+    changes: u64,
+    /// Each connect that started, and whether the pool was cleared since.
+    stale: Vec<(ConnectTicket, bool)>,
+    ids: u32,
     closed: bool,
     paused: bool,
 }
@@ -152,37 +157,39 @@ impl Naive {
         Naive {
             config,
             now: at(0),
-            people: Vec::new(),
+            waiters: Vec::new(),
             open: 0,
             connecting: 0,
-            leaving: 0,
-            looking: false,
+            closing: 0,
+            probing: false,
             failures: 0,
             failed_at: at(0),
             retry_at: None,
             sweep_at: None,
             breaker: BreakerState::Closed,
-            window: 0,
+            connect_limit: 0,
             start: None,
             broken: Burst::default(),
             lost: Burst::default(),
-            epoch: 0,
-            generation: 0,
+            bursts: 0,
+            changes: 0,
+            stale: Vec::new(),
+            ids: 0,
             closed: false,
             paused: false,
         }
     }
 
-    fn in_line(&self) -> impl Iterator<Item = &Person> {
-        let waiting = |person: &&Person| person.standing == Standing::Waiting;
-        self.people.iter().filter(waiting)
+    fn queued(&self) -> impl Iterator<Item = &NaiveWaiter> {
+        let waiting = |waiter: &&NaiveWaiter| waiter.state == WaiterState::Queued;
+        self.waiters.iter().filter(waiting)
     }
 
     fn waiting(&self) -> usize {
-        self.in_line().count()
+        self.queued().count()
     }
 
-    /// Slots beyond what is open or being opened, and beside that what is being closed.
+    /// Returns the slots beyond what is open or being opened, less `beside`.
     fn room(&self, beside: usize) -> usize {
         let taken = self.open + self.connecting + beside;
         self.config.max_size - taken.min(self.config.max_size)
@@ -190,26 +197,26 @@ impl Naive {
 
     fn most_connecting(&self) -> usize {
         let most = self.config.max_connecting.unwrap_or(usize::MAX);
-        most.min(self.window())
+        most.min(self.connect_limit())
     }
 
-    fn narrow_window(&mut self, most: usize) {
-        if self.window() > most {
-            self.window = most;
+    fn narrow_limit(&mut self, most: usize) {
+        if self.connect_limit() > most {
+            self.connect_limit = most;
             self.start = self.start.map(|(start, _)| (start, true));
         }
     }
 
-    fn window(&self) -> usize {
-        match (self.breaker, self.window) {
+    fn connect_limit(&self) -> usize {
+        match (self.breaker, self.connect_limit) {
             (BreakerState::Closed, 0) => usize::MAX,
-            (BreakerState::Closed, window) => window,
+            (BreakerState::Closed, connect_limit) => connect_limit,
             _ => 1,
         }
     }
 
-    /// Whether nobody is to wait for anything but a probe.
-    fn is_broken(&self) -> bool {
+    /// Returns whether callers wait for a probe or fail.
+    fn depends_on_probe(&self) -> bool {
         self.config.fail_fast
             && !self.paused
             && self.open == 0
@@ -227,26 +234,26 @@ impl Naive {
         self.retry_at.is_some_and(|at| self.now < at)
     }
 
-    fn lacking(&self) -> usize {
+    fn missing(&self) -> usize {
         if self.closed {
             return 0;
         }
-        let on_their_way = self.connecting + usize::from(self.looking);
-        let mut lacking = 0;
-        while !self.paused && lacking + on_their_way < self.waiting() {
-            lacking += self.config.increment;
+        let on_their_way = self.connecting + usize::from(self.probing);
+        let mut missing = 0;
+        while !self.paused && missing + on_their_way < self.waiting() {
+            missing += self.config.increment;
         }
-        while lacking + self.open + self.connecting < self.config.min_size {
-            lacking += 1;
+        while missing + self.open + self.connecting < self.config.min_size {
+            missing += 1;
         }
-        lacking
+        missing
     }
 
     fn wanted(&self, room: usize) -> usize {
         let may_begin = self.most_connecting() - self.connecting.min(self.most_connecting());
         match self.pausing() {
             true => 0,
-            false => *[self.lacking(), room, may_begin].iter().min().unwrap(),
+            false => *[self.missing(), room, may_begin].iter().min().unwrap(),
         }
     }
 
@@ -254,37 +261,39 @@ impl Naive {
         self.connecting + self.wanted(self.room(0))
     }
 
-    /// The place in the list of the first whom this would serve.
-    fn first(&self, supply: Supply) -> Option<usize> {
+    /// Returns the index of the first waiter that a connection from `source` serves.
+    fn first(&self, source: Source) -> Option<usize> {
         if self.paused {
             return None;
         }
-        let picky = self.in_line().filter(|person| person.wants == Wants::New);
+        let picky = self
+            .queued()
+            .filter(|waiter| waiter.accepts == Accepts::Fresh);
         let one_in_vain = picky.count() > self.coming();
-        self.people.iter().position(|person| {
-            person.standing == Standing::Waiting
-                && (person.wants == Wants::Any || supply == Supply::New || one_in_vain)
+        self.waiters.iter().position(|waiter| {
+            waiter.state == WaiterState::Queued
+                && (waiter.accepts == Accepts::Any || source == Source::Fresh || one_in_vain)
         })
     }
 
-    fn serve(&mut self, supply: Supply) -> (Option<Key>, Vec<Key>) {
+    fn assign(&mut self, source: Source) -> (Option<u32>, Vec<u32>) {
         let mut late = Vec::new();
-        while let Some(place) = self.first(supply) {
+        while let Some(place) = self.first(source) {
             let now = self.now;
-            let person = &mut self.people[place];
-            if person.deadline.is_none_or(|deadline| now < deadline) {
-                person.standing = Standing::Served;
-                return (Some(person.key), late);
+            let waiter = &mut self.waiters[place];
+            if waiter.deadline.is_none_or(|deadline| now < deadline) {
+                waiter.state = WaiterState::Assigned;
+                return (Some(waiter.id), late);
             }
-            person.standing = Standing::Expired;
-            late.push(person.key);
+            waiter.state = WaiterState::Expired;
+            late.push(waiter.id);
         }
         (None, late)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let useful = self.lacking() > 0
-            && self.room(self.leaving) > 0
+        let useful = self.missing() > 0
+            && self.room(self.closing) > 0
             && self.connecting < self.most_connecting();
         let retry = self.retry_at.filter(|_| useful);
         retry
@@ -294,16 +303,16 @@ impl Naive {
             .filter(|_| !self.closed)
     }
 
-    fn dismiss_all(&mut self) -> Vec<Key> {
-        let waiting = |person: &&mut Person| person.standing == Standing::Waiting;
-        let told = self.people.iter_mut().filter(waiting).map(|person| {
-            person.standing = Standing::Served;
-            person.key
+    fn drain(&mut self) -> Vec<Key> {
+        let waiting = |waiter: &&mut NaiveWaiter| waiter.state == WaiterState::Queued;
+        let told = self.waiters.iter_mut().filter(waiting).map(|waiter| {
+            waiter.state = WaiterState::Assigned;
+            waiter.key
         });
         told.collect()
     }
 
-    /// What the probe made is gone, if nothing else is there.
+    /// Makes the next probe due if the connection of the last one is gone.
     fn miss_the_probe(&mut self) {
         if self.breaker == BreakerState::HalfOpen && self.open + self.connecting == 0 {
             self.retry_at = None;
@@ -315,7 +324,7 @@ impl Naive {
         self.config.breaker.filter(enough)
     }
 
-    /// The pause that a failure calls for.
+    /// Returns the pause after a failure.
     fn pause(&self, draw: u64) -> Duration {
         let draw = draw as f64 / u64::MAX as f64;
         if let Some(Breaker { probe_every, .. }) = self.breaker_opens() {
@@ -330,7 +339,7 @@ impl Naive {
     }
 }
 
-/// Three within a second, and then none for a second.
+/// Three within a second make a burst, and then none for a second.
 #[derive(Debug, Default)]
 struct Burst {
     of_late: Vec<Instant>,
@@ -354,43 +363,44 @@ impl Burst {
     }
 }
 
-/// Both of them, to whom the same things happen.
+/// The machine and the model, with the same inputs.
 struct Both {
-    ledger: Ledger,
+    machine: PoolMachine<u32>,
     naive: Naive,
 }
 
 impl Both {
-    fn happens(&mut self, event: Event) {
-        let Both { ledger, naive } = self;
+    fn apply(&mut self, input: Input) {
+        let Both { machine, naive } = self;
         let now = naive.now;
-        let somebody = |nth: usize| nth % naive.people.len().max(1);
-        match event {
-            Event::Join(wants, patience) => self.join(wants, patience),
-            Event::Leave(nth) if !naive.people.is_empty() => {
-                let person = naive.people.remove(somebody(nth));
-                ledger.leave(person.key);
-                assert_eq!(ledger.standing(person.key), None);
+        let index = |nth: usize| nth % naive.waiters.len().max(1);
+        match input {
+            Input::Enqueue(accepts, patience) => self.enqueue(accepts, patience),
+            Input::Remove(nth) if !naive.waiters.is_empty() => {
+                let waiter = naive.waiters.remove(index(nth));
+                machine.remove(waiter.key);
+                assert_eq!(machine.waiter_state(waiter.key), None);
             }
-            Event::Rejoin(nth, wants) if !naive.people.is_empty() => {
-                let place = somebody(nth);
-                let person = &mut naive.people[place];
-                let back = ledger.rejoin(person.key, wants);
+            Input::Requeue(nth, accepts) if !naive.waiters.is_empty() => {
+                let place = index(nth);
+                let waiter = &mut naive.waiters[place];
+                let back = machine.requeue(waiter.key, accepts);
                 if naive.closed {
-                    assert_eq!(back, Err(Refused::Closed));
-                } else if person.standing != Standing::Waiting {
-                    (person.standing, person.wants) = (Standing::Waiting, wants);
+                    assert_eq!(back, Err(Rejected::Closed));
+                } else if waiter.state != WaiterState::Queued {
+                    (waiter.state, waiter.accepts) = (WaiterState::Queued, accepts);
                 }
             }
-            Event::Serve(supply) => {
+            Input::Assign(source) => {
                 let mut late = Vec::new();
-                let served = ledger.serve(supply, now, |key| late.push(key));
-                assert_eq!((served, late), naive.serve(supply));
+                let assigned = machine.assign(source, now, |id| late.push(*id));
+                assert_eq!((assigned.copied(), late), naive.assign(source));
             }
-            Event::ConnectsBegin => {
-                for _ in 0..ledger.wanted(now) {
-                    let start = ledger.connect_begins(now);
-                    assert_eq!(start.generation, naive.generation);
+            Input::ConnectsStart => {
+                for _ in 0..machine.connects_wanted(now) {
+                    let start = machine.connect_started(now);
+                    assert_eq!(start.version, machine.versions().current);
+                    naive.stale.push((start, false));
                     naive.connecting += 1;
                     naive.start = Some((start, false));
                     if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
@@ -401,13 +411,13 @@ impl Both {
                     }
                 }
             }
-            Event::ConnectSucceeds if naive.connecting > 0 => {
-                ledger.connected();
+            Input::ConnectSucceeds if naive.connecting > 0 => {
+                machine.connected();
                 naive.connecting -= 1;
                 naive.open += 1;
-                if naive.window > 0 {
-                    let wider = naive.window + 1;
-                    naive.window = if wider < naive.config.max_size {
+                if naive.connect_limit > 0 {
+                    let wider = naive.connect_limit + 1;
+                    naive.connect_limit = if wider < naive.config.max_size {
                         wider
                     } else {
                         0
@@ -417,89 +427,92 @@ impl Both {
                     naive.sweep_at = naive.sweep_at.min(naive.retry_at).or(naive.retry_at);
                 }
             }
-            Event::ConnectFails(draw) if naive.connecting > 0 => {
+            Input::ConnectFails(draw) if naive.connecting > 0 => {
                 self.fail(draw);
-                self.ledger.slot_freed(Hold::Connecting);
+                self.machine.slot_freed(SlotState::Connecting);
                 self.naive.connecting -= 1;
             }
-            Event::NewOneIsDead(draw) if naive.open > 0 => self.fail(draw),
-            Event::OneProvesGood(age) => {
+            Input::DeadOnArrival(draw) if naive.open > 0 => self.fail(draw),
+            Input::Succeeded(age) => {
                 let born = now.since(at(age)).as_nanos() as u64;
                 let born = Instant::from_nanos(born);
-                let good = ledger.proved_good(born);
+                let good = machine.succeeded(born);
                 if born >= naive.failed_at {
                     (naive.failures, naive.retry_at) = (0, None);
                     naive.breaker = BreakerState::Closed;
                 }
                 assert_eq!(good, naive.failures == 0);
             }
-            Event::OneIsBroken => {
+            Input::FoundBroken => {
                 let raised = naive.broken.is_enough_with(now);
                 if raised {
-                    naive.epoch += 1;
-                    naive.narrow_window(1);
+                    naive.changes += 1;
+                    naive.bursts += 1;
+                    naive.narrow_limit(1);
                 }
-                assert_eq!(ledger.found_broken(now), raised);
+                assert_eq!(machine.found_broken(now), raised);
             }
-            Event::OneIsLost => {
-                ledger.lost_by_user(now);
+            Input::ReturnedBroken => {
+                machine.returned_broken(now);
                 if naive.lost.is_enough_with(now) {
-                    naive.narrow_window(4);
+                    naive.narrow_limit(4);
                 }
             }
-            Event::OneLeaves if naive.open > 0 => {
-                ledger.leaves();
+            Input::CloseStarted if naive.open > 0 => {
+                machine.close_started();
                 naive.open -= 1;
-                naive.leaving += 1;
+                naive.closing += 1;
                 naive.miss_the_probe();
             }
-            Event::SlotFreed(Hold::Open) if naive.open > 0 => {
-                ledger.slot_freed(Hold::Open);
+            Input::SlotFreed(SlotState::Open) if naive.open > 0 => {
+                machine.slot_freed(SlotState::Open);
                 naive.open -= 1;
                 naive.miss_the_probe();
             }
-            Event::SlotFreed(Hold::Leaving) if naive.leaving > 0 => {
-                ledger.slot_freed(Hold::Leaving);
-                naive.leaving -= 1;
+            Input::SlotFreed(SlotState::Closing) if naive.closing > 0 => {
+                machine.slot_freed(SlotState::Closing);
+                naive.closing -= 1;
                 naive.miss_the_probe();
             }
-            Event::LookBegins if !naive.looking => {
-                naive.looking = !naive.closed && (naive.paused || naive.waiting() == 0);
-                assert_eq!(ledger.look_begins(), naive.looking);
+            Input::SweepProbeStarts if !naive.probing => {
+                naive.probing = !naive.closed && (naive.paused || naive.waiting() == 0);
+                assert_eq!(machine.sweep_probe_started(), naive.probing);
             }
-            Event::LookEnds => {
-                ledger.look_ends();
-                naive.looking = false;
+            Input::SweepProbeEnds => {
+                machine.schedule.set_probing(false);
+                naive.probing = false;
             }
-            Event::SweepIsDue => {
+            Input::SweepIsDue => {
                 let due = naive.sweep_at.is_some_and(|at| now >= at);
-                assert_eq!(ledger.sweep_is_due(now), due);
+                assert_eq!(machine.schedule.sweep_is_due(now), due);
                 if due || naive.sweep_at.is_none() {
                     naive.sweep_at = now.checked_add(sweeps_every(&naive.config));
                 }
             }
-            Event::Pause => {
-                ledger.pause();
+            Input::Pause => {
+                machine.pause();
                 naive.paused = !naive.closed;
             }
-            Event::Resume => {
-                ledger.resume();
+            Input::Resume => {
+                machine.resume();
                 naive.paused = false;
             }
-            Event::GiveUp => {
+            Input::GiveUp => {
                 let open = naive.breaker == BreakerState::Open;
-                let told = match naive.is_broken() && open && naive.probes() == 0 {
-                    true => naive.dismiss_all(),
+                let told = match naive.depends_on_probe() && open && naive.probes() == 0 {
+                    true => naive.drain(),
                     false => Vec::new(),
                 };
-                assert_eq!(ledger.give_up(now), told);
+                assert_eq!(machine.give_up(now), told);
             }
-            Event::Clear => {
-                ledger.next_generation();
-                naive.generation += 1;
+            Input::Clear => {
+                machine.clear();
+                naive.changes += 1;
+                naive.stale.iter_mut().for_each(|(_, stale)| *stale = true);
             }
-            Event::Reconfigure(config) => {
-                ledger.reconfigure(&config);
+            Input::Reconfigure(config) => {
+                machine.reconfigure(&config);
+                naive.changes += 1;
                 if config.breaker.is_none() {
                     naive.breaker = BreakerState::Closed;
                 }
@@ -517,58 +530,60 @@ impl Both {
                 }
                 naive.config = *config;
             }
-            Event::TimePasses(millis) => {
+            Input::TimePasses(millis) => {
                 naive.now = now.checked_add(MILLI * millis as u32).unwrap();
             }
-            Event::Close => {
-                assert_eq!(ledger.close(), naive.dismiss_all());
+            Input::Close => {
+                assert_eq!(machine.close(), naive.drain());
                 (naive.closed, naive.paused) = (true, false);
             }
             _ => {}
         }
     }
 
-    fn join(&mut self, wants: Wants, patience: Option<u64>) {
-        let Both { ledger, naive } = self;
+    fn enqueue(&mut self, accepts: Accepts, patience: Option<u64>) {
+        let Both { machine, naive } = self;
         let deadline = patience.and_then(|millis| naive.now.checked_add(MILLI * millis as u32));
-        let joined = ledger.join(naive.now, deadline, wants);
+        naive.ids += 1;
+        let queued = machine.enqueue(naive.now, deadline, accepts, naive.ids);
+        let queued = queued.map_err(|(rejected, _)| rejected);
         if naive.closed {
-            assert_eq!(joined, Err(Refused::Closed));
+            assert_eq!(queued, Err(Rejected::Closed));
             return;
         }
-        // Whether he is let in is judged with him in line.
-        let nobody = Slab::default().insert(());
-        naive.people.push(Person {
-            key: joined.unwrap_or(nobody),
-            wants,
+        // Whether a caller is queued is judged with it in the queue.
+        naive.waiters.push(NaiveWaiter {
+            id: naive.ids,
+            key: queued.unwrap_or(usize::MAX),
+            accepts,
             deadline,
-            standing: Standing::Waiting,
+            state: WaiterState::Queued,
         });
-        if naive.is_broken() && naive.waiting() > naive.probes() {
-            naive.people.pop();
-            assert_eq!(joined, Err(Refused::Broken));
+        if naive.depends_on_probe() && naive.waiting() > naive.probes() {
+            naive.waiters.pop();
+            assert_eq!(queued, Err(Rejected::BreakerOpen));
             return;
         }
-        let provided_for = naive.coming() + usize::from(naive.looking);
+        let provided_for = naive.coming() + usize::from(naive.probing);
         let fits = |most: usize| naive.waiting() <= most + provided_for;
         if !naive.config.max_waiters.is_none_or(fits) {
-            naive.people.pop();
-            assert_eq!(joined, Err(Refused::Exhausted));
+            naive.waiters.pop();
+            assert_eq!(queued, Err(Rejected::Exhausted));
         } else {
-            assert!(joined.is_ok(), "refused: {joined:?}");
+            assert!(queued.is_ok(), "rejected: {queued:?}");
         }
     }
 
     fn fail(&mut self, draw: u64) {
-        let Both { ledger, naive } = self;
-        ledger.connect_failed(naive.now, draw);
+        let Both { machine, naive } = self;
+        machine.connect_failed(naive.now, draw);
         naive.failed_at = naive.now;
-        naive.window = 1;
+        naive.connect_limit = 1;
         naive.start = naive.start.map(|(start, _)| (start, true));
         if naive.pausing() && naive.breaker != BreakerState::HalfOpen {
             return;
         }
-        let retry_at = ledger.trouble.retry_at().expect("a pause");
+        let retry_at = machine.backoff.retry_at().expect("a pause");
         let (pause, expected) = (retry_at.since(naive.now), naive.pause(draw));
         assert!(
             pause.abs_diff(expected) < MILLI / 1000,
@@ -581,58 +596,72 @@ impl Both {
         naive.retry_at = Some(retry_at);
     }
 
-    fn assert_agree(&self) {
-        let Both { ledger, naive } = self;
+    fn assert_agree(&mut self) {
+        let Both { machine, naive } = self;
         let now = naive.now;
         assert_eq!(
-            ledger.figures(),
-            Figures {
+            machine.gauges(),
+            Gauges {
                 max_size: naive.config.max_size,
-                size: naive.open + naive.leaving,
-                leaving: naive.leaving,
+                size: naive.open + naive.closing,
+                closing: naive.closing,
                 connecting: naive.connecting,
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
                 paused: naive.paused,
             }
         );
-        assert_eq!(ledger.lacking(), naive.lacking(), "lacking");
-        let room = naive.room(naive.leaving);
-        assert_eq!(ledger.wanted(now), naive.wanted(room), "wanted");
+        assert_eq!(machine.missing(), naive.missing(), "missing");
+        let room = naive.room(naive.closing);
+        assert_eq!(machine.connects_wanted(now), naive.wanted(room), "wanted");
         let staying = naive.open + naive.connecting;
         let surplus = staying - staying.min(naive.config.max_size);
-        assert_eq!(ledger.surplus(), surplus, "surplus");
-        assert_eq!(ledger.can_spare_one(), naive.open > naive.config.min_size);
-        assert_eq!(ledger.has_min_size(), naive.open >= naive.config.min_size);
-        let vacant = naive.closed && staying + naive.leaving == 0;
-        assert_eq!(ledger.is_vacant(), vacant, "vacant");
-        let held_up = match naive.leaving > 0 && room == 0 {
+        assert_eq!(machine.capacity().surplus(), surplus, "surplus");
+        assert_eq!(
+            machine.capacity().is_above_min_size(),
+            naive.open > naive.config.min_size
+        );
+        assert_eq!(
+            machine.capacity().has_min_size(),
+            naive.open >= naive.config.min_size
+        );
+        let vacant = naive.closed && staying + naive.closing == 0;
+        assert_eq!(machine.is_drained(), vacant, "vacant");
+        let held_up = match naive.closing > 0 && room == 0 {
             true => naive.waiting(),
             false => 0,
         };
-        assert_eq!(ledger.held_up_by_goodbyes(), held_up, "held up");
-        let pause = naive.pausing() && naive.lacking() > 0;
-        assert_eq!(ledger.waits_for_a_pause(now), pause, "waits for a pause");
+        assert_eq!(machine.held_up_by_closing(), held_up, "held up");
+        let pause = naive.pausing() && naive.missing() > 0;
+        assert_eq!(
+            machine.is_held_up_by_backoff(now),
+            pause,
+            "waits for a pause"
+        );
         let connecting =
             !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
-        assert_eq!(ledger.is_connecting(), connecting, "is connecting");
-        assert_eq!(ledger.failures(), naive.failures, "failures");
+        assert_eq!(machine.is_connecting(), connecting, "is connecting");
+        assert_eq!(machine.failures(), naive.failures, "failures");
         if let Some((start, one_failed)) = naive.start {
-            let crowded = naive.pausing() || naive.connecting > naive.window();
-            let stands_back = ledger.stands_back(start, now);
-            assert_eq!(stands_back, one_failed && crowded, "stands back");
+            let crowded = naive.pausing() || naive.connecting > naive.connect_limit();
+            let should_abort = machine.should_abort(start, now);
+            assert_eq!(should_abort, one_failed && crowded, "stands back");
         }
-        let head = naive.in_line().next().map(|person| person.key);
-        assert_eq!(ledger.head(), head, "head");
-        let wants_used = naive.first(Supply::Used).is_some();
-        assert_eq!(ledger.wants_used(now), wants_used, "wants used");
-        for person in &naive.people {
-            assert_eq!(ledger.standing(person.key), Some(person.standing));
+        let head = naive.queued().next().map(|waiter| waiter.id);
+        assert_eq!(machine.first_waiter().copied(), head, "head");
+        let wants_reused = naive.first(Source::Reused).is_some();
+        assert_eq!(machine.wants_reused(now), wants_reused, "accepts used");
+        for waiter in &naive.waiters {
+            assert_eq!(machine.waiter_state(waiter.key), Some(waiter.state));
         }
-        assert_eq!(ledger.next_deadline(), naive.next_deadline(), "deadline");
-        assert_eq!(ledger.epoch(), naive.epoch, "epoch");
-        assert_eq!(ledger.generation(), naive.generation, "generation");
-        assert_eq!(ledger.is_closed(), naive.closed, "closed");
+        assert_eq!(machine.next_deadline(), naive.next_deadline(), "deadline");
+        let versions = machine.versions();
+        assert_eq!(versions.current, naive.changes, "version");
+        assert_eq!(versions.suspect > 0, naive.bursts > 0, "suspect");
+        for (ticket, stale) in &naive.stale {
+            assert_eq!(ticket.version < versions.cleared, *stale, "stale");
+        }
+        assert_eq!(machine.is_closed(), naive.closed, "closed");
     }
 }
 
@@ -640,11 +669,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_ledger_agrees_with_a_naive_one(config in settings(), events in vec(event(), 1..=100)) {
+    fn pool_machine_agrees_with_the_model(config in settings(), inputs in vec(input(), 1..=100)) {
         prop_assert_eq!(config.validate(), Ok(()));
-        let mut both = Both { ledger: Ledger::new(&config), naive: Naive::new(config) };
-        for event in events {
-            both.happens(event);
+        let mut both = Both { machine: PoolMachine::new(&config), naive: Naive::new(config) };
+        for input in inputs {
+            both.apply(input);
             both.assert_agree();
         }
     }

@@ -1,0 +1,136 @@
+//! Counts slots: how many are taken and for what, and how many more may be.
+//!
+//! Invariant: `open + connecting + closing <= max_size`, except for what is open when `max_size` is
+//! lowered.
+
+use crate::config::PoolConfig;
+use crate::machine::count::{Count, round_up};
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    Connecting,
+    /// An open connection, idle or borrowed.
+    Open,
+    /// A connection that is being closed.
+    Closing,
+}
+
+/// The slots of a pool and the settings that limit them.
+#[derive(Debug, Clone)]
+pub(crate) struct Capacity {
+    max_size: usize,
+    min_size: usize,
+    increment: usize,
+    open: Count,
+    connecting: Count,
+    closing: Count,
+}
+
+impl Capacity {
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        Capacity {
+            max_size: config.max_size,
+            min_size: config.min_size,
+            increment: config.increment,
+            open: Count::default(),
+            connecting: Count::default(),
+            closing: Count::default(),
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
+        self.max_size = config.max_size;
+        self.min_size = config.min_size;
+        self.increment = config.increment;
+    }
+
+    pub(crate) fn connect_started(&mut self) {
+        self.connecting.inc();
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.connecting.dec();
+        self.open.inc();
+    }
+
+    /// Counts an open connection as closing: it is gone from the gauges but holds its slot.
+    pub(crate) fn close_started(&mut self) {
+        self.open.dec();
+        self.closing.inc();
+    }
+
+    pub(crate) fn freed(&mut self, slot: SlotState) {
+        match slot {
+            SlotState::Connecting => self.connecting.dec(),
+            SlotState::Open => self.open.dec(),
+            SlotState::Closing => self.closing.dec(),
+        }
+    }
+
+    /// Returns how many connects are missing, whatever forbids to start them: those for `waiting`
+    /// callers in whole increments, or those up to `min_size`.
+    pub(crate) fn missing(&self, waiting: usize) -> usize {
+        let up_to_min_size = self.min_size.saturating_sub(self.staying());
+        round_up(waiting, self.increment).max(up_to_min_size)
+    }
+
+    /// Returns how many connections there are, or are being opened, beyond `max_size`.
+    pub(crate) fn surplus(&self) -> usize {
+        self.staying().saturating_sub(self.max_size)
+    }
+
+    pub(crate) fn has_min_size(&self) -> bool {
+        self.open.get() >= self.min_size
+    }
+
+    pub(crate) fn is_above_min_size(&self) -> bool {
+        self.open.get() > self.min_size
+    }
+
+    /// Returns how many slots are free.
+    pub(crate) fn room(&self) -> usize {
+        self.max_size.saturating_sub(self.taken())
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// Returns how many slots are free, counting those whose connection is being closed.
+    pub(crate) fn room_after_closing(&self) -> usize {
+        self.max_size.saturating_sub(self.staying())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken() == 0
+    }
+
+    pub(crate) fn has_none_staying(&self) -> bool {
+        self.staying() == 0
+    }
+
+    pub(crate) fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    pub(crate) fn connecting(&self) -> usize {
+        self.connecting.get()
+    }
+
+    pub(crate) fn closing(&self) -> usize {
+        self.closing.get()
+    }
+
+    fn staying(&self) -> usize {
+        self.open.get().saturating_add(self.connecting.get())
+    }
+
+    fn taken(&self) -> usize {
+        self.staying().saturating_add(self.closing.get())
+    }
+}

@@ -1,0 +1,80 @@
+//! Classifies a connection that comes back to the pool.
+
+use crate::machine::health::{ConnMeta, Rules, Step, Versions};
+use crate::observe::close_reason::CloseReason;
+use crate::time::Instant;
+
+/// What the guard of a connection was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct GuardFlags(u8);
+
+impl GuardFlags {
+    pub(crate) const NONE: GuardFlags = GuardFlags(0);
+    /// The user marked the connection unusable.
+    pub(crate) const UNUSABLE: GuardFlags = GuardFlags(1);
+    /// An exchange started and has not ended well.
+    pub(crate) const UNFINISHED: GuardFlags = GuardFlags(2);
+    /// The user set a label.
+    pub(crate) const LABELED: GuardFlags = GuardFlags(4);
+
+    pub(crate) fn has(self, flag: GuardFlags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(crate) fn with(self, flag: GuardFlags) -> GuardFlags {
+        GuardFlags(self.0 | flag.0)
+    }
+
+    /// Returns why the connection cannot be used again, whatever its manager says.
+    #[inline]
+    pub(crate) fn spoiled(self, panicking: bool) -> Option<CloseReason> {
+        if panicking {
+            Some(CloseReason::Panicked)
+        } else if self.has(GuardFlags::UNUSABLE) {
+            Some(CloseReason::Marked)
+        } else if self.has(GuardFlags::UNFINISHED) {
+            Some(CloseReason::Unfinished)
+        } else {
+            None
+        }
+    }
+}
+
+/// What happens to a connection that comes back to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    /// It goes to the first waiter, or becomes idle.
+    Reuse,
+    /// The maintenance task closes it.
+    Close(CloseReason),
+    /// It is dropped at once: it is broken, or work may be unfinished on it.
+    Discard(CloseReason),
+}
+
+impl From<Step> for Disposition {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Close(reason) => Disposition::Close(reason),
+            Step::Probe | Step::Ping | Step::Reset | Step::Pass => Disposition::Reuse,
+        }
+    }
+}
+
+/// Returns what happens to a returned connection that its user and its manager left in good order.
+#[inline]
+pub(crate) fn on_return(
+    meta: &ConnMeta,
+    rules: &Rules,
+    versions: Versions,
+    now: Instant,
+) -> Disposition {
+    if meta.is_stale(versions) {
+        Disposition::Close(CloseReason::Cleared)
+    } else if rules.forbid_age_of(meta, now) {
+        Disposition::Close(CloseReason::Lifetime)
+    } else if rules.forbid_more_uses_of(meta) {
+        Disposition::Close(CloseReason::MaxUses)
+    } else {
+        Disposition::Reuse
+    }
+}

@@ -1,0 +1,79 @@
+//! Closes connections, gracefully if they are in good order.
+
+use futures_lite::future::poll_once;
+
+use crate::manager::Manager;
+use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
+use crate::pool::conn::Slot;
+use crate::pool::shared::{BoxConn, Shared};
+use crate::runtime::BoxFuture;
+use crate::time::Instant;
+use crate::util::sync::Arc;
+use crate::util::timeout::{Completion, run_guarded};
+
+/// Closes a connection: gracefully, if its reason allows it and no caller waits for its slot.
+pub(super) async fn close_connection<M: Manager>(
+    shared: &Arc<Shared<M>>,
+    conn: BoxConn<M>,
+    reason: CloseReason,
+) {
+    if !reason.is_graceful() {
+        return shared.discard(conn, reason);
+    }
+    let mut close: BoxFuture = Box::pin(graceful_close(Arc::clone(shared), conn, reason));
+    // Most closes end at once, and only the others become tasks. Polled here once and then by another
+    // task: `spawn` polls it again, which registers that task's waker.
+    if poll_once(&mut close).await.is_none() {
+        shared.runtime.spawn(close);
+    }
+}
+
+async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: CloseReason) {
+    let expedited = shared.signals.expedite_close.listen();
+    if shared.peek(|state| state.machine.waiting() > 0) {
+        return shared.discard(conn, reason);
+    }
+    let conn = *conn;
+    let id = conn.meta.id;
+    // Declared first, dropped last: counted, and its slot freed, when the connection is gone.
+    let _closing = Closing {
+        shared: Arc::clone(&shared),
+        reason,
+        id,
+        created_at: conn.meta.created_at,
+        _slot: conn.slot,
+    };
+    let close = async { shared.manager.close(conn.inner).await };
+    let limit = shared.snapshot.config().close_timeout;
+    let timed_out = match run_guarded(&*shared.runtime, limit, expedited, close).await {
+        Completion::Done(()) => return,
+        Completion::Panicked(message) => return shared.events.panicked("close", &message),
+        Completion::TimedOut => true,
+        Completion::Interrupted => false,
+    };
+    shared
+        .events
+        .tell(|| Event::GracefulCloseFailed { id, timed_out });
+}
+
+/// The slot of a connection that is being closed gracefully.
+struct Closing<M: Manager> {
+    shared: Arc<Shared<M>>,
+    reason: CloseReason,
+    id: u64,
+    created_at: Instant,
+    _slot: Slot<Shared<M>>,
+}
+
+impl<M: Manager> Drop for Closing<M> {
+    fn drop(&mut self) {
+        let Closing { shared, reason, .. } = self;
+        shared.counters.closed(*reason);
+        shared.events.tell(|| Event::Closed {
+            id: self.id,
+            reason: *reason,
+            age: shared.age(self.created_at),
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! Sweeps the idle set: checks limits and liveness, and finds connections whose keepalive is due.
+
+use crate::machine::disposition::Disposition;
+use crate::machine::health::{Check, CheckKind, Step};
+use crate::manager::Manager;
+use crate::pool::acquire::verify::begin_check;
+use crate::pool::background::keepalive::Keepalive;
+use crate::pool::connect::report_first_check;
+use crate::pool::idle::Segment;
+use crate::pool::shared::{BATCH, BoxConn, Shared};
+use crate::util::sync::Arc;
+
+/// What is left of a sweep: how many connections of each segment, the last segment first.
+#[derive(Default)]
+pub(super) struct Sweep(Vec<(Segment, usize)>);
+
+/// The result of one probe of a sweep.
+enum SweepStep {
+    Probed,
+    /// The connection is away for a ping. The sweep goes on when it is back.
+    Pinging,
+    SegmentEmpty,
+    CallerWaits,
+}
+
+impl Sweep {
+    pub(super) fn of(mut segments: Vec<(Segment, usize)>) -> Self {
+        segments.reverse();
+        Sweep(segments)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Probes some of the idle connections, one at a time. A caller never finds more than that one
+    /// missing, and if it has to wait for it the sweep ends.
+    pub(super) fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
+        for _ in 0..BATCH {
+            let Some((segment, left)) = self.0.last_mut() else {
+                return;
+            };
+            let step = sweep_one(shared, *segment);
+            *left = left.saturating_sub(1);
+            if *left == 0 || matches!(step, SweepStep::SegmentEmpty) {
+                self.0.pop();
+            }
+            match step {
+                SweepStep::Probed | SweepStep::SegmentEmpty => {}
+                SweepStep::Pinging => return,
+                SweepStep::CallerWaits => self.0.clear(),
+            }
+        }
+    }
+}
+
+/// Checks the connection of a segment that is idle for longest.
+fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep {
+    let taken = shared.with(|state, _| {
+        if !state.machine.sweep_probe_started() {
+            return Err(SweepStep::CallerWaits);
+        }
+        let conn = shared.idle.pop_oldest_in(segment);
+        if conn.is_none() {
+            state.machine.schedule.set_probing(false);
+        }
+        conn.ok_or(SweepStep::SegmentEmpty)
+    });
+    let mut conn = match taken {
+        Ok(conn) => conn,
+        Err(step) => return step,
+    };
+    let check = begin_check(shared, &mut conn, CheckKind::Sweep, shared.clock());
+    let step = check.step();
+    if step == Step::Ping {
+        return ping(shared, conn, check);
+    }
+    if conn.meta.uses == 0 {
+        report_first_check(shared, step, conn.meta.created_at);
+    }
+    let now = shared.runtime.now();
+    shared.with(|state, actions| {
+        state.machine.schedule.set_probing(false);
+        shared.place(state, actions, conn, Disposition::from(step), now);
+        shared.rebalance(state, actions, now);
+    });
+    SweepStep::Probed
+}
+
+fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> SweepStep {
+    let now = shared.runtime.now();
+    shared.with(|state, actions| {
+        state.machine.schedule.ping_started();
+        // A caller that came during the probe has nothing to wait for.
+        shared.rebalance(state, actions, now);
+    });
+    Keepalive::new(Arc::clone(shared), conn, check).spawn();
+    SweepStep::Pinging
+}

@@ -1,0 +1,78 @@
+//! Delivers events to the observer and to `tracing`, and catches the panics of foreign code.
+
+use std::cell::Cell;
+
+use crate::observe::event::{Event, Observer};
+use crate::observe::tracing;
+use crate::util::panic::catch_panic;
+use crate::util::sync::Arc;
+
+/// Where the events of a pool go.
+pub(crate) struct EventSink {
+    pub(crate) pool: Arc<str>,
+    observer: Option<Box<dyn Observer>>,
+}
+
+/// How deep calls of an observer may nest that cause events themselves.
+const MAX_DEPTH: u8 = 4;
+
+thread_local! {
+    /// How many calls of observers the thread is in.
+    static DEPTH: Cell<u8> = const { Cell::new(0) };
+}
+
+impl EventSink {
+    pub(crate) fn new(pool: Arc<str>, observer: Option<Box<dyn Observer>>) -> Self {
+        EventSink { pool, observer }
+    }
+
+    pub(crate) fn has_observer(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Returns whether events are delivered. If not, nothing is measured for them.
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.has_observer() || tracing::is_on()
+    }
+
+    /// Delivers an event. Must not be called under the pool's lock.
+    #[inline]
+    pub(crate) fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if self.is_observed() {
+            self.announce(&event());
+        }
+    }
+
+    #[cold]
+    pub(crate) fn announce(&self, event: &Event<'_>) {
+        let depth = DEPTH.get();
+        if depth >= MAX_DEPTH {
+            return;
+        }
+        DEPTH.set(depth.saturating_add(1));
+        // The caller may be dropping a guard or a future. A panic of an observer is not its fault.
+        if let Some(observer) = &self.observer {
+            let _ = catch_panic(|| observer.on_event(&self.pool, event));
+        }
+        let _ = catch_panic(|| tracing::emit(&self.pool, event));
+        DEPTH.set(depth);
+    }
+
+    /// Runs code of the manager, a connection or a waker. A panic is caught and reported.
+    #[inline]
+    pub(crate) fn guarded<T>(&self, step: &'static str, act: impl FnOnce() -> T) -> Option<T> {
+        match catch_panic(act) {
+            Ok(result) => Some(result),
+            Err(message) => {
+                self.panicked(step, &message);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    pub(crate) fn panicked(&self, step: &'static str, message: &str) {
+        self.tell(|| Event::Panicked { step, message });
+    }
+}

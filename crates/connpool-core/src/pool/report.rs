@@ -1,0 +1,77 @@
+//! Figures of one moment: statistics and diagnoses.
+
+use std::time::Duration;
+
+use crate::error::connect_failure::ConnectFailure;
+use crate::error::diagnosis::Diagnosis;
+use crate::machine::pool::Gauges;
+use crate::manager::Manager;
+use crate::observe::stats::Stats;
+use crate::pool::idle::IdleCount;
+use crate::pool::shared::Shared;
+use crate::util::sync::Arc;
+
+/// Returns the gauges and the number of idle connections, of one moment.
+pub(crate) fn gauges<M: Manager>(shared: &Shared<M>) -> (Gauges, IdleCount) {
+    // Under the lock no slot can be freed, so no idle connection goes uncounted.
+    shared.peek(|state| (state.machine.gauges(), shared.idle.count()))
+}
+
+pub(crate) fn stats<M: Manager>(shared: &Shared<M>) -> Stats {
+    let (gauges, idle) = gauges(shared);
+    shared.counters.snapshot(Stats {
+        size: gauges.size,
+        available: idle.idle,
+        active: gauges.size.saturating_sub(idle.idle),
+        connecting: gauges.connecting,
+        waiting: gauges.waiting,
+        breaker: gauges.breaker,
+        paused: gauges.paused,
+        // The fast path counts where it takes a connection.
+        request: idle.checked_out,
+        success: idle.checked_out,
+        ..Stats::default()
+    })
+}
+
+/// Where a failing `get` stood.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct QueuePlace {
+    /// Whether it was queued until its deadline.
+    pub(crate) queued: bool,
+    /// Its position, counted from one, unless it was too far back.
+    pub(crate) position: Option<usize>,
+}
+
+/// Describes the pool for a `get` that failed after `waited`.
+pub(crate) fn diagnosis<M: Manager>(
+    shared: &Shared<M>,
+    waited: Duration,
+    place: QueuePlace,
+) -> Box<Diagnosis> {
+    let now = shared.runtime.now();
+    let (gauges, available, last_error, failed_at) = shared.peek(|state| {
+        (
+            state.machine.gauges(),
+            shared.idle.count().idle,
+            state.last_failure.as_ref().map(ConnectFailure::as_error),
+            state.machine.last_failure_at(),
+        )
+    });
+    Box::new(Diagnosis {
+        pool: Arc::clone(&shared.events.pool),
+        waited,
+        queue_position: place.position,
+        max_size: gauges.max_size,
+        size: gauges.size,
+        active: gauges.size.saturating_sub(available),
+        available,
+        connecting: gauges.connecting,
+        waiting: gauges.waiting.saturating_add(usize::from(place.queued)),
+        paused: gauges.paused,
+        breaker: gauges.breaker,
+        last_error_ago: last_error.as_ref().and(failed_at).map(|at| now.since(at)),
+        last_error,
+        longest_held: shared.leases.longest(3, now),
+    })
+}
