@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use connpool_core::{Builder, Connection, Event, Manager, Pool, Runtime};
 use connpool_examples::args::{Args, Which};
-use connpool_examples::moody::{Client, Mood, Moody, ask};
+use connpool_examples::fault_server::{Client, FaultServer, Mode, ask};
 use connpool_examples::pause;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    let mut server = Moody::start()?;
+    let mut server = FaultServer::start()?;
     let address = server.address().to_string();
     let pool = |name: &str| {
         let client = Client::over(tcp(address.clone()));
@@ -91,7 +91,7 @@ where
     let pinged = pool("pinged").ping_after(Duration::ZERO).ping_timeout(None);
     let pinged = pinged.build_lazy()?;
     drop(pinged.get().await?);
-    server.becomes(Mood::Silent);
+    server.set_mode(Mode::Unresponsive);
     failed(pinged.get().await);
 
     title("The server accepts and says nothing");

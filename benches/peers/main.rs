@@ -3,14 +3,16 @@
 
 #![forbid(unsafe_code)]
 
-mod contest;
-mod link;
-mod pace;
-mod peer;
+mod budget;
+mod comparison;
+mod competitor;
+mod context;
+mod kind;
 mod pools;
 mod record;
+mod round;
 mod sockets;
-mod turn;
+mod transport;
 mod workloads;
 
 use std::error::Error;
@@ -20,7 +22,7 @@ use std::{panic, thread};
 
 use clap::Parser;
 
-use pace::Pace;
+use budget::Budget;
 use record::{Outcome, Report};
 use sockets::Runtime;
 
@@ -67,16 +69,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let smoke = args.smoke || args.test || !args.bench;
-    let pace = match (smoke, args.quick) {
-        (true, _) => Pace::SMOKE,
-        (false, true) => Pace::QUICK,
-        (false, false) => Pace::FULL,
+    let budget = match (smoke, args.quick) {
+        (true, _) => Budget::SMOKE,
+        (false, true) => Budget::QUICK,
+        (false, false) => Budget::FULL,
     };
     quieten_panics();
     let mut records = Vec::new();
     for workload in &workloads {
         eprintln!("Measuring {}", workload.name);
-        let done = contest::hold(workload, args.runtime, pace);
+        let done = comparison::run(workload, args.runtime, budget);
         if args.json.is_none() && !smoke {
             println!("{}\n", record::lines(&done).join("\n"));
         }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use connpool_benches::{Lane, Smol, Tokio, echo};
+use connpool_benches::{BenchRuntime, Smol, Tokio, echo};
 use connpool_core::Manager;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::io::AsyncWriteExt as _;
@@ -31,7 +31,7 @@ impl Runtime {
 }
 
 /// TCP as a runtime does it, for those pools that leave it to their users.
-pub(crate) trait Sockets: Lane + Send + Sync + 'static {
+pub(crate) trait Sockets: BenchRuntime + Send + Sync + 'static {
     /// Which runtime it is.
     const RUNTIME: Runtime;
     /// Its TCP stream.

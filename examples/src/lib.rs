@@ -3,7 +3,7 @@
 #![doc = include_str!("../../README.md")]
 
 pub mod args;
-pub mod moody;
+pub mod fault_server;
 pub mod redis;
 pub mod redis_server;
 pub mod resp;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Result, process};
+use crate::process;
+use crate::result::Result;
 
 /// A built test binary and the folder in which cargo would run it.
 #[derive(Debug, PartialEq)]

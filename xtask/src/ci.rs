@@ -2,9 +2,8 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{
-    Result, architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test,
-};
+use crate::result::Result;
+use crate::{architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test};
 
 /// Runs every step in order and closes with the count of the tests.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -14,7 +13,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     if deny::is_installed(sh) {
         step("dependencies", || deny::run(sh))?;
     }
-    let tally = step("tests", || test::run(&test::Args::default()))?;
+    let summary = step("tests", || test::run(&test::Args::default()))?;
     step("benches", || bench::run_each_once(sh))?;
     step("instructions", || counts::run(sh, &counts::Args::default()))?;
     step("simulation", || {
@@ -29,7 +28,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;
 
-    println!("\n{tally}");
+    println!("\n{summary}");
     Ok(())
 }
 

@@ -12,8 +12,9 @@ use std::thread::available_parallelism;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use xshell::{Shell, cmd};
 
-use crate::bench::surroundings;
-use crate::{Result, files};
+use crate::bench::environment;
+use crate::files;
+use crate::result::Result;
 use budget::{Budget, Counts};
 
 /// The package by itself: the whole workspace would turn on tokio's clock for tests, a slower one.
@@ -61,7 +62,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let compiler = compiler(&cmd!(sh, "rustc -vV").quiet().read()?);
     // The C library copies memory in another way on another processor, and with other cores smol's
     // threads get in each other's way at other times.
-    let processor = surroundings::processor();
+    let processor = environment::processor();
     let cores = available_parallelism().map_or(0, NonZero::get);
     let compiler = format!("{compiler}, {valgrind}, {processor}, {cores} cores");
     println!("{}", table(list.lines(), &counts, budget.as_ref()));

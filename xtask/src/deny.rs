@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
 /// Checks the bans, licenses and sources of the dependency tree.
 pub(crate) fn run(sh: &Shell) -> Result {

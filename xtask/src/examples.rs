@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, files, process};
+use crate::result::Result;
+use crate::{files, process};
 
 const FOLDER: &str = "examples";
 const RUN: &str = "//! $ cargo run --release --example ";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::Result;
+use crate::result::Result;
 
 /// The folder that cargo builds in.
 pub(crate) fn target() -> PathBuf {

@@ -10,20 +10,19 @@ mod examples;
 mod files;
 mod model;
 mod process;
+mod result;
 mod seeded_bugs;
 mod sim;
 mod soak;
 mod test;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use xshell::Shell;
 
-/// What a command comes to; an error says what to mend.
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+use result::Result;
 
 /// The project's own commands.
 #[derive(Parser)]

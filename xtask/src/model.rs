@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
 /// How far loom goes.
 #[derive(clap::Args, Default)]

@@ -4,7 +4,7 @@
 //! tests that fail then. So the tests are tested, not the pool.
 
 mod bug;
-mod scratch;
+mod worktree;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use xshell::Shell;
 
-use crate::Result;
 use crate::binary::Outcome;
+use crate::result::Result;
 use bug::{Bug, By};
-use scratch::Scratch;
+use worktree::Worktree;
 
 const FOLDER: &str = "xtask/seeded-bugs";
 
@@ -32,15 +32,15 @@ pub(crate) struct Args {
 /// Shows that every bug is caught by the tests that its patch names.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let bugs = chosen(bug::all(Path::new(FOLDER))?, &args.rows)?;
-    let scratch = Scratch::new(sh)?;
-    without_a_bug(&scratch, &bugs)?;
+    let worktree = Worktree::new(sh)?;
+    without_a_bug(&worktree, &bugs)?;
 
     let mut table = String::new();
     let mut missed = Vec::new();
     for bug in &bugs {
         eprintln!("\nwith {}", bug.name);
         let start = Instant::now();
-        let miss = with(&scratch, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
+        let miss = with(&worktree, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
         let seconds = start.elapsed().as_secs_f64();
         table += &rows_of(bug, miss.is_none(), seconds);
         missed.extend(miss.map(|miss| format!("{}: {miss}", bug.name)));
@@ -71,16 +71,16 @@ fn chosen(mut bugs: Vec<Bug>, rows: &[u32]) -> Result<Vec<Bug>> {
 }
 
 /// The named tests must pass as things are, or their failure says nothing.
-fn without_a_bug(scratch: &Scratch, bugs: &[Bug]) -> Result {
+fn without_a_bug(worktree: &Worktree, bugs: &[Bug]) -> Result {
     eprintln!("\nwithout a bug");
     let mut runs: BTreeMap<&bug::Run, Vec<&str>> = BTreeMap::new();
     for bug in bugs {
         let tests = bug.caught_by.iter().map(String::as_str);
         runs.entry(&bug.run).or_default().extend(tests);
     }
-    scratch.restore()?;
+    worktree.restore()?;
     for (run, tests) in runs {
-        let outcome = scratch.test(run, &tests, LIMIT)?;
+        let outcome = worktree.test(run, &tests, LIMIT)?;
         for test in tests {
             match outcome.passed(test) {
                 Some(true) => {}
@@ -94,11 +94,11 @@ fn without_a_bug(scratch: &Scratch, bugs: &[Bug]) -> Result {
 }
 
 /// Puts the bug in and returns what is wrong with its being caught: nothing, if it was.
-fn with(scratch: &Scratch, bug: &Bug) -> Result<Option<String>> {
-    scratch.restore()?;
-    scratch.apply(&bug.patch)?;
+fn with(worktree: &Worktree, bug: &Bug) -> Result<Option<String>> {
+    worktree.restore()?;
+    worktree.apply(&bug.patch)?;
     let tests: Vec<&str> = bug.caught_by.iter().map(String::as_str).collect();
-    let outcome = scratch.test(&bug.run, &tests, LIMIT)?;
+    let outcome = worktree.test(&bug.run, &tests, LIMIT)?;
     Ok(miss(bug, &outcome))
 }
 

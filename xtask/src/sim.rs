@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
 /// What `cargo xtask sim` hands on to the program that does it.
 #[derive(clap::Args)]

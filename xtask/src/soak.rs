@@ -7,7 +7,7 @@
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
 /// What `cargo xtask soak` is asked for.
 #[derive(clap::Args)]

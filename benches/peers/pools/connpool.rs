@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use connpool_core::{Builder, Manager, Pool};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
+use crate::transport::{Check, Transport};
 
 /// This pool.
 #[derive(Clone, Copy)]
@@ -15,8 +15,8 @@ pub(crate) struct Connpool {
     pub(crate) look_after: Duration,
 }
 
-impl Peer for Connpool {
-    type Pool<K: Link, S: Sockets> = Pool<K::Manager>;
+impl Competitor for Connpool {
+    type Pool<K: Transport, S: Sockets> = Pool<K::Manager>;
 
     fn name(self) -> &'static str {
         match self.look_after {
@@ -29,10 +29,10 @@ impl Peer for Connpool {
         Some("connpool-core")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<K::Manager> {
+    async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Pool<K::Manager> {
         let builder = match S::RUNTIME {
-            Runtime::Tokio => connpool_tokio::builder(link.manager()),
-            Runtime::Smol => connpool_smol::builder(link.manager()),
+            Runtime::Tokio => connpool_tokio::builder(transport.manager()),
+            Runtime::Smol => connpool_smol::builder(transport.manager()),
         };
         let builder = builder.max_size(setup.max).liveness_after(self.look_after);
         let pool = configured(builder, setup).build_lazy();

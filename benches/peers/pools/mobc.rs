@@ -5,16 +5,16 @@ use std::io;
 
 use mobc::{Manager, Pool, async_trait};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
+use crate::transport::{Check, Transport};
 
 /// mobc. It returns a connection by a task of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Mobc;
 
-impl Peer for Mobc {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Mobc {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "mobc"
@@ -24,9 +24,13 @@ impl Peer for Mobc {
         Some("mobc")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
-        let manager = Links {
-            link,
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
+        let manager = PoolManager {
+            transport,
             runtime: S::RUNTIME,
         };
         let mut builder = Pool::builder()
@@ -44,13 +48,13 @@ impl Peer for Mobc {
 }
 
 /// Its manager.
-pub(crate) struct Links<K> {
-    link: K,
+pub(crate) struct PoolManager<K> {
+    transport: K,
     runtime: Runtime,
 }
 
 #[async_trait]
-impl<K: Link> Manager for Links<K> {
+impl<K: Transport> Manager for PoolManager<K> {
     type Connection = K::Conn;
     type Error = io::Error;
 
@@ -66,16 +70,16 @@ impl<K: Link> Manager for Links<K> {
     }
 
     async fn connect(&self) -> io::Result<K::Conn> {
-        self.link.connect().await
+        self.transport.connect().await
     }
 
     async fn check(&self, conn: K::Conn) -> io::Result<K::Conn> {
-        self.link.check(&conn).await?;
+        self.transport.check(&conn).await?;
         Ok(conn)
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         Pool::get(self).await.map_err(|error| error.to_string())
     }

@@ -5,18 +5,18 @@ mod database;
 
 use sqlx_core::pool::{Pool, PoolOptions};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
-use database::{Links, Options};
+use crate::transport::{Check, Transport};
+use database::{Options, PoolManager};
 
 /// sqlx's pool. It returns a connection by a task of its own, which pings it once more.
 #[derive(Clone, Copy)]
 pub(crate) struct Sqlx;
 
-impl Peer for Sqlx {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Sqlx {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "sqlx"
@@ -30,7 +30,11 @@ impl Peer for Sqlx {
         matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks once more at each return")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
         let mut options = PoolOptions::new()
             .max_connections(setup.max as u32)
             // Its default is to ping each time, which here is for those workloads that want it.
@@ -40,11 +44,11 @@ impl Peer for Sqlx {
         if let Some(limit) = setup.timeout {
             options = options.acquire_timeout(limit);
         }
-        options.connect_lazy_with(Options(link))
+        options.connect_lazy_with(Options(transport))
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         self.acquire().await.map_err(|error| error.to_string())
     }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use connpool_benches::{Crowd, Hold, Lane, Smol, Tokio};
+use connpool_benches::{BenchRuntime, Hold, Smol, Tokio, Workload};
 use connpool_core::{Builder, FromFn, Pool, object_fn};
 use futures_lite::future::{poll_once, yield_now};
 
@@ -62,61 +62,61 @@ fn run(name: &str, operations: &str) -> Option<()> {
     }
 }
 
-fn run_on<L: Lane>(lane: &L, name: &str, operations: u64) -> Option<()> {
+fn run_on<L: BenchRuntime>(runtime: &L, name: &str, operations: u64) -> Option<()> {
     let found = scenarios()
         .into_iter()
         .find(|(scenario, _)| *scenario == name);
-    found.map(|(_, run)| run(lane, operations))
+    found.map(|(_, run)| run(runtime, operations))
 }
 
-fn scenarios<L: Lane>() -> [Scenario<L>; 7] {
+fn scenarios<L: BenchRuntime>() -> [Scenario<L>; 7] {
     [
-        ("get-return", |lane, operations| {
-            let pool = pool(lane, |pool| pool.ping_after(None));
-            repeat(lane, operations, async || end(pool.get().await));
+        ("get-return", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool.ping_after(None));
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-default", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.get().await));
+        ("get-return-default", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-limits", |lane, operations| {
-            let pool = pool(lane, |pool| {
+        ("get-return-limits", |runtime, operations| {
+            let pool = pool(runtime, |pool| {
                 pool.idle_timeout(Duration::from_secs(30))
                     .max_lifetime(Duration::from_secs(300))
             });
-            repeat(lane, operations, async || end(pool.get().await));
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-owned", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.get_owned().await));
+        ("get-return-owned", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.get_owned().await));
         }),
-        ("try-get", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.try_get()));
+        ("try-get", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.try_get()));
         }),
         // Two tasks, one connection: in each operation one waits and is handed what the other has.
-        ("handover", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            let crowd = Crowd {
+        ("handover", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            let workload = Workload {
                 tasks: 2,
                 hold: Hold::OverAYield,
             };
-            lane.block_on(crowd.time(lane, &pool, WARM_UP + operations));
+            runtime.block_on(workload.time(runtime, &pool, WARM_UP + operations));
         }),
         // Stands in line, and leaves it. Without a timer: which of smol's threads looks after those
         // is another matter each time.
-        ("give-up", |lane, operations| {
-            let pool = pool(lane, |pool| pool.get_timeout(None));
-            let held = lane.block_on(pool.get_owned());
+        ("give-up", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool.get_timeout(None));
+            let held = runtime.block_on(pool.get_owned());
             let operation = async || assert!(poll_once(pool.get()).await.is_none());
-            repeat(lane, operations, operation);
+            repeat(runtime, operations, operation);
             drop(held);
         }),
     ]
 }
 
-fn repeat(lane: &impl Lane, operations: u64, operation: impl AsyncFn()) {
-    lane.block_on(async {
+fn repeat(runtime: &impl BenchRuntime, operations: u64, operation: impl AsyncFn()) {
+    runtime.block_on(async {
         for _ in 0..WARM_UP {
             operation().await;
             // The pool's background task comes to rest.
@@ -134,9 +134,12 @@ fn end<C, E: Debug>(lent: Result<C, E>) {
 }
 
 /// A pool of one connection, eight bytes, which is there.
-fn pool(lane: &impl Lane, settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>) -> Pool<Plain> {
-    let pool = lane.block_on(async {
-        let pool = settings(lane.builder(object_fn(connect as _)))
+fn pool(
+    runtime: &impl BenchRuntime,
+    settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>,
+) -> Pool<Plain> {
+    let pool = runtime.block_on(async {
+        let pool = settings(runtime.builder(object_fn(connect as _)))
             .max_size(1)
             .min_size(1);
         pool.build().await.expect("building the pool")

@@ -10,8 +10,8 @@ use connpool_core::{Connection, Manager, Pool, Runtime};
 use futures_lite::FutureExt;
 use smol::channel::{Receiver, Sender, bounded};
 
+use crate::client_stats::ClientStats;
 use crate::protocol::ask;
-use crate::tally::Tally;
 
 /// How many there are.
 const CLIENTS: usize = 64;
@@ -31,7 +31,7 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn start<M>(
         pool: &Pool<M>,
-        tally: &Arc<Tally>,
+        counted: &Arc<ClientStats>,
         runtime: &Arc<dyn Runtime>,
     ) -> Clients
     where
@@ -42,7 +42,7 @@ impl Clients {
         for _ in 0..CLIENTS {
             let one = One {
                 pool: pool.clone(),
-                tally: Arc::clone(tally),
+                counted: Arc::clone(counted),
                 runtime: Arc::clone(runtime),
                 stop: Arc::clone(&stop),
             };
@@ -68,7 +68,7 @@ impl Clients {
 
 struct One<M: Manager> {
     pool: Pool<M>,
-    tally: Arc<Tally>,
+    counted: Arc<ClientStats>,
     runtime: Arc<dyn Runtime>,
     stop: Arc<AtomicBool>,
 }
@@ -103,9 +103,9 @@ where
 
     async fn ask(&self, patience: Duration) {
         let got = self.pool.get().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         let Ok(mut conn) = got else { return };
-        let exchange = conn.exchange(async |conn| ask(conn, &self.tally).await);
+        let exchange = conn.exchange(async |conn| ask(conn, &self.counted).await);
         // Too late, refused, closed or garbage: the connection is destroyed.
         let _: Option<io::Result<()>> = within(&*self.runtime, patience, exchange).await;
     }
@@ -113,7 +113,7 @@ where
     async fn give_up_the_get(&self) {
         let limit = Duration::from_micros(rand::random_range(0..3_000));
         let got = within(&*self.runtime, limit, self.pool.get()).await;
-        self.tally.get(got.as_ref());
+        self.counted.get(got.as_ref());
     }
 
     async fn give_up_the_exchange(&self) {
@@ -123,14 +123,14 @@ where
 
     async fn take_what_is_there(&self) {
         let got = self.pool.try_get();
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         // Held for a while, and given back unused.
         self.sleep(rand::random_range(0..5)).await;
     }
 
     async fn mark(&self) {
         let got = self.pool.get_owned().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         if let Ok(mut conn) = got {
             conn.mark_unusable();
         }
@@ -138,11 +138,11 @@ where
 
     async fn detach(&self) {
         let got = self.pool.get().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         let Ok(conn) = got else { return };
         let mut conn = conn.detach();
-        self.tally.detached();
-        let _ = within(&*self.runtime, PATIENCE, ask(&mut conn, &self.tally)).await;
+        self.counted.detached();
+        let _ = within(&*self.runtime, PATIENCE, ask(&mut conn, &self.counted)).await;
     }
 
     async fn sleep(&self, millis: u64) {

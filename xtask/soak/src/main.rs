@@ -6,31 +6,31 @@
 
 #![forbid(unsafe_code)]
 
+mod client_stats;
 mod clients;
+mod outcome;
+mod pool;
+mod process_stats;
 mod protocol;
 mod server;
-mod tally;
 mod verdict;
-mod vitals;
 
-use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use connpool_core::{Backoff, Connection, Manager, Pool, Runtime};
+use connpool_core::{Connection, Manager, Pool, Runtime};
 
+use client_stats::ClientStats;
 use clients::{Clients, sleep};
+use outcome::Outcome;
+use pool::MAX_SIZE;
+use process_stats::ProcessStats;
 use protocol::Client;
 use server::Server;
-use tally::Tally;
 use verdict::Verdict;
-use vitals::Vitals;
-
-/// The most connections that the pool may have.
-const MAX_SIZE: usize = 24;
 
 /// How often descriptors and memory are looked at.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -54,8 +54,6 @@ enum Which {
     Tokio,
     Smol,
 }
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -105,12 +103,12 @@ where
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
     // Once round, so that what a runtime opens for itself counts as there from the beginning.
     sleep(&*runtime, SAMPLE).await;
-    let before = Vitals::now()?;
+    let before = ProcessStats::now()?;
 
-    let tally = Arc::new(Tally::default());
-    let pool = pool_of(Client::new(tcp, Arc::clone(&tally)), Arc::clone(&runtime))?;
-    let clients = Clients::start(&pool, &tally, &runtime);
-    let samples = watch(&pool, &tally, &*runtime, time).await?;
+    let counted = Arc::new(ClientStats::default());
+    let pool = pool::build(Client::new(tcp, Arc::clone(&counted)), Arc::clone(&runtime))?;
+    let clients = Clients::start(&pool, &counted, &runtime);
+    let samples = watch(&pool, &counted, &*runtime, time).await?;
     let hang = clients.stop(&*runtime).await;
     let stats = pool.stats();
     let report = pool.close(Duration::from_secs(10)).await;
@@ -118,68 +116,41 @@ where
     let verdict = Verdict {
         hang,
         before,
-        after: Vitals::now()?,
+        after: ProcessStats::now()?,
         samples,
         at_rest: stats,
         closed: pool.stats(),
         report,
     };
-    Ok(verdict.print(&tally))
-}
-
-/// A pool with everything that can be set to something short, and with something for all of it to
-/// do.
-fn pool_of<M: Manager>(manager: M, runtime: Arc<dyn Runtime>) -> Outcome<Pool<M>> {
-    let millis = Duration::from_millis;
-    let pool = Pool::builder(manager, runtime)
-        .name("soak")
-        .max_size(MAX_SIZE)
-        .min_size(4)
-        .increment(2)
-        .idle_timeout(millis(100))
-        .max_lifetime(millis(200))
-        .evict_interval(millis(20))
-        .get_timeout(millis(60))
-        .connect_timeout(millis(500))
-        .ping_timeout(millis(30))
-        .reset_timeout(millis(30))
-        .close_timeout(millis(200))
-        .ping_after(millis(10))
-        .max_waiters(40)
-        .max_idle(8)
-        .max_uses(40)
-        .max_connecting(8)
-        .backoff(Backoff::new(millis(5), millis(100), 2.0))
-        .build_lazy()?;
-    Ok(pool)
+    Ok(verdict.print(&counted))
 }
 
 /// Lets the time pass: changes the pool now and then, tells how things stand, and takes samples.
 async fn watch<M: Manager>(
     pool: &Pool<M>,
-    tally: &Tally,
+    counted: &ClientStats,
     runtime: &dyn Runtime,
     time: Duration,
-) -> Outcome<Vec<Vitals>> {
+) -> Outcome<Vec<ProcessStats>> {
     let every = (time / 4).min(Duration::from_secs(10));
     let (start, mut told, mut replies) = (Instant::now(), Instant::now(), 0);
     let mut samples = Vec::new();
     while start.elapsed() < time {
         sleep(runtime, SAMPLE).await;
-        let vitals = Vitals::now()?;
-        samples.push(vitals);
+        let process = ProcessStats::now()?;
+        samples.push(process);
         match rand::random_range(0..40) {
             0 => pool.clear(),
             1 | 2 => pool.resize(rand::random_range(6..=MAX_SIZE))?,
             _ => {}
         }
         if told.elapsed() >= every {
-            let now = tally.replies();
+            let now = counted.replies();
             println!(
-                "{:>5.0} s {:>6.0} replies/s  {} wrong  {vitals}  {}",
+                "{:>5.0} s {:>6.0} replies/s  {} wrong  {process}  {}",
                 start.elapsed().as_secs_f64(),
                 (now - replies) as f64 / told.elapsed().as_secs_f64(),
-                tally.wrong(),
+                counted.wrong(),
                 pool.stats(),
             );
             (told, replies) = (Instant::now(), now);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use connpool_core::{Connection, Liveness, Manager};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::tally::Tally;
+use crate::client_stats::ClientStats;
 
 /// A request or a reply on the wire.
 pub(crate) type Frame = [u8; 16];
@@ -32,7 +32,7 @@ fn check(number: u64) -> u64 {
 }
 
 /// One request and its reply.
-pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result<()> {
+pub(crate) async fn ask(conn: &mut impl Connection, counted: &ClientStats) -> io::Result<()> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let mine = LAST.fetch_add(1, Ordering::Relaxed);
     conn.write_all(&frame(mine)).await?;
@@ -40,11 +40,11 @@ pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result
     conn.read_exact(&mut reply).await?;
     match number(reply) {
         Some(theirs) if theirs == mine => {
-            tally.reply();
+            counted.reply();
             Ok(())
         }
         Some(theirs) => {
-            tally.wrong_reply();
+            counted.wrong_reply();
             let text = format!("asked {mine} and was answered {theirs}");
             Err(io::Error::new(ErrorKind::InvalidData, text))
         }
@@ -55,12 +55,12 @@ pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result
 /// A manager over that of a runtime, which pings, resets and says goodbye with requests as well.
 pub(crate) struct Client<T> {
     tcp: T,
-    tally: Arc<Tally>,
+    counted: Arc<ClientStats>,
 }
 
 impl<T> Client<T> {
-    pub(crate) fn new(tcp: T, tally: Arc<Tally>) -> Self {
-        Client { tcp, tally }
+    pub(crate) fn new(tcp: T, counted: Arc<ClientStats>) -> Self {
+        Client { tcp, counted }
     }
 }
 
@@ -80,11 +80,11 @@ where
     }
 
     async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
-        ask(conn, &self.tally).await
+        ask(conn, &self.counted).await
     }
 
     async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
-        ask(conn, &self.tally).await
+        ask(conn, &self.counted).await
     }
 
     fn liveness(&self, conn: &mut T::Connection) -> Liveness {
@@ -97,7 +97,7 @@ where
 
     async fn close(&self, mut conn: T::Connection) {
         // The goodbye of one who has nothing to say any more fails; it is closed all the same.
-        let _ = ask(&mut conn, &self.tally).await;
+        let _ = ask(&mut conn, &self.counted).await;
     }
 }
 

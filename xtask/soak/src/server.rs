@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use smol::{Async, LocalExecutor, Timer};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::protocol::{Frame, frame, number};
 
 /// A server in a process of its own, which ends with this one.

@@ -2,9 +2,9 @@
 
 use connpool_core::{CloseReport, Stats};
 
-use crate::MAX_SIZE;
-use crate::tally::Tally;
-use crate::vitals::Vitals;
+use crate::client_stats::ClientStats;
+use crate::pool::MAX_SIZE;
+use crate::process_stats::ProcessStats;
 
 /// A runtime may keep so many descriptors more than it began with.
 const SPARE_DESCRIPTORS: usize = 4;
@@ -17,9 +17,9 @@ const SPARE_KIB: f64 = 256.0;
 pub(crate) struct Verdict {
     /// How many clients did not stop.
     pub(crate) hang: usize,
-    pub(crate) before: Vitals,
-    pub(crate) after: Vitals,
-    pub(crate) samples: Vec<Vitals>,
+    pub(crate) before: ProcessStats,
+    pub(crate) after: ProcessStats,
+    pub(crate) samples: Vec<ProcessStats>,
     /// The pool when the clients had stopped.
     pub(crate) at_rest: Stats,
     /// The pool after its close.
@@ -29,15 +29,15 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     /// Prints each judgement, and says whether all are good.
-    pub(crate) fn print(&self, tally: &Tally) -> bool {
+    pub(crate) fn print(&self, counted: &ClientStats) -> bool {
         let judgements = [
-            self.replies(tally),
+            self.replies(counted),
             self.clients(),
             self.descriptors(),
             self.memory(),
-            connections("connections at rest", &self.at_rest, tally),
-            connections("connections at the end", &self.closed, tally),
-            self.gets(tally),
+            connections("connections at rest", &self.at_rest, counted),
+            connections("connections at the end", &self.closed, counted),
+            self.gets(counted),
         ];
         println!("{}", self.closed);
         for (holds, what, figures) in &judgements {
@@ -47,8 +47,8 @@ impl Verdict {
         judgements.iter().all(|(holds, ..)| *holds)
     }
 
-    fn replies(&self, tally: &Tally) -> Judgement {
-        let (right, wrong) = (tally.replies(), tally.wrong());
+    fn replies(&self, counted: &ClientStats) -> Judgement {
+        let (right, wrong) = (counted.replies(), counted.wrong());
         let figures = format!("{right} right, {wrong} wrong");
         (right > 0 && wrong == 0, "replies", figures)
     }
@@ -64,7 +64,7 @@ impl Verdict {
     }
 
     fn descriptors(&self) -> Judgement {
-        let count = |vitals: &Vitals| vitals.descriptors;
+        let count = |process: &ProcessStats| process.descriptors;
         let most = self.samples.iter().map(count).max().unwrap_or(0);
         let (before, after) = (count(&self.before), count(&self.after));
         let figures = format!("{before} before, {most} at most, {after} after");
@@ -77,9 +77,9 @@ impl Verdict {
     /// The first fifth is the warm-up. The second is held against the last.
     fn memory(&self) -> Judgement {
         let fifth = (self.samples.len() / 5).max(1);
-        let mean = |part: Option<&[Vitals]>| {
+        let mean = |part: Option<&[ProcessStats]>| {
             let part = part.unwrap_or_default();
-            let sum: u64 = part.iter().map(|vitals| vitals.resident_kib).sum();
+            let sum: u64 = part.iter().map(|process| process.resident_kib).sum();
             sum as f64 / part.len().max(1) as f64
         };
         let early = mean(self.samples.chunks(fifth).nth(1));
@@ -96,14 +96,14 @@ impl Verdict {
         )
     }
 
-    fn gets(&self, tally: &Tally) -> Judgement {
-        let failed = tally.failed();
+    fn gets(&self, counted: &ClientStats) -> Judgement {
+        let failed = counted.failed();
         let in_all = failed.iter().map(|(_, count)| count).sum::<u64>();
         let kinds: Vec<_> = failed.map(|(kind, n)| format!("{kind} {n}")).into();
         let Stats {
             request, success, ..
         } = self.closed;
-        let (lent, cancelled) = (tally.lent(), tally.cancelled());
+        let (lent, cancelled) = (counted.lent(), counted.cancelled());
         let figures = format!(
             "{request} = {lent} lent + {in_all} failed ({}) + {cancelled} cancelled",
             kinds.join(", ")
@@ -116,10 +116,10 @@ impl Verdict {
 /// Whether something holds, what it is, and the figures that say so.
 type Judgement = (bool, &'static str, String);
 
-fn connections(what: &'static str, stats: &Stats, tally: &Tally) -> Judgement {
+fn connections(what: &'static str, stats: &Stats, counted: &ClientStats) -> Judgement {
     let (created, size, closed) = (stats.created, stats.size as u64, stats.closed.total());
     let detached = stats.detached;
     let figures = format!("{created} = {size} open + {closed} closed + {detached} detached");
-    let holds = created == size + closed + detached && detached == tally.detached_in_all();
+    let holds = created == size + closed + detached && detached == counted.detached_in_all();
     (holds, what, figures)
 }

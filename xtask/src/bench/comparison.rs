@@ -1,10 +1,10 @@
 //! Pools side by side: this one's figures, and the others' as multiples of them.
 
-use super::notes::Notes;
+use super::figures::in_order;
+use super::footnotes::Footnotes;
 use super::plot::{Bar, Plot};
 use super::record::{OURS, Outcome, POOLS, Record, Unit};
-use super::sheet::Sheet;
-use super::table::in_order;
+use super::table::Table;
 use super::units;
 
 /// The rows that say most, for who wants to see no more.
@@ -19,19 +19,19 @@ const FEW: &[&str] = &[
 ];
 
 /// For each runtime a table of all workloads, and one of the waits in those where there are any.
-pub(super) fn tables(records: &[Record]) -> Vec<Sheet> {
+pub(super) fn tables(records: &[Record]) -> Vec<Table> {
     let runtimes = in_order(records.iter().map(|record| record.runtime.as_str()));
     let on = |runtime: &str| -> Vec<&Record> {
         let all = records.iter();
         all.filter(|record| record.runtime == runtime).collect()
     };
     let both = |runtime| [figures(runtime, &on(runtime)), waits(runtime, &on(runtime))];
-    let sheets = runtimes.into_iter().flat_map(both);
-    sheets.filter(|sheet| !sheet.rows.is_empty()).collect()
+    let tables = runtimes.into_iter().flat_map(both);
+    tables.filter(|table| !table.rows.is_empty()).collect()
 }
 
 /// A few rows, on the first runtime.
-pub(super) fn short_table(records: &[Record]) -> Sheet {
+pub(super) fn short_table(records: &[Record]) -> Table {
     let runtime = records.first().map_or("", |record| &record.runtime);
     let few =
         |record: &&Record| record.runtime == runtime && FEW.contains(&record.workload.as_str());
@@ -63,9 +63,9 @@ fn bar(record: &Record) -> Bar {
     }
 }
 
-fn figures(runtime: &str, records: &[&Record]) -> Sheet {
+fn figures(runtime: &str, records: &[&Record]) -> Table {
     let pools = pools(records);
-    let mut notes = Notes::default();
+    let mut notes = Footnotes::default();
     let mut rows = Vec::new();
     for workload in in_order(records.iter().map(|record| &record.workload)) {
         let here = || records.iter().filter(|record| record.workload == *workload);
@@ -89,7 +89,7 @@ fn figures(runtime: &str, records: &[&Record]) -> Sheet {
             rows.push(row);
         }
     }
-    Sheet {
+    Table {
         title: format!("On {runtime}: connpool, and the others as multiples of it"),
         header: header("median", &pools, records),
         rows,
@@ -106,7 +106,7 @@ fn beside(record: &Record, ours: Option<f64>) -> String {
     }
 }
 
-fn waits(runtime: &str, records: &[&Record]) -> Sheet {
+fn waits(runtime: &str, records: &[&Record]) -> Table {
     let records: Vec<_> = records
         .iter()
         .filter(|record| record.p50_ns.is_some() && record.outcome == Outcome::Ok)
@@ -132,7 +132,7 @@ fn waits(runtime: &str, records: &[&Record]) -> Sheet {
             record.fairness.map(units::ratio)
         });
     }
-    Sheet {
+    Table {
         title: format!(
             "On {runtime}: the wait for a connection, and the most gets of a task over the fewest"
         ),
@@ -167,8 +167,8 @@ mod tests {
     use crate::bench::record::sample;
 
     /// The rows, each as one line.
-    fn rows(sheet: &Sheet) -> Vec<String> {
-        sheet.rows.iter().map(|row| row.join("|")).collect()
+    fn rows(table: &Table) -> Vec<String> {
+        table.rows.iter().map(|row| row.join("|")).collect()
     }
 
     #[test]

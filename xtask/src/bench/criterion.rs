@@ -6,9 +6,10 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use super::args::{Args, Runtime};
+use super::figures::Figure;
 use super::progress;
-use super::table::Figure;
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 /// The package by itself: the whole workspace would turn on tokio's clock for tests, a slower one.
 const TARGET: &[&str] = &["--package", "connpool-benches", "--bench", "get_put"];

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{PathBuf, absolute};
 
+use super::environment::Environment;
 use super::plot::Plot;
-use super::sheet::{Sheet, in_html};
-use super::surroundings::Surroundings;
-use crate::{Result, files};
+use super::table::{Table, in_html};
+use crate::files;
+use crate::result::Result;
 
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -24,11 +25,11 @@ footer { margin-top: 3em; color: #555; font-size: .9em }
 
 /// What is on the page.
 pub(super) struct Report<'a> {
-    pub(super) tables: &'a [Sheet],
+    pub(super) tables: &'a [Table],
     pub(super) plots: Vec<Plot>,
     /// Criterion's page, below the folder that cargo builds in, if there is one.
     pub(super) criterion: Option<&'static str>,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) environment: &'a Environment,
 }
 
 impl Report<'_> {
@@ -48,7 +49,7 @@ impl Report<'_> {
             "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>connpool: benchmarks\
              </title>\n<style>{STYLE}</style>\n<h1>connpool: benchmarks</h1>\n"
         );
-        page.extend(self.tables.iter().map(Sheet::html));
+        page.extend(self.tables.iter().map(Table::html));
         page += "<h2>Each by itself; shorter is better</h2>\n<div class=plots>\n";
         for plot in &self.plots {
             let title = in_html(&plot.title);
@@ -62,8 +63,8 @@ impl Report<'_> {
                  and what changed since the last run</p>"
             )?;
         }
-        let surroundings = in_html(&self.surroundings.to_string());
-        writeln!(page, "<p>{surroundings}</p>\n</footer>")?;
+        let environment = in_html(&self.environment.to_string());
+        writeln!(page, "<p>{environment}</p>\n</footer>")?;
         Ok(page)
     }
 }
@@ -80,7 +81,7 @@ mod tests {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),
             criterion: Some("criterion/report/index.html"),
-            surroundings: &Surroundings::of(["2 cores", "`cargo xtask bench --peers`"]),
+            environment: &Environment::of(["2 cores", "`cargo xtask bench --peers`"]),
         };
         let page = report.page().expect("drawing");
         assert_eq!(page.matches("<table>").count(), 3);

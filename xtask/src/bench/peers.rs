@@ -8,7 +8,8 @@ use xshell::{Shell, cmd};
 use super::args::Args;
 use super::progress;
 use super::record::{self, Record};
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 const TARGET: &[&str] = &[
     "--package",

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use indicatif::{ProgressBar, ProgressStyle};
 use xshell::Cmd;
 
-use crate::Result;
+use crate::result::Result;
 
 /// Runs the benchmarks, of which there are `count`. One begins where a line on stderr is `prefix`
 /// and its name; what else begins with the prefix tells of the one that is under way.

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::units;
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 /// This pool.
 pub(super) const OURS: &str = "connpool";

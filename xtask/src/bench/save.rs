@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use super::comparison;
+use super::environment::Environment;
 use super::record::Record;
-use super::sheet::Sheet;
-use super::surroundings::Surroundings;
-use crate::{Result, files};
+use super::table::Table;
+use crate::files;
+use crate::result::Result;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -24,13 +25,13 @@ pub(super) fn check() -> Result {
 }
 
 /// Puts a short table into the README and all tables into what it links to.
-pub(super) fn all(tables: &[Sheet], records: &[Record], surroundings: &Surroundings) -> Result {
+pub(super) fn all(tables: &[Table], records: &[Record], environment: &Environment) -> Result {
     let short = comparison::short_table(records).markdown();
-    refresh(README, &format!("{short}\n{surroundings}\n"))?;
+    refresh(README, &format!("{short}\n{environment}\n"))?;
 
-    let titled = |sheet: &Sheet| format!("### {}\n\n{}\n", sheet.title, sheet.markdown());
+    let titled = |table: &Table| format!("### {}\n\n{}\n", table.title, table.markdown());
     let all: String = tables.iter().map(titled).collect();
-    refresh(BENCHMARKS, &format!("{all}{surroundings}\n"))?;
+    refresh(BENCHMARKS, &format!("{all}{environment}\n"))?;
     println!("Saved: {README}, {BENCHMARKS}");
     Ok(())
 }

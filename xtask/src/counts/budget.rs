@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 /// Instructions of one operation, by scenario.
 pub(super) type Counts = BTreeMap<String, u64>;

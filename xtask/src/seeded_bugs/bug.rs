@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 /// A bug to be put in: a patch for `git apply`, which ignores what stands before the first `diff`.
 ///

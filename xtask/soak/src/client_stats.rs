@@ -6,7 +6,7 @@ use connpool_core::GetError;
 
 /// Counts of all clients together.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct ClientStats {
     replies: AtomicU64,
     wrong: AtomicU64,
     lent: AtomicU64,
@@ -26,7 +26,7 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-impl Tally {
+impl ClientStats {
     /// A reply came, and it was the right one.
     pub(crate) fn reply(&self) {
         up(&self.replies);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use connpool_benches::figures::{median, percentile, rotation};
 use connpool_benches::{Smol, Tokio};
 
-use crate::pace::Pace;
-use crate::peer::Peer;
+use crate::budget::Budget;
+use crate::competitor::Competitor;
+use crate::kind::Kind;
 use crate::pools::bare::Bare;
 use crate::pools::bb8::Bb8;
 use crate::pools::connpool::Connpool;
@@ -18,75 +19,75 @@ use crate::pools::qp::Qp;
 use crate::pools::r2d2::R2d2;
 use crate::pools::sqlx::Sqlx;
 use crate::record::{Outcome, Record};
+use crate::round::{self, Failure};
 use crate::sockets::Runtime;
-use crate::turn::{Failure, take};
-use crate::workloads::{Kind, Sample, Workload};
+use crate::workloads::{Case, Sample};
 
-/// A [`Peer`] among others of its kind.
-trait Contestant {
+/// A [`Competitor`] among others of its kind.
+trait ErasedCompetitor {
     fn name(&self) -> &'static str;
     fn package(&self) -> Option<&'static str>;
     fn remark(&self, kind: Kind) -> Option<&'static str>;
-    fn take_turn(&self, kind: Kind, runtime: Runtime, pace: Pace) -> Result<Sample, Failure>;
+    fn run_round(&self, kind: Kind, runtime: Runtime, budget: Budget) -> Result<Sample, Failure>;
 }
 
-impl<P: Peer> Contestant for P {
+impl<P: Competitor> ErasedCompetitor for P {
     fn name(&self) -> &'static str {
-        Peer::name(*self)
+        Competitor::name(*self)
     }
 
     fn package(&self) -> Option<&'static str> {
-        Peer::package(*self)
+        Competitor::package(*self)
     }
 
     fn remark(&self, kind: Kind) -> Option<&'static str> {
-        Peer::remark(*self, kind)
+        Competitor::remark(*self, kind)
     }
 
-    fn take_turn(&self, kind: Kind, runtime: Runtime, pace: Pace) -> Result<Sample, Failure> {
+    fn run_round(&self, kind: Kind, runtime: Runtime, budget: Budget) -> Result<Sample, Failure> {
         match runtime {
-            Runtime::Tokio => take::<P, Tokio>(*self, kind, pace),
-            Runtime::Smol => take::<P, Smol>(*self, kind, pace),
+            Runtime::Tokio => round::run::<P, Tokio>(*self, kind, budget),
+            Runtime::Smol => round::run::<P, Smol>(*self, kind, budget),
         }
     }
 }
 
 /// Lets all pools do a workload, one after the other, several times, and each time in another
 /// order: what the machine does meanwhile is then the same for all of them.
-pub(crate) fn hold(workload: &Workload, runtime: Runtime, pace: Pace) -> Vec<Record> {
-    let contestants = contestants(workload.kind);
-    let rounds = match workload.kind.is_a_count() {
+pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> {
+    let competitors = competitors(case.kind);
+    let rounds = match case.kind.is_a_count() {
         true => 1,
-        false => pace.rounds,
+        false => budget.rounds,
     };
-    let mut samples: Vec<Vec<Sample>> = contestants.iter().map(|_| Vec::new()).collect();
-    let mut failures: Vec<Option<Failure>> = contestants.iter().map(|_| None).collect();
+    let mut samples: Vec<Vec<Sample>> = competitors.iter().map(|_| Vec::new()).collect();
+    let mut failures: Vec<Option<Failure>> = competitors.iter().map(|_| None).collect();
     for round in 0..rounds {
-        for at in rotation(contestants.len(), round) {
+        for at in rotation(competitors.len(), round) {
             // Once is enough: what hangs takes its time.
             if failures[at].is_some() {
                 continue;
             }
-            match contestants[at].take_turn(workload.kind, runtime, pace) {
+            match competitors[at].run_round(case.kind, runtime, budget) {
                 Ok(sample) => samples[at].push(sample),
                 Err(failure) => failures[at] = Some(failure),
             }
         }
     }
     let results = samples.into_iter().zip(failures);
-    let results = contestants.iter().zip(results);
+    let results = competitors.iter().zip(results);
     results
-        .map(|(contestant, (samples, failure))| {
+        .map(|(competitor, (samples, failure))| {
             let record = Record {
-                workload: workload.name.clone(),
+                workload: case.name.clone(),
                 runtime: runtime.name(),
-                pool: contestant.name(),
-                version: contestant.package().map(version),
-                unit: workload.kind.unit(),
+                pool: competitor.name(),
+                version: competitor.package().map(version),
+                unit: case.kind.unit(),
                 ..Record::default()
             };
             match failure {
-                None => figures(record, samples, contestant.remark(workload.kind)),
+                None => figures(record, samples, competitor.remark(case.kind)),
                 Some(failure) => without(record, failure, samples.len()),
             }
         })
@@ -94,9 +95,9 @@ pub(crate) fn hold(workload: &Workload, runtime: Runtime, pace: Pace) -> Vec<Rec
 }
 
 /// Who does a workload, this pool first.
-fn contestants(kind: Kind) -> Vec<Box<dyn Contestant>> {
+fn competitors(kind: Kind) -> Vec<Box<dyn ErasedCompetitor>> {
     let connpool = |look_after| Box::new(Connpool { look_after });
-    let mut all: Vec<Box<dyn Contestant>> = vec![connpool(Duration::ZERO)];
+    let mut all: Vec<Box<dyn ErasedCompetitor>> = vec![connpool(Duration::ZERO)];
     if kind == Kind::TcpLook {
         all.push(connpool(Duration::from_secs(1)));
     }

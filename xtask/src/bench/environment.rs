@@ -12,9 +12,9 @@ use xshell::{Shell, cmd};
 use crate::files;
 
 /// The machine and how busy it was, the compiler, the commit, the day and the command.
-pub(super) struct Surroundings(Vec<String>);
+pub(super) struct Environment(Vec<String>);
 
-impl Surroundings {
+impl Environment {
     /// To be asked before anything is measured, and after what is built for it.
     pub(super) fn now(sh: &Shell) -> Self {
         let cores = available_parallelism().map_or(0, NonZero::get);
@@ -31,16 +31,16 @@ impl Surroundings {
             second.split('T').next().map(str::to_owned),
             Some(format!("`cargo xtask {}`", typed.join(" "))),
         ];
-        Surroundings(parts.into_iter().flatten().collect())
+        Environment(parts.into_iter().flatten().collect())
     }
 
     #[cfg(test)]
     pub(super) fn of<const N: usize>(parts: [&str; N]) -> Self {
-        Surroundings(parts.map(str::to_owned).to_vec())
+        Environment(parts.map(str::to_owned).to_vec())
     }
 }
 
-impl Display for Surroundings {
+impl Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(", "))
     }

@@ -4,67 +4,67 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::{Sample, fill};
-use crate::link::{Link, Plain};
-use crate::pace::Pace;
-use crate::peer::{Handle, Peer, Setup};
+use crate::budget::Budget;
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
-use crate::turn::{Hung, Stage};
+use crate::transport::{Plain, Transport};
 
 /// How many between two looks at the clock.
 const BATCH: u32 = 32;
 
 /// With all connections idle that there may be.
-pub(crate) fn with_idle<P: Peer, S: Sockets, K: Link>(
-    peer: P,
-    stage: &Stage<S>,
-    link: K,
+pub(crate) fn with_idle<P: Competitor, S: Sockets, K: Transport>(
+    competitor: P,
+    context: &RoundContext<S>,
+    transport: K,
     setup: Setup,
 ) -> Result<Sample, Hung> {
-    stage.run(async {
-        let pool = peer.build::<K, S>(link, setup).await;
+    context.run(async {
+        let pool = competitor.build::<K, S>(transport, setup).await;
         fill(&pool, setup.max).await;
-        measured(&pool, stage.pace).await
+        measured(&pool, context.budget).await
     })
 }
 
 /// The same by a task that is one of the runtime's.
-pub(crate) fn on_a_worker<P: Peer, S: Sockets>(
-    peer: P,
-    stage: &Stage<S>,
+pub(crate) fn on_a_worker<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
     setup: Setup,
 ) -> Result<Sample, Hung> {
-    let pace = stage.pace;
-    stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, setup).await;
+    let budget = context.budget;
+    context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, setup).await;
         fill(&pool, setup.max).await;
-        stage
-            .lane
-            .spawn(async move { measured(&pool, pace).await })
+        context
+            .runtime
+            .spawn(async move { measured(&pool, budget).await })
             .await
     })
 }
 
 /// With all connections lent but one.
-pub(crate) fn with_the_last<P: Peer, S: Sockets>(
-    peer: P,
-    stage: &Stage<S>,
+pub(crate) fn with_the_last<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
     max: usize,
 ) -> Result<Sample, Hung> {
-    stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, Setup::of(max)).await;
+    context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, Setup::of(max)).await;
         fill(&pool, max).await;
         let mut held = Vec::with_capacity(max);
         for _ in 1..max {
             held.push(pool.get().await.expect("getting one of many"));
         }
-        measured(&pool, stage.pace).await
+        measured(&pool, context.budget).await
     })
 }
 
-async fn measured(pool: &impl Handle, pace: Pace) -> Sample {
-    get_and_return(pool, pace.warm_up).await;
+async fn measured(pool: &impl Handle, budget: Budget) -> Sample {
+    get_and_return(pool, budget.warm_up).await;
     Sample {
-        value: get_and_return(pool, pace.window).await,
+        value: get_and_return(pool, budget.window).await,
         ..Sample::default()
     }
 }

@@ -15,7 +15,7 @@ use crate::echo;
 
 /// A runtime, and so many threads for its tasks. With none, the thread that waits for the tasks
 /// runs them. Clones are handles to the same.
-pub trait Lane: AsyncExecutor + Clone {
+pub trait BenchRuntime: AsyncExecutor + Clone {
     /// The runtime and its workers, as a part of a benchmark's name: `tokio`, `smol-2-workers`.
     fn name(&self) -> String;
 
@@ -63,7 +63,7 @@ impl AsyncExecutor for Tokio {
     }
 }
 
-impl Lane for Tokio {
+impl BenchRuntime for Tokio {
     fn name(&self) -> String {
         name("tokio", self.workers)
     }
@@ -121,7 +121,7 @@ impl AsyncExecutor for Smol {
     }
 }
 
-impl Lane for Smol {
+impl BenchRuntime for Smol {
     fn name(&self) -> String {
         name("smol", self.workers)
     }

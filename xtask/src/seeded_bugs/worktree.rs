@@ -10,7 +10,8 @@ use xshell::{Shell, cmd};
 
 use super::bug::Run;
 use crate::binary::{self, Outcome};
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 const SOURCE: &str = "target/seeded-bugs/source";
 const TARGET: &str = "target/seeded-bugs/target";
@@ -18,15 +19,15 @@ const OUTPUT: &str = "target/seeded-bugs/output.txt";
 
 /// A copy of everything that git tracks or would, kept from one run to the next so that cargo
 /// builds anew only what a bug changes.
-pub(crate) struct Scratch {
+pub(crate) struct Worktree {
     /// Every file, by its path from the root.
     original: BTreeMap<PathBuf, Vec<u8>>,
     source: PathBuf,
     target: PathBuf,
 }
 
-impl Scratch {
-    pub(crate) fn new(sh: &Shell) -> Result<Scratch> {
+impl Worktree {
+    pub(crate) fn new(sh: &Shell) -> Result<Worktree> {
         let list = cmd!(sh, "git ls-files -z --cached --others --exclude-standard");
         let mut original = BTreeMap::new();
         for path in list.quiet().read()?.split_terminator('\0').map(Path::new) {
@@ -37,7 +38,7 @@ impl Scratch {
             }
         }
         let root = sh.current_dir();
-        Ok(Scratch {
+        Ok(Worktree {
             original,
             source: root.join(SOURCE),
             target: root.join(TARGET),

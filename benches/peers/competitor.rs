@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::link::{Check, Link};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
 /// A pool under test: how those who chose it build it.
-pub(crate) trait Peer: Copy + Send + 'static {
+pub(crate) trait Competitor: Copy + Send + 'static {
     /// The pool of a kind of connection, on a runtime.
-    type Pool<K: Link, S: Sockets>: Handle;
+    type Pool<K: Transport, S: Sockets>: Handle;
 
     /// Whether it blocks its thread while it waits, so that each task needs one of its own.
     const BLOCKS: bool = false;
@@ -34,9 +34,9 @@ pub(crate) trait Peer: Copy + Send + 'static {
     }
 
     /// Builds a pool with its default settings, but for those in `setup`.
-    fn build<K: Link, S: Sockets>(
+    fn build<K: Transport, S: Sockets>(
         self,
-        link: K,
+        transport: K,
         setup: Setup,
     ) -> impl Future<Output = Self::Pool<K, S>>;
 }

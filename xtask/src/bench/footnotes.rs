@@ -1,9 +1,9 @@
 //! Footnotes, each once, however often it is referred to.
 
 #[derive(Default)]
-pub(super) struct Notes(Vec<String>);
+pub(super) struct Footnotes(Vec<String>);
 
-impl Notes {
+impl Footnotes {
     /// The figure, with a mark for each part of what there is to say about it.
     pub(super) fn marked(&mut self, figure: String, note: Option<&str>) -> String {
         let parts = note.into_iter().flat_map(|note| note.split("; "));
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_note_stands_once_and_each_of_its_parts_by_itself() {
-        let mut notes = Notes::default();
+        let mut notes = Footnotes::default();
         let mut marked = |note| notes.marked("1.2x".to_owned(), note);
         assert_eq!(
             marked(Some("has no limits; was not done in time")),

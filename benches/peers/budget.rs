@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Budget {
     /// How often each pool has its turn.
     pub(crate) rounds: usize,
     /// How long it runs before anything counts.
@@ -17,9 +17,9 @@ pub(crate) struct Pace {
     pub(crate) smoke: bool,
 }
 
-impl Pace {
+impl Budget {
     /// To quote.
-    pub(crate) const FULL: Pace = Pace {
+    pub(crate) const FULL: Budget = Budget {
         rounds: 7,
         warm_up: Duration::from_millis(30),
         window: Duration::from_millis(150),
@@ -28,7 +28,7 @@ impl Pace {
     };
 
     /// To look at.
-    pub(crate) const QUICK: Pace = Pace {
+    pub(crate) const QUICK: Budget = Budget {
         rounds: 3,
         warm_up: Duration::from_millis(10),
         window: Duration::from_millis(50),
@@ -37,7 +37,7 @@ impl Pace {
     };
 
     /// To see that everything works.
-    pub(crate) const SMOKE: Pace = Pace {
+    pub(crate) const SMOKE: Budget = Budget {
         rounds: 1,
         warm_up: Duration::ZERO,
         window: Duration::ZERO,

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use futures_lite::future::yield_now;
 
 use super::{Sample, enlist, fill};
-use crate::link::Plain;
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
-use crate::turn::{Hung, Stage};
+use crate::transport::Plain;
 
 /// Of how many gets one is timed. Two looks at the clock each time would cost more than some pools
 /// do.
@@ -23,20 +23,20 @@ const MEASURING: u8 = 1;
 const OVER: u8 = 2;
 
 /// So many tasks on so many connections, each held over a yield or returned at once.
-pub(crate) fn crowd<P: Peer, S: Sockets>(
-    peer: P,
-    stage: &Stage<S>,
+pub(crate) fn get_and_return<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
     tasks: usize,
     max: usize,
     yields: bool,
 ) -> Result<Sample, Hung> {
-    let pace = stage.pace;
-    stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, Setup::of(max)).await;
+    let budget = context.budget;
+    context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, Setup::of(max)).await;
         fill(&pool, max).await;
         let phase = Arc::new(AtomicU8::new(WARMING_UP));
         let waits_count = tasks > max;
-        let tasks: Vec<_> = (0..pace.size(tasks))
+        let tasks: Vec<_> = (0..budget.size(tasks))
             .map(|index| {
                 let task = Task {
                     index: index as u64,
@@ -44,10 +44,10 @@ pub(crate) fn crowd<P: Peer, S: Sockets>(
                     phase: Arc::clone(&phase),
                     waits_count,
                 };
-                enlist::<P, S, _>(&stage.lane, task.work::<P>(yields))
+                enlist::<P, S, _>(&context.runtime, task.work::<P>(yields))
             })
             .collect();
-        let clock = thread::spawn(move || conduct(&phase, pace.warm_up, pace.window));
+        let clock = thread::spawn(move || conduct(&phase, budget.warm_up, budget.window));
         let mut tallies = Vec::with_capacity(tasks.len());
         for task in tasks {
             tallies.push(task.await);
@@ -72,7 +72,7 @@ struct Task<H> {
 }
 
 impl<H: Handle> Task<H> {
-    async fn work<P: Peer>(self, yields: bool) -> Tally {
+    async fn work<P: Competitor>(self, yields: bool) -> Tally {
         let mut tally = Tally::default();
         // Each begins elsewhere, so that some are timed even if none of the tasks gets far.
         let mut gets = self.index;
@@ -84,7 +84,7 @@ impl<H: Handle> Task<H> {
             gets += 1;
             let timed = self.waits_count && gets.is_multiple_of(TIMED);
             let start = timed.then(Instant::now);
-            let conn = self.pool.get().await.expect("getting one in the crowd");
+            let conn = self.pool.get().await.expect("getting one among many tasks");
             let wait = start.map(|start| start.elapsed());
             black_box(&conn);
             if yields && P::BLOCKS {

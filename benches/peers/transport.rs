@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, recv};
 use crate::sockets::{Sockets, exchange_blocking};
 
 /// A kind of connection: how to open one and how to see whether it is still good.
-pub(crate) trait Link: Clone + Send + Sync + 'static {
+pub(crate) trait Transport: Clone + Send + Sync + 'static {
     /// The connection.
     type Conn: Send + Sync + Unpin + 'static;
     /// The connection of a pool that blocks.
@@ -30,10 +30,10 @@ pub(crate) trait Link: Clone + Send + Sync + 'static {
     /// Checks one before it is lent.
     fn check(&self, conn: &Self::Conn) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// [`connect`](Link::connect), by blocking.
+    /// [`connect`](Transport::connect), by blocking.
     fn connect_blocking(&self) -> io::Result<Self::Blocking>;
 
-    /// [`check`](Link::check), by blocking.
+    /// [`check`](Transport::check), by blocking.
     fn check_blocking(&self, conn: &Self::Blocking) -> io::Result<()>;
 
     /// What connpool is given.
@@ -55,7 +55,7 @@ pub(crate) enum Check {
 #[derive(Clone, Debug)]
 pub(crate) struct Plain;
 
-impl Link for Plain {
+impl Transport for Plain {
     type Conn = u64;
     type Blocking = u64;
     type Manager = Managed<Plain>;
@@ -107,7 +107,7 @@ impl<S> Clone for Tcp<S> {
     }
 }
 
-impl<S: Sockets> Link for Tcp<S> {
+impl<S: Sockets> Transport for Tcp<S> {
     type Conn = S::Stream;
     type Blocking = TcpStream;
     type Manager = S::Manager;
@@ -177,7 +177,7 @@ impl<S> Clone for Counted<S> {
     }
 }
 
-impl<S: Sockets> Link for Counted<S> {
+impl<S: Sockets> Transport for Counted<S> {
     type Conn = S::Stream;
     type Blocking = TcpStream;
     type Manager = Managed<Counted<S>>;
@@ -221,11 +221,11 @@ fn leave_no_trace(socket: impl AsFd) -> io::Result<()> {
     Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
-/// A link as connpool takes it where it has no manager of its own for it.
+/// A transport as connpool takes it where it has no manager of its own for it.
 #[derive(Debug)]
 pub(crate) struct Managed<K>(K);
 
-impl<K: Link> Manager for Managed<K> {
+impl<K: Transport> Manager for Managed<K> {
     type Connection = K::Conn;
     type Error = io::Error;
 
