@@ -1,6 +1,5 @@
-//! What it costs to get a connection and to put it back: the four benchmarks of the Go pool that this
-//! one takes after, under their names, on both runtimes. docs/BENCHMARKS.md says what each figure
-//! includes.
+//! Measures a get and a return: the four benchmarks of the Go library `connpool`, under the same
+//! names, on both runtimes. docs/BENCHMARKS.md describes each figure.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +20,7 @@ fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
-        // Plotting criterion's usual 100,000 takes longer than measuring.
+        // Plotting criterion's default of 100,000 takes longer than measuring.
         .nresamples(10_000)
         .configure_from_args();
     let server = echo::start().expect("starting the echo server");
@@ -34,10 +33,10 @@ fn main() {
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_Parallel");
-    crowded(&mut group, &tokio, TASKS as usize);
-    crowded(&mut group, &smol, TASKS as usize);
-    crowded_on_workers(&mut group, &tokio_workers, TASKS as usize);
-    crowded_on_workers(&mut group, &smol_workers, TASKS as usize);
+    parallel(&mut group, &tokio, TASKS as usize);
+    parallel(&mut group, &smol, TASKS as usize);
+    parallel_on_workers(&mut group, &tokio_workers, TASKS as usize);
+    parallel_on_workers(&mut group, &smol_workers, TASKS as usize);
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_WithPing");
@@ -46,17 +45,17 @@ fn main() {
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_Contended");
-    crowded(&mut group, &tokio, FEW);
-    crowded(&mut group, &smol, FEW);
-    crowded_on_workers(&mut group, &tokio_workers, FEW);
-    crowded_on_workers(&mut group, &smol_workers, FEW);
+    parallel(&mut group, &tokio, FEW);
+    parallel(&mut group, &smol, FEW);
+    parallel_on_workers(&mut group, &tokio_workers, FEW);
+    parallel_on_workers(&mut group, &smol_workers, FEW);
     group.finish();
 
     criterion.final_summary();
 }
 
-/// One task, one connection, default settings. Variants: with limits to look after; with nothing to
-/// look after; over TCP, where the pool looks at the connection in the kernel; and where it does not.
+/// One task, one connection, default settings. Variants: with limits; without a clock; over TCP
+/// with the liveness probe; over TCP without it.
 fn sequential(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr) {
     let pool = pool_of(1, runtime, plain(), |pool| pool);
     one_task(group, "", runtime, &pool);
@@ -75,7 +74,7 @@ fn sequential(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr
     one_task(group, "-tcp-no-look", runtime, &pool);
 }
 
-/// One task, one TCP connection, pinged each time. Variant: the ping alone, without a pool.
+/// One task, one TCP connection, pinged at each get. Variant: the ping alone, without a pool.
 fn with_ping(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr) {
     let pool = pool_of(1, runtime, runtime.tcp(server), |pool| {
         pool.ping_after(Duration::ZERO)
@@ -96,13 +95,13 @@ fn with_ping(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr)
     });
 }
 
-/// Many tasks on so many connections, each of which holds its own while the others have their turn.
-fn crowded(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
+/// Many tasks, each of which holds its connection over a yield.
+fn parallel(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
     many_tasks(group, "", runtime, connections, Hold::OverAYield);
 }
 
-/// The same on several threads. Variant: giving back at once, as the Go benchmark does.
-fn crowded_on_workers(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
+/// The same on several threads. Variant: an immediate return, as in the Go benchmark.
+fn parallel_on_workers(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
     many_tasks(group, "", runtime, connections, Hold::OverAYield);
     many_tasks(group, "-no-yield", runtime, connections, Hold::NotAtAll);
 }
@@ -114,7 +113,7 @@ fn one_task(
     pool: &impl PoolUnderTest,
 ) {
     group.bench_function(runtime.name() + variant, |bencher| {
-        // Criterion drops what comes out of one before it begins the next.
+        // Criterion drops each output before the next iteration.
         bencher.to_async(runtime.clone()).iter(|| pool.get());
     });
 }
@@ -135,12 +134,12 @@ fn many_tasks(
     });
 }
 
-/// Connections of eight bytes that are just there: what is measured with them is the pool's own.
+/// Creates connections of eight bytes without I/O, so that only the pool is measured.
 fn plain() -> impl Manager<Connection = u64> {
     object_fn(|| async { Ok::<u64, Infallible>(7) })
 }
 
-/// A pool with all its connections open.
+/// Builds a pool with all its connections open.
 fn pool_of<M: Manager>(
     connections: usize,
     runtime: &impl BenchRuntime,

@@ -1,5 +1,5 @@
-//! A server that is killed, restarted, falls silent, hangs up and talks out of turn, under constant
-//! load, while a table shows what its clients get, and what the pool sees and does.
+//! Runs clients against a server that is killed, restarted, stops answering, closes connections and
+//! sends unsolicited data. A table shows the results of the clients and the state of the pool.
 //!
 //! $ cargo run --release --example chaos
 //! $ cargo run --release --example chaos -- --runtime smol
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What is done to the server, and for how many ticks it is then left alone.
+/// The steps: a title, what happens to the server, and the number of ticks until the next step.
 const SCRIPT: [(&str, Action, u32); 10] = [
     ("normal operation", Action::Nothing, 3),
     ("it is killed", Action::Kill, 6),
@@ -87,7 +87,7 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<T>(tcp: T, runtime: impl Runtime, mut server: FaultServer) -> Outcome<()>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
@@ -140,7 +140,7 @@ where
     let report = pool.close(Duration::from_secs(5)).await;
     println!("\n{}", pool.stats());
     println!(
-        "closed: {} connections, {} still out",
+        "closed: {} connections, {} still in use",
         report.closed,
         report.still_out.len()
     );
@@ -151,7 +151,7 @@ where
     }
 }
 
-/// Asks and asks, and never waits for longer than it likes.
+/// Sends requests until the pool closes, each with a time limit.
 async fn run_client<M>(
     client: usize,
     pool: Pool<M>,
@@ -177,7 +177,7 @@ async fn run_client<M>(
     }
 }
 
-/// What the clients got since it was last read; a wrong reply is never forgotten.
+/// Results of the clients since the last row. `wrong` is never reset.
 #[derive(Default)]
 struct Results {
     right: AtomicU64,
@@ -209,7 +209,7 @@ fn row(results: &Results, before: &Stats, now: &Stats, accepted: u64) -> String 
     )
 }
 
-/// What the pool has to say, apart from the figures.
+/// Events of the pool since the last row, as text.
 #[derive(Default)]
 struct EventLog(Mutex<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! All pools do a workload, in turns.
+//! Runs a workload on all pools, in rounds.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::round::{self, Failure};
 use crate::sockets::Runtime;
 use crate::workloads::{Case, Sample};
 
-/// A [`Competitor`] among others of its kind.
+/// An object-safe [`Competitor`].
 trait ErasedCompetitor {
     fn name(&self) -> &'static str;
     fn package(&self) -> Option<&'static str>;
@@ -52,8 +52,8 @@ impl<P: Competitor> ErasedCompetitor for P {
     }
 }
 
-/// Lets all pools do a workload, one after the other, several times, and each time in another
-/// order: what the machine does meanwhile is then the same for all of them.
+/// Runs a workload on all pools, several times and in a different order each time, so that other
+/// load on the machine affects all of them alike.
 pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> {
     let competitors = competitors(case.kind);
     let rounds = match case.kind.is_a_count() {
@@ -64,7 +64,7 @@ pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> 
     let mut failures: Vec<Option<Failure>> = competitors.iter().map(|_| None).collect();
     for round in 0..rounds {
         for at in rotation(competitors.len(), round) {
-            // Once is enough: what hangs takes its time.
+            // Once is enough: a hang costs the full time limit.
             if failures[at].is_some() {
                 continue;
             }
@@ -94,7 +94,7 @@ pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> 
         .collect()
 }
 
-/// Who does a workload, this pool first.
+/// Returns the competitors of a workload, this pool first.
 fn competitors(kind: Kind) -> Vec<Box<dyn ErasedCompetitor>> {
     let connpool = |look_after| Box::new(Connpool { look_after });
     let mut all: Vec<Box<dyn ErasedCompetitor>> = vec![connpool(Duration::ZERO)];
@@ -142,7 +142,7 @@ fn figures(record: Record, samples: Vec<Sample>, remark: Option<&'static str>) -
 
 fn without(record: Record, failure: Failure, done: usize) -> Record {
     let (outcome, note) = match failure {
-        Failure::Hangs => (Outcome::Hangs, "was not done in time".to_owned()),
+        Failure::Hangs => (Outcome::Hangs, "did not finish in time".to_owned()),
         Failure::Breaks(message) => (Outcome::Breaks, message),
         Failure::Cannot(why) => (Outcome::Cannot, why.to_owned()),
     };
@@ -157,7 +157,7 @@ fn without(record: Record, failure: Failure, done: usize) -> Record {
     }
 }
 
-/// The version of a crate that is compiled in.
+/// Returns the version of a crate in Cargo.lock.
 fn version(package: &str) -> String {
     let locked = include_str!("../../Cargo.lock");
     let entry = format!("name = \"{package}\"\nversion = \"");

@@ -1,4 +1,4 @@
-//! The pools under test, as the workloads see them.
+//! The interface between the pools and the workloads.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,33 +7,33 @@ use crate::kind::Kind;
 use crate::sockets::Sockets;
 use crate::transport::{Check, Transport};
 
-/// A pool under test: how those who chose it build it.
+/// A pool in the comparison.
 pub(crate) trait Competitor: Copy + Send + 'static {
-    /// The pool of a kind of connection, on a runtime.
+    /// The pool for a transport on a runtime.
     type Pool<K: Transport, S: Sockets>: Handle;
 
-    /// Whether it blocks its thread while it waits, so that each task needs one of its own.
+    /// Set if a get blocks its thread, so that each task needs its own thread.
     const BLOCKS: bool = false;
 
-    /// As in the records.
+    /// Returns the name used in the records.
     fn name(self) -> &'static str;
 
-    /// The crate that it comes from, if any.
+    /// Returns the crate of the pool, if any.
     fn package(self) -> Option<&'static str>;
 
-    /// Why it cannot do a workload on a runtime, if so.
+    /// Returns the reason if the pool does not support a workload on this runtime.
     fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
         let _ = kind;
         None
     }
 
-    /// What is to be known about how it does a workload.
+    /// Returns a note on how the pool performs a workload.
     fn remark(self, kind: Kind) -> Option<&'static str> {
         let _ = kind;
         None
     }
 
-    /// Builds a pool with its default settings, but for those in `setup`.
+    /// Builds a pool with its default settings, apart from those in `setup`.
     fn build<K: Transport, S: Sockets>(
         self,
         transport: K,
@@ -41,40 +41,40 @@ pub(crate) trait Competitor: Copy + Send + 'static {
     ) -> impl Future<Output = Self::Pool<K, S>>;
 }
 
-/// A handle of a pool, of which every task has a clone.
+/// A handle to a pool, cloned for every task.
 pub(crate) trait Handle: Clone + Send + Sync + 'static {
-    /// Borrows a connection. Dropping what comes out returns it.
+    /// Borrows a connection. Dropping the guard returns it.
     fn get(&self) -> impl Future<Output = Result<impl Send, String>> + Send;
 }
 
-/// What a workload wants of a pool.
+/// The settings that a workload requires.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
-    /// How many connections at most.
+    /// The maximum number of connections.
     pub(crate) max: usize,
-    /// What to check before each lending.
+    /// The check before each checkout.
     pub(crate) check: Check,
-    /// For how long a connection may be idle, and how old it may become. `None`: both for ever,
-    /// and no clock need be read.
+    /// Idle timeout and lifetime. With `None` there are no limits, and the pool need not read a
+    /// clock.
     pub(crate) limits: Option<Limits>,
-    /// How long a get may wait. `None`: whatever the pool does by default, which is for ever with
-    /// deadpool, fastpool and qp, and ten or thirty seconds with the others.
+    /// The timeout of a get. `None` keeps the default of the pool: none in deadpool, fastpool and
+    /// qp, ten or thirty seconds in the others.
     pub(crate) timeout: Option<Duration>,
-    /// Whether a pool that opens its connections ahead is not to do so.
+    /// Do not open connections in advance.
     pub(crate) lazy: bool,
 }
 
-/// How old a connection may become.
+/// Age limits of a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// For how long it may be idle.
+    /// The idle timeout.
     pub(crate) idle: Duration,
-    /// How old it may become.
+    /// The maximum lifetime.
     pub(crate) lifetime: Duration,
 }
 
 impl Setup {
-    /// So many connections, and nothing to look after.
+    /// Creates a setup without checks and limits.
     pub(crate) fn of(max: usize) -> Self {
         Setup {
             max,
@@ -87,7 +87,7 @@ impl Setup {
 }
 
 impl Limits {
-    /// Whether a connection is past its time.
+    /// Returns whether a connection has exceeded its limits.
     pub(crate) fn are_over(self, age: Duration, idle: Duration) -> bool {
         age > self.lifetime || idle > self.idle
     }

@@ -1,4 +1,4 @@
-//! What a workload runs on.
+//! The environment of a round.
 
 use std::future::Future;
 
@@ -8,16 +8,16 @@ use smol::channel::Receiver;
 use crate::budget::Budget;
 use crate::sockets::Sockets;
 
-/// What a turn is done on: a runtime of its own, so that what is left behind goes with it.
+/// The environment of a round: its own runtime, so that leftover tasks end with it.
 pub(crate) struct RoundContext<S> {
     /// The runtime.
     pub(crate) runtime: S,
-    /// How long to measure.
+    /// The time budget.
     pub(crate) budget: Budget,
     stop: Receiver<()>,
 }
 
-/// The turn was given up.
+/// The round was abandoned.
 #[derive(Debug)]
 pub(crate) struct Hung;
 
@@ -31,10 +31,10 @@ impl<S: Sockets> RoundContext<S> {
         }
     }
 
-    /// Waits for the end of it, unless the turn is given up before.
+    /// Runs `work` to its end, unless the round is abandoned first.
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, Hung> {
         let stopped = async {
-            // Nothing is ever sent: it ends when the other half is dropped.
+            // The sender never sends: `recv` ends when it is dropped.
             let _ = self.stop.recv().await;
             Err(Hung)
         };

@@ -1,49 +1,50 @@
 //! The kinds of workloads.
 
-/// What there is to do.
+/// A kind of workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// One task, ten idle connections, nothing to look after.
+    /// One task, ten idle connections, no checks or limits.
     Sequential,
-    /// The same, with an idle timeout and a lifetime.
+    /// The same with an idle timeout and a lifetime.
     SequentialLimits,
-    /// The same as the first, on one of two workers.
+    /// The first workload on one of two worker threads.
     SequentialMulti,
-    /// So many tasks on two workers, with so many connections.
+    /// Several tasks on two worker threads.
     ManyTasks {
-        /// How many tasks.
+        /// The number of tasks.
         tasks: usize,
-        /// How many connections.
+        /// The number of connections.
         max: usize,
-        /// Whether each holds its connection over a yield.
+        /// Hold each connection over a yield.
         yields: bool,
     },
-    /// One task, one TCP connection, which is looked at in the kernel each time.
+    /// One task, one TCP connection, with a liveness probe at each get.
     TcpLook,
-    /// One task, one TCP connection, and one byte there and back each time.
+    /// One task, one TCP connection, with a round trip of one byte at each get.
     TcpPing,
-    /// One task, so many idle connections.
+    /// One task, this many idle connections.
     Idle(usize),
-    /// One task, so many connections, all of them lent but one.
+    /// One task, this many connections, all but one borrowed.
     OneIdle(usize),
-    /// A hundred gets at once from an empty pool, of a server that greets after 5 ms.
+    /// 100 concurrent gets from an empty pool; the server greets after 5 ms.
     ColdStart,
-    /// The first get where a thousand idle TCP connections are past their time.
+    /// The first get when 1,000 idle TCP connections have expired.
     Expired,
-    /// A thousand gets that wait in vain, for a millisecond each.
+    /// 1,000 concurrent gets that time out after a millisecond.
     CancelStorm,
-    /// The bytes of an idle connection.
+    /// Bytes per idle connection.
     MemoryIdle,
-    /// The bytes of a get that waits, beside its future.
+    /// Bytes per waiting get, beside its future.
     MemoryWaiter,
-    /// The allocations of a get and a return.
+    /// Allocations of a get and a return.
     Allocations,
-    /// The allocations of a get that waits, with a timeout, and a return.
+    /// Allocations of a get that waits, with a timeout, and a return.
     AllocationsWait,
 }
 
 impl Kind {
-    /// On how many workers. With none, tasks run on the thread that waits for them.
+    /// Returns the number of worker threads. With none, tasks run on the thread that waits for
+    /// them.
     pub(crate) fn workers(self) -> usize {
         match self {
             Kind::SequentialMulti | Kind::ManyTasks { .. } => 2,
@@ -51,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// How many times as much patience as others it needs, for what comes before the measurement.
+    /// Returns the factor of the time limit, for workloads with a long setup.
     pub(crate) fn weight(self) -> u32 {
         match self {
             Kind::Idle(100_000) | Kind::OneIdle(_) => 4,
@@ -59,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// What the figure counts.
+    /// Returns the unit of the figure.
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Kind::MemoryIdle | Kind::MemoryWaiter => "bytes",
@@ -68,22 +69,22 @@ impl Kind {
         }
     }
 
-    /// Whether it is counted rather than timed, and the same each time.
+    /// Returns whether the figure is a count, which needs one round only.
     pub(crate) fn is_a_count(self) -> bool {
         self.unit() != "ns"
     }
 
-    /// Whether connections have an idle timeout and a lifetime.
+    /// Returns whether connections have an idle timeout and a lifetime.
     pub(crate) fn has_limits(self) -> bool {
         matches!(self, Kind::SequentialLimits | Kind::Expired)
     }
 
-    /// Whether a get has a timeout that it would not have by default.
+    /// Returns whether gets have a timeout that is not the default.
     pub(crate) fn has_timeout(self) -> bool {
         matches!(self, Kind::CancelStorm | Kind::AllocationsWait)
     }
 
-    /// Whether several tasks use the pool.
+    /// Returns whether several tasks use the pool.
     pub(crate) fn has_tasks(self) -> bool {
         matches!(
             self,

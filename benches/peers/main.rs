@@ -1,5 +1,5 @@
-//! connpool beside the other pools that there are for Rust, in one process and in turns. README.md
-//! says what each workload is and how each pool is used.
+//! Compares connpool with the other connection pools for Rust, in one process and in rounds.
+//! docs/BENCHMARKS.md describes the workloads and how each pool is used.
 
 #![forbid(unsafe_code)]
 
@@ -26,31 +26,31 @@ use budget::Budget;
 use record::{Outcome, Report};
 use sockets::Runtime;
 
-/// Measures connpool beside other pools.
+/// Compares connpool with other pools.
 #[derive(Parser)]
 struct Args {
-    /// Three minutes instead of twelve: to look at, not to quote
+    /// Three minutes instead of twelve, for a quick look
     #[arg(long)]
     quick: bool,
-    /// On which runtime
+    /// The runtime
     #[arg(long, value_enum, default_value = "tokio")]
     runtime: Runtime,
-    /// Only the workloads with this in their names
+    /// Run only workloads whose name contains this
     #[arg(long, value_name = "SUBSTRING")]
     only: Option<String>,
-    /// Print the workloads' names and end
+    /// List the workloads and exit
     #[arg(long)]
     list: bool,
-    /// Write what comes out to this file, instead of a table
+    /// Write the records to this file instead of printing a table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Do a handful of everything and measure nothing
+    /// Run a few operations of each workload and measure nothing
     #[arg(long)]
     smoke: bool,
-    /// What `cargo bench` says. Without it, as from `cargo test`, nothing is measured
+    /// Passed by `cargo bench`. Without it, as from `cargo test`, nothing is measured
     #[arg(long, hide = true)]
     bench: bool,
-    /// What `cargo test` may say
+    /// May be passed by `cargo test`
     #[arg(long, hide = true)]
     test: bool,
 }
@@ -104,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Err(format!("connpool itself: {}", failed.join(", ")).into())
 }
 
-/// What panics in a turn is in its record.
+/// Silences panics in rounds, which are recorded instead.
 fn quieten_panics() {
     let loud = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

@@ -1,4 +1,4 @@
-//! One turn of one pool, whatever becomes of it.
+//! Runs a round of one pool, and survives hangs and panics.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,18 +15,18 @@ use crate::kind::Kind;
 use crate::sockets::Sockets;
 use crate::workloads::{self, Sample};
 
-/// Why there is no figure.
+/// The reason why there is no figure.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// It was not done in time, by far.
+    /// The round exceeded its time limit.
     Hangs,
-    /// It panicked, or a get failed that should not.
+    /// It panicked, or a get failed unexpectedly.
     Breaks(String),
-    /// It is not made for this.
+    /// The pool does not support the workload.
     Cannot(&'static str),
 }
 
-/// Lets a pool do a workload, on a thread of its own.
+/// Runs a workload on a pool, on a separate thread.
 pub(crate) fn run<P: Competitor, S: Sockets>(
     competitor: P,
     kind: Kind,
@@ -42,7 +42,7 @@ pub(crate) fn run<P: Competitor, S: Sockets>(
             let runtime = S::start(kind.workers());
             workloads::run(competitor, kind, &RoundContext::new(runtime, budget, stop))
         }));
-        // Nobody listens any more if it took too long even to give up.
+        // Fails if this thread took too long even to abandon the round.
         let _ = tell.send(outcome);
     };
     thread::Builder::new()
@@ -62,7 +62,7 @@ pub(crate) fn run<P: Competitor, S: Sockets>(
     }
 }
 
-/// What a panic says, in one line.
+/// Returns the first line of a panic message.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()

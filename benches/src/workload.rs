@@ -1,4 +1,4 @@
-//! Many tasks that use one pool.
+//! The workload of the benchmarks.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,27 +8,27 @@ use futures_lite::future::yield_now;
 use crate::bench_runtime::BenchRuntime;
 use crate::pool_under_test::PoolUnderTest;
 
-/// So many tasks, each of which gets a connection and returns it, again and again.
+/// Tasks that get and return connections in a loop.
 #[derive(Clone, Copy)]
 pub struct Workload {
-    /// How many.
+    /// The number of tasks.
     pub tasks: u32,
-    /// For how long each keeps its connection.
+    /// How long a task holds a connection.
     pub hold: Hold,
 }
 
-/// For how long a connection is kept.
+/// How long a task holds a connection.
 #[derive(Clone, Copy)]
 pub enum Hold {
-    /// Returned as soon as it is there. On one thread, no task then ever meets another.
+    /// Returns it at once. On one thread, tasks then never contend.
     NotAtAll,
-    /// While every other task that can run has its turn.
+    /// Holds it while every other ready task runs.
     OverAYield,
 }
 
 impl Workload {
-    /// Has the tasks share out so many operations, or a few more so that each has as many as the
-    /// others. The time that so many took, all tasks together: divided by them, it is what one adds.
+    /// Distributes `operations` evenly over the tasks, rounded up. Returns the time of `operations`
+    /// operations of all tasks together.
     pub async fn time(
         self,
         runtime: &impl BenchRuntime,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::bench_runtime::{Smol, Tokio};
 
-    /// What the pool has counted when eight tasks have shared out so many operations.
+    /// Returns the statistics of a pool after eight tasks have run `operations` operations.
     fn stats(runtime: &impl BenchRuntime, connections: usize, operations: u64) -> Stats {
         let workload = Workload {
             tasks: 8,

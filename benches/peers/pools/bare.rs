@@ -1,4 +1,4 @@
-//! No pool at all: what a check costs by itself.
+//! No pool: the cost of the check alone.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::Sockets;
 use crate::transport::Transport;
 
-/// A connection that is checked each time, and not pooled.
+/// One connection, checked at each get and not pooled.
 #[derive(Clone, Copy)]
 pub(crate) struct Bare;
 

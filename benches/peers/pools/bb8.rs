@@ -35,7 +35,7 @@ impl Competitor for Bb8 {
     ) -> Pool<PoolManager<K>> {
         let mut builder = Pool::builder()
             .max_size(setup.max as u32)
-            // Its default is to check each time, which here is for those workloads that want it.
+            // The default is to check at each get, which not every workload asks for.
             .test_on_check_out(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
             .idle_timeout(setup.limits.map(|limits| limits.idle));
@@ -49,7 +49,7 @@ impl Competitor for Bb8 {
     }
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K>(K);
 
 impl<K: Transport> ManageConnection for PoolManager<K> {

@@ -1,4 +1,4 @@
-//! connpool itself.
+//! connpool.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
 use crate::transport::{Check, Transport};
 
-/// This pool.
+/// connpool.
 #[derive(Clone, Copy)]
 pub(crate) struct Connpool {
-    /// At which age of the last proof of life it looks at a connection.
+    /// The value of `liveness_after`.
     pub(crate) look_after: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Competitor for Connpool {
 
 fn configured<M: Manager>(mut builder: Builder<M>, setup: Setup) -> Builder<M> {
     builder = match setup.check {
-        // As with the others, whose check is switched off, or that have none of their own.
+        // The other pools have their check disabled, or have none.
         Check::Nothing => builder.ping_after(None),
         Check::Look => builder,
         Check::Ping => builder.ping_after(Duration::ZERO),

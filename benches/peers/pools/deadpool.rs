@@ -9,8 +9,7 @@ use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
 use crate::transport::{Check, Transport};
 
-/// deadpool. It has no limits of its own: its users check them in `recycle`, by the metrics that
-/// they are given there.
+/// deadpool. It has no age limits: users compare the metrics in `recycle`.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadpool;
 
@@ -51,7 +50,7 @@ impl Competitor for Deadpool {
     }
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K> {
     transport: K,
     check: Check,
@@ -68,9 +67,9 @@ impl<K: Transport> Manager for PoolManager<K> {
 
     async fn recycle(&self, conn: &mut K::Conn, metrics: &Metrics) -> RecycleResult<io::Error> {
         if let Some(limits) = self.limits {
-            // Two looks at the clock, which is what its metrics offer.
+            // The metrics read the clock twice.
             if limits.are_over(metrics.age(), metrics.last_used()) {
-                return Err(RecycleError::message("past its time"));
+                return Err(RecycleError::message("expired"));
             }
         }
         if self.check != Check::Nothing {

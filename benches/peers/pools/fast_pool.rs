@@ -1,4 +1,4 @@
-//! fast_pool, with an underscore.
+//! fast_pool (with an underscore).
 
 use fast_pool::plugin::{CheckMode, DurationManager};
 use fast_pool::{ConnectionGuard, Manager, Pool};
@@ -8,7 +8,7 @@ use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
 use crate::transport::{Check, Transport};
 
-/// fast_pool. Its plugin knows a lifetime, and no limit for being idle.
+/// fast_pool. Its plugin has a lifetime, but no idle timeout.
 #[derive(Clone, Copy)]
 pub(crate) struct FastPool;
 
@@ -57,21 +57,21 @@ fn configured<M: Manager>(manager: M, setup: Setup) -> Pool<M> {
     pool
 }
 
-/// Without and with a lifetime, which are different types.
+/// The pool without and with a lifetime: different types.
 pub(crate) enum Either<K: Transport> {
-    /// Without.
+    /// Without a lifetime.
     Plain(Pool<PoolManager<K>>),
-    /// With.
+    /// With a lifetime.
     Dated(Pool<DurationManager<PoolManager<K>>>),
 }
 
-/// What was borrowed of either.
+/// A guard of either pool.
 enum Guard<K: Transport> {
     Plain(ConnectionGuard<PoolManager<K>>),
     Dated(ConnectionGuard<DurationManager<PoolManager<K>>>),
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K> {
     transport: K,
     check: Check,

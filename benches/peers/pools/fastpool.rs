@@ -1,4 +1,4 @@
-//! fastpool, without an underscore, bounded.
+//! fastpool (without an underscore), bounded.
 
 use std::future::Future;
 use std::io;
@@ -14,8 +14,8 @@ use crate::kind::Kind;
 use crate::sockets::Sockets;
 use crate::transport::{Check, Transport};
 
-/// fastpool. It has no timeouts, which its users put around, and no limits, which they check in
-/// `is_recyclable`, by the status that they are given there.
+/// fastpool. It has no timeouts, which users wrap around a get, and no age limits, which users
+/// check in `is_recyclable`.
 #[derive(Clone, Copy)]
 pub(crate) struct Fastpool;
 
@@ -34,7 +34,8 @@ impl Competitor for Fastpool {
         if kind.has_limits() {
             return Some("limits checked in is_recyclable");
         }
-        kind.has_timeout().then_some("the timeout put around")
+        kind.has_timeout()
+            .then_some("timeout wrapped around the get")
     }
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
@@ -51,14 +52,14 @@ impl Competitor for Fastpool {
     }
 }
 
-/// The pool, and the timeout around it if there is to be one.
+/// The pool, with an optional timeout around each get.
 pub(crate) struct Timed<K: Transport, S> {
     pool: Arc<Pool<PoolManager<K>>>,
     timeout: Option<Duration>,
     sockets: PhantomData<fn() -> S>,
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K> {
     transport: K,
     check: Check,

@@ -9,7 +9,7 @@ use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
 use crate::transport::{Check, Transport};
 
-/// mobc. It returns a connection by a task of its own.
+/// mobc. It spawns a task to return a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Mobc;
 
@@ -35,7 +35,7 @@ impl Competitor for Mobc {
         };
         let mut builder = Pool::builder()
             .max_open(setup.max as u64)
-            // Its default of two would close all others that come back.
+            // The default of two would close all other returned connections.
             .max_idle(setup.max as u64)
             .test_on_check_out(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
@@ -47,7 +47,7 @@ impl Competitor for Mobc {
     }
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K> {
     transport: K,
     runtime: Runtime,

@@ -13,7 +13,7 @@ use crate::kind::Kind;
 use crate::sockets::Sockets;
 use crate::transport::{Check, Transport};
 
-/// qp. It has no timeouts, which its users put around.
+/// qp. It has no timeouts, which users wrap around a get.
 #[derive(Clone, Copy)]
 pub(crate) struct Qp;
 
@@ -34,7 +34,8 @@ impl Competitor for Qp {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        kind.has_timeout().then_some("the timeout put around")
+        kind.has_timeout()
+            .then_some("timeout wrapped around the get")
     }
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
@@ -47,7 +48,7 @@ impl Competitor for Qp {
     }
 }
 
-/// The pool, and what its users have to say at each get.
+/// The pool, with the options of each get.
 pub(crate) struct Timed<K: Transport, S> {
     pool: Pool<PoolManager<K>>,
     checks: bool,
@@ -55,7 +56,7 @@ pub(crate) struct Timed<K: Transport, S> {
     sockets: PhantomData<fn() -> S>,
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K>(K);
 
 #[async_trait]
@@ -76,7 +77,7 @@ impl<K: Transport, S: Sockets> Handle for Timed<K, S> {
     async fn get(&self) -> Result<impl Send, String> {
         let got = match (self.timeout, self.checks) {
             (None, true) => self.pool.acquire().await,
-            // Its check is a boxed future, so its users leave it out where there is none.
+            // The check is a boxed future, so it is skipped where there is nothing to check.
             (None, false) => self.pool.acquire_unchecked().await,
             (Some(limit), _) => match S::within(limit, self.pool.acquire_unchecked()).await {
                 Some(got) => got,

@@ -9,9 +9,8 @@ use crate::kind::Kind;
 use crate::sockets::Sockets;
 use crate::transport::{Check, Transport};
 
-/// r2d2, which blocks: where others have tasks, it has threads, as in its documentation. With a
-/// thousand of them `block_in_place` would run out of threads. Where one task is alone and never
-/// waits, it is called from that task.
+/// r2d2, which blocks: tasks are threads, as in its documentation. With a thousand of them
+/// `block_in_place` would run out of threads. A single task that never waits calls it directly.
 #[derive(Clone, Copy)]
 pub(crate) struct R2d2;
 
@@ -31,18 +30,16 @@ impl Competitor for R2d2 {
     fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::CancelStorm | Kind::MemoryWaiter | Kind::AllocationsWait => {
-                Some("blocks: who waits is a thread, and cannot be cancelled")
+                Some("blocks a thread per wait, which cannot be cancelled")
             }
-            Kind::MemoryIdle => {
-                Some("opens connections on threads of its own, unseen by the count")
-            }
+            Kind::MemoryIdle => Some("opens connections on its own threads, which are not counted"),
             _ => None,
         }
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
         match kind {
-            Kind::OneIdle(_) => Some("each get goes over all that are lent"),
+            Kind::OneIdle(_) => Some("each get iterates over all borrowed connections"),
             _ => kind.has_tasks().then_some("one thread for each task"),
         }
     }
@@ -69,7 +66,7 @@ impl Competitor for R2d2 {
     }
 }
 
-/// Its manager.
+/// The manager.
 pub(crate) struct PoolManager<K>(K);
 
 impl<K: Transport> ManageConnection for PoolManager<K> {

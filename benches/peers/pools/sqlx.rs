@@ -1,4 +1,4 @@
-//! sqlx's pool, which pools connections to databases: here to one that knows no SQL.
+//! The pool of sqlx, here over a database without SQL.
 
 mod absent;
 mod database;
@@ -11,7 +11,7 @@ use crate::sockets::Sockets;
 use crate::transport::{Check, Transport};
 use database::{Options, PoolManager};
 
-/// sqlx's pool. It returns a connection by a task of its own, which pings it once more.
+/// The pool of sqlx. It spawns a task to return a connection, which pings it again.
 #[derive(Clone, Copy)]
 pub(crate) struct Sqlx;
 
@@ -27,7 +27,7 @@ impl Competitor for Sqlx {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks once more at each return")
+        matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks again at each return")
     }
 
     async fn build<K: Transport, S: Sockets>(
@@ -37,7 +37,7 @@ impl Competitor for Sqlx {
     ) -> Pool<PoolManager<K>> {
         let mut options = PoolOptions::new()
             .max_connections(setup.max as u32)
-            // Its default is to ping each time, which here is for those workloads that want it.
+            // The default is to ping at each get, which not every workload asks for.
             .test_before_acquire(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
             .idle_timeout(setup.limits.map(|limits| limits.idle));

@@ -1,5 +1,5 @@
-//! What is counted: bytes and allocations. Only those of the thread are, which does everything here
-//! but in pools that have threads of their own.
+//! Memory and allocations. Only this thread is counted, which runs everything except for pools with
+//! their own threads.
 
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
@@ -17,13 +17,13 @@ use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
 use crate::transport::Plain;
 
-/// What a pool keeps for an idle connection of eight bytes, those eight included.
+/// Measures the bytes per idle connection of eight bytes, including those eight.
 pub(crate) fn idle_bytes<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
 ) -> Result<Sample, Hung> {
     let idle = context.budget.size(4_096);
-    // The runtime's queue grows with the first tasks, and is not the pool's.
+    // Grow the task queue of the runtime first: it does not belong to the pool.
     context.run(async {
         let tasks: Vec<_> = (0..idle)
             .map(|_| context.runtime.spawn(yield_now()))
@@ -48,7 +48,7 @@ pub(crate) fn idle_bytes<P: Competitor, S: Sockets>(
     })
 }
 
-/// What a pool keeps for a get that waits, beside its future.
+/// Measures the bytes per waiting get, beside its future.
 pub(crate) fn waiter_bytes<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -59,7 +59,8 @@ pub(crate) fn waiter_bytes<P: Competitor, S: Sockets>(
         let held = pool.get().await.expect("getting the only one");
         let mut gets: Vec<_> = (0..waiters).map(|_| Box::pin(pool.get())).collect();
         let future = gets.first().map_or(0, |get| size_of_val(&**get));
-        // Outside of tokio's budget, which would have most of them wait for another turn instead.
+        // Without `unconstrained`, most gets would yield because of tokio's cooperative budget
+        // instead of waiting.
         let memory = tokio::task::unconstrained(poll_fn(|cx| {
             Poll::Ready(measure(|| {
                 for get in &mut gets {
@@ -78,7 +79,7 @@ pub(crate) fn waiter_bytes<P: Competitor, S: Sockets>(
     })
 }
 
-/// The allocations of a get and a return, where nobody waits.
+/// Counts the allocations of a get and a return, without waiting.
 pub(crate) fn allocations<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -98,7 +99,8 @@ pub(crate) fn allocations<P: Competitor, S: Sockets>(
     counted(context, gets, get_and_return(&pool))
 }
 
-/// The allocations of a get that has to wait, with a timeout, and of a return that ends a wait.
+/// Counts the allocations of a get that waits, with a timeout, and of the return that ends the
+/// wait.
 pub(crate) fn allocations_of_waits<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -126,7 +128,7 @@ pub(crate) fn allocations_of_waits<P: Competitor, S: Sockets>(
     counted(context, gets, hand_over(&pool))
 }
 
-/// How many allocations each of so many has.
+/// Returns the allocations per operation.
 fn counted<S: Sockets>(
     context: &RoundContext<S>,
     operations: usize,

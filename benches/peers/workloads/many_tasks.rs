@@ -1,4 +1,4 @@
-//! Many tasks that get a connection and return it, for a fixed time.
+//! Many tasks that get and return connections for a fixed time.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,21 +8,20 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::yield_now;
 
-use super::{Sample, enlist, fill};
+use super::{Sample, fill, spawn};
 use crate::competitor::{Competitor, Handle, Setup};
 use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
 use crate::transport::Plain;
 
-/// Of how many gets one is timed. Two looks at the clock each time would cost more than some pools
-/// do.
+/// One get in this many is timed. Timing all of them would cost more than some pools do.
 const TIMED: u64 = 8;
 
 const WARMING_UP: u8 = 0;
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
 
-/// So many tasks on so many connections, each held over a yield or returned at once.
+/// Measures the given number of tasks, with the connections held over a yield or returned at once.
 pub(crate) fn get_and_return<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -44,22 +43,22 @@ pub(crate) fn get_and_return<P: Competitor, S: Sockets>(
                     phase: Arc::clone(&phase),
                     waits_count,
                 };
-                enlist::<P, S, _>(&context.runtime, task.work::<P>(yields))
+                spawn::<P, S, _>(&context.runtime, task.work::<P>(yields))
             })
             .collect();
-        let clock = thread::spawn(move || conduct(&phase, budget.warm_up, budget.window));
-        let mut tallies = Vec::with_capacity(tasks.len());
+        let clock = thread::spawn(move || run_phases(&phase, budget.warm_up, budget.window));
+        let mut stats = Vec::with_capacity(tasks.len());
         for task in tasks {
-            tallies.push(task.await);
+            stats.push(task.await);
         }
         let window = clock.join().expect("the clock ticks");
-        summary(tallies, window, waits_count)
+        summary(stats, window, waits_count)
     })
 }
 
-/// What a task has done in the time that counts.
+/// The operations of a task during the measured time.
 #[derive(Default)]
-struct Tally {
+struct TaskStats {
     done: u64,
     waits: Vec<u64>,
 }
@@ -72,14 +71,14 @@ struct Task<H> {
 }
 
 impl<H: Handle> Task<H> {
-    async fn work<P: Competitor>(self, yields: bool) -> Tally {
-        let mut tally = Tally::default();
-        // Each begins elsewhere, so that some are timed even if none of the tasks gets far.
+    async fn work<P: Competitor>(self, yields: bool) -> TaskStats {
+        let mut stats = TaskStats::default();
+        // Offset per task, so that some gets are timed even if each task makes only a few.
         let mut gets = self.index;
         loop {
             let phase = self.phase.load(Ordering::Relaxed);
             if phase == OVER {
-                return tally;
+                return stats;
             }
             gets += 1;
             let timed = self.waits_count && gets.is_multiple_of(TIMED);
@@ -94,34 +93,34 @@ impl<H: Handle> Task<H> {
             }
             drop(conn);
             if phase == MEASURING {
-                tally.done += 1;
-                tally.waits.extend(wait.map(|wait| wait.as_nanos() as u64));
+                stats.done += 1;
+                stats.waits.extend(wait.map(|wait| wait.as_nanos() as u64));
             }
         }
     }
 }
 
-/// Says what counts, and tells how long it did.
-fn conduct(phase: &AtomicU8, warm_up: Duration, window: Duration) -> Duration {
+/// Switches the phases and returns the measured time.
+fn run_phases(phase: &AtomicU8, warm_up: Duration, window: Duration) -> Duration {
     thread::sleep(warm_up);
     let start = Instant::now();
     phase.store(MEASURING, Ordering::Relaxed);
-    // However short, it is to be noticed.
+    // Long enough for the tasks to notice.
     thread::sleep(window.max(Duration::from_millis(1)));
     phase.store(OVER, Ordering::Relaxed);
     start.elapsed()
 }
 
-fn summary(tallies: Vec<Tally>, window: Duration, waits_count: bool) -> Sample {
-    let done: u64 = tallies.iter().map(|tally| tally.done).sum();
-    let most = tallies.iter().map(|tally| tally.done).max().unwrap_or(0);
-    let fewest = tallies.iter().map(|tally| tally.done).min().unwrap_or(0);
-    let starved = tallies.iter().filter(|tally| tally.done == 0).count();
+fn summary(stats: Vec<TaskStats>, window: Duration, waits_count: bool) -> Sample {
+    let done: u64 = stats.iter().map(|stats| stats.done).sum();
+    let most = stats.iter().map(|stats| stats.done).max().unwrap_or(0);
+    let fewest = stats.iter().map(|stats| stats.done).min().unwrap_or(0);
+    let starved = stats.iter().filter(|stats| stats.done == 0).count();
     Sample {
         value: window.as_nanos() as f64 / done.max(1) as f64,
-        // As if the unluckiest had had one, where it had none.
+        // Treats a task without any get as if it had one.
         fairness: waits_count.then(|| most as f64 / fewest.max(1) as f64),
-        note: (waits_count && starved > 0).then(|| "some tasks got nothing".to_owned()),
-        waits: tallies.into_iter().flat_map(|tally| tally.waits).collect(),
+        note: (waits_count && starved > 0).then(|| "some tasks got no connection".to_owned()),
+        waits: stats.into_iter().flat_map(|stats| stats.waits).collect(),
     }
 }

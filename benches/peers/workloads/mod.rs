@@ -1,4 +1,4 @@
-//! What the pools have to do.
+//! The workloads.
 
 mod counts;
 mod many_tasks;
@@ -19,28 +19,28 @@ use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
 use crate::transport::{Check, Plain, Tcp};
 
-/// A workload.
+/// A workload and its name.
 pub(crate) struct Case {
-    /// Its name, as on the command line and in the records.
+    /// The name on the command line and in the records.
     pub(crate) name: String,
-    /// What it is.
+    /// The kind.
     pub(crate) kind: Kind,
 }
 
-/// What one turn found.
+/// The result of one round.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
     /// The figure.
     pub(crate) value: f64,
-    /// How long some of the gets took, in nanoseconds.
+    /// Durations of the timed gets, in nanoseconds.
     pub(crate) waits: Vec<u64>,
-    /// The most gets that one task had, over the fewest.
+    /// The highest number of gets of a task over the lowest.
     pub(crate) fairness: Option<f64>,
-    /// What else is to be known.
+    /// A note.
     pub(crate) note: Option<String>,
 }
 
-/// All workloads of a runtime. Memory is counted on one thread only, and smol's pools work on
+/// Returns all workloads of a runtime. Memory is counted on one thread only, and pools on smol use
 /// several.
 pub(crate) fn all(runtime: Runtime) -> Vec<Case> {
     let mut all = vec![
@@ -76,7 +76,7 @@ pub(crate) fn all(runtime: Runtime) -> Vec<Case> {
     all.map(|(name, kind)| Case { name, kind }).collect()
 }
 
-/// Lets a pool do it.
+/// Runs a workload on a pool.
 pub(crate) fn run<P: Competitor, S: Sockets>(
     competitor: P,
     kind: Kind,
@@ -130,21 +130,21 @@ fn over_tcp<P: Competitor, S: Sockets>(
     one_task::with_idle(competitor, context, Tcp::<S>::new(server, check), setup)
 }
 
-/// Has so many connections opened, and all of them returned.
+/// Opens this many connections and returns all of them.
 async fn fill(pool: &impl Handle, connections: usize) {
     let mut held = Vec::with_capacity(connections);
     for _ in 0..connections {
         held.push(pool.get().await.expect("getting one of many"));
     }
     drop(held);
-    // Some pools return by tasks, of which a runtime does a few dozen before it comes back here.
+    // Some pools return connections in tasks, of which a runtime polls a few dozen before this one.
     for _ in 0..connections.div_ceil(16) {
         yield_now().await;
     }
 }
 
-/// Starts a task, or a thread if there is something in it that blocks.
-fn enlist<P: Competitor, S: Sockets, T: Send + 'static>(
+/// Spawns a task, or a thread if the pool blocks.
+fn spawn<P: Competitor, S: Sockets, T: Send + 'static>(
     runtime: &S,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = T> + '_>> {

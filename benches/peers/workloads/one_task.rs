@@ -1,4 +1,4 @@
-//! One task that gets a connection and returns it, again and again.
+//! One task that gets and returns a connection in a loop.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
 use crate::transport::{Plain, Transport};
 
-/// How many between two looks at the clock.
+/// Operations between two clock readings.
 const BATCH: u32 = 32;
 
-/// With all connections idle that there may be.
+/// Measures with all connections idle.
 pub(crate) fn with_idle<P: Competitor, S: Sockets, K: Transport>(
     competitor: P,
     context: &RoundContext<S>,
@@ -27,7 +27,7 @@ pub(crate) fn with_idle<P: Competitor, S: Sockets, K: Transport>(
     })
 }
 
-/// The same by a task that is one of the runtime's.
+/// Measures on a worker thread.
 pub(crate) fn on_a_worker<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -44,7 +44,7 @@ pub(crate) fn on_a_worker<P: Competitor, S: Sockets>(
     })
 }
 
-/// With all connections lent but one.
+/// Measures with all connections borrowed but one.
 pub(crate) fn with_the_last<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -69,7 +69,7 @@ async fn measured(pool: &impl Handle, budget: Budget) -> Sample {
     }
 }
 
-/// For so long; what one get and return took, in nanoseconds.
+/// Runs for `window` and returns the nanoseconds per get and return.
 async fn get_and_return(pool: &impl Handle, window: Duration) -> f64 {
     let start = Instant::now();
     let mut done = 0;

@@ -1,17 +1,17 @@
-//! The bad moments: an empty pool, one where everything is past its time, one where nothing comes.
+//! Extreme conditions: an empty pool, expired connections, an exhausted pool.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use smol::channel::{bounded, unbounded};
 
-use super::{Sample, enlist, fill};
+use super::{Sample, fill, spawn};
 use crate::competitor::{Competitor, Handle, Limits, Setup};
 use crate::context::{Hung, RoundContext};
 use crate::sockets::{Server, Sockets};
 use crate::transport::{Counted, Plain};
 
-/// Many gets at once from an empty pool: the time until all of them have a connection.
+/// Measures the time until concurrent gets from an empty pool all have a connection.
 pub(crate) fn cold_start<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -31,7 +31,7 @@ pub(crate) fn cold_start<P: Competitor, S: Sockets>(
         let tasks: Vec<_> = (0..gets)
             .map(|_| {
                 let (pool, arrive, left) = (pool.clone(), arrive.clone(), left.clone());
-                enlist::<P, S, _>(&context.runtime, async move {
+                spawn::<P, S, _>(&context.runtime, async move {
                     let (conn, error) = match pool.get().await {
                         Ok(conn) => (Some(conn), None),
                         Err(error) => (None, Some(error)),
@@ -61,7 +61,7 @@ pub(crate) fn cold_start<P: Competitor, S: Sockets>(
     })
 }
 
-/// Many idle connections that are all past their time: the time of the first get.
+/// Measures the first get when all idle connections have expired.
 pub(crate) fn expired<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -69,7 +69,7 @@ pub(crate) fn expired<P: Competitor, S: Sockets>(
     let idle = context.budget.size(1_000);
     let server = Server::start(None).expect("starting a server");
     let transport = Counted::<S>::new(server.address(), false);
-    // Long enough to open all of them in, or they would not come to be idle.
+    // Long enough to open all connections before the first one expires.
     let lifetime = Duration::from_millis(if context.budget.smoke { 50 } else { 600 });
     let setup = Setup {
         limits: Some(Limits {
@@ -82,16 +82,16 @@ pub(crate) fn expired<P: Competitor, S: Sockets>(
         let pool = competitor.build::<_, S>(transport.clone(), setup).await;
         fill(&pool, idle).await;
         let before = transport.opened();
-        // Not a timer: that would let a pool's background task be there first, which is a matter of
-        // luck. This is the case where it is not.
+        // Blocks the thread: with an async timer, the maintenance task of the pool might run first.
+        // This workload measures the case where it does not.
         thread::sleep(lifetime + lifetime / 4);
         let start = Instant::now();
-        let conn = pool.get().await.expect("getting one past its time");
+        let conn = pool.get().await.expect("getting one expired");
         let took = start.elapsed();
         drop(conn);
         let note = match transport.opened() - before {
-            0 => "lends an expired one",
-            _ => "lends a new one",
+            0 => "returns an expired connection",
+            _ => "returns a new connection",
         };
         Sample {
             value: took.as_nanos() as f64,
@@ -101,8 +101,8 @@ pub(crate) fn expired<P: Competitor, S: Sockets>(
     })
 }
 
-/// Many gets at once from a pool that has nothing to lend, each with a timeout: the time until all
-/// of them are told so, divided by their number.
+/// Measures concurrent gets from an exhausted pool, each with a timeout: the time until all have
+/// failed, divided by their number.
 pub(crate) fn cancel<P: Competitor, S: Sockets>(
     competitor: P,
     context: &RoundContext<S>,
@@ -114,7 +114,7 @@ pub(crate) fn cancel<P: Competitor, S: Sockets>(
     };
     context.run(async {
         let pool = competitor.build::<Plain, S>(Plain, setup).await;
-        let held = sooner_or_later(&pool).await;
+        let held = get_with_retries(&pool).await;
         let mut times = Vec::new();
         let end = Instant::now() + context.budget.warm_up + context.budget.window;
         loop {
@@ -122,8 +122,11 @@ pub(crate) fn cancel<P: Competitor, S: Sockets>(
             let tasks: Vec<_> = (0..waiters)
                 .map(|_| {
                     let pool = pool.clone();
-                    enlist::<P, S, _>(&context.runtime, async move {
-                        assert!(pool.get().await.is_err(), "the only one was lent twice");
+                    spawn::<P, S, _>(&context.runtime, async move {
+                        assert!(
+                            pool.get().await.is_err(),
+                            "the only connection was borrowed twice"
+                        );
                     })
                 })
                 .collect();
@@ -136,8 +139,8 @@ pub(crate) fn cancel<P: Competitor, S: Sockets>(
             }
         }
         drop(held);
-        // It hangs here if nothing comes back any more.
-        drop(sooner_or_later(&pool).await);
+        // Hangs here if the pool has lost the connection.
+        drop(get_with_retries(&pool).await);
         Sample {
             value: connpool_benches::figures::median(&times).expect("there was one at least"),
             ..Sample::default()
@@ -145,9 +148,9 @@ pub(crate) fn cancel<P: Competitor, S: Sockets>(
     })
 }
 
-/// A connection from a pool whose timeout may be too short to open one, or for its own task to
-/// return one.
-async fn sooner_or_later(pool: &impl Handle) -> impl Send {
+/// Retries until a get succeeds. The timeout may be too short to open a connection, or for the task
+/// that returns one.
+async fn get_with_retries(pool: &impl Handle) -> impl Send {
     loop {
         if let Ok(conn) = pool.get().await {
             return conn;

@@ -1,4 +1,4 @@
-//! Rows, values and statements, which a database has to have by type. This one has none.
+//! The rows, values and statements that sqlx requires of a database. This database has none.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -24,10 +24,10 @@ use sqlx_core::value::{Value, ValueRef};
 use super::database::PoolManager;
 use crate::transport::Transport;
 
-/// What there is none of.
+/// An uninhabited type.
 pub(crate) struct Absent<K>(Infallible, PhantomData<fn() -> K>);
 
-/// The arguments of no statement.
+/// The arguments of a statement.
 pub(crate) struct NoArguments<K>(PhantomData<fn() -> K>);
 
 impl<K> Absent<K> {

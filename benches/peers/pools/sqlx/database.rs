@@ -1,4 +1,4 @@
-//! A database as sqlx's pool wants it: one that can be connected to and pinged, and nothing else.
+//! A minimal database for the pool of sqlx: it supports connecting and pinging only.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -20,11 +20,11 @@ use crate::transport::Transport;
 /// The database.
 pub(crate) struct PoolManager<K>(PhantomData<fn() -> K>);
 
-/// How to connect to it.
+/// The connect options.
 #[derive(Clone)]
 pub(crate) struct Options<K>(pub(crate) K);
 
-/// A connection to it. The transport, which is how to ping, takes no room where there is nothing to ping.
+/// A connection. The transport, which implements the ping, has no size if there is nothing to ping.
 pub(crate) struct Conn<K: Transport> {
     transport: K,
     conn: K::Conn,
