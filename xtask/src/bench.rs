@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks, this pool's own and those beside other pools, as tables.
+//! `cargo xtask bench`: measures this pool, and optionally other pools, and prints tables.
 
 mod args;
 mod comparison;
@@ -22,7 +22,7 @@ use environment::Environment;
 
 pub(crate) use args::Args;
 
-/// Measures one benchmark after another and prints the tables.
+/// Runs the benchmarks and prints the tables.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     if args.save {
         save::check()?;
@@ -62,7 +62,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     Ok(())
 }
 
-/// Runs every benchmark once and measures nothing, to see that they work.
+/// Runs every benchmark once without measuring, to check that it works.
 pub(crate) fn run_each_once(sh: &Shell) -> Result {
     // Built like the tests, so that nothing is built twice.
     Ok(cmd!(sh, "cargo test --workspace --all-features --bench *").run()?)

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace, counted.
+//! `cargo xtask test`: runs and counts all tests of the workspace.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -6,18 +6,18 @@ use std::process::{Command, Stdio};
 
 use crate::result::Result;
 
-/// What `cargo xtask test` hands on to `cargo test`.
+/// The arguments of `cargo xtask test`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Arguments for `cargo test`, such as a part of the tests' names
     #[arg(allow_hyphen_values = true)]
     cargo: Vec<String>,
-    /// Arguments for the tests themselves
+    /// Arguments for the tests
     #[arg(last = true)]
     harness: Vec<String>,
 }
 
-/// How many tests passed and failed, and which were left out.
+/// The counts of passed, failed and ignored tests.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct TestSummary {
     passed: usize,
@@ -26,9 +26,9 @@ pub(crate) struct TestSummary {
     ignored_names: Vec<String>,
 }
 
-/// Runs the tests under the eyes of the reader and counts them.
+/// Runs the tests, prints their output, and counts them.
 ///
-/// A run that leaves tests out, or has none, fails like one with a failing test.
+/// Ignored tests, or no tests at all, are an error like a failing test.
 pub(crate) fn run(args: &Args) -> Result<TestSummary> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--all-features"]);
@@ -102,11 +102,11 @@ fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Copies the lines from `input` to `output` as they come, reading them on their way.
+/// Copies the lines from `input` to `output` while parsing them.
 fn count(mut input: impl BufRead, mut output: impl Write) -> io::Result<TestSummary> {
     let mut summary = TestSummary::default();
     let mut line = Vec::new();
-    // By bytes: a test may print what is not UTF-8.
+    // Bytes, since a test may print invalid UTF-8.
     while input.read_until(b'\n', &mut line)? > 0 {
         output.write_all(&line)?;
         output.flush()?;
@@ -116,7 +116,7 @@ fn count(mut input: impl BufRead, mut output: impl Write) -> io::Result<TestSumm
     Ok(summary)
 }
 
-/// The number in front of `word`, as in `3 passed; 0 failed;`.
+/// Parses the number in front of `word`, as in `3 passed; 0 failed;`.
 fn number_before(counts: &str, word: &str) -> usize {
     counts
         .split([';', '.'])
@@ -168,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_test_is_no_pass() {
+    fn a_run_without_tests_fails() {
         let summary = counted("test result: ok. 0 passed; 0 failed; 0 ignored\n");
         assert_eq!(summary.verdict(), Err("no test passed".to_owned()));
     }
 
     #[test]
-    fn what_a_test_prints_need_not_be_text() {
+    fn test_output_may_be_invalid_utf8() {
         let mut copy = Vec::new();
         let summary = count(&b"\xff\xfe\n"[..], &mut copy).expect("reading from memory");
         assert_eq!(summary, TestSummary::default());

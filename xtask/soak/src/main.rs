@@ -1,8 +1,8 @@
-//! Clients of a server that misbehaves, for as long as one likes: a leak that takes an hour to be
-//! felt, a count that drifts, a reply that reaches the wrong one.
+//! Runs clients against a faulty server for a long time, to find slow leaks, counters that drift,
+//! and replies that reach the wrong request.
 //!
-//! The server is a process of its own, so that descriptors and memory are those of the clients and
-//! their pool alone.
+//! The server is a separate process, so that descriptors and memory are those of the clients and
+//! the pool.
 
 #![forbid(unsafe_code)]
 
@@ -32,25 +32,25 @@ use protocol::Client;
 use server::Server;
 use verdict::Verdict;
 
-/// How often descriptors and memory are looked at.
+/// The interval between samples of descriptors and memory.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// Clients of a server that misbehaves.
+/// Runs clients against a faulty server
 #[derive(Parser)]
 struct Args {
-    /// How long they go on
+    /// The duration in seconds
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// The runtime that the clients and the pool run on
     #[arg(long, value_enum, default_value = "tokio")]
-    runtime: Which,
-    /// Be the server
+    runtime: RuntimeName,
+    /// Run as the server
     #[arg(long, hide = true)]
     serve: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Which {
+enum RuntimeName {
     Tokio,
     Smol,
 }
@@ -74,7 +74,7 @@ fn run(args: &Args) -> Outcome<bool> {
     let server = Server::start()?;
     let time = Duration::from_secs(args.seconds);
     match args.runtime {
-        Which::Tokio => {
+        RuntimeName::Tokio => {
             use connpool_tokio::{TcpManager, TokioRuntime};
             println!("soak on tokio, {time:?}, server {}", server.address);
             tokio::runtime::Builder::new_multi_thread()
@@ -86,7 +86,7 @@ fn run(args: &Args) -> Outcome<bool> {
                     soak(tcp, TokioRuntime::new(), time).await
                 })
         }
-        Which::Smol => {
+        RuntimeName::Smol => {
             use connpool_smol::{SmolRuntime, TcpManager};
             println!("soak on smol, {time:?}, server {}", server.address);
             let tcp = TcpManager::new(&server.address);
@@ -95,13 +95,13 @@ fn run(args: &Args) -> Outcome<bool> {
     }
 }
 
-/// The same on every runtime. Says whether everything held.
+/// Runs the soak, the same on every runtime. Returns whether all checks passed.
 async fn soak<T>(tcp: T, runtime: impl Runtime, time: Duration) -> Outcome<bool>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    // Once round, so that what a runtime opens for itself counts as there from the beginning.
+    // Sleep once, so that descriptors that the runtime opens lazily count as open at the start.
     sleep(&*runtime, SAMPLE).await;
     let before = ProcessStats::now()?;
 
@@ -125,7 +125,7 @@ where
     Ok(verdict.print(&counted))
 }
 
-/// Lets the time pass: changes the pool now and then, tells how things stand, and takes samples.
+/// Runs until `time` has passed: changes the pool now and then, prints progress and takes samples.
 async fn watch<M: Manager>(
     pool: &Pool<M>,
     counted: &ClientStats,

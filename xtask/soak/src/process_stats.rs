@@ -1,11 +1,11 @@
-//! What this process holds: open descriptors and resident memory, as Linux tells them.
+//! The open descriptors and the resident memory of this process, from Linux' `/proc`.
 
 use std::fmt;
 use std::fs;
 
 use crate::outcome::Outcome;
 
-/// The process at one moment.
+/// A sample.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessStats {
     pub(crate) descriptors: usize,
@@ -14,7 +14,7 @@ pub(crate) struct ProcessStats {
 
 impl ProcessStats {
     pub(crate) fn now() -> Outcome<ProcessStats> {
-        // One of them is the folder that is being read.
+        // One of them is the directory being read.
         let descriptors = fs::read_dir("/proc/self/fd")?.count() - 1;
         let status = fs::read_to_string("/proc/self/status")?;
         let resident = status

@@ -1,4 +1,4 @@
-//! Numbered requests and their replies: whoever is given the reply to another one's request knows.
+//! Numbered requests and replies, so that a client detects a reply to another request.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::client_stats::ClientStats;
 /// A request or a reply on the wire.
 pub(crate) type Frame = [u8; 16];
 
-/// The frame of this number.
+/// Encodes a number.
 pub(crate) fn frame(number: u64) -> Frame {
     let (low, high) = (number.to_le_bytes(), check(number).to_le_bytes());
     std::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
 }
 
-/// The number of a frame; none if it is garbage.
+/// Decodes a frame. Returns `None` if it is garbage.
 pub(crate) fn number(frame: Frame) -> Option<u64> {
     let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| frame[from + at]));
     let number = half(0);
     (half(8) == check(number)).then_some(number)
 }
 
-/// Garbage does not guess this.
+/// Returns the checksum of a number.
 fn check(number: u64) -> u64 {
     (number ^ 0x736f_616b).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// One request and its reply.
+/// Sends a request and reads its reply.
 pub(crate) async fn ask(conn: &mut impl Connection, counted: &ClientStats) -> io::Result<()> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let mine = LAST.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ pub(crate) async fn ask(conn: &mut impl Connection, counted: &ClientStats) -> io
     }
 }
 
-/// A manager over that of a runtime, which pings, resets and says goodbye with requests as well.
+/// A manager that also pings, resets and closes with requests.
 pub(crate) struct Client<T> {
     tcp: T,
     counted: Arc<ClientStats>,
@@ -96,7 +96,7 @@ where
     }
 
     async fn close(&self, mut conn: T::Connection) {
-        // The goodbye of one who has nothing to say any more fails; it is closed all the same.
+        // An error does not matter: the connection is dropped either way.
         let _ = ask(&mut conn, &self.counted).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whether everything held.
+//! The checks at the end of a run.
 
 use connpool_core::{CloseReport, Stats};
 
@@ -6,21 +6,21 @@ use crate::client_stats::ClientStats;
 use crate::pool::MAX_SIZE;
 use crate::process_stats::ProcessStats;
 
-/// A runtime may keep so many descriptors more than it began with.
+/// Descriptors that a runtime may keep beyond those at the start.
 const SPARE_DESCRIPTORS: usize = 4;
 
-/// Memory may grow by so much after the warm-up: what the allocator rounds up, not what leaks.
+/// Allowed growth of memory after the warm-up, for the slack of the allocator.
 const GROWTH: f64 = 0.05;
 const SPARE_KIB: f64 = 256.0;
 
-/// Everything that the end of a soak is judged by.
+/// The data of the checks.
 pub(crate) struct Verdict {
-    /// How many clients did not stop.
+    /// The number of clients that did not stop.
     pub(crate) hang: usize,
     pub(crate) before: ProcessStats,
     pub(crate) after: ProcessStats,
     pub(crate) samples: Vec<ProcessStats>,
-    /// The pool when the clients had stopped.
+    /// The pool after the clients stopped.
     pub(crate) at_rest: Stats,
     /// The pool after its close.
     pub(crate) closed: Stats,
@@ -28,9 +28,9 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Prints each judgement, and says whether all are good.
+    /// Prints each check and returns whether all passed.
     pub(crate) fn print(&self, counted: &ClientStats) -> bool {
-        let judgements = [
+        let checks = [
             self.replies(counted),
             self.clients(),
             self.descriptors(),
@@ -40,22 +40,22 @@ impl Verdict {
             self.gets(counted),
         ];
         println!("{}", self.closed);
-        for (holds, what, figures) in &judgements {
-            let holds = if *holds { "held  " } else { "BROKEN" };
+        for (holds, what, figures) in &checks {
+            let holds = if *holds { "ok    " } else { "FAILED" };
             println!("{holds} {what}: {figures}");
         }
-        judgements.iter().all(|(holds, ..)| *holds)
+        checks.iter().all(|(holds, ..)| *holds)
     }
 
-    fn replies(&self, counted: &ClientStats) -> Judgement {
+    fn replies(&self, counted: &ClientStats) -> CheckResult {
         let (right, wrong) = (counted.replies(), counted.wrong());
         let figures = format!("{right} right, {wrong} wrong");
         (right > 0 && wrong == 0, "replies", figures)
     }
 
-    fn clients(&self) -> Judgement {
+    fn clients(&self) -> CheckResult {
         let figures = format!(
-            "{} hang; {} connections still out",
+            "{} clients hang; {} connections still in use",
             self.hang,
             self.report.still_out.len()
         );
@@ -63,19 +63,19 @@ impl Verdict {
         (holds, "clients", figures)
     }
 
-    fn descriptors(&self) -> Judgement {
+    fn descriptors(&self) -> CheckResult {
         let count = |process: &ProcessStats| process.descriptors;
         let most = self.samples.iter().map(count).max().unwrap_or(0);
         let (before, after) = (count(&self.before), count(&self.after));
         let figures = format!("{before} before, {most} at most, {after} after");
-        // The pool's own, and as many that were detached and not closed yet.
+        // The connections of the pool, and as many detached ones that are not closed yet.
         let allowed = before + 2 * MAX_SIZE + SPARE_DESCRIPTORS;
         let holds = after <= before + SPARE_DESCRIPTORS && most <= allowed;
         (holds, "descriptors", figures)
     }
 
-    /// The first fifth is the warm-up. The second is held against the last.
-    fn memory(&self) -> Judgement {
+    /// Compares the second fifth of the samples with the last. The first fifth is the warm-up.
+    fn memory(&self) -> CheckResult {
         let fifth = (self.samples.len() / 5).max(1);
         let mean = |part: Option<&[ProcessStats]>| {
             let part = part.unwrap_or_default();
@@ -96,27 +96,27 @@ impl Verdict {
         )
     }
 
-    fn gets(&self, counted: &ClientStats) -> Judgement {
+    fn gets(&self, counted: &ClientStats) -> CheckResult {
         let failed = counted.failed();
         let in_all = failed.iter().map(|(_, count)| count).sum::<u64>();
         let kinds: Vec<_> = failed.map(|(kind, n)| format!("{kind} {n}")).into();
         let Stats {
             request, success, ..
         } = self.closed;
-        let (lent, cancelled) = (counted.lent(), counted.cancelled());
+        let (succeeded, cancelled) = (counted.succeeded(), counted.cancelled());
         let figures = format!(
-            "{request} = {lent} lent + {in_all} failed ({}) + {cancelled} cancelled",
+            "{request} = {succeeded} succeeded + {in_all} failed ({}) + {cancelled} cancelled",
             kinds.join(", ")
         );
-        let holds = request == lent + in_all + cancelled && success == lent;
+        let holds = request == succeeded + in_all + cancelled && success == succeeded;
         (holds, "gets", figures)
     }
 }
 
-/// Whether something holds, what it is, and the figures that say so.
-type Judgement = (bool, &'static str, String);
+/// The result of a check: passed or not, its name, and its figures.
+type CheckResult = (bool, &'static str, String);
 
-fn connections(what: &'static str, stats: &Stats, counted: &ClientStats) -> Judgement {
+fn connections(what: &'static str, stats: &Stats, counted: &ClientStats) -> CheckResult {
     let (created, size, closed) = (stats.created, stats.size as u64, stats.closed.total());
     let detached = stats.detached;
     let figures = format!("{created} = {size} open + {closed} closed + {detached} detached");

@@ -1,10 +1,10 @@
-//! This pool's own medians: a row for each benchmark, two columns for each runtime.
+//! The medians of this pool: a row per benchmark, two columns per runtime.
 
 use super::plot::{Bar, Plot};
 use super::table::Table;
 use super::units::{rate, time};
 
-/// What one benchmark came to on one runtime.
+/// The median of one benchmark on one runtime.
 #[derive(Debug, PartialEq)]
 pub(super) struct Figure {
     /// `GetPut_Parallel`
@@ -13,12 +13,12 @@ pub(super) struct Figure {
     pub(super) variant: String,
     /// `tokio`
     pub(super) runtime: String,
-    /// Of one operation.
+    /// The time of one operation.
     pub(super) nanoseconds: f64,
 }
 
 impl Figure {
-    /// Takes apart criterion's name, such as `GetPut_Parallel/tokio-2-workers`.
+    /// Parses criterion's name, such as `GetPut_Parallel/tokio-2-workers`.
     pub(super) fn new(name: &str, nanoseconds: f64) -> Self {
         let (benchmark, rest) = name.split_once('/').unwrap_or((name, ""));
         let (runtime, variant) = rest.split_once('-').unwrap_or((rest, ""));
@@ -46,7 +46,7 @@ impl Figure {
     }
 }
 
-/// Rows and columns come in the order in which the figures first name them.
+/// Returns the table. Rows and columns are in the order of their first figure.
 pub(super) fn table(figures: &[Figure]) -> Table {
     let runtimes = in_order(figures.iter().map(|figure| figure.runtime.as_str()));
     let mut header = vec!["median".to_owned()];
@@ -79,7 +79,7 @@ pub(super) fn table(figures: &[Figure]) -> Table {
     }
 }
 
-/// A plot for each benchmark.
+/// Returns a plot per benchmark.
 pub(super) fn plots(figures: &[Figure]) -> Vec<Plot> {
     let benchmarks = in_order(figures.iter().map(|figure| figure.benchmark.as_str()));
     let plot = |benchmark: &str| {
@@ -92,7 +92,7 @@ pub(super) fn plots(figures: &[Figure]) -> Vec<Plot> {
     benchmarks.into_iter().map(plot).collect()
 }
 
-/// Each of the items once, at its first place.
+/// Removes duplicates and keeps the order.
 pub(super) fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = Vec::new();
     for item in items {
@@ -107,7 +107,7 @@ pub(super) fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 mod tests {
     use super::*;
 
-    /// The header and the rows, each as one line.
+    /// Returns the header and the rows, each joined to a line.
     fn lines(figures: &[Figure]) -> Vec<String> {
         let table = table(figures);
         let lines = [&table.header].into_iter().chain(&table.rows);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_benchmark_runtime_and_variant() {
+    fn a_name_is_split_into_benchmark_runtime_and_variant() {
         let figure = |benchmark: &str, runtime: &str, variant: &str| Figure {
             benchmark: benchmark.to_owned(),
             variant: variant.to_owned(),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_stand_side_by_side_and_the_variants_below() {
+    fn runtimes_are_columns_and_variants_are_rows() {
         let table = lines(&[
             Figure::new("GetPut_Sequential/tokio", 140.0),
             Figure::new("GetPut_Sequential/tokio-tcp", 712.0),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_left_blank() {
+    fn missing_figures_are_blank() {
         let table = lines(&[
             Figure::new("GetPut_Sequential/smol", 109.0),
             Figure::new("GetPut_Parallel/tokio", 158.0),

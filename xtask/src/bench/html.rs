@@ -1,4 +1,4 @@
-//! The report: one page with everything on it, without scripts, which needs nothing but itself.
+//! The report: a self-contained page without scripts.
 
 use std::fmt::Write;
 use std::fs;
@@ -23,17 +23,17 @@ tr:hover { background: #f3f6f9 }
 footer { margin-top: 3em; color: #555; font-size: .9em }
 ";
 
-/// What is on the page.
+/// The content of the page.
 pub(super) struct Report<'a> {
     pub(super) tables: &'a [Table],
     pub(super) plots: Vec<Plot>,
-    /// Criterion's page, below the folder that cargo builds in, if there is one.
+    /// The path of criterion's report below the target directory, if there is one.
     pub(super) criterion: Option<&'static str>,
     pub(super) environment: &'a Environment,
 }
 
 impl Report<'_> {
-    /// Writes the page, and says where it is.
+    /// Writes the page and returns its path.
     pub(super) fn write(&self) -> Result<PathBuf> {
         let folder = absolute(files::target().join("bench"))?;
         let path = folder.join("report.html");
@@ -50,7 +50,7 @@ impl Report<'_> {
              </title>\n<style>{STYLE}</style>\n<h1>connpool: benchmarks</h1>\n"
         );
         page.extend(self.tables.iter().map(Table::html));
-        page += "<h2>Each by itself; shorter is better</h2>\n<div class=plots>\n";
+        page += "<h2>Workloads; shorter is better</h2>\n<div class=plots>\n";
         for plot in &self.plots {
             let title = in_html(&plot.title);
             writeln!(page, "<div><h3>{title}</h3>\n{}</div>", plot.svg()?)?;
@@ -59,8 +59,8 @@ impl Report<'_> {
         if let Some(link) = self.criterion {
             writeln!(
                 page,
-                "<p><a href=\"../{link}\">Criterion's report</a>: how the samples are spread, \
-                 and what changed since the last run</p>"
+                "<p><a href=\"../{link}\">Criterion's report</a>: the distribution of the samples, \
+                 and the change since the last run</p>"
             )?;
         }
         let environment = in_html(&self.environment.to_string());
@@ -76,7 +76,7 @@ mod tests {
     use crate::bench::record::sample;
 
     #[test]
-    fn a_page_has_all_tables_and_plots_and_loads_nothing() {
+    fn a_page_has_all_tables_and_plots_and_loads_no_resources() {
         let report = Report {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),

@@ -1,18 +1,18 @@
-//! A table, for the terminal, for Markdown and for a page.
+//! Tables for the terminal, Markdown and HTML.
 
 use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, presets};
 
-/// A table with a title. The first column says what a row is, the others are figures.
+/// A table with a title. The first column names the row, the others are figures.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Table {
     pub(super) title: String,
-    /// The names of the columns. May have several lines.
+    /// The names of the columns, possibly of several lines.
     pub(super) header: Vec<String>,
-    /// A name that begins with spaces belongs to the row above.
+    /// A name that starts with spaces belongs to the row above.
     pub(super) rows: Vec<Vec<String>>,
-    /// What the marks in the cells refer to.
+    /// The footnotes.
     pub(super) notes: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl Table {
         text
     }
 
-    /// Without the title, for which there is no telling how deep it stands.
+    /// Formats the table without its title, whose heading level depends on the document.
     pub(super) fn markdown(&self) -> String {
         let line = |row: &[String]| {
             let cells: Vec<_> = row.iter().map(|cell| in_markdown(cell)).collect();
@@ -77,7 +77,7 @@ fn in_markdown(text: &str) -> String {
     in_html(text).replace('|', "\\|")
 }
 
-/// Markup that shows this text.
+/// Escapes text for HTML.
 pub(super) fn in_html(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn on_the_terminal_the_notes_stand_below_the_table() {
+    fn on_the_terminal_the_notes_follow_the_table() {
         let text = table().terminal();
         let last = text.lines().last();
         assert!(text.starts_with("Pools & more\n──"), "{text}");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn in_markdown_figures_stand_to_the_right_and_nothing_ends_a_cell_too_early() {
+    fn in_markdown_figures_are_right_aligned_and_pipes_escaped() {
         assert_eq!(
             table().markdown(),
             "| median | connpool | qp<br>0.2.1 |\n\
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_page_text_is_no_markup() {
+    fn in_html_text_is_escaped() {
         let html = table().html();
         assert!(html.contains("<h2>Pools &amp; more</h2>"), "{html}");
         assert!(html.contains("<td>look<td>70 ns<td>hangs ¹"), "{html}");
