@@ -28,7 +28,7 @@ impl Competitor for FastPool {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        let remark = "lifetime only, by its plugin: it has no limit for being idle";
+        let remark = "lifetime only (plugin), no idle timeout";
         kind.has_limits().then_some(remark)
     }
 

@@ -29,7 +29,7 @@ impl Competitor for Qp {
     }
 
     fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
-        let why = "has no limits, and does not tell how old a connection is";
+        let why = "has no limits and does not report ages";
         kind.has_limits().then_some(why)
     }
 

@@ -40,7 +40,7 @@ impl Competitor for R2d2 {
     fn remark(self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::OneIdle(_) => Some("each get iterates over all borrowed connections"),
-            _ => kind.has_tasks().then_some("one thread for each task"),
+            _ => kind.has_tasks().then_some("one thread per task"),
         }
     }
 
