@@ -1,12 +1,11 @@
-//! What it costs to get a connection and to put it back: the four benchmarks of the Go pool that this
-//! one takes after, under their names, on both runtimes. docs/BENCHMARKS.md says what each figure
-//! includes.
+//! Measures a get and a return: the four benchmarks of the Go library `connpool`, under the same
+//! names, on both runtimes. docs/BENCHMARKS.md describes each figure.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use connpool_benches::{Crowd, Hold, Lane, Smol, Subject, Tokio, echo};
+use connpool_benches::{BenchRuntime, Hold, PoolUnderTest, Smol, Tokio, Workload, echo};
 use connpool_core::{Builder, Manager, Pool, object_fn};
 use criterion::Criterion;
 use criterion::measurement::WallTime;
@@ -21,7 +20,7 @@ fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
-        // Plotting criterion's usual 100,000 takes longer than measuring.
+        // Plotting criterion's default of 100,000 takes longer than measuring.
         .nresamples(10_000)
         .configure_from_args();
     let server = echo::start().expect("starting the echo server");
@@ -34,10 +33,10 @@ fn main() {
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_Parallel");
-    crowded(&mut group, &tokio, TASKS as usize);
-    crowded(&mut group, &smol, TASKS as usize);
-    crowded_on_workers(&mut group, &tokio_workers, TASKS as usize);
-    crowded_on_workers(&mut group, &smol_workers, TASKS as usize);
+    parallel(&mut group, &tokio, TASKS as usize);
+    parallel(&mut group, &smol, TASKS as usize);
+    parallel_on_workers(&mut group, &tokio_workers, TASKS as usize);
+    parallel_on_workers(&mut group, &smol_workers, TASKS as usize);
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_WithPing");
@@ -46,42 +45,44 @@ fn main() {
     group.finish();
 
     let mut group = criterion.benchmark_group("GetPut_Contended");
-    crowded(&mut group, &tokio, FEW);
-    crowded(&mut group, &smol, FEW);
-    crowded_on_workers(&mut group, &tokio_workers, FEW);
-    crowded_on_workers(&mut group, &smol_workers, FEW);
+    parallel(&mut group, &tokio, FEW);
+    parallel(&mut group, &smol, FEW);
+    parallel_on_workers(&mut group, &tokio_workers, FEW);
+    parallel_on_workers(&mut group, &smol_workers, FEW);
     group.finish();
 
     criterion.final_summary();
 }
 
-/// One task, one connection, default settings. Variants: with limits to look after; with nothing to
-/// look after; over TCP, where the pool looks at the connection in the kernel; and where it does not.
-fn sequential(group: &mut Group, lane: &impl Lane, server: SocketAddr) {
-    let pool = pool_of(1, lane, plain(), |pool| pool);
-    one_task(group, "", lane, &pool);
-    let pool = pool_of(1, lane, plain(), |pool| {
+/// One task, one connection, default settings. Variants: with limits; without a clock; over TCP
+/// with the liveness probe; over TCP without it.
+fn sequential(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr) {
+    let pool = pool_of(1, runtime, plain(), |pool| pool);
+    one_task(group, "", runtime, &pool);
+    let pool = pool_of(1, runtime, plain(), |pool| {
         pool.idle_timeout(Duration::from_secs(30))
             .max_lifetime(Duration::from_secs(300))
     });
-    one_task(group, "-limits", lane, &pool);
-    let pool = pool_of(1, lane, plain(), |pool| pool.ping_after(None));
-    one_task(group, "-no-clock", lane, &pool);
-    let pool = pool_of(1, lane, lane.tcp(server), |pool| pool);
-    one_task(group, "-tcp", lane, &pool);
-    let pool = pool_of(1, lane, lane.tcp(server), |pool| pool.liveness_after(None));
-    one_task(group, "-tcp-no-look", lane, &pool);
+    one_task(group, "-limits", runtime, &pool);
+    let pool = pool_of(1, runtime, plain(), |pool| pool.ping_after(None));
+    one_task(group, "-no-clock", runtime, &pool);
+    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| pool);
+    one_task(group, "-tcp", runtime, &pool);
+    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| {
+        pool.liveness_after(None)
+    });
+    one_task(group, "-tcp-no-look", runtime, &pool);
 }
 
-/// One task, one TCP connection, pinged each time. Variant: the ping alone, without a pool.
-fn with_ping(group: &mut Group, lane: &impl Lane, server: SocketAddr) {
-    let pool = pool_of(1, lane, lane.tcp(server), |pool| {
+/// One task, one TCP connection, pinged at each get. Variant: the ping alone, without a pool.
+fn with_ping(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr) {
+    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| {
         pool.ping_after(Duration::ZERO)
     });
-    one_task(group, "", lane, &pool);
+    one_task(group, "", runtime, &pool);
 
-    let manager = lane.tcp(server);
-    let mut conn = lane.block_on(manager.connect()).expect("connecting");
+    let manager = runtime.tcp(server);
+    let mut conn = runtime.block_on(manager.connect()).expect("connecting");
     let mut pings = async |operations| {
         let start = Instant::now();
         for _ in 0..operations {
@@ -89,53 +90,64 @@ fn with_ping(group: &mut Group, lane: &impl Lane, server: SocketAddr) {
         }
         start.elapsed()
     };
-    group.bench_function(lane.name() + "-ping-alone", |bencher| {
-        bencher.iter_custom(|operations| lane.block_on(pings(operations)));
+    group.bench_function(runtime.name() + "-ping-alone", |bencher| {
+        bencher.iter_custom(|operations| runtime.block_on(pings(operations)));
     });
 }
 
-/// Many tasks on so many connections, each of which holds its own while the others have their turn.
-fn crowded(group: &mut Group, lane: &impl Lane, connections: usize) {
-    many_tasks(group, "", lane, connections, Hold::OverAYield);
+/// Many tasks, each of which holds its connection over a yield.
+fn parallel(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
+    many_tasks(group, "", runtime, connections, Hold::OverAYield);
 }
 
-/// The same on several threads. Variant: giving back at once, as the Go benchmark does.
-fn crowded_on_workers(group: &mut Group, lane: &impl Lane, connections: usize) {
-    many_tasks(group, "", lane, connections, Hold::OverAYield);
-    many_tasks(group, "-no-yield", lane, connections, Hold::NotAtAll);
+/// The same on several threads. Variant: an immediate return, as in the Go benchmark.
+fn parallel_on_workers(group: &mut Group, runtime: &impl BenchRuntime, connections: usize) {
+    many_tasks(group, "", runtime, connections, Hold::OverAYield);
+    many_tasks(group, "-no-yield", runtime, connections, Hold::NotAtAll);
 }
 
-fn one_task(group: &mut Group, variant: &str, lane: &impl Lane, subject: &impl Subject) {
-    group.bench_function(lane.name() + variant, |bencher| {
-        // Criterion drops what comes out of one before it begins the next.
-        bencher.to_async(lane.clone()).iter(|| subject.get());
+fn one_task(
+    group: &mut Group,
+    variant: &str,
+    runtime: &impl BenchRuntime,
+    pool: &impl PoolUnderTest,
+) {
+    group.bench_function(runtime.name() + variant, |bencher| {
+        // Criterion drops each output before the next iteration.
+        bencher.to_async(runtime.clone()).iter(|| pool.get());
     });
 }
 
-fn many_tasks(group: &mut Group, variant: &str, lane: &impl Lane, connections: usize, hold: Hold) {
-    let pool = pool_of(connections, lane, plain(), |pool| pool);
-    let crowd = Crowd { tasks: TASKS, hold };
-    group.bench_function(lane.name() + variant, |bencher| {
+fn many_tasks(
+    group: &mut Group,
+    variant: &str,
+    runtime: &impl BenchRuntime,
+    connections: usize,
+    hold: Hold,
+) {
+    let pool = pool_of(connections, runtime, plain(), |pool| pool);
+    let workload = Workload { tasks: TASKS, hold };
+    group.bench_function(runtime.name() + variant, |bencher| {
         bencher
-            .to_async(lane.clone())
-            .iter_custom(|operations| crowd.time(lane, &pool, operations));
+            .to_async(runtime.clone())
+            .iter_custom(|operations| workload.time(runtime, &pool, operations));
     });
 }
 
-/// Connections of eight bytes that are just there: what is measured with them is the pool's own.
+/// Creates connections of eight bytes without I/O, so that only the pool is measured.
 fn plain() -> impl Manager<Connection = u64> {
     object_fn(|| async { Ok::<u64, Infallible>(7) })
 }
 
-/// A pool with all its connections open.
+/// Builds a pool with all its connections open.
 fn pool_of<M: Manager>(
     connections: usize,
-    lane: &impl Lane,
+    runtime: &impl BenchRuntime,
     manager: M,
     settings: impl FnOnce(Builder<M>) -> Builder<M>,
 ) -> Pool<M> {
-    lane.block_on(async {
-        let pool = settings(lane.builder(manager))
+    runtime.block_on(async {
+        let pool = settings(runtime.builder(manager))
             .max_size(connections)
             .min_size(connections);
         pool.build().await.expect("building the pool")

@@ -1,5 +1,5 @@
-//! A server that is killed, restarted, falls silent, hangs up and talks out of turn, under constant
-//! load, while a table shows what its clients get, and what the pool sees and does.
+//! Runs clients against a server that is killed, restarted, stops answering, closes connections and
+//! sends unsolicited data. A table shows the results of the clients and the state of the pool.
 //!
 //! $ cargo run --release --example chaos
 //! $ cargo run --release --example chaos -- --runtime smol
@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Parser;
 use connpool_core::{CloseReason, Connection, Event, Manager, Pool, Runtime, Stats};
 use connpool_examples::args::{Args, Which};
-use connpool_examples::moody::{Client, Mood, Moody, ask};
+use connpool_examples::fault_server::{Client, FaultServer, Mode, ask};
 use connpool_examples::pause;
 use futures_lite::FutureExt;
 
@@ -23,65 +23,77 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What is done to the server, and for how many ticks it is then left alone.
-const STORY: [(&str, Deed, u32); 10] = [
-    ("all is well", Deed::Nothing, 3),
-    ("it is killed", Deed::Kill, 6),
-    ("it is started again", Deed::Restart, 6),
-    ("it falls silent", Deed::Becomes(Mood::Silent), 6),
-    ("it answers again", Deed::Becomes(Mood::Good), 5),
-    ("it talks out of turn", Deed::Becomes(Mood::Chatty), 2),
-    ("it is good again", Deed::Becomes(Mood::Good), 2),
-    ("it hangs up on everybody", Deed::Becomes(Mood::Curt), 6),
-    ("it is killed and started again", Deed::Restart, 6),
-    ("the end", Deed::Nothing, 1),
+/// The steps: a title, what happens to the server, and the number of ticks until the next step.
+const SCRIPT: [(&str, Action, u32); 10] = [
+    ("normal operation", Action::Nothing, 3),
+    ("it is killed", Action::Kill, 6),
+    ("it is started again", Action::Restart, 6),
+    ("it stops answering", Action::SetMode(Mode::Unresponsive), 6),
+    ("it answers again", Action::SetMode(Mode::Normal), 5),
+    (
+        "it sends unsolicited data",
+        Action::SetMode(Mode::Unsolicited),
+        2,
+    ),
+    (
+        "it behaves normally again",
+        Action::SetMode(Mode::Normal),
+        2,
+    ),
+    (
+        "it closes every connection",
+        Action::SetMode(Mode::Disconnecting),
+        6,
+    ),
+    ("it is killed and started again", Action::Restart, 6),
+    ("the end", Action::Nothing, 1),
 ];
 
-enum Deed {
+enum Action {
     Nothing,
     Kill,
     Restart,
-    Becomes(Mood),
+    SetMode(Mode),
 }
 
-impl Deed {
-    fn happens_to(&self, server: &mut Moody) -> io::Result<()> {
+impl Action {
+    fn apply(&self, server: &mut FaultServer) -> io::Result<()> {
         match self {
-            Deed::Nothing => {}
-            Deed::Kill => server.kill(),
-            Deed::Restart => server.restart()?,
-            Deed::Becomes(mood) => server.becomes(*mood),
+            Action::Nothing => {}
+            Action::Kill => server.kill(),
+            Action::Restart => server.restart()?,
+            Action::SetMode(mode) => server.set_mode(*mode),
         }
         Ok(())
     }
 }
 
 fn main() -> Outcome<()> {
-    let server = Moody::start()?;
+    let server = FaultServer::start()?;
     let address = server.address();
     match Args::parse().runtime {
         Which::Tokio => {
             use connpool_tokio::{TcpManager, TokioRuntime};
-            println!("tokio clients of a moody server on {address}\n");
+            println!("tokio clients of a faulty server on {address}\n");
             tokio::runtime::Runtime::new()?.block_on(async {
                 demo(TcpManager::new(address), TokioRuntime::new(), server).await
             })
         }
         Which::Smol => {
             use connpool_smol::{SmolRuntime, TcpManager};
-            println!("smol clients of a moody server on {address}\n");
+            println!("smol clients of a faulty server on {address}\n");
             smol::block_on(demo(TcpManager::new(address), SmolRuntime::new(), server))
         }
     }
 }
 
-/// The same on every runtime.
-async fn demo<T>(tcp: T, runtime: impl Runtime, mut server: Moody) -> Outcome<()>
+/// Runs the demo, the same on every runtime.
+async fn demo<T>(tcp: T, runtime: impl Runtime, mut server: FaultServer) -> Outcome<()>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    let news = Arc::new(News::default());
+    let events = Arc::new(EventLog::default());
     let pool = Pool::builder(Client::over(tcp), Arc::clone(&runtime))
         .name("chaos")
         .min_size(2)
@@ -93,33 +105,33 @@ where
         .keepalive(Duration::from_millis(200))
         .evict_interval(Duration::from_millis(100))
         .observer({
-            let news = Arc::clone(&news);
-            move |_pool: &str, event: &Event<'_>| news.take(event)
+            let events = Arc::clone(&events);
+            move |_pool: &str, event: &Event<'_>| events.take(event)
         })
         .build()
         .await?;
 
-    let score = Arc::new(Score::default());
+    let results = Arc::new(Results::default());
     for client in 0..CLIENTS {
         let client = run_client(
             client,
             pool.clone(),
             Arc::clone(&runtime),
-            Arc::clone(&score),
+            Arc::clone(&results),
         );
         runtime.spawn(Box::pin(client));
     }
     println!("{HEAD}");
     let mut before = pool.stats();
-    for (what, deed, ticks) in STORY {
+    for (what, action, ticks) in SCRIPT {
         println!("-- {what}");
-        deed.happens_to(&mut server)?;
+        action.apply(&mut server)?;
         for _ in 0..ticks {
             pause(&*runtime, TICK).await;
             let stats = pool.stats();
-            let dials = server.accepted();
-            println!("{}", row(&score, &before, &stats, dials));
-            for line in news.read() {
+            let accepted = server.accepted();
+            println!("{}", row(&results, &before, &stats, accepted));
+            for line in events.read() {
                 println!("   {line}");
             }
             before = stats;
@@ -128,42 +140,46 @@ where
     let report = pool.close(Duration::from_secs(5)).await;
     println!("\n{}", pool.stats());
     println!(
-        "closed: {} connections, {} still out",
+        "closed: {} connections, {} still in use",
         report.closed,
         report.still_out.len()
     );
     server.kill();
-    match score.wrong.load(Relaxed) {
+    match results.wrong.load(Relaxed) {
         0 => Ok(()),
-        wrong => Err(format!("{wrong} replies reached somebody else").into()),
+        wrong => Err(format!("{wrong} replies belonged to another request").into()),
     }
 }
 
-/// Asks and asks, and never waits for longer than it likes.
-async fn run_client<M>(client: usize, pool: Pool<M>, runtime: Arc<dyn Runtime>, score: Arc<Score>)
-where
+/// Sends requests until the pool closes, each with a time limit.
+async fn run_client<M>(
+    client: usize,
+    pool: Pool<M>,
+    runtime: Arc<dyn Runtime>,
+    results: Arc<Results>,
+) where
     M: Manager<Connection: Connection, Error = io::Error>,
 {
     let mut number = client as u64;
     while !pool.is_closed() {
         number += CLIENTS as u64;
         let answer = pool.exchange(async |conn| ask(conn, number).await);
-        let no_patience = async {
+        let timed_out = async {
             pause(&*runtime, 2 * PATIENCE).await;
             Err(io::ErrorKind::TimedOut.into())
         };
-        match answer.or(no_patience).await {
-            Ok(answered) if answered == number => score.right.fetch_add(1, Relaxed),
-            Ok(_) => score.wrong.fetch_add(1, Relaxed),
-            Err(_) => score.failed.fetch_add(1, Relaxed),
+        match answer.or(timed_out).await {
+            Ok(answered) if answered == number => results.right.fetch_add(1, Relaxed),
+            Ok(_) => results.wrong.fetch_add(1, Relaxed),
+            Err(_) => results.failed.fetch_add(1, Relaxed),
         };
         pause(&*runtime, Duration::from_millis(4)).await;
     }
 }
 
-/// What the clients got since it was last read; a wrong reply is never forgotten.
+/// Results of the clients since the last row. `wrong` is never reset.
 #[derive(Default)]
-struct Score {
+struct Results {
     right: AtomicU64,
     failed: AtomicU64,
     wrong: AtomicU64,
@@ -172,7 +188,7 @@ struct Score {
 const HEAD: &str = "   clients: right failed wrong   pool: open in use idle connecting waiting   \
                     accepted   closed since the row before";
 
-fn row(score: &Score, before: &Stats, now: &Stats, accepted: u64) -> String {
+fn row(results: &Results, before: &Stats, now: &Stats, accepted: u64) -> String {
     let closed: Vec<String> = CloseReason::ALL
         .iter()
         .map(|&reason| (reason, now.closed.get(reason) - before.closed.get(reason)))
@@ -181,9 +197,9 @@ fn row(score: &Score, before: &Stats, now: &Stats, accepted: u64) -> String {
         .collect();
     format!(
         "   {:>14} {:>6} {:>5} {:>12} {:>6} {:>4} {:>10} {:>7} {accepted:>10}   {}",
-        score.right.swap(0, Relaxed),
-        score.failed.swap(0, Relaxed),
-        score.wrong.load(Relaxed),
+        results.right.swap(0, Relaxed),
+        results.failed.swap(0, Relaxed),
+        results.wrong.load(Relaxed),
         now.size,
         now.active,
         now.available,
@@ -193,21 +209,23 @@ fn row(score: &Score, before: &Stats, now: &Stats, accepted: u64) -> String {
     )
 }
 
-/// What the pool has to say, apart from the figures.
+/// Events of the pool since the last row, as text.
 #[derive(Default)]
-struct News(Mutex<Vec<String>>);
+struct EventLog(Mutex<Vec<String>>);
 
-impl News {
+impl EventLog {
     fn take(&self, event: &Event<'_>) {
         let line = match event {
             Event::Breaker { from, to, .. } => format!("breaker: {from:?} -> {to:?}"),
-            Event::Burst => "several broke: all older ones are pinged first".to_owned(),
+            Event::Burst => {
+                "burst of broken connections: older ones are pinged before reuse".to_owned()
+            }
             _ => return,
         };
-        self.0.lock().expect("no news panics").push(line);
+        self.0.lock().expect("the lock is not poisoned").push(line);
     }
 
     fn read(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().expect("no news panics"))
+        std::mem::take(&mut *self.0.lock().expect("the lock is not poisoned"))
     }
 }

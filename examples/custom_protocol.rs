@@ -1,4 +1,4 @@
-//! How to write a `Manager`: for a protocol of frames with a handshake, a ping and a reset.
+//! Implements `Manager` for a protocol of frames with a handshake, a ping and a reset.
 //!
 //! $ cargo run --release --example custom_protocol
 //! $ cargo run --release --example custom_protocol -- --runtime smol
@@ -13,7 +13,7 @@ use smol::{Timer, future::FutureExt};
 #[path = "custom_protocol/kv.rs"]
 mod kv;
 
-/// Why a connection is of no use.
+/// The error of the manager.
 #[derive(Debug, thiserror::Error)]
 enum KvError {
     #[error(transparent)]
@@ -22,7 +22,7 @@ enum KvError {
     Denied(String),
 }
 
-/// Connects to the server over the streams of another manager, such as a `TcpManager`.
+/// Connects over the streams of another manager, such as `TcpManager`.
 struct KvManager<S> {
     streams: S,
     token: &'static str,
@@ -32,7 +32,8 @@ impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManage
     type Connection = S::Connection;
     type Error = KvError;
 
-    // Handshake and all: what comes out is ready to be lent. The time limit is the pool's.
+    // Includes the handshake: the pool hands the connection out as is. The pool applies
+    // `connect_timeout`.
     async fn connect(&self) -> Result<S::Connection, KvError> {
         let mut conn = self.streams.connect().await?;
         let hello = format!("HELLO 1 {}", self.token);
@@ -40,34 +41,34 @@ impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManage
         Ok(conn)
     }
 
-    // Reads the answer to its end: what is left of it would be taken for a fault.
+    // Reads the whole answer: the pool would take leftover bytes for unsolicited data.
     async fn ping(&self, conn: &mut S::Connection) -> Result<(), KvError> {
         ask(conn, "PING").await?.map(drop).map_err(KvError::Denied)
     }
 
-    // Undoes whatever a user can change, before the next one gets the connection.
+    // Undoes all changes a user can make to the connection state.
     async fn reset(&self, conn: &mut S::Connection) -> Result<(), KvError> {
         ask(conn, "RESET").await?.map(drop).map_err(KvError::Denied)
     }
 
-    // Easily forgotten, and then connections are lent that the server has closed ...
+    // Without this, the pool hands out connections that the server has closed.
     fn liveness(&self, conn: &mut S::Connection) -> Liveness {
         self.streams.liveness(conn)
     }
 
-    // ... and those whose last user gave up in the middle of a read.
+    // Without this, it reuses connections on which a read was abandoned.
     fn is_reusable(&self, conn: &mut S::Connection) -> bool {
         self.streams.is_reusable(conn)
     }
 
-    // A courtesy, in the background.
+    // Runs in the background.
     async fn close(&self, mut conn: S::Connection) {
         let _ = ask(&mut conn, "BYE").await;
     }
 }
 
-/// A request and its answer. If that is no, it is `Ok(Err(why))`, and the connection as good as
-/// before; after an `Err` it is not.
+/// Sends a request and reads the answer. A refusal is `Ok(Err(reason))` and leaves the connection
+/// usable; after an `Err` it is not.
 async fn ask(conn: &mut impl Connection, request: &str) -> io::Result<Result<String, String>> {
     kv::write_frame(conn, request).await?;
     let answer = kv::read_frame(conn).await?;
@@ -84,13 +85,13 @@ async fn demo<S: Manager<Connection: Connection, Error = io::Error>>(
     let refused = begin("guess").min_size(1).build().await;
     println!("{}", refused.expect_err("this is not the token"));
 
-    // All are pinged here, for the show; by default those that were quiet for a second.
+    // Zero pings before every checkout, for this demo. The default is one second.
     let pool = begin("sesame").ping_after(Duration::ZERO).build().await?;
     for request in ["USE orders", "WHERE", "DANCE", "WAIT", "WHERE"] {
         let mut conn = pool.get().await?;
-        // Whole or not at all: given up half way, or ending with `Err`, it costs the connection.
+        // If the exchange is dropped or returns `Err`, the pool destroys the connection.
         let exchange = conn.exchange(async |conn| ask(conn, request).await);
-        // On tokio alone, `tokio::time::timeout` does this.
+        // On tokio alone, use `tokio::time::timeout`.
         let too_late = async {
             Timer::after(Duration::from_millis(300)).await;
             Err(io::ErrorKind::TimedOut.into())

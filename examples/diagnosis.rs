@@ -1,5 +1,4 @@
-//! Everything that can keep a `get` from its connection, provoked one after the other, and what the
-//! pool then says.
+//! Provokes every error that a `get` can return, and prints the pool's messages.
 //!
 //! $ cargo run --release --example diagnosis
 //! $ cargo run --release --example diagnosis -- --runtime smol
@@ -13,7 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use connpool_core::{Builder, Connection, Event, Manager, Pool, Runtime};
 use connpool_examples::args::{Args, Which};
-use connpool_examples::moody::{Client, Mood, Moody, ask};
+use connpool_examples::fault_server::{Client, FaultServer, Mode, ask};
 use connpool_examples::pause;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -34,13 +33,13 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<T>(tcp: impl Fn(String) -> T, runtime: impl Runtime) -> Outcome<()>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    let mut server = Moody::start()?;
+    let mut server = FaultServer::start()?;
     let address = server.address().to_string();
     let pool = |name: &str| {
         let client = Client::over(tcp(address.clone()));
@@ -57,24 +56,24 @@ where
     report.label("monthly report");
     let other = orders.get().await?;
     failed(orders.get().await);
-    println!("\n  who has what, by `holders()`:");
+    println!("\n  the same list from `holders()`:");
     for holder in orders.holders() {
         println!("    {holder}");
     }
     failed(orders.try_get());
     drop((report, other));
 
-    title("Nobody may wait");
+    title("Waiting is not allowed");
     let strict = pool("strict").max_size(1).max_waiters(0).build_lazy()?;
-    let lent = strict.get().await?;
+    let held = strict.get().await?;
     failed(strict.get().await);
-    drop(lent);
+    drop(held);
 
-    title("More connections than there can be");
+    title("More connections than max_size");
     let single = pool("single").max_size(1).build_lazy()?;
     failed(single.get_many(2).await);
 
-    title("A connection is not brought back");
+    title("A connection is not returned");
     let leaky = pool("leaky").leak_warning(50 * MILLI).build_lazy()?;
     let kept = leaky.get().await?;
     pause(&*runtime, 100 * MILLI).await;
@@ -91,22 +90,22 @@ where
     let pinged = pool("pinged").ping_after(Duration::ZERO).ping_timeout(None);
     let pinged = pinged.build_lazy()?;
     drop(pinged.get().await?);
-    server.becomes(Mood::Silent);
+    server.set_mode(Mode::Unresponsive);
     failed(pinged.get().await);
 
-    title("The server accepts and says nothing");
+    title("The server accepts connections but sends nothing");
     let silent = pool("silent").build_lazy()?;
     failed(silent.get().await);
 
-    title("The server is gone");
+    title("The server is down");
     server.kill();
     let refused = pool("refused").build_lazy()?;
     failed(refused.get().await);
-    println!("\n  those who rather wait than fail (`fail_fast(false)`):");
+    println!("\n  with `fail_fast(false)`, callers wait instead:");
     let patient = pool("patient").fail_fast(false).build_lazy()?;
     failed(patient.get().await);
 
-    title("It stays away: the breaker opens, and nobody waits any more");
+    title("The server stays down: the breaker opens, and callers fail at once");
     while refused.stats().breaker == connpool_core::BreakerState::Closed {
         let _ = refused.get().await;
     }
@@ -116,7 +115,7 @@ where
     refused.close(MILLI).await;
     failed(refused.get().await);
 
-    title("It was never possible");
+    title("Invalid settings");
     broken(pool("small").max_size(2).min_size(3));
     broken(pool("none").max_size(0));
     broken(pool("early").lifetime_jitter(1.5));
@@ -127,7 +126,7 @@ fn title(text: &str) {
     println!("\n{text}:");
 }
 
-/// Prints the error of what must have failed.
+/// Prints the error of a call that must fail.
 fn failed<T, E: Error>(result: Result<T, E>) {
     match result {
         Ok(_) => println!("\n  (this time it succeeded)"),
@@ -139,12 +138,12 @@ fn broken<M: Manager>(builder: Builder<M>) {
     failed(builder.build_lazy());
 }
 
-/// What nobody waits for, but somebody should know.
+/// Prints the events that no caller waits for.
 fn announce(pool: &str, event: &Event<'_>) {
     let say = |text: &dyn fmt::Display| println!("\n  event of {pool:?}: {text}");
     match event {
-        Event::LeakSuspected { holder, .. } => say(&format_args!("not brought back yet: {holder}")),
-        Event::LeakReturned { holder, .. } => say(&format_args!("came back: {holder}")),
+        Event::LeakSuspected { holder, .. } => say(&format_args!("not returned yet: {holder}")),
+        Event::LeakReturned { holder, .. } => say(&format_args!("returned: {holder}")),
         Event::Breaker { from, to, .. } => say(&format_args!("breaker {from:?} -> {to:?}")),
         _ => {}
     }

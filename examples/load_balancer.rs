@@ -1,5 +1,5 @@
-//! Requests that go round over three servers, each with a pool of its own. One of the servers dies
-//! under the clients' hands and comes back, and not one request fails.
+//! Distributes requests round robin over three servers, each with its own pool. One server dies and
+//! comes back, and no request fails.
 //!
 //! $ cargo run --release --example load_balancer
 //! $ cargo run --release --example load_balancer -- --runtime smol
@@ -51,7 +51,7 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// Requests that go round.
+/// Distributes requests over the backends.
 struct Balancer<M: Manager> {
     pools: Vec<Pool<M>>,
     turn: AtomicUsize,
@@ -66,9 +66,9 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
                 .name(name)
                 .min_size(2)
                 .max_size(CLIENTS)
-                // Nobody waits for a backend that is away while there are others.
+                // Fail at once if this backend is down: others can serve the request.
                 .max_waiters(0)
-                // How late it may be noticed that a backend is back.
+                // Bounds the delay until a recovered backend is noticed.
                 .backoff(Backoff::new(
                     Backoff::default().first,
                     Duration::from_millis(100),
@@ -85,10 +85,10 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
         })
     }
 
-    /// Asks the backend whose turn it is, and the others while there is no answer.
+    /// Asks the next backend in turn, then the others until one answers.
     ///
-    /// One that dies before it answers may have done what it was asked. What must not be done
-    /// twice must not be asked like this.
+    /// A backend that dies before it answers may have executed the request. Do not send requests
+    /// this way that must not be executed twice.
     async fn ask(&self, request: &str) -> Outcome<String> {
         let turn = self.turn.fetch_add(1, Relaxed);
         let mut last = Err("there is no backend".into());
@@ -102,8 +102,8 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
         last
     }
 
-    /// Every backend once. The others take turns at being second, or the neighbour of a dead one
-    /// would have to do all of its work.
+    /// Returns every backend once. The order after the first varies, so that the load of a dead
+    /// backend is spread over the others.
     fn order(&self, turn: usize) -> impl Iterator<Item = usize> + use<M> {
         let count = self.pools.len();
         let others = (1..count).map(move |place| 1 + (turn / count + place) % (count - 1));
@@ -122,7 +122,7 @@ where
         conn.write_all(request.as_bytes()).await?;
         let mut reply = String::new();
         BufReader::new(conn).read_line(&mut reply).await?;
-        // At the end of the stream `read_line` is content with less than a line.
+        // `read_line` also returns an incomplete line at the end of the stream.
         match reply.strip_suffix('\n') {
             Some(reply) => Ok(reply.to_owned()),
             None => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
@@ -131,7 +131,7 @@ where
     Ok(exchange.await?)
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<M>(managers: Vec<M>, runtime: impl Runtime, mut servers: Vec<Server>) -> Outcome<()>
 where
     M: Manager<Connection: Connection>,
@@ -154,17 +154,14 @@ where
     let _birch = start_server(NAMES[BIRCH], address)?;
     phase("birch is back", &balancer, &replies).await?;
 
-    println!(
-        "\n{} requests, not one of them failed\n",
-        PHASES * REQUESTS_A_PHASE
-    );
+    println!("\n{} requests, none failed\n", PHASES * REQUESTS_A_PHASE);
     for pool in &balancer.pools {
         println!("{:5} {}", pool.name(), pool.stats());
     }
     Ok(())
 }
 
-/// Makes one request after the other, whatever becomes of the servers.
+/// Makes requests one after the other.
 async fn client<M>(balancer: Arc<Balancer<M>>, tell: Sender<Outcome<String>>)
 where
     M: Manager<Connection: Connection>,
@@ -177,7 +174,7 @@ where
     }
 }
 
-/// Counts who answers the requests of a phase. The first one that failed is an error.
+/// Counts the requests that each server answered in a phase, or returns the first error.
 async fn phase<M: Manager>(
     name: &str,
     balancer: &Balancer<M>,

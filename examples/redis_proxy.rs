@@ -1,12 +1,12 @@
-//! A proxy in front of Redis: many clients over few pooled connections, each of them checked before
-//! it is lent. Clients hang up in the middle of a request, Redis crashes and comes back, and nobody
-//! gets a reply that is not his.
+//! Runs a proxy in front of Redis: many clients share a few pooled connections, each checked before
+//! it is handed out. Clients disconnect in the middle of a request, Redis crashes and restarts, and
+//! no client gets the reply to another request.
 //!
 //! $ cargo run --release --example redis_proxy
 //! $ cargo run --release --example redis_proxy -- --runtime smol
 //!
-//! It starts a `redis-server` of its own. With `--url redis://host:port` it uses one that is there
-//! already, and leaves out the crash.
+//! Starts a `redis-server` of its own. With `--url redis://host:port` it uses an existing server
+//! and skips the crash.
 
 #[path = "redis_proxy/clients.rs"]
 mod clients;
@@ -29,23 +29,23 @@ use connpool_examples::resp;
 use futures_lite::future::or;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::clients::{Clients, Trouble};
+use crate::clients::{Clients, Fault};
 
 const CLIENTS: usize = 16;
 const PART: Duration = Duration::from_millis(700);
 const DOWN_FOR: Duration = Duration::from_millis(300);
 
-/// What is forwarded. A connection is lent for one request, so nothing belongs here that changes the
-/// connection: SELECT, SUBSCRIBE, MULTI.
+/// The forwarded commands. Each request may run on a different connection, so commands that change
+/// the connection state (SELECT, SUBSCRIBE, MULTI) are not allowed.
 const FORWARDED: [&str; 5] = ["PING", "GET", "SET", "INCR", "DEL"];
 
-/// A proxy in front of Redis, pooled.
+/// Runs a pooled proxy in front of Redis.
 #[derive(Parser)]
 struct Args {
-    /// The runtime that everything runs on.
+    /// The runtime of the proxy, the clients and the pool
     #[arg(long, value_enum, default_value = "tokio")]
     runtime: Which,
-    /// A server that is there already: redis://host:port or redis://:password@host:port.
+    /// An existing server: redis://host:port or redis://:password@host:port
     #[arg(long)]
     url: Option<RedisUrl>,
 }
@@ -95,7 +95,7 @@ fn run(args: Args) -> Outcome<()> {
     }
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<T>(
     listener: impl Listen,
     tcp: impl Fn(&str) -> T,
@@ -116,7 +116,7 @@ where
         .idle_timeout(Duration::from_secs(30))
         .max_lifetime(Duration::from_secs(300))
         .ping_after(Duration::from_millis(100))
-        // While Redis is away, requests wait for the next attempt instead of failing.
+        // While Redis is down, requests wait for the next connect attempt instead of failing.
         .fail_fast(false)
         .build()
         .await?;
@@ -128,25 +128,25 @@ where
     let connections = pool.config().max_size;
     println!("{CLIENTS} clients over {connections} connections:");
     clients
-        .ask_during(pause(&*runtime, PART), Trouble::None)
+        .ask_during(pause(&*runtime, PART), Fault::None)
         .await?;
 
-    println!("they give up every tenth request and hang up:");
+    println!("clients abandon every tenth request and disconnect:");
     clients
-        .ask_during(pause(&*runtime, PART), Trouble::HangUps)
+        .ask_during(pause(&*runtime, PART), Fault::Disconnects)
         .await?;
 
     if let Some(server) = own.take() {
-        println!("Redis crashes and is back after {DOWN_FOR:?}:");
+        println!("Redis crashes and restarts after {DOWN_FOR:?}:");
         let crash = smol::unblock(move || crash(server));
-        own = Some(clients.ask_during(crash, Trouble::Crash).await??);
+        own = Some(clients.ask_during(crash, Fault::Crash).await??);
     }
 
     clients.tidy_up().await?;
     println!("{}", pool.stats());
     let report = pool.close(Duration::from_secs(5)).await;
     println!(
-        "closed: {} connections, {} still out",
+        "closed: {} connections, {} still in use",
         report.closed,
         report.still_out.len()
     );
@@ -154,7 +154,7 @@ where
     Ok(())
 }
 
-/// Blocks as long as it takes.
+/// Kills the server and restarts it. Blocks for the whole time.
 fn crash(mut server: RedisServer) -> io::Result<RedisServer> {
     thread::sleep(PART / 3);
     server.kill();
@@ -164,7 +164,7 @@ fn crash(mut server: RedisServer) -> io::Result<RedisServer> {
     Ok(server)
 }
 
-/// The proxy: a task for each client.
+/// Runs the proxy, with a task for each client.
 async fn serve<M>(listener: impl Listen, pool: Pool<M>, runtime: Arc<dyn Runtime>)
 where
     M: Manager<Connection: Connection>,
@@ -172,7 +172,7 @@ where
     while let Ok(mut client) = listener.next().await {
         let pool = pool.clone();
         runtime.spawn(Box::pin(async move {
-            // An error is about this client alone: it is gone, or what it sent is no RESP.
+            // An error concerns only this client: it disconnected, or it sent invalid RESP.
             let _ = serve_client(&mut client, &pool).await;
         }));
     }
@@ -185,11 +185,11 @@ where
     let mut buffer = Vec::new();
     while let Some(request) = resp::read_value(client, &mut buffer).await? {
         let answer = async { Some(answer(&request, pool).await) };
-        let nobody = async {
-            hangs_up(client, &mut buffer).await;
+        let disconnected = async {
+            until_disconnected(client, &mut buffer).await;
             None
         };
-        match or(answer, nobody).await {
+        match or(answer, disconnected).await {
             Some(reply) => client.write_all(&reply).await?,
             None => break,
         }
@@ -197,7 +197,7 @@ where
     Ok(())
 }
 
-/// What Redis replies, or why it does not.
+/// Returns the reply of Redis, or an error reply.
 async fn answer<M>(request: &[u8], pool: &Pool<M>) -> Vec<u8>
 where
     M: Manager<Connection: Connection>,
@@ -210,8 +210,8 @@ where
     reply.unwrap_or_else(|error| format!("-ERR proxy: {error}\r\n").into_bytes())
 }
 
-/// One request and its whole reply. If its client hangs up, this is dropped half way, and `exchange`
-/// sees to it that nobody gets the connection on which the reply is still to come.
+/// Sends a request and reads its whole reply. If the client disconnects, this future is dropped,
+/// and `exchange` destroys the connection on which the reply is still due.
 async fn forward<M>(request: &[u8], pool: &Pool<M>) -> Outcome<Vec<u8>>
 where
     M: Manager<Connection: Connection>,
@@ -221,17 +221,17 @@ where
     Ok(reply.await?)
 }
 
-/// Ends when the client is gone. What it says meanwhile is its next request.
-async fn hangs_up(client: &mut impl Connection, buffer: &mut Vec<u8>) {
+/// Completes when the client disconnects. Bytes received meanwhile belong to its next request.
+async fn until_disconnected(client: &mut impl Connection, buffer: &mut Vec<u8>) {
     let mut chunk = [0; 4096];
     if let Ok(read @ 1..) = client.read(&mut chunk).await {
         buffer.extend_from_slice(&chunk[..read]);
-        // It is there, and hears of this request first.
+        // Still connected. Its next request is read after this one is answered.
         pending::<()>().await;
     }
 }
 
-/// Where clients come in, on either runtime.
+/// Accepts clients on either runtime.
 trait Listen: Send + Sync + 'static {
     type Client: Connection;
 

@@ -1,5 +1,5 @@
-//! A day of traffic, with an outage of the backend in it, in less than a second: the pool is the
-//! real one, only time and the backend are simulated.
+//! Simulates a day of traffic, including an outage of the backend, in less than a second. The pool
+//! is the real one; time and the backend are simulated.
 //!
 //! $ cargo run --release --example simulated
 //! $ cargo run --release --example simulated -- --seed 7
@@ -17,15 +17,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CONNECT: Behavior = Behavior::Take(Duration::from_millis(5));
 const CLIENTS: usize = 24;
 
-/// A day of a pool's life.
+/// Simulates a day of traffic.
 #[derive(Parser)]
 struct Args {
-    /// Everything that is random follows from it.
+    /// The seed of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// What the clients saw in one hour.
+/// Results of the clients in one hour.
 #[derive(Clone, Copy, Default)]
 struct Hour {
     served: usize,
@@ -64,14 +64,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     backend.always(Call::Connect, Behavior::Fail);
     backend.hang_up_all();
     println!(
-        "14:00  the backend dies, with {} connections open",
+        "14:00  the backend goes down with {} open connections",
         pool.stats().size
     );
     let attempts = backend.calls(Call::Connect);
     sim.advance(10 * MINUTE);
     backend.always(Call::Connect, CONNECT);
     let attempts = backend.calls(Call::Connect) - attempts;
-    println!("14:10  it is back, after {attempts} attempts to connect");
+    println!("14:10  the backend is up again, after {attempts} connect attempts");
     sim.advance(24 * HOUR - 14 * HOUR - 10 * MINUTE);
 
     println!("\nhour   served  failed  longest wait  most open");
@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Thinks, gets a connection, works with it for a while, and so on; more by day than by night.
+/// Repeats: waits, gets a connection, uses it. The rate is higher by day than at night.
 async fn client(sim: SimRuntime, pool: Pool<FaultyManager>, day: Day) {
     loop {
         let hour = sim.elapsed().as_secs() / 3600;
@@ -120,7 +120,7 @@ async fn client(sim: SimRuntime, pool: Pool<FaultyManager>, day: Day) {
         match got {
             Ok(_conn) => sim.sleep(between(&sim, 5, 500)).await,
             Err(GetError::Closed) => return,
-            // No client hammers a backend that is down.
+            // Wait before the next attempt, to spare a backend that is down.
             Err(_) => sim.sleep(Duration::from_secs(1)).await,
         }
     }

@@ -1,5 +1,5 @@
-//! Clients of a TCP echo server: pooled against dialling every time, then a server that goes away
-//! and comes back without any client noticing.
+//! Compares pooled connections with connecting for every request, then restarts the server without
+//! a failed request.
 //!
 //! $ cargo run --release --example tcp_echo
 //! $ cargo run --release --example tcp_echo -- --runtime smol
@@ -21,13 +21,13 @@ use smol::channel::bounded;
 
 const CLIENTS: usize = 16;
 const POOLED_REQUESTS: usize = 40_000;
-const DIALLED_REQUESTS: usize = 4_000;
+const UNPOOLED_REQUESTS: usize = 4_000;
 const DOWN_FOR: Duration = Duration::from_millis(300);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
-    let server = Server::start(send_back)?;
+    let server = Server::start(echo_all)?;
     let address = server.address();
     match Args::parse().runtime {
         Which::Tokio => {
@@ -45,7 +45,7 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<M>(manager: M, runtime: impl Runtime, server: Server) -> Outcome<()>
 where
     M: Manager<Connection: Connection>,
@@ -58,7 +58,7 @@ where
         .increment(2)
         .idle_timeout(Duration::from_secs(30))
         .max_lifetime(Duration::from_secs(300))
-        // While the server is away, clients wait for the next attempt instead of failing.
+        // While the server is down, clients wait for the next connect attempt instead of failing.
         .fail_fast(false)
         .build()
         .await?;
@@ -76,24 +76,24 @@ where
         .await?
     };
     println!("  pooled             {pooled:>9.0} requests/s");
-    let dialled = measure(&*runtime, DIALLED_REQUESTS, move || {
+    let unpooled = measure(&*runtime, UNPOOLED_REQUESTS, move || {
         let manager = Arc::clone(&manager);
         async move { Ok(echo(&mut manager.connect().await?).await?) }
     })
     .await?;
-    println!("  dialled every time {dialled:>9.0} requests/s");
-    println!("  ratio              {:>9.1}\n", pooled / dialled);
+    println!("  new connection each {unpooled:>9.0} requests/s");
+    println!("  ratio              {:>9.1}\n", pooled / unpooled);
 
     let address = server.address();
     server.stop();
     println!(
-        "the server is gone, and with it all {} connections;",
+        "the server is down, all {} connections are closed;",
         pool.stats().size
     );
-    println!("the clients go on, the server is back after {DOWN_FOR:?}:");
+    println!("the clients keep sending requests, the server is back after {DOWN_FOR:?}:");
     let back = thread::spawn(move || {
         thread::sleep(DOWN_FOR);
-        Server::start_at(address, send_back)
+        Server::start_at(address, echo_all)
     });
     let start = Instant::now();
     let clients = pool.clone();
@@ -104,14 +104,14 @@ where
     .await?;
     let server = back.join().expect("starting a server does not panic")?;
     println!(
-        "  {POOLED_REQUESTS} requests in {:.1?}, not one of them failed\n",
+        "  {POOLED_REQUESTS} requests in {:.1?}, none failed\n",
         start.elapsed()
     );
 
     println!("{}", pool.stats());
     let report = pool.close(Duration::from_secs(5)).await;
     println!(
-        "closed: {} connections, {} still out",
+        "closed: {} connections, {} still in use",
         report.closed,
         report.still_out.len()
     );
@@ -119,7 +119,7 @@ where
     Ok(())
 }
 
-/// One request and its reply.
+/// Sends one request and reads its reply.
 async fn echo(conn: &mut impl Connection) -> io::Result<()> {
     let request = *b"hello, connection pool\n";
     let mut reply = [0; 23];
@@ -132,7 +132,7 @@ async fn echo(conn: &mut impl Connection) -> io::Result<()> {
     }
 }
 
-/// Has the clients make so many requests together; requests per second, or the first error.
+/// Distributes the requests over the clients, and returns requests per second or the first error.
 async fn measure<F, Fut>(runtime: &dyn Runtime, requests: usize, request: F) -> Outcome<f64>
 where
     F: Fn() -> Fut + Clone + Send + 'static,
@@ -150,7 +150,7 @@ where
                     break;
                 }
             }
-            // Fails only if the measurement was given up.
+            // Fails only if the measurement was aborted.
             let _ = done.send(result).await;
         }));
     }
@@ -160,7 +160,7 @@ where
     Ok(requests as f64 / start.elapsed().as_secs_f64())
 }
 
-/// What the server does with a connection.
-async fn send_back(stream: Async<TcpStream>) -> io::Result<()> {
+/// Echoes everything.
+async fn echo_all(stream: Async<TcpStream>) -> io::Result<()> {
     smol::io::copy(&stream, &mut &stream).await.map(drop)
 }

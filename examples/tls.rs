@@ -1,5 +1,5 @@
-//! TLS: connections that are reused, session tickets that are not taken for data, an idle
-//! connection that the server closes. With tokio-rustls on tokio, futures-rustls on smol.
+//! Pools TLS connections: reuses them, tells session tickets from data, and detects a connection
+//! that the server closed. Uses tokio-rustls on tokio and futures-rustls on smol.
 //!
 //! $ cargo run --release --example tls
 //! $ cargo run --release --example tls -- --runtime smol
@@ -26,7 +26,7 @@ const REQUESTS: usize = 1_000;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// TLS on tokio.
+/// The TLS manager for tokio.
 mod on_tokio {
     use std::io;
 
@@ -54,8 +54,8 @@ mod on_tokio {
         }
 
         fn liveness(&self, conn: &mut TlsConn) -> Liveness {
-            // The kernel knows of an end before tokio does. Of bytes it knows only that there are
-            // some: what they mean, a ticket or data that nobody asked for, is known to TLS.
+            // The kernel sees the end of the stream before tokio does. It does not know what
+            // received bytes mean: only TLS can tell a session ticket from unsolicited data.
             match conn.get_mut().get_mut().0.liveness() {
                 Liveness::Closed => Liveness::Closed,
                 _ => conn.liveness(),
@@ -71,8 +71,8 @@ mod on_tokio {
         }
     }
 
-    impl super::Inside for TlsConn {
-        async fn arrival(&mut self) -> io::Result<Liveness> {
+    impl super::Inspect for TlsConn {
+        async fn first_bytes(&mut self) -> io::Result<Liveness> {
             let tcp = self.get_mut().get_mut().0;
             tcp.get_ref().readable().await?;
             Ok(tcp.liveness())
@@ -84,7 +84,7 @@ mod on_tokio {
     }
 }
 
-/// TLS on smol, which differs by names and by the look.
+/// The TLS manager for smol. Apart from names, only its `liveness` differs from tokio's.
 mod on_smol {
     use std::io;
 
@@ -112,8 +112,8 @@ mod on_smol {
         }
 
         fn liveness(&self, conn: &mut TlsConn) -> Liveness {
-            // smol reads from the kernel itself. What the bytes mean, a ticket or data that nobody
-            // asked for, is known to TLS.
+            // smol reads from the kernel directly. Only TLS can tell a session ticket from
+            // unsolicited data.
             conn.liveness()
         }
 
@@ -126,8 +126,8 @@ mod on_smol {
         }
     }
 
-    impl super::Inside for TlsConn {
-        async fn arrival(&mut self) -> io::Result<Liveness> {
+    impl super::Inspect for TlsConn {
+        async fn first_bytes(&mut self) -> io::Result<Liveness> {
             let tcp = self.get_mut().get_mut().0;
             tcp.get_ref().readable().await?;
             Ok(tcp.liveness())
@@ -139,12 +139,12 @@ mod on_smol {
     }
 }
 
-/// What is shown of a connection besides.
-trait Inside: Connection {
-    /// What the kernel says of the socket as soon as anything has come.
-    async fn arrival(&mut self) -> io::Result<Liveness>;
+/// Details of a connection that the demo prints.
+trait Inspect: Connection {
+    /// Waits for the first bytes and returns the liveness according to the kernel.
+    async fn first_bytes(&mut self) -> io::Result<Liveness>;
 
-    /// How many session tickets were taken in.
+    /// Returns the number of session tickets received.
     fn tickets(&self) -> u32;
 }
 
@@ -176,30 +176,30 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// The same on every runtime.
+/// Runs the demo, the same on every runtime.
 async fn demo<M>(
     manager: M,
     runtime: impl Runtime,
     handshakes: Receiver<HandshakeKind>,
 ) -> Outcome<()>
 where
-    M: Manager<Connection: Inside>,
+    M: Manager<Connection: Inspect>,
 {
     let manager = Arc::new(manager);
     let mut conn = manager.connect().await?;
-    println!("a new connection that nobody has used:");
-    println!("  {:?} to the kernel", conn.arrival().await?);
-    println!("  {:?} through TLS", manager.liveness(&mut conn));
-    println!("  {} session tickets taken in", conn.tickets());
-    println!("  its handshake was {:?}\n", handshakes.recv().await?);
-    // A later handshake is Resumed, which is shorter, if a ticket is left from an earlier one.
+    println!("a new, unused connection:");
+    println!("  {:?} according to the kernel", conn.first_bytes().await?);
+    println!("  {:?} according to TLS", manager.liveness(&mut conn));
+    println!("  {} session tickets received", conn.tickets());
+    println!("  {:?} handshake\n", handshakes.recv().await?);
+    // Later handshakes are `Resumed`, which is shorter, as long as a ticket is left.
     manager.close(conn).await;
 
     let pool = Pool::builder(manager, runtime)
         .name("tls")
         .min_size(2)
         .idle_order(IdleOrder::RoundRobin)
-        // Often, so that an idle connection is soon seen to be closed.
+        // Short, so that the demo does not wait long for the sweep that finds a closed connection.
         .evict_interval(Duration::from_millis(10))
         .build()
         .await?;
@@ -207,15 +207,15 @@ where
         ask(&pool, *b"hello").await?;
     }
     let open = pool.stats().size;
-    println!("{REQUESTS} requests over {open} connections,");
+    println!("{REQUESTS} requests over {open} connections:");
     while let Ok(kind) = handshakes.try_recv() {
-        println!("  of which the handshake was {kind:?}");
+        println!("  {kind:?} handshake");
     }
 
     ask(&pool, *b"leave").await?;
-    println!("the server closes one, and the pool opens another,");
+    println!("the server closes one, the pool opens another:");
     let kind = handshakes.recv().await?;
-    println!("  of which the handshake was {kind:?}\n");
+    println!("  {kind:?} handshake\n");
     ask(&pool, *b"hello").await?;
 
     println!("{}", pool.stats());
@@ -223,7 +223,7 @@ where
     Ok(())
 }
 
-/// One request, which the server sends back.
+/// Sends a request that the server echoes.
 async fn ask<M>(pool: &Pool<M>, request: [u8; 5]) -> Outcome<()>
 where
     M: Manager<Connection: Connection>,
@@ -231,7 +231,7 @@ where
     let mut conn = pool.get().await?;
     let exchange = conn.exchange(async |conn| {
         conn.write_all(&request).await?;
-        // What is written to TLS goes out when it is flushed.
+        // TLS buffers writes until they are flushed.
         conn.flush().await?;
         let mut reply = [0; 5];
         conn.read_exact(&mut reply).await?;
@@ -244,13 +244,13 @@ where
     Ok(exchange.await?)
 }
 
-/// A server with a certificate made on the spot, what a client needs to trust it, and the
-/// handshakes that the server sees.
+/// Starts a server with a generated certificate. Returns the client configuration that trusts it
+/// and a channel of the handshakes that the server sees.
 fn start_server() -> Outcome<(Server, ClientConfig, Receiver<HandshakeKind>)> {
     let own = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
     let certificate = own.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
-    // Named, since rustls panics when it has to choose between the providers of a whole program.
+    // Explicit: rustls panics if it has to choose between the providers of a program.
     let provider = Arc::new(crypto::ring::default_provider());
 
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -259,7 +259,7 @@ fn start_server() -> Outcome<(Server, ClientConfig, Receiver<HandshakeKind>)> {
         .with_single_cert(vec![certificate.clone()], key.into())?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate)?;
-    // One for all connections: it keeps the tickets with which later handshakes are shorter.
+    // Shared by all connections: it stores the tickets that shorten later handshakes.
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -271,7 +271,7 @@ fn start_server() -> Outcome<(Server, ClientConfig, Receiver<HandshakeKind>)> {
     Ok((Server::start(serve)?, client, handshakes))
 }
 
-/// Sends everything back, and hangs up after a request to leave.
+/// Echoes everything, and closes the connection after a `leave` request.
 async fn serve(
     acceptor: &TlsAcceptor,
     tell: &Sender<HandshakeKind>,

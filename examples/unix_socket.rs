@@ -1,4 +1,5 @@
-//! A Unix socket: `socket_fn` makes a pool of any socket, `io_fn` of any other byte stream.
+//! Pools Unix sockets with `socket_fn`, which accepts any socket. `io_fn` accepts any other byte
+//! stream.
 //!
 //! $ cargo run --release --example unix_socket
 //! $ cargo run --release --example unix_socket -- --runtime smol
@@ -22,30 +23,30 @@ const REQUESTS: usize = 10_000;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
-    // Removed when it is dropped, with the socket in it.
+    // The directory and its socket are removed on drop.
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("example.sock");
-    let hung_up = start_server(&path)?;
+    let closed = start_server(&path)?;
     match Args::parse().runtime {
         Which::Tokio => {
             use connpool_tokio::{TokioRuntime, socket_fn};
             println!("tokio clients of {}\n", path.display());
-            // The path is cloned for every connection, whose future outlives the call.
+            // Each future needs its own path, since it outlives the closure call.
             let manager = socket_fn(move || tokio::net::UnixStream::connect(path.clone()));
-            let demo = demo(manager, TokioRuntime::new(), hung_up);
+            let demo = demo(manager, TokioRuntime::new(), closed);
             tokio::runtime::Runtime::new()?.block_on(demo)
         }
         Which::Smol => {
             use connpool_smol::{SmolRuntime, socket_fn};
             println!("smol clients of {}\n", path.display());
             let manager = socket_fn(move || smol::net::unix::UnixStream::connect(path.clone()));
-            smol::block_on(demo(manager, SmolRuntime::new(), hung_up))
+            smol::block_on(demo(manager, SmolRuntime::new(), closed))
         }
     }
 }
 
-/// The same on every runtime.
-async fn demo<M>(manager: M, runtime: impl Runtime, hung_up: Receiver<()>) -> Outcome<()>
+/// Runs the demo, the same on every runtime.
+async fn demo<M>(manager: M, runtime: impl Runtime, closed: Receiver<()>) -> Outcome<()>
 where
     M: Manager<Connection: Connection>,
 {
@@ -54,19 +55,16 @@ where
     for _ in 0..REQUESTS {
         ask(&pool, *b"hello").await?;
     }
-    println!(
-        "{REQUESTS} requests, one after the other:\n  {}",
-        pool.stats()
-    );
+    println!("{REQUESTS} requests, sequential:\n  {}", pool.stats());
 
     let mut conn = pool.get().await?;
     let reply = poll_once(conn.read(&mut [0])).await;
     assert!(reply.is_none(), "nothing was asked");
     drop(conn);
-    println!("a read was given up half way:\n  {}", pool.stats());
+    println!("a read was abandoned:\n  {}", pool.stats());
 
     ask(&pool, *b"leave").await?;
-    hung_up.recv().await?;
+    closed.recv().await?;
     ask(&pool, *b"hello").await?;
     println!("the server closed an idle connection:\n  {}", pool.stats());
 
@@ -74,7 +72,7 @@ where
     Ok(())
 }
 
-/// One request, which the server sends back.
+/// Sends a request that the server echoes.
 async fn ask<M>(pool: &Pool<M>, request: [u8; 5]) -> Outcome<()>
 where
     M: Manager<Connection: Connection>,
@@ -90,25 +88,26 @@ where
     }
 }
 
-/// A server on threads of its own, which says when it has hung up on a client.
+/// Starts a server with a thread per connection. The channel reports each connection that the
+/// server closed.
 fn start_server(path: &Path) -> io::Result<Receiver<()>> {
     let listener = UnixListener::bind(path)?;
-    let (tell, hung_up) = unbounded();
+    let (tell, closed) = unbounded();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let tell = tell.clone();
             thread::spawn(move || {
-                if send_back(stream).is_ok() {
+                if echo_all(stream).is_ok() {
                     let _ = tell.send_blocking(());
                 }
             });
         }
     });
-    Ok(hung_up)
+    Ok(closed)
 }
 
-/// Sends everything back, and hangs up after a request to leave.
-fn send_back(mut stream: UnixStream) -> io::Result<()> {
+/// Echoes everything, and closes the connection after a `leave` request.
+fn echo_all(mut stream: UnixStream) -> io::Result<()> {
     let mut request = [0; 5];
     while request != *b"leave" {
         stream.read_exact(&mut request)?;

@@ -1,16 +1,18 @@
-//! connpool beside the other pools that there are for Rust, in one process and in turns. README.md
-//! says what each workload is and how each pool is used.
+//! Compares connpool with the other connection pools for Rust, in one process and in rounds.
+//! docs/BENCHMARKS.md describes the workloads and how each pool is used.
 
 #![forbid(unsafe_code)]
 
-mod contest;
-mod link;
-mod pace;
-mod peer;
+mod budget;
+mod comparison;
+mod competitor;
+mod context;
+mod kind;
 mod pools;
 mod record;
+mod round;
 mod sockets;
-mod turn;
+mod transport;
 mod workloads;
 
 use std::error::Error;
@@ -20,35 +22,35 @@ use std::{panic, thread};
 
 use clap::Parser;
 
-use pace::Pace;
+use budget::Budget;
 use record::{Outcome, Report};
 use sockets::Runtime;
 
-/// Measures connpool beside other pools.
+/// Compares connpool with other pools.
 #[derive(Parser)]
 struct Args {
-    /// Three minutes instead of twelve: to look at, not to quote
+    /// Three minutes instead of twelve, for a quick look
     #[arg(long)]
     quick: bool,
-    /// On which runtime
+    /// The runtime
     #[arg(long, value_enum, default_value = "tokio")]
     runtime: Runtime,
-    /// Only the workloads with this in their names
+    /// Run only workloads whose name contains this
     #[arg(long, value_name = "SUBSTRING")]
     only: Option<String>,
-    /// Print the workloads' names and end
+    /// List the workloads and exit
     #[arg(long)]
     list: bool,
-    /// Write what comes out to this file, instead of a table
+    /// Write the records to this file instead of printing a table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Do a handful of everything and measure nothing
+    /// Run a few operations of each workload and measure nothing
     #[arg(long)]
     smoke: bool,
-    /// What `cargo bench` says. Without it, as from `cargo test`, nothing is measured
+    /// Passed by `cargo bench`. Without it, as from `cargo test`, nothing is measured
     #[arg(long, hide = true)]
     bench: bool,
-    /// What `cargo test` may say
+    /// May be passed by `cargo test`
     #[arg(long, hide = true)]
     test: bool,
 }
@@ -67,16 +69,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let smoke = args.smoke || args.test || !args.bench;
-    let pace = match (smoke, args.quick) {
-        (true, _) => Pace::SMOKE,
-        (false, true) => Pace::QUICK,
-        (false, false) => Pace::FULL,
+    let budget = match (smoke, args.quick) {
+        (true, _) => Budget::SMOKE,
+        (false, true) => Budget::QUICK,
+        (false, false) => Budget::FULL,
     };
     quieten_panics();
     let mut records = Vec::new();
     for workload in &workloads {
         eprintln!("Measuring {}", workload.name);
-        let done = contest::hold(workload, args.runtime, pace);
+        let done = comparison::run(workload, args.runtime, budget);
         if args.json.is_none() && !smoke {
             println!("{}\n", record::lines(&done).join("\n"));
         }
@@ -102,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Err(format!("connpool itself: {}", failed.join(", ")).into())
 }
 
-/// What panics in a turn is in its record.
+/// Silences panics in rounds, which are recorded instead.
 fn quieten_panics() {
     let loud = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

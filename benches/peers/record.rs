@@ -1,61 +1,61 @@
-//! What comes out, for programs and for people.
+//! The results, as JSON and as text.
 
 use serde::Serialize;
 
-/// What one pool made of one workload.
+/// The result of one pool in one workload.
 #[derive(Default, Serialize)]
 pub(crate) struct Record {
-    /// The workload's name.
+    /// The name of the workload.
     pub(crate) workload: String,
     /// `tokio` or `smol`.
     pub(crate) runtime: &'static str,
-    /// The pool's name.
+    /// The name of the pool.
     pub(crate) pool: &'static str,
     /// The version of its crate.
     pub(crate) version: Option<String>,
-    /// What the figures count.
+    /// The unit of the figures.
     pub(crate) unit: &'static str,
     /// The median of all rounds.
     pub(crate) median: Option<f64>,
     /// The best round.
     pub(crate) best: Option<f64>,
-    /// How long half of all gets took at most.
+    /// The 50th percentile of the time of a get.
     pub(crate) p50_ns: Option<u64>,
-    /// How long 99 of 100 took at most.
+    /// The 99th percentile.
     pub(crate) p99_ns: Option<u64>,
-    /// How long 999 of 1,000 took at most.
+    /// The 99.9th percentile.
     pub(crate) p999_ns: Option<u64>,
-    /// The most gets that one task had in the time, over the fewest.
+    /// The highest number of gets of a task over the lowest.
     pub(crate) fairness: Option<f64>,
-    /// Whether there are figures.
+    /// How the workload ended.
     pub(crate) outcome: Outcome,
-    /// What else is to be known.
+    /// A note.
     pub(crate) note: Option<String>,
 }
 
-/// Whether there are figures.
+/// How a workload ended.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// There are.
+    /// It completed.
     #[default]
     Ok,
-    /// It did not end.
+    /// It did not complete in time.
     Hangs,
     /// It panicked or failed.
     Breaks,
-    /// It is not made for it.
+    /// The pool does not support it.
     Cannot,
 }
 
-/// All that came out.
+/// All results.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    /// By workload, this pool first.
+    /// Ordered by workload, this pool first.
     pub(crate) records: Vec<Record>,
 }
 
-/// The records of one workload as lines of text.
+/// Formats the records of one workload.
 pub(crate) fn lines(records: &[Record]) -> Vec<String> {
     let Some(first) = records.first() else {
         return Vec::new();

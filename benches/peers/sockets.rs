@@ -1,4 +1,4 @@
-//! TCP on each runtime, and the servers at the other end of it.
+//! TCP on each runtime, and the servers.
 
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use connpool_benches::{Lane, Smol, Tokio, echo};
+use connpool_benches::{BenchRuntime, Smol, Tokio, echo};
 use connpool_core::Manager;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::io::AsyncWriteExt as _;
 
-/// The runtimes that the pools are compared on.
+/// The runtimes of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Runtime {
     /// tokio.
@@ -21,7 +21,7 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
-    /// As in the records.
+    /// Returns the name used in the records.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Runtime::Tokio => "tokio",
@@ -30,31 +30,32 @@ impl Runtime {
     }
 }
 
-/// TCP as a runtime does it, for those pools that leave it to their users.
-pub(crate) trait Sockets: Lane + Send + Sync + 'static {
-    /// Which runtime it is.
+/// TCP on a runtime, for the pools that leave it to their users.
+pub(crate) trait Sockets: BenchRuntime + Send + Sync + 'static {
+    /// The runtime.
     const RUNTIME: Runtime;
-    /// Its TCP stream.
+    /// The TCP stream.
     type Stream: AsFd + Send + Sync + Unpin + 'static;
-    /// connpool's manager of such streams.
+    /// The connpool manager of such streams.
     type Manager: Manager;
 
-    /// Starts so many workers; with none, tasks run on the thread that waits for them.
+    /// Starts the runtime with this many worker threads. With none, tasks run on the thread that
+    /// waits for them.
     fn start(workers: usize) -> Self;
 
-    /// Connects, without the delay of small packets.
+    /// Connects, with `TCP_NODELAY`.
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// Waits for a byte.
+    /// Reads one byte.
     fn read_byte(stream: &Self::Stream) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// One byte there and back.
+    /// Sends a byte and reads one.
     fn exchange(stream: &Self::Stream) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// connpool's own way to such connections.
+    /// Creates a connpool manager.
     fn manager(address: SocketAddr) -> Self::Manager;
 
-    /// Gives `work` so much time.
+    /// Runs `work` with a time limit.
     fn within<T: Send>(
         limit: Duration,
         work: impl Future<Output = T> + Send,
@@ -89,7 +90,7 @@ impl Sockets for Tokio {
     }
 
     async fn exchange(stream: &Self::Stream) -> io::Result<()> {
-        // One byte always fits into an empty buffer of the kernel.
+        // One byte always fits into an empty send buffer.
         stream.try_write(b"?")?;
         Self::read_byte(stream).await
     }
@@ -140,20 +141,21 @@ impl Sockets for Smol {
     }
 }
 
-/// One byte there and back.
+/// Sends a byte and reads one.
 pub(crate) fn exchange_blocking(mut stream: &TcpStream) -> io::Result<()> {
     stream.write_all(b"?")?;
     stream.read_exact(&mut [0])
 }
 
-/// A server that takes whoever comes, and ends when dropped.
+/// A server that accepts all connections until dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Server {
-    /// Starts one on a loopback port. It greets so long after each connect, or says nothing.
+    /// Starts a server on a loopback port. With `greeting`, it sends a byte that long after each
+    /// accept.
     pub(crate) fn start(greeting: Option<Duration>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -162,8 +164,8 @@ impl Server {
         let entered = runtime.enter();
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        // More than will ever knock before this thread has its turn: the kernel would have the
-        // others try again after a second.
+        // Longer than any burst of connects: if the backlog overflows, the kernel retries after a
+        // second.
         let listener = socket.listen(4_096)?;
         let address = listener.local_addr()?;
         drop(entered);
@@ -178,7 +180,7 @@ impl Server {
         })
     }
 
-    /// Where it is.
+    /// Returns the address of the server.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -192,7 +194,7 @@ impl Drop for Server {
     }
 }
 
-/// Greets, and keeps the connection until the client hangs up.
+/// Sends the greeting, then waits until the client disconnects.
 async fn serve(mut stream: tokio::net::TcpStream, greeting: Option<Duration>) -> io::Result<()> {
     if let Some(after) = greeting {
         tokio::time::sleep(after).await;

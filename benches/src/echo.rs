@@ -1,4 +1,4 @@
-//! A server that says what it is told, and the shortest conversation with it.
+//! An echo server and its client.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,14 @@ use std::thread;
 use connpool_core::Connection;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts the server on a loopback port, with a thread for each connection, until the process ends.
+/// Starts the server on a loopback port, with a thread per connection. It runs until the process
+/// exits.
 pub fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // Ends when the client hangs up; nobody is there to be told of an error.
+            // Ends when the client disconnects. Errors have no receiver.
             thread::spawn(move || serve(stream));
         }
     });
@@ -31,7 +32,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// One byte there and back.
+/// Sends a byte and reads one.
 pub async fn once(conn: &mut impl Connection) -> io::Result<()> {
     conn.write_all(b"?").await?;
     conn.read_exact(&mut [0]).await

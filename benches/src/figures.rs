@@ -1,6 +1,6 @@
-//! What is made of many measurements.
+//! Statistics of measurements.
 
-/// The one in the middle, or the mean of the two there. `None` of nothing.
+/// Returns the median, or `None` if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -12,16 +12,17 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(sorted[middle - 1], *upper))
 }
 
-/// The smallest that so large a part of all do not exceed. `None` of nothing.
+/// Returns the smallest value that the given part of all values does not exceed, or `None` if there
+/// are no values.
 pub fn percentile(sorted: &[u64], part: f64) -> Option<u64> {
     let rank = (sorted.len() as f64 * part).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// In which of so many places to be served in which round: everybody is first once, and nobody
-/// always comes after the same.
+/// Returns the order of a round. In `count` rounds, each index is first once, and no index always
+/// follows the same other one.
 pub fn rotation(count: usize, round: usize) -> impl Iterator<Item = usize> {
-    // Backwards in every other lap, or else each would have the same one before it for ever.
+    // Reversed in every other cycle: otherwise each index would always follow the same one.
     let backwards = count > 0 && round / count % 2 == 1;
     (0..count).map(move |place| {
         let turned = (place + round) % count;
@@ -45,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_median_and_no_percentile() {
+    fn no_values_have_no_median_and_no_percentile() {
         assert_eq!(median(&[]), None);
         assert_eq!(percentile(&[], 0.5), None);
     }
@@ -60,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn everybody_has_one_turn_in_a_round_and_is_first_once_in_a_lap() {
+    fn each_index_appears_once_per_round_and_is_first_once_per_cycle() {
         let rounds: Vec<Vec<_>> = (0..3).map(|round| rotation(3, round).collect()).collect();
         assert_eq!(rounds, [[0, 1, 2], [1, 2, 0], [2, 0, 1]]);
     }
 
     #[test]
-    fn the_next_lap_is_the_other_way_round() {
+    fn the_next_cycle_is_reversed() {
         let rounds: Vec<Vec<_>> = (3..6).map(|round| rotation(3, round).collect()).collect();
         assert_eq!(rounds, [[2, 1, 0], [1, 0, 2], [0, 2, 1]]);
     }

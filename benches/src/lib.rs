@@ -1,14 +1,14 @@
-//! What the benchmarks stand on: the [`Lane`] that they run in, the [`Subject`] that they measure,
-//! the [`Crowd`] that uses it, and an [echo server](echo::start) for it to talk to.
+//! Shared parts of the benchmarks: the [`BenchRuntime`] they run on, the [`PoolUnderTest`] they
+//! measure, the [`Workload`] that uses the pool, and an [echo server](echo::start).
 
 #![forbid(unsafe_code)]
 
-mod crowd;
+mod bench_runtime;
 pub mod echo;
 pub mod figures;
-mod lane;
-mod subject;
+mod pool_under_test;
+mod workload;
 
-pub use crowd::{Crowd, Hold};
-pub use lane::{Lane, Smol, Tokio};
-pub use subject::Subject;
+pub use bench_runtime::{BenchRuntime, Smol, Tokio};
+pub use pool_under_test::PoolUnderTest;
+pub use workload::{Hold, Workload};

@@ -1,4 +1,4 @@
-//! The protocol, apart from the pool: its frames, and a server that prints what it is asked.
+//! The frames of the protocol, and a server that prints its requests.
 
 use std::future::pending;
 use std::io;
@@ -8,13 +8,13 @@ use connpool_examples::server::Server;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use smol::Async;
 
-/// A frame: the length of a text in two bytes, big end first, then the text.
+/// Writes a frame: the length of the text as a big-endian `u16`, then the text.
 pub(crate) async fn write_frame(
     stream: &mut (impl AsyncWrite + Unpin),
     text: &str,
 ) -> io::Result<()> {
     let length = u16::try_from(text.len()).map_err(io::Error::other)?;
-    // In one piece: a length written by itself is a packet by itself.
+    // One write: a separate write of the length could become a packet of its own.
     let frame = [&length.to_be_bytes(), text.as_bytes()].concat();
     stream.write_all(&frame).await?;
     stream.flush().await
@@ -23,7 +23,7 @@ pub(crate) async fn write_frame(
 pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).await?;
-    // Two bytes ask for 64 KiB at most. Four would need a limit here: the peer chooses them.
+    // The peer chooses the length. Two bytes limit it to 64 KiB; four would need an explicit limit.
     let mut text = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut text).await?;
     String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -33,7 +33,7 @@ pub(crate) fn start_server() -> io::Result<Server> {
     Server::start(serve)
 }
 
-/// Answers each frame with one that begins with `+`, or with `-` for no.
+/// Answers each frame with a frame that starts with `+`, or with `-` for a refusal.
 async fn serve(mut stream: Async<TcpStream>) -> io::Result<()> {
     let mut welcome = false;
     let mut space = "main".to_owned();

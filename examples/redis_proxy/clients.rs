@@ -1,4 +1,4 @@
-//! The clients of the proxy, who know what they should be told.
+//! The clients of the proxy, which verify every reply.
 
 use std::fmt;
 use std::io;
@@ -19,13 +19,13 @@ pub(crate) struct Clients<T> {
     runtime: Arc<dyn Runtime>,
 }
 
-/// What happens while they ask.
+/// The fault during a phase.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Trouble {
+pub(crate) enum Fault {
     None,
-    /// They give up every tenth request.
-    HangUps,
-    /// Redis fails some of their requests, and forgets what it was told.
+    /// Clients abandon every tenth request.
+    Disconnects,
+    /// Redis fails some requests and loses its data.
     Crash,
 }
 
@@ -41,48 +41,48 @@ where
         }
     }
 
-    /// Has them ask until `part` is over, and prints what came of it.
+    /// Runs the clients until `part` completes, and prints their results.
     pub(crate) async fn ask_during<P>(
         &self,
         part: impl Future<Output = P>,
-        trouble: Trouble,
+        fault: Fault,
     ) -> Outcome<P> {
         let over = Arc::new(AtomicBool::new(false));
-        let (done, tallies) = bounded(self.count);
+        let (done, results) = bounded(self.count);
         for me in 0..self.count {
             let (done, over) = (done.clone(), Arc::clone(&over));
             let (proxy, runtime) = (Arc::clone(&self.proxy), Arc::clone(&self.runtime));
             self.runtime.spawn(Box::pin(async move {
-                let tally = async {
+                let results = async {
                     let client = Client {
                         me,
                         stream: proxy.connect().await?,
                         proxy: &*proxy,
                         runtime: &*runtime,
-                        trouble,
+                        fault,
                         counted: None,
-                        tally: Tally::default(),
+                        results: Results::default(),
                     };
                     client.ask_until(&over).await
                 };
-                // Fails only if nobody wants to know any more.
-                let _ = done.send(tally.await).await;
+                // Fails only if the receiver is gone.
+                let _ = done.send(results.await).await;
             }));
         }
         let result = part.await;
         over.store(true, Ordering::Relaxed);
-        let mut total = Tally::default();
+        let mut total = Results::default();
         for _ in 0..self.count {
-            total.add(tallies.recv().await??);
+            total.add(results.recv().await??);
         }
         println!("  {total}\n");
         match total.wrong {
             0 => Ok(result),
-            wrong => Err(format!("{wrong} replies were not what was asked for").into()),
+            wrong => Err(format!("{wrong} replies did not match their requests").into()),
         }
     }
 
-    /// Leaves nothing of theirs in Redis.
+    /// Deletes the clients' keys from Redis.
     pub(crate) async fn tidy_up(&self) -> io::Result<()> {
         let mut stream = self.proxy.connect().await?;
         for key in (0..self.count).flat_map(keys_of) {
@@ -97,10 +97,10 @@ struct Client<'a, T: Manager> {
     proxy: &'a T,
     stream: T::Connection,
     runtime: &'a dyn Runtime,
-    trouble: Trouble,
-    /// What its counter stands at, when it knows.
+    fault: Fault,
+    /// The last known value of the counter.
     counted: Option<u64>,
-    tally: Tally,
+    results: Results,
 }
 
 #[derive(Clone, Copy)]
@@ -115,7 +115,7 @@ impl<T> Client<'_, T>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
-    async fn ask_until(mut self, over: &AtomicBool) -> Outcome<Tally> {
+    async fn ask_until(mut self, over: &AtomicBool) -> Outcome<Results> {
         let asks = [Ask::Set, Ask::Get, Ask::Incr, Ask::Ping];
         for (number, ask) in (0_u64..).zip(asks.into_iter().cycle()) {
             if over.load(Ordering::Relaxed) {
@@ -123,25 +123,25 @@ where
             }
             let text = format!("{}:{number}", self.me);
             let request = self.request(ask, &text);
-            if self.gives_up(ask) {
-                self.hang_up(&request).await?;
+            if self.abandons(ask) {
+                self.abandon(&request).await?;
                 continue;
             }
             let reply = resp::exchange(&mut self.stream, &request).await?;
             let failed = reply.starts_with(b"-");
             let reply = resp::text(&reply);
-            if failed && self.trouble == Trouble::Crash {
+            if failed && self.fault == Fault::Crash {
                 self.counted = None;
-                self.tally.failed += 1;
+                self.results.failed += 1;
             } else if failed {
                 return Err(reply.into());
             } else if self.is_right(ask, &text, &reply) {
-                self.tally.right += 1;
+                self.results.right += 1;
             } else {
-                self.tally.wrong += 1;
+                self.results.wrong += 1;
             }
         }
-        Ok(self.tally)
+        Ok(self.results)
     }
 
     fn request(&self, ask: Ask, text: &str) -> Vec<u8> {
@@ -155,8 +155,8 @@ where
     }
 
     fn is_right(&mut self, ask: Ask, text: &str, reply: &str) -> bool {
-        // A Redis that was restarted has nothing, and counts from one.
-        let may_forget = self.trouble == Trouble::Crash;
+        // After a restart Redis is empty, and counters start at one.
+        let may_forget = self.fault == Fault::Crash;
         match ask {
             Ask::Set => reply == "OK",
             Ask::Get => reply == keys_of(self.me)[0] || may_forget && reply.is_empty(),
@@ -173,15 +173,16 @@ where
         }
     }
 
-    /// Never a request that changes something: nobody would know whether it did.
-    fn gives_up(&self, ask: Ask) -> bool {
-        self.trouble == Trouble::HangUps
+    /// Returns whether to abandon this request. Only for reads: the effect of an abandoned write is
+    /// unknown.
+    fn abandons(&self, ask: Ask) -> bool {
+        self.fault == Fault::Disconnects
             && matches!(ask, Ask::Get | Ask::Ping)
             && self.runtime.random() % 5 == 0
     }
 
-    /// Sends the request, or half of it, and does not wait for the reply.
-    async fn hang_up(&mut self, request: &[u8]) -> io::Result<()> {
+    /// Sends the request or half of it, and does not wait for the reply.
+    async fn abandon(&mut self, request: &[u8]) -> io::Result<()> {
         let all = self.runtime.random() % 2 == 0;
         let sent = if all {
             request
@@ -190,37 +191,37 @@ where
         };
         self.stream.write_all(sent).await?;
         self.stream = self.proxy.connect().await?;
-        self.tally.given_up += 1;
+        self.results.abandoned += 1;
         Ok(())
     }
 }
 
-/// Where a client keeps its value, which is the key itself, and its counter.
+/// Returns the keys of a client's value, which equals its key, and counter.
 fn keys_of(client: usize) -> [String; 2] {
     ["value", "counter"].map(|what| format!("connpool:{}:{client}:{what}", process::id()))
 }
 
 #[derive(Default)]
-struct Tally {
+struct Results {
     right: u64,
     wrong: u64,
     failed: u64,
-    given_up: u64,
+    abandoned: u64,
 }
 
-impl Tally {
-    fn add(&mut self, other: Tally) {
+impl Results {
+    fn add(&mut self, other: Results) {
         self.right += other.right;
         self.wrong += other.wrong;
         self.failed += other.failed;
-        self.given_up += other.given_up;
+        self.abandoned += other.abandoned;
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} right replies, {} wrong", self.right, self.wrong)?;
-        for (count, what) in [(self.failed, "failed"), (self.given_up, "given up")] {
+        for (count, what) in [(self.failed, "failed"), (self.abandoned, "abandoned")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -1,8 +1,8 @@
-//! The one argument that every example takes.
+//! The command line argument of every example.
 
 use clap::{Parser, ValueEnum};
 
-/// An example of connpool, which runs by itself.
+/// An example of connpool
 #[derive(Debug, Parser)]
 pub struct Args {
     /// The runtime that the clients and the pool run on
@@ -10,7 +10,7 @@ pub struct Args {
     pub runtime: Which,
 }
 
-/// Which runtime.
+/// A supported runtime.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Which {
     /// tokio

@@ -1,9 +1,8 @@
-//! What the examples share, a Redis server of one's own among it. And the README, so that every
-//! example in it is compiled and run as a test.
+//! Shared code of the examples. Includes the README, whose code blocks run as doctests.
 #![doc = include_str!("../../README.md")]
 
 pub mod args;
-pub mod moody;
+pub mod fault_server;
 pub mod redis;
 pub mod redis_server;
 pub mod resp;
@@ -13,8 +12,7 @@ use std::time::Duration;
 
 use connpool_core::Runtime;
 
-/// Waits for `time` on the runtime's own clock; for no time at all if that is past what the clock
-/// can tell.
+/// Waits for `time` on the clock of `runtime`. Returns at once if the end is not representable.
 pub async fn pause(runtime: &dyn Runtime, time: Duration) {
     let end = runtime.now().checked_add(time);
     runtime.sleep_until(end.unwrap_or_default()).await;

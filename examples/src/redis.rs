@@ -1,4 +1,4 @@
-//! A manager of connections to Redis, on any runtime.
+//! A manager of Redis connections, on any runtime.
 
 use std::io;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use connpool_core::{Connection, Liveness, Manager};
 
 use crate::resp;
 
-/// Connects to Redis over `tcp`, the `TcpManager` of either runtime, and says who it is.
+/// Connects to Redis over `tcp`, the `TcpManager` of either runtime, and authenticates.
 ///
-/// The password can change while the pool runs: [`set_password`](Redis::set_password), then
+/// To change the password while the pool runs, call [`set_password`](Redis::set_password), then
 /// [`Pool::clear`](connpool_core::Pool::clear).
 pub struct Redis<T> {
     tcp: T,
@@ -18,7 +18,7 @@ pub struct Redis<T> {
 }
 
 impl<T> Redis<T> {
-    /// With the password that connections say, if there is one.
+    /// Creates a manager that authenticates with `password`, if there is one.
     pub fn new(tcp: T, password: Option<&str>) -> Self {
         Redis {
             tcp,
@@ -26,13 +26,13 @@ impl<T> Redis<T> {
         }
     }
 
-    /// What connections say from now on.
+    /// Sets the password of future connections.
     pub fn set_password(&self, password: &str) {
         *self.password() = Some(password.to_owned());
     }
 
     fn password(&self) -> MutexGuard<'_, Option<String>> {
-        self.password.lock().expect("nobody panics with it")
+        self.password.lock().expect("the lock is not poisoned")
     }
 }
 
@@ -56,8 +56,8 @@ where
         expect(conn, &["PING"], "PONG").await
     }
 
-    /// A connection that was left in a transaction or subscribed to a channel answers this with
-    /// something else, and is destroyed.
+    /// Fails if the connection was left in a transaction or subscribed to a channel: the answer is
+    /// then different, and the pool destroys the connection.
     async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
         expect(conn, &["UNWATCH"], "OK").await
     }
@@ -76,7 +76,7 @@ async fn expect(conn: &mut impl Connection, words: &[&str], answer: &str) -> io:
     if reply == format!("+{answer}\r\n").as_bytes() {
         return Ok(());
     }
-    // Not the other words: one of them may be the password.
+    // Name only the command: another word may be the password.
     let command = words.first().unwrap_or(&"");
     let reply = resp::text(&reply);
     Err(io::Error::new(
@@ -85,12 +85,12 @@ async fn expect(conn: &mut impl Connection, words: &[&str], answer: &str) -> io:
     ))
 }
 
-/// Where a Redis server is: `redis://host:port`, or `redis://:password@host:port`.
+/// The address and password in a URL: `redis://host:port` or `redis://:password@host:port`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     /// `host:port`.
     pub address: String,
-    /// What it wants to hear.
+    /// The password, if any.
     pub password: Option<String>,
 }
 

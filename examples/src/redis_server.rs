@@ -1,4 +1,4 @@
-//! A Redis server of one's own, for as long as a test or an example needs it.
+//! A Redis server for a test or an example.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -16,31 +16,29 @@ use crate::resp;
 
 const PROGRAM: &str = "redis-server";
 
-/// How long a start may take, and a command.
+/// Time limit of a start and of a command.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How many ports are tried.
+/// The number of ports to try.
 const PORTS: usize = 20;
 
-/// A `redis-server` on a loopback port of its own: no config file, nothing kept on disk. It ends
-/// when this is dropped.
+/// A `redis-server` on a loopback port, without configuration file or persistence. Stopped on drop.
 pub struct RedisServer {
     port: u16,
-    // Before its folder: fields are dropped in this order.
+    // Declared before its directory: fields are dropped in this order.
     running: Option<Running>,
     folder: Folder,
 }
 
 impl RedisServer {
-    /// Starts one and waits until it answers. Blocks for some ten milliseconds.
+    /// Starts a server and waits until it answers. Blocks for about ten milliseconds.
     ///
     /// # Errors
     ///
-    /// If `redis-server` is not installed, with what to do about it; if it does not start, with the
-    /// last that it wrote.
+    /// If `redis-server` is not installed (the error names the remedy), or if it does not start
+    /// (the error contains the end of its log).
     pub fn start() -> io::Result<RedisServer> {
-        // Below the ports that the kernel gives to those who connect: while the server is down,
-        // nobody gets its port by chance.
+        // Below the ephemeral ports, so that no client is given this port while the server is down.
         let ports = (0..PORTS).map(|_| rand::random_range(20_000..32_000));
         RedisServer::start_on_one_of(PROGRAM, ports)
     }
@@ -50,7 +48,7 @@ impl RedisServer {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// Where it is.
+    /// Returns the URL of the server.
     pub fn url(&self) -> RedisUrl {
         RedisUrl {
             address: self.address(),
@@ -58,20 +56,20 @@ impl RedisServer {
         }
     }
 
-    /// Has it shut down in good order, and waits for its end.
+    /// Shuts the server down gracefully and waits until it has exited.
     pub fn stop(&mut self) {
-        // There is no reply: the connection ends with the server.
+        // The server closes the connection instead of replying.
         let _ = self.command(&["SHUTDOWN", "NOSAVE"]);
         self.kill();
     }
 
-    /// Ends it as a crash does.
+    /// Kills the server, as a crash would.
     pub fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Starts it again on the same port, and ends it before if it still runs. It has forgotten
-    /// everything: data, passwords, settings. Blocks until it answers.
+    /// Restarts the server on the same port, and stops it first if it runs. Data, passwords and
+    /// settings are lost. Blocks until it answers.
     ///
     /// # Errors
     ///
@@ -82,7 +80,7 @@ impl RedisServer {
         self.running = loop {
             match Running::start(PROGRAM, self.port, &self.folder.0) {
                 Ok(running) => break Some(running),
-                // What is left of the old connections may hold the port for a moment.
+                // Old connections may hold the port for a moment.
                 Err(error) if is_about_the_port(&error) && start.elapsed() < LIMIT => {
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -92,12 +90,12 @@ impl RedisServer {
         Ok(())
     }
 
-    /// Runs a command on a connection that belongs to no pool, and that stays logged in when the
-    /// password changes; the reply as text. Blocks until it is there.
+    /// Runs a command on a separate connection, which stays authenticated when the password
+    /// changes. Blocks until the reply has arrived, and returns it as text.
     ///
     /// # Errors
     ///
-    /// If Redis says no, or does not run.
+    /// If Redis replies with an error, or does not run.
     pub fn command(&mut self, words: &[&str]) -> io::Result<String> {
         match &self.running {
             Some(running) => command(&running.admin, words),
@@ -162,7 +160,7 @@ impl Running {
                     _process: process,
                 });
             }
-            // Nobody tells when it listens.
+            // Poll: Redis does not report when it starts to listen.
             thread::sleep(Duration::from_millis(2));
         }
         Err(io::Error::new(
@@ -172,12 +170,12 @@ impl Running {
     }
 }
 
-/// A connection to the server that was started with this folder. Another one that has the port
-/// would answer as well.
+/// Connects to the server that uses this directory. Another server on the same port would answer as
+/// well, hence the check.
 fn log_in(port: u16, folder: &Path) -> io::Result<TcpStream> {
     let admin = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     admin.set_nodelay(true)?;
-    // Whatever has the port need not be a Redis, and may never answer.
+    // The process on this port need not be a Redis, and may never answer.
     admin.set_read_timeout(Some(Duration::from_millis(200)))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     if !command(&admin, &["CONFIG", "GET", "dir"])?.contains(&*name) {
@@ -201,15 +199,15 @@ fn command(admin: &TcpStream, words: &[&str]) -> io::Result<String> {
 fn cannot_run(program: &str, error: &io::Error) -> io::Error {
     let what = match error.kind() {
         ErrorKind::NotFound => format!(
-            "{program} is not installed: `apt-get install redis-server` brings it; an example \
-             takes another server by `--url redis://host:port`"
+            "{program} is not installed: `apt-get install redis-server` installs it; an example \
+             uses another server with `--url redis://host:port`"
         ),
         _ => format!("cannot run {program}: {error}"),
     };
     io::Error::new(error.kind(), what)
 }
 
-/// As a rule it did not get its port.
+/// The usual cause is that the port is taken.
 fn ended_at_once(port: u16, log: &str, status: impl std::fmt::Display) -> io::Error {
     let lines: Vec<_> = log.lines().collect();
     let last = lines[lines.len().saturating_sub(2)..].join("\n  ");
@@ -227,7 +225,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // Fails only if the process has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_on_the_same_port_having_forgotten_everything() {
+    fn a_restart_keeps_the_port_and_loses_all_data() {
         let mut server = start();
         let address = server.address();
         for end in [RedisServer::stop, RedisServer::kill] {
@@ -286,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn a_no_of_the_server_is_an_error() {
+    fn an_error_reply_is_an_error() {
         let error = start().command(&["HELP", "ME"]).unwrap_err();
         assert!(error.to_string().contains("unknown command"), "{error}");
     }
 
     #[test]
-    fn a_port_that_another_server_has_is_passed_over() {
+    fn a_taken_port_is_skipped() {
         let other = start();
         let free = start().port;
         let mut server = RedisServer::start_on_one_of(PROGRAM, [other.port, free]).unwrap();
@@ -301,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_free_port_it_says_why_it_does_not_start() {
+    fn without_a_free_port_the_error_says_why() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let error = RedisServer::start_on_one_of(PROGRAM, [port]).err().unwrap();
@@ -309,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_program_it_says_how_to_get_it() {
+    fn without_the_program_the_error_says_how_to_install_it() {
         let error = RedisServer::start_on_one_of("no-such-redis-server", [1]);
         let error = error.err().unwrap().to_string();
         assert!(error.contains("`apt-get install redis-server`"), "{error}");

@@ -1,5 +1,4 @@
-//! RESP, the protocol of Redis, as far as a proxy needs it: where one value ends. A value stays
-//! the bytes that it came as.
+//! The framing of RESP, the protocol of Redis. Values stay raw bytes.
 
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
@@ -7,10 +6,10 @@ use std::mem;
 
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// The largest value that is read, in bytes.
+/// The size limit of a value, in bytes.
 const LARGEST: usize = 16 << 20;
 
-/// A request as Redis takes it: an array of strings, each with its length.
+/// Encodes a request: an array of length-prefixed strings.
 pub fn request(words: &[&str]) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
@@ -19,13 +18,12 @@ pub fn request(words: &[&str]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Sends one request, as [`request`] makes it or as it came, and reads its reply. A reply that says
-/// no (`-ERR ..`) is a reply.
+/// Sends one encoded request and reads its reply. An error reply (`-ERR ..`) is a reply.
 ///
 /// # Errors
 ///
-/// If the connection breaks, or if something else comes behind the reply: the connection is then
-/// out of step and of no further use.
+/// If the connection breaks, or if data follows the reply: the connection is then out of step and
+/// must be closed.
 pub async fn exchange<S>(stream: &mut S, request: &[u8]) -> io::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -39,12 +37,12 @@ where
     }
 }
 
-/// Reads one value, whole: a reply or a request. What was read beyond it stays in `buffer`, for the
-/// next call. `None`: the stream ended, and no value had begun.
+/// Reads one whole value, a reply or a request. Bytes read beyond it stay in `buffer` for the next
+/// call. Returns `None` if the stream ended before a value began.
 ///
 /// # Errors
 ///
-/// If the stream fails or ends within the value, or if that is no RESP or larger than 16 MiB.
+/// If the stream fails or ends within the value, or if the value is invalid or larger than 16 MiB.
 pub async fn read_value<S>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>>
 where
     S: AsyncRead + Unpin,
@@ -66,7 +64,7 @@ where
     }
 }
 
-/// A reply for people: a string, an error or a number as text, anything else as it is.
+/// Formats a reply: strings, errors and numbers as text, other values unchanged.
 pub fn text(reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(reply);
     let body = match reply.first() {
@@ -77,16 +75,16 @@ pub fn text(reply: &[u8]) -> String {
     body.strip_suffix("\r\n").unwrap_or(body).to_owned()
 }
 
-/// The command of a request: the first of its strings.
+/// Returns the command of a request, its first string.
 pub fn command(request: &[u8]) -> String {
     let text = String::from_utf8_lossy(request);
     text.split("\r\n").nth(2).unwrap_or_default().to_uppercase()
 }
 
-/// How many bytes the value at the beginning of `bytes` has; `None`: not all of them are there.
+/// Returns the length of the value at the start of `bytes`, or `None` if it is incomplete.
 fn value_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     let mut at = 0;
-    // An array is as many values more. Counting them instead of descending costs no stack.
+    // An array adds its element count. Counting instead of recursing needs no stack.
     let mut values_left: usize = 1;
     while values_left > 0 {
         let Some(line) = line_at(bytes, at) else {
@@ -96,7 +94,7 @@ fn value_length(bytes: &[u8]) -> io::Result<Option<usize>> {
         at += line.len() + 2;
         match line.split_first() {
             Some((b'+' | b'-' | b':', _)) => {}
-            // Without a length (-1) there is no string, and no end of it.
+            // A null string (-1) has no content and no terminator.
             Some((b'$', digits)) => at += number(digits)?.map_or(0, |length| length + 2),
             Some((b'*', digits)) => values_left += number(digits)?.unwrap_or(0),
             _ => return Err(invalid("no RESP")),
@@ -105,14 +103,14 @@ fn value_length(bytes: &[u8]) -> io::Result<Option<usize>> {
     Ok((at <= bytes.len()).then_some(at))
 }
 
-/// The line that begins there, without its end.
+/// Returns the line that starts at `start`, without its terminator.
 fn line_at(bytes: &[u8], start: usize) -> Option<&[u8]> {
     let bytes = bytes.get(start..)?;
     let length = bytes.windows(2).position(|end| end == b"\r\n")?;
     Some(&bytes[..length])
 }
 
-/// A length or a count; `None` for -1.
+/// Parses a length or a count. Returns `None` for -1.
 fn number(digits: &[u8]) -> io::Result<Option<usize>> {
     match std::str::from_utf8(digits).map(str::parse::<i64>) {
         Ok(Ok(-1)) => Ok(None),
@@ -145,7 +143,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_value_ends_where_it_ends_and_not_before() {
+    fn a_value_is_complete_only_at_its_end() {
         for value in VALUES {
             for part in 0..value.len() {
                 let length = value_length(&value[..part]).unwrap();
@@ -176,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_resp_is_an_error() {
+    fn invalid_resp_is_an_error() {
         for bytes in [
             "PING\r\n",
             "\r\n",

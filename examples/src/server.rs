@@ -1,4 +1,4 @@
-//! The other end of the examples' connections.
+//! A TCP server for the examples.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use futures_lite::FutureExt;
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Async, LocalExecutor};
 
-/// A TCP server on a thread of its own.
+/// A TCP server on its own thread.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -17,11 +17,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves every connection with `serve`, on a free port of this machine's loopback.
+    /// Serves every connection with `serve`, on a free loopback port.
     ///
     /// # Errors
     ///
-    /// If there is no port to be had.
+    /// If no port is available.
     pub fn start<S>(serve: S) -> io::Result<Server>
     where
         S: AsyncFn(Async<TcpStream>) -> io::Result<()> + Send + 'static,
@@ -29,11 +29,11 @@ impl Server {
         Server::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), serve)
     }
 
-    /// The same at an address, such as that of a server which was stopped.
+    /// Serves at a given address, such as that of a stopped server.
     ///
     /// # Errors
     ///
-    /// If the address cannot be had.
+    /// If the address is not available.
     pub fn start_at<S>(address: SocketAddr, serve: S) -> io::Result<Server>
     where
         S: AsyncFn(Async<TcpStream>) -> io::Result<()> + Send + 'static,
@@ -49,7 +49,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -58,7 +58,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If what serves the connections did.
+    /// If `serve` panicked.
     pub fn stop(self) {
         self.stop.close();
         self.thread.join().expect("the server does not panic");

@@ -1,28 +1,28 @@
-//! `cargo xtask bench`: the benchmarks, this pool's own and those beside other pools, as tables.
+//! `cargo xtask bench`: measures this pool, and optionally other pools, and prints tables.
 
 mod args;
 mod comparison;
 mod criterion;
+pub(crate) mod environment;
+mod figures;
+mod footnotes;
 mod html;
-mod notes;
 mod peers;
 mod plot;
 mod progress;
 mod record;
 mod save;
-mod sheet;
-pub(crate) mod surroundings;
 mod table;
 mod units;
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
-use surroundings::Surroundings;
+use crate::result::Result;
+use environment::Environment;
 
 pub(crate) use args::Args;
 
-/// Measures one benchmark after another and prints the tables.
+/// Runs the benchmarks and prints the tables.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     if args.save {
         save::check()?;
@@ -31,38 +31,38 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     if args.peers {
         peers::build(sh)?;
     }
-    let surroundings = Surroundings::now(sh);
+    let environment = Environment::now(sh);
 
-    let figures = criterion::measure(sh, args)?;
+    let measured = criterion::measure(sh, args)?;
     let records = match args.peers {
         true => peers::measure(sh, args)?,
         false => Vec::new(),
     };
-    let mut tables = vec![table::of(&figures)];
+    let mut tables = vec![figures::table(&measured)];
     tables.extend(comparison::tables(&records));
     for table in &tables {
         println!("{}\n", table.terminal());
     }
-    println!("docs/BENCHMARKS.md says what each row includes.\n{surroundings}");
+    println!("docs/BENCHMARKS.md says what each row includes.\n{environment}");
 
     if args.peers || !args.quick {
-        let mut plots = table::plots(&figures);
+        let mut plots = figures::plots(&measured);
         plots.extend(comparison::plots(&records));
         let report = html::Report {
             tables: &tables,
             plots,
             criterion: criterion::page(args),
-            surroundings: &surroundings,
+            environment: &environment,
         };
         println!("Report: {}", report.write()?.display());
     }
     if args.save {
-        save::all(&tables, &records, &surroundings)?;
+        save::all(&tables, &records, &environment)?;
     }
     Ok(())
 }
 
-/// Runs every benchmark once and measures nothing, to see that they work.
+/// Runs every benchmark once without measuring, to check that it works.
 pub(crate) fn run_each_once(sh: &Shell) -> Result {
     // Built like the tests, so that nothing is built twice.
     Ok(cmd!(sh, "cargo test --workspace --all-features --bench *").run()?)

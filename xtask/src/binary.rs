@@ -1,4 +1,4 @@
-//! Test binaries: built by cargo, then run one by one, for a limited time.
+//! Test binaries: built by cargo, run one by one, with a time limit.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Result, process};
+use crate::process;
+use crate::result::Result;
 
-/// A built test binary and the folder in which cargo would run it.
+/// A test binary and the directory in which cargo would run it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Binary {
     path: PathBuf,
     folder: PathBuf,
 }
 
-/// Builds what this `cargo test` would run.
+/// Builds the binaries that `cargo_test` would run.
 pub(crate) fn build(cargo_test: &mut Command) -> Result<Vec<Binary>> {
     let output = cargo_test
         .args(["--no-run", "--message-format", "json-render-diagnostics"])
@@ -35,8 +36,7 @@ pub(crate) fn build(cargo_test: &mut Command) -> Result<Vec<Binary>> {
 }
 
 impl Binary {
-    /// Runs it with these arguments and this environment for at most `limit`. What it prints goes
-    /// into the file `output`.
+    /// Runs the binary for at most `limit` and writes its output to the file `output`.
     pub(crate) fn run(
         &self,
         args: &[&str],
@@ -64,7 +64,7 @@ impl Binary {
     }
 }
 
-/// The test binaries among what cargo says that it has built.
+/// Parses the test binaries from cargo's messages.
 fn among(messages: &str) -> Result<Vec<Binary>> {
     let mut binaries = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
@@ -83,18 +83,18 @@ fn among(messages: &str) -> Result<Vec<Binary>> {
     Ok(binaries)
 }
 
-/// How a run of tests ended.
+/// The outcome of a test run.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     tests: BTreeMap<String, bool>,
-    /// Whether the whole of it ended well.
+    /// All tests passed.
     pub(crate) succeeded: bool,
-    /// Whether some tests did not end, and were killed.
+    /// Some tests did not finish and were killed.
     pub(crate) hangs: bool,
 }
 
 impl Outcome {
-    /// What is printed says of each test how it ended.
+    /// Parses the output of a test binary.
     pub(crate) fn read(printed: &str) -> Outcome {
         let ends = printed.lines().filter_map(|line| {
             let (name, end) = line.strip_prefix("test ")?.split_once(" ... ")?;
@@ -110,12 +110,12 @@ impl Outcome {
         }
     }
 
-    /// Whether a test passed; `None`: it did not end, or there is none of that name.
+    /// Returns whether a test passed, or `None` if it did not finish or does not exist.
     pub(crate) fn passed(&self, test: &str) -> Option<bool> {
         self.tests.get(test).copied()
     }
 
-    /// Takes in how another run ended.
+    /// Merges the outcome of another run.
     pub(crate) fn add(&mut self, other: Outcome) {
         self.tests.extend(other.tests);
         self.succeeded &= other.succeeded;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_tests_are_read_from_what_they_print() {
+    fn outcomes_are_parsed_from_the_output() {
         let outcome = Outcome::read(
             "running 3 tests\ntest a::b ... ok\ntest a::c ... FAILED\n\
              test a::d has been running for over 60 seconds\nfailures:\n    a::c\n",
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_built_for_tests_is_run() {
+    fn only_test_binaries_are_run() {
         let messages = r#"
             ignored
 {"reason":"compiler-artifact","manifest_path":"/w/core/Cargo.toml","profile":{"test":false},"executable":null}

@@ -1,12 +1,11 @@
-//! `cargo xtask ci`: everything a change must pass, stopping at the first step that fails.
+//! `cargo xtask ci`: runs all checks, and stops at the first failure.
 
 use xshell::{Shell, cmd};
 
-use crate::{
-    Result, architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test,
-};
+use crate::result::Result;
+use crate::{architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test};
 
-/// Runs every step in order and closes with the count of the tests.
+/// Runs every step in order and prints the test summary.
 pub(crate) fn run(sh: &Shell) -> Result {
     step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
     step("clippy", || clippy(sh))?;
@@ -14,7 +13,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     if deny::is_installed(sh) {
         step("dependencies", || deny::run(sh))?;
     }
-    let tally = step("tests", || test::run(&test::Args::default()))?;
+    let summary = step("tests", || test::run(&test::Args::default()))?;
     step("benches", || bench::run_each_once(sh))?;
     step("instructions", || counts::run(sh, &counts::Args::default()))?;
     step("simulation", || {
@@ -29,7 +28,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;
 
-    println!("\n{tally}");
+    println!("\n{summary}");
     Ok(())
 }
 
@@ -44,7 +43,7 @@ fn clippy(sh: &Shell) -> Result {
         "cargo clippy --workspace --all-targets --all-features -- -D warnings"
     )
     .run()?;
-    // The library alone: its tests would switch features back on through what they depend on.
+    // The library alone: its dev-dependencies would re-enable the features.
     cmd!(
         sh,
         "cargo clippy -p connpool-core --no-default-features -- -D warnings"

@@ -1,7 +1,7 @@
-//! `cargo xtask counts`: how many instructions one operation takes, held to a budget.
+//! `cargo xtask counts`: counts the instructions of one operation and compares them with a budget.
 //!
-//! Times shake with whatever else the machine does; a count of instructions does not, so that a few
-//! per cent are seen at once.
+//! Times depend on the load of the machine. Instruction counts do not, so a change of a few percent
+//! is visible.
 
 mod budget;
 
@@ -12,36 +12,38 @@ use std::thread::available_parallelism;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, presets};
 use xshell::{Shell, cmd};
 
-use crate::bench::surroundings;
-use crate::{Result, files};
+use crate::bench::environment;
+use crate::files;
+use crate::result::Result;
 use budget::{Budget, Counts};
 
-/// The package by itself: the whole workspace would turn on tokio's clock for tests, a slower one.
+/// This package alone: building the whole workspace would enable tokio's test clock, which is
+/// slower.
 const TARGET: &[&str] = &["--package", "connpool-benches", "--bin", "counts"];
 
 const FILE: &str = "benches/counts.json";
 
-/// Counted is this many and twice as many: what differs is that of so many operations, and of
-/// nothing that comes before or after.
+/// Runs with this many and with twice as many operations: the difference excludes startup and
+/// shutdown.
 const OPERATIONS: u64 = 5_000;
 
-/// The least of so many runs counts: now and then smol's second thread is in the way of the first.
+/// The minimum of this many runs counts: sometimes the second smol thread disturbs the first.
 const RUNS: usize = 3;
 
-/// What `cargo xtask counts` is asked for.
+/// The arguments of `cargo xtask counts`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Make what is counted now the budget, in benches/counts.json
+    /// Save the current counts as the budget, in benches/counts.json
     #[arg(long)]
     save: bool,
 }
 
-/// Counts, prints the table, and wants nothing to be over its budget.
+/// Counts, prints the table, and fails if a count exceeds its budget.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let version = cmd!(sh, "valgrind --version").quiet().ignore_stderr();
-    let valgrind = version.read().map_err(
-        |_| "valgrind is not on the PATH; it counts the instructions: `apt-get install valgrind`",
-    )?;
+    let valgrind = version
+        .read()
+        .map_err(|_| "valgrind is not installed: `apt-get install valgrind`")?;
     let path = Path::new(FILE);
     let budget = match args.save {
         true => None,
@@ -59,13 +61,13 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     }
 
     let compiler = compiler(&cmd!(sh, "rustc -vV").quiet().read()?);
-    // The C library copies memory in another way on another processor, and with other cores smol's
-    // threads get in each other's way at other times.
-    let processor = surroundings::processor();
+    // The C library copies memory differently on other processors, and with other core counts the
+    // threads of smol interleave differently.
+    let processor = environment::processor();
     let cores = available_parallelism().map_or(0, NonZero::get);
     let compiler = format!("{compiler}, {valgrind}, {processor}, {cores} cores");
     println!("{}", table(list.lines(), &counts, budget.as_ref()));
-    println!("Instructions of one operation; benches/src/bin/counts.rs says of which.");
+    println!("Instructions per operation; benches/src/bin/counts.rs defines the scenarios.");
     let Some(budget) = budget else {
         Budget::new(compiler, counts).write(path)?;
         println!("Saved as the budget: {FILE}");
@@ -73,7 +75,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     };
     if compiler != budget.compiler {
         println!(
-            "The budget was made with {} and this is {compiler}: compared loosely, {} % are allowed.",
+            "The budget was made with {}, this is {compiler}: {} % more are allowed.",
             budget.compiler,
             budget.tolerance(&compiler),
         );
@@ -94,7 +96,7 @@ fn least(sh: &Shell, program: &Path, scenario: &str, operations: u64) -> Result<
     Ok(runs.into_iter().min().unwrap_or_default())
 }
 
-/// How many instructions the whole of a run takes, on all its threads.
+/// Returns the instructions of a whole run, on all threads.
 fn collected(sh: &Shell, program: &Path, scenario: &str, operations: u64) -> Result<u64> {
     let operations = operations.to_string();
     let valgrind = cmd!(
@@ -105,17 +107,17 @@ fn collected(sh: &Shell, program: &Path, scenario: &str, operations: u64) -> Res
     let printed = String::from_utf8_lossy(&output.stderr);
     match count(&printed) {
         Some(count) if output.status.success() => Ok(count),
-        _ => Err(format!("{scenario}: nothing was counted; valgrind printed:\n{printed}").into()),
+        _ => Err(format!("{scenario}: no count; valgrind printed:\n{printed}").into()),
     }
 }
 
-/// The sum that callgrind closes with.
+/// Parses the total that callgrind prints last.
 fn count(printed: &str) -> Option<u64> {
     let (_, sum) = printed.split_once("Collected :")?;
     sum.split_whitespace().next()?.parse().ok()
 }
 
-/// What made the code, from what `rustc -vV` prints: the version and the kind of machine.
+/// Formats the compiler version and host from the output of `rustc -vV`.
 fn compiler(printed: &str) -> String {
     let version = printed.lines().next().unwrap_or_default();
     let host = printed.lines().find_map(|line| line.strip_prefix("host: "));
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_the_sum_that_callgrind_closes_with() {
+    fn the_count_is_the_total_that_callgrind_prints() {
         let printed = "==7== Events    : Ir\n==7== Collected : 4033151\n==7== \n";
         assert_eq!(count(printed), Some(4_033_151));
         assert_eq!(count("==7== Events    : Ir\n"), None);

@@ -1,8 +1,8 @@
-//! `cargo xtask deny`: what the dependencies may be, by the rules of `deny.toml`.
+//! `cargo xtask deny`: checks the dependencies against `deny.toml`.
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
 /// Checks the bans, licenses and sources of the dependency tree.
 pub(crate) fn run(sh: &Shell) -> Result {
@@ -14,7 +14,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     Ok(cmd!(sh, "cargo deny check bans licenses sources").run()?)
 }
 
-/// Whether cargo finds its `deny` subcommand.
+/// Returns whether the cargo subcommand `deny` is installed.
 pub(crate) fn is_installed(sh: &Shell) -> bool {
     cmd!(sh, "cargo deny --version")
         .quiet()

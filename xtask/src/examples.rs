@@ -1,4 +1,4 @@
-//! `cargo xtask examples`: every example, run to its end the way its own text says.
+//! `cargo xtask examples`: runs every example with the commands in its documentation.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, files, process};
+use crate::result::Result;
+use crate::{files, process};
 
 const FOLDER: &str = "examples";
 const RUN: &str = "//! $ cargo run --release --example ";
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs every line that an example's text gives as a way to run it.
+/// Runs every command that an example documents.
 pub(crate) fn run(sh: &Shell) -> Result {
     let runs = declared_runs(Path::new(FOLDER))?;
-    // First of all, so that no example's time is spent on building it.
+    // Build first, so that the time limit covers the run only.
     cmd!(sh, "cargo build --release --examples").run()?;
     for run in &runs {
         eprintln!("$ {run}");
@@ -39,7 +40,7 @@ fn declared_runs(folder: &Path) -> Result<Vec<String>> {
     Ok(runs)
 }
 
-/// The commands that the text of the example `name` gives.
+/// Parses the commands from the documentation of the example `name`.
 fn runs_of(name: &str, source: &str) -> std::result::Result<Vec<String>, String> {
     let mut runs = Vec::new();
     for (number, line) in (1..).zip(source.lines()) {
@@ -47,16 +48,16 @@ fn runs_of(name: &str, source: &str) -> std::result::Result<Vec<String>, String>
             continue;
         };
         if rest.split_whitespace().next() != Some(name) {
-            return Err(format!("line {number} runs an example other than `{name}`"));
+            return Err(format!("line {number} does not run the example `{name}`"));
         }
-        // No shell stands between this line and the example, so nothing may ask for one.
+        // The command runs without a shell, so it must not need one.
         if let Some(sign) = rest.chars().find(|c| "\"'\\|&;<>$`#".contains(*c)) {
-            return Err(format!("line {number} needs a shell to read its `{sign}`"));
+            return Err(format!("line {number} needs a shell because of `{sign}`"));
         }
         runs.push(line.trim_start_matches("//! $ ").trim_end().to_owned());
     }
     if runs.is_empty() {
-        return Err(format!("no line says how to run it: `{RUN}{name}`"));
+        return Err(format!("no command documented: `{RUN}{name}`"));
     }
     Ok(runs)
 }

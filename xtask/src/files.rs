@@ -1,21 +1,21 @@
-//! Reading the workspace's files, with errors that name the file.
+//! Reads files of the workspace, with errors that name the file.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::Result;
+use crate::result::Result;
 
-/// The folder that cargo builds in.
+/// Returns the target directory of cargo.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
-/// The text of a file.
+/// Reads a text file.
 pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// What a folder holds, in the order of the names.
+/// Lists a directory, sorted by name.
 pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)
         .and_then(|entries| {
@@ -29,7 +29,7 @@ pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The files in a folder and in the folders below it.
+/// Lists the files below a directory.
 pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in in_folder(folder)? {
@@ -42,7 +42,7 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The Rust sources in a folder and in the folders below it.
+/// Lists the Rust sources below a directory.
 pub(crate) fn rust_sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut sources = all(folder)?;
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));

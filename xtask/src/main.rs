@@ -1,4 +1,4 @@
-//! The project's own commands, run as `cargo xtask <COMMAND>`.
+//! The commands of this project, run as `cargo xtask <COMMAND>`.
 
 mod architecture;
 mod bench;
@@ -10,48 +10,47 @@ mod examples;
 mod files;
 mod model;
 mod process;
+mod result;
 mod seeded_bugs;
 mod sim;
 mod soak;
 mod test;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use xshell::Shell;
 
-/// What a command comes to; an error says what to mend.
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+use result::Result;
 
-/// The project's own commands.
+/// The commands of this project
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
-    /// Everything a change must pass: format, lints, architecture, tests, benches, docs, examples
+    /// Run all checks: format, lints, architecture, tests, benchmarks, docs, examples
     Ci,
-    /// Every test of the workspace, doctests among them
+    /// Run all tests of the workspace, doctests included
     Test(test::Args),
-    /// The benchmarks on both runtimes, and beside other pools, as tables and as a page
+    /// Run the benchmarks on both runtimes, optionally on other pools too
     Bench(bench::Args),
-    /// How many instructions a get and a return take, counted by valgrind and held to a budget
+    /// Count the instructions of a get and a return with valgrind, and compare them with a budget
     Counts(counts::Args),
-    /// The core's small models, in every schedule of their threads, by loom
+    /// Check the small models of the core in all thread schedules with loom
     Loom(model::Loom),
-    /// The core's large model, in random schedules of its tasks, by shuttle
+    /// Check the large model of the core in random task schedules with shuttle
     Shuttle(model::Shuttle),
-    /// The rules that hold the crates apart
+    /// Check the dependency rules between crates and modules
     Architecture,
-    /// Every example, run to its end in release mode
+    /// Run every example in release mode
     Examples,
-    /// Random traffic in virtual time; a violation prints its seed and a short history
+    /// Run random operations in virtual time; a violation prints its seed and a short history
     Sim(sim::Args),
-    /// The licenses, versions and sources of the dependencies, by cargo-deny
+    /// Check licenses, versions and sources of the dependencies with cargo-deny
     Deny,
-    /// Bugs that other pools had, each put into a copy of this one, must be caught by its tests
+    /// Check that the tests catch bugs seeded into a copy of the sources
     SeededBugs(seeded_bugs::Args),
-    /// Clients of a server that misbehaves, for as long as one likes: nothing leaks, nothing drifts
+    /// Run clients against a faulty server for a long time, and check for leaks and drift
     Soak(soak::Args),
 }
 
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    // Every path and every cargo call below is meant from the workspace root.
+    // All paths and cargo calls are relative to the workspace root.
     std::env::set_current_dir(&root).map_err(|e| format!("{}: {e}", root.display()))?;
     let sh = Shell::new()?;
 

@@ -1,15 +1,15 @@
-//! `cargo xtask loom` and `cargo xtask shuttle`: the core under its model checkers.
+//! `cargo xtask loom` and `cargo xtask shuttle`: run the core under its model checkers.
 
 use std::path::PathBuf;
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
-/// How far loom goes.
+/// The arguments of `cargo xtask loom`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Loom {
-    /// The most preemptions in a schedule, instead of 2; with 3 it takes half an hour
+    /// The maximum number of preemptions per schedule, instead of 2; 3 takes half an hour
     #[arg(long)]
     preemptions: Option<usize>,
     /// Arguments for the tests, such as a part of their names
@@ -17,13 +17,13 @@ pub(crate) struct Loom {
     harness: Vec<String>,
 }
 
-/// How long shuttle tries.
+/// The arguments of `cargo xtask shuttle`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Shuttle {
-    /// How many schedules each test tries, instead of 10,000
+    /// The number of schedules per test, instead of 10,000
     #[arg(long)]
     iterations: Option<usize>,
-    /// A file with the schedule that a failure has printed: tries only that one
+    /// A file with a schedule that a failure printed; runs only that schedule
     #[arg(long)]
     replay: Option<PathBuf>,
     /// Arguments for the tests, such as a part of their names
@@ -31,14 +31,14 @@ pub(crate) struct Shuttle {
     harness: Vec<String>,
 }
 
-/// Tries every schedule of the small models.
+/// Checks the small models in every schedule.
 pub(crate) fn loom(sh: &Shell, args: &Loom) -> Result {
     let preemptions = args.preemptions.map(|most| most.to_string());
     let env = [("LOOM_MAX_PREEMPTIONS", preemptions)];
     run(sh, "loom", &args.harness, env)
 }
 
-/// Tries random schedules of the large model.
+/// Checks the large model in random schedules.
 pub(crate) fn shuttle(sh: &Shell, args: &Shuttle) -> Result {
     let iterations = args.iterations.map(|number| number.to_string());
     let replay = match &args.replay {
@@ -62,10 +62,10 @@ fn run<const N: usize>(
     harness: &[String],
     env: [(&str, Option<String>); N],
 ) -> Result {
-    // The library's other tests are not for a checker, whose locks work in its models only.
+    // Other tests would fail: the checker's locks work only in its models.
     let names_none = harness.iter().all(|arg| arg.starts_with('-'));
     let models = names_none.then_some("models::");
-    // A target folder of its own: the cfg would have everything else built again.
+    // A separate target directory: the cfg would rebuild everything else.
     let mut test = cmd!(
         sh,
         "cargo test -p connpool-core --lib --release --target-dir target/{checker}

@@ -1,12 +1,12 @@
-//! Child processes that may not end by themselves.
+//! Child processes with a time limit.
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::result::Result;
 
-/// How the child ended, or none when it did not and was killed.
+/// Waits for the child and returns its status, or kills it after `limit` and returns `None`.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let start = Instant::now();
     while start.elapsed() < limit {

@@ -1,10 +1,10 @@
-//! `cargo xtask seeded-bugs`: bugs that other pools had, put into this one, must be caught.
+//! `cargo xtask seeded-bugs`: checks that the tests catch bugs that other pools had.
 //!
-//! Each patch in `xtask/seeded-bugs` re-creates one of them in a copy of the sources and names the
-//! tests that fail then. So the tests are tested, not the pool.
+//! Each patch in `xtask/seeded-bugs` seeds one bug into a copy of the sources and names the tests
+//! that must fail. This tests the tests, not the pool.
 
 mod bug;
-mod scratch;
+mod worktree;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,35 +12,35 @@ use std::time::{Duration, Instant};
 
 use xshell::Shell;
 
-use crate::Result;
 use crate::binary::Outcome;
+use crate::result::Result;
 use bug::{Bug, By};
-use scratch::Scratch;
+use worktree::Worktree;
 
 const FOLDER: &str = "xtask/seeded-bugs";
 
-/// How long the named tests may take, before they are said to hang.
+/// Time limit of the named tests, after which they count as hanging.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What `cargo xtask seeded-bugs` is asked for.
+/// The arguments of `cargo xtask seeded-bugs`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// The rows of the bugs, such as 4 or 16; all of them if none is named
+    /// The numbers of the bugs, such as 4 or 16; the default is all
     rows: Vec<u32>,
 }
 
-/// Shows that every bug is caught by the tests that its patch names.
+/// Checks that every bug is caught by the tests that its patch names.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let bugs = chosen(bug::all(Path::new(FOLDER))?, &args.rows)?;
-    let scratch = Scratch::new(sh)?;
-    without_a_bug(&scratch, &bugs)?;
+    let worktree = Worktree::new(sh)?;
+    check_baseline(&worktree, &bugs)?;
 
     let mut table = String::new();
     let mut missed = Vec::new();
     for bug in &bugs {
         eprintln!("\nwith {}", bug.name);
         let start = Instant::now();
-        let miss = with(&scratch, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
+        let miss = try_bug(&worktree, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
         let seconds = start.elapsed().as_secs_f64();
         table += &rows_of(bug, miss.is_none(), seconds);
         missed.extend(miss.map(|miss| format!("{}: {miss}", bug.name)));
@@ -70,17 +70,17 @@ fn chosen(mut bugs: Vec<Bug>, rows: &[u32]) -> Result<Vec<Bug>> {
     Ok(bugs)
 }
 
-/// The named tests must pass as things are, or their failure says nothing.
-fn without_a_bug(scratch: &Scratch, bugs: &[Bug]) -> Result {
+/// Checks that the named tests pass without a bug; otherwise their failure would mean nothing.
+fn check_baseline(worktree: &Worktree, bugs: &[Bug]) -> Result {
     eprintln!("\nwithout a bug");
     let mut runs: BTreeMap<&bug::Run, Vec<&str>> = BTreeMap::new();
     for bug in bugs {
         let tests = bug.caught_by.iter().map(String::as_str);
         runs.entry(&bug.run).or_default().extend(tests);
     }
-    scratch.restore()?;
+    worktree.restore()?;
     for (run, tests) in runs {
-        let outcome = scratch.test(run, &tests, LIMIT)?;
+        let outcome = worktree.test(run, &tests, LIMIT)?;
         for test in tests {
             match outcome.passed(test) {
                 Some(true) => {}
@@ -93,12 +93,12 @@ fn without_a_bug(scratch: &Scratch, bugs: &[Bug]) -> Result {
     Ok(())
 }
 
-/// Puts the bug in and returns what is wrong with its being caught: nothing, if it was.
-fn with(scratch: &Scratch, bug: &Bug) -> Result<Option<String>> {
-    scratch.restore()?;
-    scratch.apply(&bug.patch)?;
+/// Seeds the bug and returns `None` if the tests caught it, or how they missed it.
+fn try_bug(worktree: &Worktree, bug: &Bug) -> Result<Option<String>> {
+    worktree.restore()?;
+    worktree.apply(&bug.patch)?;
     let tests: Vec<&str> = bug.caught_by.iter().map(String::as_str).collect();
-    let outcome = scratch.test(&bug.run, &tests, LIMIT)?;
+    let outcome = worktree.test(&bug.run, &tests, LIMIT)?;
     Ok(miss(bug, &outcome))
 }
 
@@ -106,10 +106,10 @@ fn miss(bug: &Bug, outcome: &Outcome) -> Option<String> {
     for test in &bug.caught_by {
         let miss = match (outcome.passed(test), bug.by, outcome.hangs) {
             (Some(false), By::Failure, _) | (None, By::Hang, true) => continue,
-            (Some(true), ..) => "passes all the same".to_owned(),
+            (Some(true), ..) => "passes despite the bug".to_owned(),
             (Some(false), By::Hang, _) => "fails instead of hanging".to_owned(),
             (None, By::Failure, true) => format!("hangs instead of failing within {LIMIT:?}"),
-            (None, _, false) => "does not come to its end: the test program died".to_owned(),
+            (None, _, false) => "did not finish: the test program died".to_owned(),
         };
         return Some(format!("{test} {miss}"));
     }
@@ -143,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_caught_if_all_its_tests_fail() {
+    fn a_bug_is_caught_if_all_named_tests_fail() {
         let both = outcome("test a ... FAILED\ntest b ... FAILED\n", false);
         assert_eq!(miss(&bug(""), &both), None);
         let one = outcome("test a ... FAILED\ntest b ... ok\n", false);
         assert_eq!(
             miss(&bug(""), &one).as_deref(),
-            Some("b passes all the same")
+            Some("b passes despite the bug")
         );
     }
 
     #[test]
-    fn a_hang_is_a_catch_only_where_it_is_expected() {
+    fn a_hang_counts_only_where_it_is_expected() {
         let hang = outcome("running 2 tests\n", true);
         let text = miss(&bug(""), &hang).unwrap_or_default();
         assert_eq!(text, "a hangs instead of failing within 60s");
@@ -164,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_test_program_that_dies_has_caught_nothing() {
+    fn a_test_program_that_dies_catches_nothing() {
         let dead = outcome("test a ... FAILED\n", false);
         let text = miss(&bug(""), &dead).unwrap_or_default();
-        assert_eq!(text, "b does not come to its end: the test program died");
+        assert_eq!(text, "b did not finish: the test program died");
     }
 }

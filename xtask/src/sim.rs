@@ -1,25 +1,25 @@
-//! `cargo xtask sim`: random traffic in virtual time, seed by seed.
+//! `cargo xtask sim`: runs random operations in virtual time.
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
-/// What `cargo xtask sim` hands on to the program that does it.
+/// The arguments of `cargo xtask sim`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds are run
+    /// The number of seeds
     #[arg(long, default_value_t = 2000)]
     seeds: u64,
-    /// The first of them: to run one again, name it here and ask for one
+    /// The first seed; to repeat a seed, name it here with `--seeds 1`
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// How many moves each of them makes
+    /// The number of steps per seed
     #[arg(long, default_value_t = 5000)]
     steps: usize,
 }
 
 impl Args {
-    /// As many as every change has to pass.
+    /// Returns the arguments for `cargo xtask ci`.
     pub(crate) fn for_every_change() -> Self {
         Args {
             seeds: 2000,
@@ -29,7 +29,7 @@ impl Args {
     }
 }
 
-/// Runs the seeds; an error if one of them found something, which it has printed.
+/// Runs the seeds. Fails if a seed violates an invariant, after printing it.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let [seeds, first, steps] = [args.seeds, args.first, args.steps as u64].map(|n| n.to_string());
     Ok(cmd!(

@@ -1,32 +1,31 @@
-//! `cargo xtask soak`: clients of a server that misbehaves, for as long as one likes.
+//! `cargo xtask soak`: runs clients against a faulty server for a long time.
 //!
-//! The program is a package of its own, `xtask/soak`: it needs both adapters, as no published crate
-//! may; it is not to be imitated, as an example is; and this one has to build when the pool does
-//! not.
+//! The program is the package `xtask/soak`. It depends on both adapters, which no published crate
+//! may do; it is not an example to copy; and `xtask` must build when the pool does not.
 
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::result::Result;
 
-/// What `cargo xtask soak` is asked for.
+/// The arguments of `cargo xtask soak`.
 #[derive(clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Args {
-    /// How long, in minutes
+    /// The duration in minutes
     #[arg(long, default_value_t = 3)]
     minutes: u64,
-    /// How long, in seconds
+    /// The duration in seconds
     #[arg(long)]
     seconds: Option<u64>,
     #[command(flatten)]
     on: On,
 }
 
-/// Where to soak.
+/// The runtime option.
 #[derive(clap::Args)]
 struct On {
-    /// The runtime; both, one after the other, if none is named
+    /// The runtime; the default is both, one after the other
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
 }
@@ -38,7 +37,7 @@ enum Runtime {
 }
 
 impl Args {
-    /// Long enough to see that it works, on both runtimes.
+    /// Returns the arguments for `cargo xtask ci`.
     pub(crate) fn short() -> Args {
         Args {
             minutes: 0,
@@ -48,7 +47,7 @@ impl Args {
     }
 }
 
-/// Soaks, and wants everything to hold.
+/// Runs the soak and fails if a check fails.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let seconds = args.seconds.unwrap_or(args.minutes * 60).to_string();
     cmd!(sh, "cargo build --release -p soak").run()?;

@@ -1,35 +1,35 @@
-//! `cargo xtask test`: every test of the workspace, counted.
+//! `cargo xtask test`: runs and counts all tests of the workspace.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use crate::Result;
+use crate::result::Result;
 
-/// What `cargo xtask test` hands on to `cargo test`.
+/// The arguments of `cargo xtask test`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// Arguments for `cargo test`, such as a part of the tests' names
     #[arg(allow_hyphen_values = true)]
     cargo: Vec<String>,
-    /// Arguments for the tests themselves
+    /// Arguments for the tests
     #[arg(last = true)]
     harness: Vec<String>,
 }
 
-/// How many tests passed and failed, and which were left out.
+/// The counts of passed, failed and ignored tests.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Tally {
+pub(crate) struct TestSummary {
     passed: usize,
     failed: usize,
     ignored: usize,
     ignored_names: Vec<String>,
 }
 
-/// Runs the tests under the eyes of the reader and counts them.
+/// Runs the tests, prints their output, and counts them.
 ///
-/// A run that leaves tests out, or has none, fails like one with a failing test.
-pub(crate) fn run(args: &Args) -> Result<Tally> {
+/// Ignored tests, or no tests at all, are an error like a failing test.
+pub(crate) fn run(args: &Args) -> Result<TestSummary> {
     let mut command = Command::new("cargo");
     command.args(["test", "--workspace", "--all-features"]);
     command.args(&args.cargo);
@@ -44,27 +44,27 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("`{shown}`: {error}"))?;
-    let tally = match child.stdout.take() {
+    let summary = match child.stdout.take() {
         Some(stdout) => count(BufReader::new(stdout), io::stdout())?,
-        None => Tally::default(),
+        None => TestSummary::default(),
     };
     let status = child.wait()?;
 
     let verdict = if status.success() {
-        tally.verdict()
+        summary.verdict()
     } else {
         Err(status.to_string())
     };
     match verdict {
-        Ok(()) => Ok(tally),
+        Ok(()) => Ok(summary),
         Err(reason) => {
-            println!("\n{tally}");
+            println!("\n{summary}");
             Err(format!("`{shown}`: {reason}").into())
         }
     }
 }
 
-impl Tally {
+impl TestSummary {
     fn read(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.passed += number_before(counts, "passed");
@@ -80,9 +80,9 @@ impl Tally {
 
     fn verdict(&self) -> std::result::Result<(), String> {
         match self {
-            Tally { passed: 0, .. } => Err("no test passed".to_owned()),
-            Tally { ignored: 0, .. } => Ok(()),
-            Tally { ignored, .. } => Err(format!(
+            TestSummary { passed: 0, .. } => Err("no test passed".to_owned()),
+            TestSummary { ignored: 0, .. } => Ok(()),
+            TestSummary { ignored, .. } => Err(format!(
                 "{ignored} ignored: {}",
                 self.ignored_names.join(", ")
             )),
@@ -90,7 +90,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for TestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)
     }
@@ -102,21 +102,21 @@ fn shown(command: &Command) -> String {
     words.join(" ")
 }
 
-/// Copies the lines from `input` to `output` as they come, reading them on their way.
-fn count(mut input: impl BufRead, mut output: impl Write) -> io::Result<Tally> {
-    let mut tally = Tally::default();
+/// Copies the lines from `input` to `output` while parsing them.
+fn count(mut input: impl BufRead, mut output: impl Write) -> io::Result<TestSummary> {
+    let mut summary = TestSummary::default();
     let mut line = Vec::new();
-    // By bytes: a test may print what is not UTF-8.
+    // Bytes, since a test may print invalid UTF-8.
     while input.read_until(b'\n', &mut line)? > 0 {
         output.write_all(&line)?;
         output.flush()?;
-        tally.read(String::from_utf8_lossy(&line).trim_end());
+        summary.read(String::from_utf8_lossy(&line).trim_end());
         line.clear();
     }
-    Ok(tally)
+    Ok(summary)
 }
 
-/// The number in front of `word`, as in `3 passed; 0 failed;`.
+/// Parses the number in front of `word`, as in `3 passed; 0 failed;`.
 fn number_before(counts: &str, word: &str) -> usize {
     counts
         .split([';', '.'])
@@ -129,55 +129,55 @@ fn number_before(counts: &str, word: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn counted(output: &str) -> Tally {
+    fn counted(output: &str) -> TestSummary {
         let mut copy = Vec::new();
-        let tally = count(output.as_bytes(), &mut copy).expect("reading from memory");
+        let summary = count(output.as_bytes(), &mut copy).expect("reading from memory");
         assert_eq!(copy, output.as_bytes());
-        tally
+        summary
     }
 
     #[test]
     fn the_results_of_every_binary_are_added_up() {
-        let tally = counted(
+        let summary = counted(
             "running 3 tests\n\
              test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
              noise\n\
              test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out\n",
         );
-        assert_eq!(tally.to_string(), "13 passed, 2 failed");
+        assert_eq!(summary.to_string(), "13 passed, 2 failed");
     }
 
     #[test]
     fn a_colored_result_counts_like_a_plain_one() {
-        let tally = counted("test result: \u{1b}[32mok\u{1b}[m. 4 passed; 0 failed; 0 ignored\n");
-        assert_eq!(tally.to_string(), "4 passed, 0 failed");
+        let summary = counted("test result: \u{1b}[32mok\u{1b}[m. 4 passed; 0 failed; 0 ignored\n");
+        assert_eq!(summary.to_string(), "4 passed, 0 failed");
     }
 
     #[test]
     fn an_ignored_test_is_named_in_the_verdict() {
-        let tally = counted(
+        let summary = counted(
             "test lease::outlives_the_pool ... ok\n\
              test wait::is_slow ... ignored, takes an hour\n\
              test src/lib.rs - Pool (line 7) ... ignored\n\
              test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(
-            tally.verdict(),
+            summary.verdict(),
             Err("2 ignored: wait::is_slow, src/lib.rs - Pool (line 7)".to_owned())
         );
     }
 
     #[test]
-    fn a_run_without_a_test_is_no_pass() {
-        let tally = counted("test result: ok. 0 passed; 0 failed; 0 ignored\n");
-        assert_eq!(tally.verdict(), Err("no test passed".to_owned()));
+    fn a_run_without_tests_fails() {
+        let summary = counted("test result: ok. 0 passed; 0 failed; 0 ignored\n");
+        assert_eq!(summary.verdict(), Err("no test passed".to_owned()));
     }
 
     #[test]
-    fn what_a_test_prints_need_not_be_text() {
+    fn test_output_may_be_invalid_utf8() {
         let mut copy = Vec::new();
-        let tally = count(&b"\xff\xfe\n"[..], &mut copy).expect("reading from memory");
-        assert_eq!(tally, Tally::default());
+        let summary = count(&b"\xff\xfe\n"[..], &mut copy).expect("reading from memory");
+        assert_eq!(summary, TestSummary::default());
         assert_eq!(copy, b"\xff\xfe\n");
     }
 }

@@ -1,23 +1,23 @@
-//! No pool at all: what a check costs by itself.
+//! No pool: the cost of the check alone.
 
 use std::sync::Arc;
 
-use crate::link::Link;
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::Sockets;
+use crate::transport::Transport;
 
-/// A connection that is checked each time, and not pooled.
+/// One connection, checked at each get and not pooled.
 #[derive(Clone, Copy)]
 pub(crate) struct Bare;
 
 /// The connection.
-pub(crate) struct Conn<K: Link> {
-    link: K,
+pub(crate) struct Conn<K: Transport> {
+    transport: K,
     conn: Arc<K::Conn>,
 }
 
-impl Peer for Bare {
-    type Pool<K: Link, S: Sockets> = Conn<K>;
+impl Competitor for Bare {
+    type Pool<K: Transport, S: Sockets> = Conn<K>;
 
     fn name(self) -> &'static str {
         "no pool"
@@ -27,26 +27,26 @@ impl Peer for Bare {
         None
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, _setup: Setup) -> Conn<K> {
-        let conn = link.connect().await.expect("connecting");
+    async fn build<K: Transport, S: Sockets>(self, transport: K, _setup: Setup) -> Conn<K> {
+        let conn = transport.connect().await.expect("connecting");
         Conn {
-            link,
+            transport,
             conn: Arc::new(conn),
         }
     }
 }
 
-impl<K: Link> Handle for Conn<K> {
+impl<K: Transport> Handle for Conn<K> {
     async fn get(&self) -> Result<impl Send, String> {
-        let checked = self.link.check(&self.conn).await;
+        let checked = self.transport.check(&self.conn).await;
         checked.map_err(|error| error.to_string())
     }
 }
 
-impl<K: Link> Clone for Conn<K> {
+impl<K: Transport> Clone for Conn<K> {
     fn clone(&self) -> Self {
         Conn {
-            link: self.link.clone(),
+            transport: self.transport.clone(),
             conn: Arc::clone(&self.conn),
         }
     }

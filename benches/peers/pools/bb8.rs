@@ -4,17 +4,17 @@ use std::io;
 
 use bb8::{ManageConnection, Pool};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
 /// bb8.
 #[derive(Clone, Copy)]
 pub(crate) struct Bb8;
 
-impl Peer for Bb8 {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Bb8 {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "bb8"
@@ -28,24 +28,31 @@ impl Peer for Bb8 {
         (S::RUNTIME != Runtime::Tokio).then_some("needs tokio")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
         let mut builder = Pool::builder()
             .max_size(setup.max as u32)
-            // Its default is to check each time, which here is for those workloads that want it.
+            // The default is to check at each get, which not every workload asks for.
             .test_on_check_out(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
             .idle_timeout(setup.limits.map(|limits| limits.idle));
         if let Some(limit) = setup.timeout {
             builder = builder.connection_timeout(limit);
         }
-        builder.build(Links(link)).await.expect("building the pool")
+        builder
+            .build(PoolManager(transport))
+            .await
+            .expect("building the pool")
     }
 }
 
-/// Its manager.
-pub(crate) struct Links<K>(K);
+/// The manager.
+pub(crate) struct PoolManager<K>(K);
 
-impl<K: Link> ManageConnection for Links<K> {
+impl<K: Transport> ManageConnection for PoolManager<K> {
     type Connection = K::Conn;
     type Error = io::Error;
 
@@ -62,7 +69,7 @@ impl<K: Link> ManageConnection for Links<K> {
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         Pool::get(self).await.map_err(|error| error.to_string())
     }

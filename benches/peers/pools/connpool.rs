@@ -1,22 +1,22 @@
-//! connpool itself.
+//! connpool.
 
 use std::time::Duration;
 
 use connpool_core::{Builder, Manager, Pool};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
+use crate::transport::{Check, Transport};
 
-/// This pool.
+/// connpool.
 #[derive(Clone, Copy)]
 pub(crate) struct Connpool {
-    /// At which age of the last proof of life it looks at a connection.
+    /// The value of `liveness_after`.
     pub(crate) look_after: Duration,
 }
 
-impl Peer for Connpool {
-    type Pool<K: Link, S: Sockets> = Pool<K::Manager>;
+impl Competitor for Connpool {
+    type Pool<K: Transport, S: Sockets> = Pool<K::Manager>;
 
     fn name(self) -> &'static str {
         match self.look_after {
@@ -29,10 +29,10 @@ impl Peer for Connpool {
         Some("connpool-core")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<K::Manager> {
+    async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Pool<K::Manager> {
         let builder = match S::RUNTIME {
-            Runtime::Tokio => connpool_tokio::builder(link.manager()),
-            Runtime::Smol => connpool_smol::builder(link.manager()),
+            Runtime::Tokio => connpool_tokio::builder(transport.manager()),
+            Runtime::Smol => connpool_smol::builder(transport.manager()),
         };
         let builder = builder.max_size(setup.max).liveness_after(self.look_after);
         let pool = configured(builder, setup).build_lazy();
@@ -42,7 +42,7 @@ impl Peer for Connpool {
 
 fn configured<M: Manager>(mut builder: Builder<M>, setup: Setup) -> Builder<M> {
     builder = match setup.check {
-        // As with the others, whose check is switched off, or that have none of their own.
+        // The other pools have their check disabled, or have none.
         Check::Nothing => builder.ping_after(None),
         Check::Look => builder,
         Check::Ping => builder.ping_after(Duration::ZERO),

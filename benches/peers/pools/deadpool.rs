@@ -4,18 +4,17 @@ use std::io;
 
 use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Limits, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Limits, Setup};
+use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
-/// deadpool. It has no limits of its own: its users check them in `recycle`, by the metrics that
-/// they are given there.
+/// deadpool. It has no age limits: users compare the metrics in `recycle`.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadpool;
 
-impl Peer for Deadpool {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Deadpool {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "deadpool"
@@ -29,9 +28,13 @@ impl Peer for Deadpool {
         kind.has_limits().then_some("limits checked in recycle")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
-        let manager = Links {
-            link,
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
+        let manager = PoolManager {
+            transport,
             check: setup.check,
             limits: setup.limits,
         };
@@ -47,36 +50,36 @@ impl Peer for Deadpool {
     }
 }
 
-/// Its manager.
-pub(crate) struct Links<K> {
-    link: K,
+/// The manager.
+pub(crate) struct PoolManager<K> {
+    transport: K,
     check: Check,
     limits: Option<Limits>,
 }
 
-impl<K: Link> Manager for Links<K> {
+impl<K: Transport> Manager for PoolManager<K> {
     type Type = K::Conn;
     type Error = io::Error;
 
     async fn create(&self) -> io::Result<K::Conn> {
-        self.link.connect().await
+        self.transport.connect().await
     }
 
     async fn recycle(&self, conn: &mut K::Conn, metrics: &Metrics) -> RecycleResult<io::Error> {
         if let Some(limits) = self.limits {
-            // Two looks at the clock, which is what its metrics offer.
+            // The metrics read the clock twice.
             if limits.are_over(metrics.age(), metrics.last_used()) {
-                return Err(RecycleError::message("past its time"));
+                return Err(RecycleError::message("expired"));
             }
         }
         if self.check != Check::Nothing {
-            self.link.check(conn).await?;
+            self.transport.check(conn).await?;
         }
         Ok(())
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         Pool::get(self).await.map_err(|error| error.to_string())
     }

@@ -1,19 +1,19 @@
-//! fast_pool, with an underscore.
+//! fast_pool (with an underscore).
 
 use fast_pool::plugin::{CheckMode, DurationManager};
 use fast_pool::{ConnectionGuard, Manager, Pool};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::{Runtime, Sockets};
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
-/// fast_pool. Its plugin knows a lifetime, and no limit for being idle.
+/// fast_pool. Its plugin has a lifetime, but no idle timeout.
 #[derive(Clone, Copy)]
 pub(crate) struct FastPool;
 
-impl Peer for FastPool {
-    type Pool<K: Link, S: Sockets> = Either<K>;
+impl Competitor for FastPool {
+    type Pool<K: Transport, S: Sockets> = Either<K>;
 
     fn name(self) -> &'static str {
         "fast_pool"
@@ -28,13 +28,13 @@ impl Peer for FastPool {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        let remark = "lifetime only, by its plugin: it has no limit for being idle";
+        let remark = "lifetime only (plugin), no idle timeout";
         kind.has_limits().then_some(remark)
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Either<K> {
-        let manager = Links {
-            link,
+    async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Either<K> {
+        let manager = PoolManager {
+            transport,
             check: setup.check,
         };
         match setup.limits {
@@ -57,32 +57,32 @@ fn configured<M: Manager>(manager: M, setup: Setup) -> Pool<M> {
     pool
 }
 
-/// Without and with a lifetime, which are different types.
-pub(crate) enum Either<K: Link> {
-    /// Without.
-    Plain(Pool<Links<K>>),
-    /// With.
-    Dated(Pool<DurationManager<Links<K>>>),
+/// The pool without and with a lifetime: different types.
+pub(crate) enum Either<K: Transport> {
+    /// Without a lifetime.
+    Plain(Pool<PoolManager<K>>),
+    /// With a lifetime.
+    Dated(Pool<DurationManager<PoolManager<K>>>),
 }
 
-/// What was borrowed of either.
-enum Guard<K: Link> {
-    Plain(ConnectionGuard<Links<K>>),
-    Dated(ConnectionGuard<DurationManager<Links<K>>>),
+/// A guard of either pool.
+enum Guard<K: Transport> {
+    Plain(ConnectionGuard<PoolManager<K>>),
+    Dated(ConnectionGuard<DurationManager<PoolManager<K>>>),
 }
 
-/// Its manager.
-pub(crate) struct Links<K> {
-    link: K,
+/// The manager.
+pub(crate) struct PoolManager<K> {
+    transport: K,
     check: Check,
 }
 
-impl<K: Link> Manager for Links<K> {
+impl<K: Transport> Manager for PoolManager<K> {
     type Connection = K::Conn;
     type Error = String;
 
     async fn connect(&self) -> Result<K::Conn, String> {
-        let connected = self.link.connect().await;
+        let connected = self.transport.connect().await;
         connected.map_err(|error| error.to_string())
     }
 
@@ -90,12 +90,12 @@ impl<K: Link> Manager for Links<K> {
         if self.check == Check::Nothing {
             return Ok(());
         }
-        let checked = self.link.check(conn).await;
+        let checked = self.transport.check(conn).await;
         checked.map_err(|error| error.to_string())
     }
 }
 
-impl<K: Link> Handle for Either<K> {
+impl<K: Transport> Handle for Either<K> {
     async fn get(&self) -> Result<impl Send, String> {
         Ok(match self {
             Either::Plain(pool) => Guard::Plain(pool.get().await?),
@@ -104,7 +104,7 @@ impl<K: Link> Handle for Either<K> {
     }
 }
 
-impl<K: Link> Clone for Either<K> {
+impl<K: Transport> Clone for Either<K> {
     fn clone(&self) -> Self {
         match self {
             Either::Plain(pool) => Either::Plain(pool.clone()),

@@ -1,4 +1,4 @@
-//! fastpool, without an underscore, bounded.
+//! fastpool (without an underscore), bounded.
 
 use std::future::Future;
 use std::io;
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use fastpool::bounded::{Pool, PoolConfig};
 use fastpool::{ManageObject, ObjectStatus};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Limits, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Limits, Setup};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
-/// fastpool. It has no timeouts, which its users put around, and no limits, which they check in
-/// `is_recyclable`, by the status that they are given there.
+/// fastpool. It has no timeouts, which users wrap around a get, and no age limits, which users
+/// check in `is_recyclable`.
 #[derive(Clone, Copy)]
 pub(crate) struct Fastpool;
 
-impl Peer for Fastpool {
-    type Pool<K: Link, S: Sockets> = Timed<K, S>;
+impl Competitor for Fastpool {
+    type Pool<K: Transport, S: Sockets> = Timed<K, S>;
 
     fn name(self) -> &'static str {
         "fastpool"
@@ -34,12 +34,13 @@ impl Peer for Fastpool {
         if kind.has_limits() {
             return Some("limits checked in is_recyclable");
         }
-        kind.has_timeout().then_some("the timeout put around")
+        kind.has_timeout()
+            .then_some("timeout wrapped around the get")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Timed<K, S> {
-        let manager = Links {
-            link,
+    async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
+        let manager = PoolManager {
+            transport,
             check: setup.check,
             limits: setup.limits,
         };
@@ -51,26 +52,26 @@ impl Peer for Fastpool {
     }
 }
 
-/// The pool, and the timeout around it if there is to be one.
-pub(crate) struct Timed<K: Link, S> {
-    pool: Arc<Pool<Links<K>>>,
+/// The pool, with an optional timeout around each get.
+pub(crate) struct Timed<K: Transport, S> {
+    pool: Arc<Pool<PoolManager<K>>>,
     timeout: Option<Duration>,
     sockets: PhantomData<fn() -> S>,
 }
 
-/// Its manager.
-pub(crate) struct Links<K> {
-    link: K,
+/// The manager.
+pub(crate) struct PoolManager<K> {
+    transport: K,
     check: Check,
     limits: Option<Limits>,
 }
 
-impl<K: Link> ManageObject for Links<K> {
+impl<K: Transport> ManageObject for PoolManager<K> {
     type Object = K::Conn;
     type Error = io::Error;
 
     fn create(&self) -> impl Future<Output = io::Result<K::Conn>> + Send {
-        self.link.connect()
+        self.transport.connect()
     }
 
     async fn is_recyclable(&self, conn: &mut K::Conn, status: &ObjectStatus) -> io::Result<()> {
@@ -81,13 +82,13 @@ impl<K: Link> ManageObject for Links<K> {
             }
         }
         if self.check != Check::Nothing {
-            self.link.check(conn).await?;
+            self.transport.check(conn).await?;
         }
         Ok(())
     }
 }
 
-impl<K: Link, S: Sockets> Handle for Timed<K, S> {
+impl<K: Transport, S: Sockets> Handle for Timed<K, S> {
     async fn get(&self) -> Result<impl Send, String> {
         let got = match self.timeout {
             None => self.pool.get().await,
@@ -100,7 +101,7 @@ impl<K: Link, S: Sockets> Handle for Timed<K, S> {
     }
 }
 
-impl<K: Link, S> Clone for Timed<K, S> {
+impl<K: Transport, S> Clone for Timed<K, S> {
     fn clone(&self) -> Self {
         Timed {
             pool: Arc::clone(&self.pool),

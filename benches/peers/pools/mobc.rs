@@ -5,16 +5,16 @@ use std::io;
 
 use mobc::{Manager, Pool, async_trait};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
+use crate::transport::{Check, Transport};
 
-/// mobc. It returns a connection by a task of its own.
+/// mobc. It spawns a task to return a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Mobc;
 
-impl Peer for Mobc {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Mobc {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "mobc"
@@ -24,14 +24,18 @@ impl Peer for Mobc {
         Some("mobc")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
-        let manager = Links {
-            link,
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
+        let manager = PoolManager {
+            transport,
             runtime: S::RUNTIME,
         };
         let mut builder = Pool::builder()
             .max_open(setup.max as u64)
-            // Its default of two would close all others that come back.
+            // The default of two would close all other returned connections.
             .max_idle(setup.max as u64)
             .test_on_check_out(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
@@ -43,14 +47,14 @@ impl Peer for Mobc {
     }
 }
 
-/// Its manager.
-pub(crate) struct Links<K> {
-    link: K,
+/// The manager.
+pub(crate) struct PoolManager<K> {
+    transport: K,
     runtime: Runtime,
 }
 
 #[async_trait]
-impl<K: Link> Manager for Links<K> {
+impl<K: Transport> Manager for PoolManager<K> {
     type Connection = K::Conn;
     type Error = io::Error;
 
@@ -66,16 +70,16 @@ impl<K: Link> Manager for Links<K> {
     }
 
     async fn connect(&self) -> io::Result<K::Conn> {
-        self.link.connect().await
+        self.transport.connect().await
     }
 
     async fn check(&self, conn: K::Conn) -> io::Result<K::Conn> {
-        self.link.check(&conn).await?;
+        self.transport.check(&conn).await?;
         Ok(conn)
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         Pool::get(self).await.map_err(|error| error.to_string())
     }

@@ -1,4 +1,4 @@
-//! The pools, each as its documentation says to use it.
+//! The pools, each used as its documentation recommends.
 
 pub(crate) mod bare;
 pub(crate) mod bb8;

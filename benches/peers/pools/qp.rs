@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use qp::Pool;
 use qp::resource::Manage;
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
-/// qp. It has no timeouts, which its users put around.
+/// qp. It has no timeouts, which users wrap around a get.
 #[derive(Clone, Copy)]
 pub(crate) struct Qp;
 
-impl Peer for Qp {
-    type Pool<K: Link, S: Sockets> = Timed<K, S>;
+impl Competitor for Qp {
+    type Pool<K: Transport, S: Sockets> = Timed<K, S>;
 
     fn name(self) -> &'static str {
         "qp"
@@ -29,17 +29,18 @@ impl Peer for Qp {
     }
 
     fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
-        let why = "has no limits, and does not tell how old a connection is";
+        let why = "has no limits and does not report ages";
         kind.has_limits().then_some(why)
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        kind.has_timeout().then_some("the timeout put around")
+        kind.has_timeout()
+            .then_some("timeout wrapped around the get")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Timed<K, S> {
+    async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
         Timed {
-            pool: Pool::new(Links(link), setup.max),
+            pool: Pool::new(PoolManager(transport), setup.max),
             checks: setup.check != Check::Nothing,
             timeout: setup.timeout,
             sockets: PhantomData,
@@ -47,19 +48,19 @@ impl Peer for Qp {
     }
 }
 
-/// The pool, and what its users have to say at each get.
-pub(crate) struct Timed<K: Link, S> {
-    pool: Pool<Links<K>>,
+/// The pool, with the options of each get.
+pub(crate) struct Timed<K: Transport, S> {
+    pool: Pool<PoolManager<K>>,
     checks: bool,
     timeout: Option<Duration>,
     sockets: PhantomData<fn() -> S>,
 }
 
-/// Its manager.
-pub(crate) struct Links<K>(K);
+/// The manager.
+pub(crate) struct PoolManager<K>(K);
 
 #[async_trait]
-impl<K: Link> Manage for Links<K> {
+impl<K: Transport> Manage for PoolManager<K> {
     type Output = K::Conn;
     type Error = io::Error;
 
@@ -72,11 +73,11 @@ impl<K: Link> Manage for Links<K> {
     }
 }
 
-impl<K: Link, S: Sockets> Handle for Timed<K, S> {
+impl<K: Transport, S: Sockets> Handle for Timed<K, S> {
     async fn get(&self) -> Result<impl Send, String> {
         let got = match (self.timeout, self.checks) {
             (None, true) => self.pool.acquire().await,
-            // Its check is a boxed future, so its users leave it out where there is none.
+            // The check is a boxed future, so it is skipped where there is nothing to check.
             (None, false) => self.pool.acquire_unchecked().await,
             (Some(limit), _) => match S::within(limit, self.pool.acquire_unchecked()).await {
                 Some(got) => got,
@@ -87,7 +88,7 @@ impl<K: Link, S: Sockets> Handle for Timed<K, S> {
     }
 }
 
-impl<K: Link, S> Clone for Timed<K, S> {
+impl<K: Transport, S> Clone for Timed<K, S> {
     fn clone(&self) -> Self {
         Timed {
             pool: self.pool.clone(),

@@ -4,19 +4,18 @@ use std::io;
 
 use r2d2::{ManageConnection, Pool};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
+use crate::transport::{Check, Transport};
 
-/// r2d2, which blocks: where others have tasks, it has threads, as in its documentation. With a
-/// thousand of them `block_in_place` would run out of threads. Where one task is alone and never
-/// waits, it is called from that task.
+/// r2d2, which blocks: tasks are threads, as in its documentation. With a thousand of them
+/// `block_in_place` would run out of threads. A single task that never waits calls it directly.
 #[derive(Clone, Copy)]
 pub(crate) struct R2d2;
 
-impl Peer for R2d2 {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for R2d2 {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     const BLOCKS: bool = true;
 
@@ -31,23 +30,25 @@ impl Peer for R2d2 {
     fn cannot<S: Sockets>(self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::CancelStorm | Kind::MemoryWaiter | Kind::AllocationsWait => {
-                Some("blocks: who waits is a thread, and cannot be cancelled")
+                Some("blocks a thread per wait, which cannot be cancelled")
             }
-            Kind::MemoryIdle => {
-                Some("opens connections on threads of its own, unseen by the count")
-            }
+            Kind::MemoryIdle => Some("opens connections on its own threads, which are not counted"),
             _ => None,
         }
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
         match kind {
-            Kind::OneIdle(_) => Some("each get goes over all that are lent"),
-            _ => kind.has_tasks().then_some("one thread for each task"),
+            Kind::OneIdle(_) => Some("each get iterates over all borrowed connections"),
+            _ => kind.has_tasks().then_some("one thread per task"),
         }
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
         let mut builder = Pool::builder()
             .max_size(setup.max as u32)
             .test_on_check_out(setup.check != Check::Nothing)
@@ -59,14 +60,16 @@ impl Peer for R2d2 {
         if let Some(limit) = setup.timeout {
             builder = builder.connection_timeout(limit);
         }
-        builder.build(Links(link)).expect("building the pool")
+        builder
+            .build(PoolManager(transport))
+            .expect("building the pool")
     }
 }
 
-/// Its manager.
-pub(crate) struct Links<K>(K);
+/// The manager.
+pub(crate) struct PoolManager<K>(K);
 
-impl<K: Link> ManageConnection for Links<K> {
+impl<K: Transport> ManageConnection for PoolManager<K> {
     type Connection = K::Blocking;
     type Error = io::Error;
 
@@ -83,7 +86,7 @@ impl<K: Link> ManageConnection for Links<K> {
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         Pool::get(self).map_err(|error| error.to_string())
     }

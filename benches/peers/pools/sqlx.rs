@@ -1,22 +1,22 @@
-//! sqlx's pool, which pools connections to databases: here to one that knows no SQL.
+//! The pool of sqlx, here over a database without SQL.
 
 mod absent;
 mod database;
 
 use sqlx_core::pool::{Pool, PoolOptions};
 
-use crate::link::{Check, Link};
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::kind::Kind;
 use crate::sockets::Sockets;
-use crate::workloads::Kind;
-use database::{Links, Options};
+use crate::transport::{Check, Transport};
+use database::{Options, PoolManager};
 
-/// sqlx's pool. It returns a connection by a task of its own, which pings it once more.
+/// The pool of sqlx. It spawns a task to return a connection, which pings it again.
 #[derive(Clone, Copy)]
 pub(crate) struct Sqlx;
 
-impl Peer for Sqlx {
-    type Pool<K: Link, S: Sockets> = Pool<Links<K>>;
+impl Competitor for Sqlx {
+    type Pool<K: Transport, S: Sockets> = Pool<PoolManager<K>>;
 
     fn name(self) -> &'static str {
         "sqlx"
@@ -27,24 +27,28 @@ impl Peer for Sqlx {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks once more at each return")
+        matches!(kind, Kind::TcpLook | Kind::TcpPing).then_some("checks again at each return")
     }
 
-    async fn build<K: Link, S: Sockets>(self, link: K, setup: Setup) -> Pool<Links<K>> {
+    async fn build<K: Transport, S: Sockets>(
+        self,
+        transport: K,
+        setup: Setup,
+    ) -> Pool<PoolManager<K>> {
         let mut options = PoolOptions::new()
             .max_connections(setup.max as u32)
-            // Its default is to ping each time, which here is for those workloads that want it.
+            // The default is to ping at each get, which not every workload asks for.
             .test_before_acquire(setup.check != Check::Nothing)
             .max_lifetime(setup.limits.map(|limits| limits.lifetime))
             .idle_timeout(setup.limits.map(|limits| limits.idle));
         if let Some(limit) = setup.timeout {
             options = options.acquire_timeout(limit);
         }
-        options.connect_lazy_with(Options(link))
+        options.connect_lazy_with(Options(transport))
     }
 }
 
-impl<K: Link> Handle for Pool<Links<K>> {
+impl<K: Transport> Handle for Pool<PoolManager<K>> {
     async fn get(&self) -> Result<impl Send, String> {
         self.acquire().await.map_err(|error| error.to_string())
     }

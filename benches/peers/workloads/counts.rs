@@ -1,5 +1,5 @@
-//! What is counted: bytes and allocations. Only those of the thread are, which does everything here
-//! but in pools that have threads of their own.
+//! Memory and allocations. Only this thread is counted, which runs everything except for pools with
+//! their own threads.
 
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
@@ -12,46 +12,55 @@ use allocation_counter::measure;
 use futures_lite::future::{poll_once, yield_now};
 
 use super::{Sample, fill};
-use crate::link::Plain;
-use crate::peer::{Handle, Peer, Setup};
+use crate::competitor::{Competitor, Handle, Setup};
+use crate::context::{Hung, RoundContext};
 use crate::sockets::Sockets;
-use crate::turn::{Hung, Stage};
+use crate::transport::Plain;
 
-/// What a pool keeps for an idle connection of eight bytes, those eight included.
-pub(crate) fn idle_bytes<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let idle = stage.pace.size(4_096);
-    // The runtime's queue grows with the first tasks, and is not the pool's.
-    stage.run(async {
-        let tasks: Vec<_> = (0..idle).map(|_| stage.lane.spawn(yield_now())).collect();
+/// Measures the bytes per idle connection of eight bytes, including those eight.
+pub(crate) fn idle_bytes<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let idle = context.budget.size(4_096);
+    // Grow the task queue of the runtime first: it does not belong to the pool.
+    context.run(async {
+        let tasks: Vec<_> = (0..idle)
+            .map(|_| context.runtime.spawn(yield_now()))
+            .collect();
         for task in tasks {
             task.await;
         }
     })?;
     let mut pool = Err(Hung);
     let memory = measure(|| {
-        pool = stage.run(async {
-            let pool = peer.build::<Plain, S>(Plain, Setup::of(idle)).await;
+        pool = context.run(async {
+            let pool = competitor.build::<Plain, S>(Plain, Setup::of(idle)).await;
             fill(&pool, idle).await;
             pool
         });
     });
     let pool = pool?;
-    stage.run(async { drop(pool) })?;
+    context.run(async { drop(pool) })?;
     Ok(Sample {
         value: memory.bytes_current as f64 / idle as f64,
         ..Sample::default()
     })
 }
 
-/// What a pool keeps for a get that waits, beside its future.
-pub(crate) fn waiter_bytes<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let waiters = stage.pace.size(1_024);
-    stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, Setup::of(1)).await;
+/// Measures the bytes per waiting get, beside its future.
+pub(crate) fn waiter_bytes<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let waiters = context.budget.size(1_024);
+    context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, Setup::of(1)).await;
         let held = pool.get().await.expect("getting the only one");
         let mut gets: Vec<_> = (0..waiters).map(|_| Box::pin(pool.get())).collect();
         let future = gets.first().map_or(0, |get| size_of_val(&**get));
-        // Outside of tokio's budget, which would have most of them wait for another turn instead.
+        // Without `unconstrained`, most gets would yield because of tokio's cooperative budget
+        // instead of waiting.
         let memory = tokio::task::unconstrained(poll_fn(|cx| {
             Poll::Ready(measure(|| {
                 for get in &mut gets {
@@ -70,29 +79,33 @@ pub(crate) fn waiter_bytes<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Re
     })
 }
 
-/// The allocations of a get and a return, where nobody waits.
-pub(crate) fn allocations<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let gets = stage.pace.size(10_000);
+/// Counts the allocations of a get and a return, without waiting.
+pub(crate) fn allocations<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let gets = context.budget.size(10_000);
     let get_and_return = async |pool: &P::Pool<Plain, S>| {
         for _ in 0..gets {
             black_box(&pool.get().await.expect("getting an idle one"));
         }
     };
-    let pool = stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, Setup::of(10)).await;
+    let pool = context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, Setup::of(10)).await;
         fill(&pool, 10).await;
         get_and_return(&pool).await;
         pool
     })?;
-    counted(stage, gets, get_and_return(&pool))
+    counted(context, gets, get_and_return(&pool))
 }
 
-/// The allocations of a get that has to wait, with a timeout, and of a return that ends a wait.
-pub(crate) fn allocations_of_waits<P: Peer, S: Sockets>(
-    peer: P,
-    stage: &Stage<S>,
+/// Counts the allocations of a get that waits, with a timeout, and of the return that ends the
+/// wait.
+pub(crate) fn allocations_of_waits<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
 ) -> Result<Sample, Hung> {
-    let gets = stage.pace.size(10_000);
+    let gets = context.budget.size(10_000);
     let setup = Setup {
         timeout: Some(Duration::from_secs(5)),
         ..Setup::of(1)
@@ -107,22 +120,22 @@ pub(crate) fn allocations_of_waits<P: Peer, S: Sockets>(
             held = get.await.expect("getting what was returned");
         }
     };
-    let pool = stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, setup).await;
+    let pool = context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, setup).await;
         hand_over(&pool).await;
         pool
     })?;
-    counted(stage, gets, hand_over(&pool))
+    counted(context, gets, hand_over(&pool))
 }
 
-/// How many allocations each of so many has.
+/// Returns the allocations per operation.
 fn counted<S: Sockets>(
-    stage: &Stage<S>,
+    context: &RoundContext<S>,
     operations: usize,
     work: impl Future<Output = ()>,
 ) -> Result<Sample, Hung> {
     let mut ended = Err(Hung);
-    let memory = measure(|| ended = stage.run(work));
+    let memory = measure(|| ended = context.run(work));
     ended?;
     Ok(Sample {
         value: memory.count_total as f64 / operations as f64,

@@ -1,34 +1,37 @@
-//! The bad moments: an empty pool, one where everything is past its time, one where nothing comes.
+//! Extreme conditions: an empty pool, expired connections, an exhausted pool.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use smol::channel::{bounded, unbounded};
 
-use super::{Sample, enlist, fill};
-use crate::link::{Counted, Plain};
-use crate::peer::{Handle, Limits, Peer, Setup};
+use super::{Sample, fill, spawn};
+use crate::competitor::{Competitor, Handle, Limits, Setup};
+use crate::context::{Hung, RoundContext};
 use crate::sockets::{Server, Sockets};
-use crate::turn::{Hung, Stage};
+use crate::transport::{Counted, Plain};
 
-/// Many gets at once from an empty pool: the time until all of them have a connection.
-pub(crate) fn cold_start<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let gets = stage.pace.size(100);
+/// Measures the time until concurrent gets from an empty pool all have a connection.
+pub(crate) fn cold_start<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let gets = context.budget.size(100);
     let server = Server::start(Some(Duration::from_millis(5))).expect("starting a server");
-    let link = Counted::<S>::new(server.address(), true);
+    let transport = Counted::<S>::new(server.address(), true);
     let setup = Setup {
         lazy: true,
         ..Setup::of(gets)
     };
-    let took = stage.run(async {
-        let pool = peer.build::<_, S>(link.clone(), setup).await;
+    let took = context.run(async {
+        let pool = competitor.build::<_, S>(transport.clone(), setup).await;
         let (arrive, arrived) = unbounded();
         let (leave, left) = bounded::<()>(1);
         let start = Instant::now();
         let tasks: Vec<_> = (0..gets)
             .map(|_| {
                 let (pool, arrive, left) = (pool.clone(), arrive.clone(), left.clone());
-                enlist::<P, S, _>(&stage.lane, async move {
+                spawn::<P, S, _>(&context.runtime, async move {
                     let (conn, error) = match pool.get().await {
                         Ok(conn) => (Some(conn), None),
                         Err(error) => (None, Some(error)),
@@ -50,7 +53,7 @@ pub(crate) fn cold_start<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Resu
         }
         took
     })?;
-    let opened = link.opened();
+    let opened = transport.opened();
     Ok(Sample {
         value: took.as_nanos() as f64,
         note: (opened != gets).then(|| format!("opened {opened} connections")),
@@ -58,13 +61,16 @@ pub(crate) fn cold_start<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Resu
     })
 }
 
-/// Many idle connections that are all past their time: the time of the first get.
-pub(crate) fn expired<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let idle = stage.pace.size(1_000);
+/// Measures the first get when all idle connections have expired.
+pub(crate) fn expired<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let idle = context.budget.size(1_000);
     let server = Server::start(None).expect("starting a server");
-    let link = Counted::<S>::new(server.address(), false);
-    // Long enough to open all of them in, or they would not come to be idle.
-    let lifetime = Duration::from_millis(if stage.pace.smoke { 50 } else { 600 });
+    let transport = Counted::<S>::new(server.address(), false);
+    // Long enough to open all connections before the first one expires.
+    let lifetime = Duration::from_millis(if context.budget.smoke { 50 } else { 600 });
     let setup = Setup {
         limits: Some(Limits {
             idle: lifetime / 2,
@@ -72,20 +78,20 @@ pub(crate) fn expired<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<
         }),
         ..Setup::of(idle)
     };
-    stage.run(async {
-        let pool = peer.build::<_, S>(link.clone(), setup).await;
+    context.run(async {
+        let pool = competitor.build::<_, S>(transport.clone(), setup).await;
         fill(&pool, idle).await;
-        let before = link.opened();
-        // Not a timer: that would let a pool's background task be there first, which is a matter of
-        // luck. This is the case where it is not.
+        let before = transport.opened();
+        // Blocks the thread: with an async timer, the maintenance task of the pool might run first.
+        // This workload measures the case where it does not.
         thread::sleep(lifetime + lifetime / 4);
         let start = Instant::now();
-        let conn = pool.get().await.expect("getting one past its time");
+        let conn = pool.get().await.expect("getting one expired");
         let took = start.elapsed();
         drop(conn);
-        let note = match link.opened() - before {
-            0 => "lends an expired one",
-            _ => "lends a new one",
+        let note = match transport.opened() - before {
+            0 => "returns an expired connection",
+            _ => "returns a new connection",
         };
         Sample {
             value: took.as_nanos() as f64,
@@ -95,26 +101,32 @@ pub(crate) fn expired<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<
     })
 }
 
-/// Many gets at once from a pool that has nothing to lend, each with a timeout: the time until all
-/// of them are told so, divided by their number.
-pub(crate) fn cancel<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<Sample, Hung> {
-    let waiters = stage.pace.size(1_000);
+/// Measures concurrent gets from an exhausted pool, each with a timeout: the time until all have
+/// failed, divided by their number.
+pub(crate) fn cancel<P: Competitor, S: Sockets>(
+    competitor: P,
+    context: &RoundContext<S>,
+) -> Result<Sample, Hung> {
+    let waiters = context.budget.size(1_000);
     let setup = Setup {
         timeout: Some(Duration::from_millis(1)),
         ..Setup::of(1)
     };
-    stage.run(async {
-        let pool = peer.build::<Plain, S>(Plain, setup).await;
-        let held = sooner_or_later(&pool).await;
+    context.run(async {
+        let pool = competitor.build::<Plain, S>(Plain, setup).await;
+        let held = get_with_retries(&pool).await;
         let mut times = Vec::new();
-        let end = Instant::now() + stage.pace.warm_up + stage.pace.window;
+        let end = Instant::now() + context.budget.warm_up + context.budget.window;
         loop {
             let start = Instant::now();
             let tasks: Vec<_> = (0..waiters)
                 .map(|_| {
                     let pool = pool.clone();
-                    enlist::<P, S, _>(&stage.lane, async move {
-                        assert!(pool.get().await.is_err(), "the only one was lent twice");
+                    spawn::<P, S, _>(&context.runtime, async move {
+                        assert!(
+                            pool.get().await.is_err(),
+                            "the only connection was borrowed twice"
+                        );
                     })
                 })
                 .collect();
@@ -127,8 +139,8 @@ pub(crate) fn cancel<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<S
             }
         }
         drop(held);
-        // It hangs here if nothing comes back any more.
-        drop(sooner_or_later(&pool).await);
+        // Hangs here if the pool has lost the connection.
+        drop(get_with_retries(&pool).await);
         Sample {
             value: connpool_benches::figures::median(&times).expect("there was one at least"),
             ..Sample::default()
@@ -136,9 +148,9 @@ pub(crate) fn cancel<P: Peer, S: Sockets>(peer: P, stage: &Stage<S>) -> Result<S
     })
 }
 
-/// A connection from a pool whose timeout may be too short to open one, or for its own task to
-/// return one.
-async fn sooner_or_later(pool: &impl Handle) -> impl Send {
+/// Retries until a get succeeds. The timeout may be too short to open a connection, or for the task
+/// that returns one.
+async fn get_with_retries(pool: &impl Handle) -> impl Send {
     loop {
         if let Ok(conn) = pool.get().await {
             return conn;

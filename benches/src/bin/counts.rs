@@ -1,8 +1,8 @@
-//! So many operations of one scenario and then the end: what `cargo xtask counts` counts the
-//! instructions of. Everything is on the thread that waits.
+//! Runs a number of operations of one scenario and exits. `cargo xtask counts` counts its
+//! instructions. Everything runs on the waiting thread.
 //!
-//! All scenarios use one type of pool, as the places of a program do that need a connection. Where
-//! there is only one such place, the compiler puts all of the pool into it, and it takes less.
+//! All scenarios share one pool type, as the call sites of a program do. With a single call site
+//! the compiler would inline the whole pool, at a lower count.
 
 use std::convert::Infallible;
 use std::env;
@@ -13,16 +13,16 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use connpool_benches::{Crowd, Hold, Lane, Smol, Tokio};
+use connpool_benches::{BenchRuntime, Hold, Smol, Tokio, Workload};
 use connpool_core::{Builder, FromFn, Pool, object_fn};
 use futures_lite::future::{poll_once, yield_now};
 
 const USAGE: &str = "usage: counts --list, or counts SCENARIO/RUNTIME OPERATIONS";
 
-/// After so many, every buffer has the size that it keeps.
+/// After this many operations, every buffer has reached its final size.
 const WARM_UP: u64 = 500;
 
-/// What is counted, and how it is done so often.
+/// The name of a scenario, and the function that runs it.
 type Scenario<L> = (&'static str, fn(&L, u64));
 
 type Connected = Result<u64, Infallible>;
@@ -52,7 +52,7 @@ fn list() -> Option<()> {
     Some(())
 }
 
-/// None if there is no such scenario, or that is not a number.
+/// Returns `None` if the scenario does not exist or `operations` is not a number.
 fn run(name: &str, operations: &str) -> Option<()> {
     let operations = operations.parse().ok()?;
     match name.rsplit_once('/')? {
@@ -62,64 +62,64 @@ fn run(name: &str, operations: &str) -> Option<()> {
     }
 }
 
-fn run_on<L: Lane>(lane: &L, name: &str, operations: u64) -> Option<()> {
+fn run_on<L: BenchRuntime>(runtime: &L, name: &str, operations: u64) -> Option<()> {
     let found = scenarios()
         .into_iter()
         .find(|(scenario, _)| *scenario == name);
-    found.map(|(_, run)| run(lane, operations))
+    found.map(|(_, run)| run(runtime, operations))
 }
 
-fn scenarios<L: Lane>() -> [Scenario<L>; 7] {
+fn scenarios<L: BenchRuntime>() -> [Scenario<L>; 7] {
     [
-        ("get-return", |lane, operations| {
-            let pool = pool(lane, |pool| pool.ping_after(None));
-            repeat(lane, operations, async || end(pool.get().await));
+        ("get-return", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool.ping_after(None));
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-default", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.get().await));
+        ("get-return-default", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-limits", |lane, operations| {
-            let pool = pool(lane, |pool| {
+        ("get-return-limits", |runtime, operations| {
+            let pool = pool(runtime, |pool| {
                 pool.idle_timeout(Duration::from_secs(30))
                     .max_lifetime(Duration::from_secs(300))
             });
-            repeat(lane, operations, async || end(pool.get().await));
+            repeat(runtime, operations, async || end(pool.get().await));
         }),
-        ("get-return-owned", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.get_owned().await));
+        ("get-return-owned", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.get_owned().await));
         }),
-        ("try-get", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            repeat(lane, operations, async || end(pool.try_get()));
+        ("try-get", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            repeat(runtime, operations, async || end(pool.try_get()));
         }),
-        // Two tasks, one connection: in each operation one waits and is handed what the other has.
-        ("handover", |lane, operations| {
-            let pool = pool(lane, |pool| pool);
-            let crowd = Crowd {
+        // Two tasks, one connection: in each operation one task waits for the other's connection.
+        ("handover", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool);
+            let workload = Workload {
                 tasks: 2,
                 hold: Hold::OverAYield,
             };
-            lane.block_on(crowd.time(lane, &pool, WARM_UP + operations));
+            runtime.block_on(workload.time(runtime, &pool, WARM_UP + operations));
         }),
-        // Stands in line, and leaves it. Without a timer: which of smol's threads looks after those
-        // is another matter each time.
-        ("give-up", |lane, operations| {
-            let pool = pool(lane, |pool| pool.get_timeout(None));
-            let held = lane.block_on(pool.get_owned());
+        // Enters the wait queue and leaves it. Without a timer, since the smol thread that handles
+        // timers varies between runs.
+        ("give-up", |runtime, operations| {
+            let pool = pool(runtime, |pool| pool.get_timeout(None));
+            let held = runtime.block_on(pool.get_owned());
             let operation = async || assert!(poll_once(pool.get()).await.is_none());
-            repeat(lane, operations, operation);
+            repeat(runtime, operations, operation);
             drop(held);
         }),
     ]
 }
 
-fn repeat(lane: &impl Lane, operations: u64, operation: impl AsyncFn()) {
-    lane.block_on(async {
+fn repeat(runtime: &impl BenchRuntime, operations: u64, operation: impl AsyncFn()) {
+    runtime.block_on(async {
         for _ in 0..WARM_UP {
             operation().await;
-            // The pool's background task comes to rest.
+            // Lets the maintenance task of the pool go idle.
             yield_now().await;
         }
         for _ in 0..operations {
@@ -128,20 +128,23 @@ fn repeat(lane: &impl Lane, operations: u64, operation: impl AsyncFn()) {
     });
 }
 
-/// Gives back what was lent. Panics if nothing was: an error is not what is to be counted.
-fn end<C, E: Debug>(lent: Result<C, E>) {
-    drop(black_box(lent.expect("an idle connection")));
+/// Returns a connection. Panics on an error, which must not be counted.
+fn end<C, E: Debug>(guard: Result<C, E>) {
+    drop(black_box(guard.expect("an idle connection")));
 }
 
-/// A pool of one connection, eight bytes, which is there.
-fn pool(lane: &impl Lane, settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>) -> Pool<Plain> {
-    let pool = lane.block_on(async {
-        let pool = settings(lane.builder(object_fn(connect as _)))
+/// Builds a pool with one idle connection of eight bytes.
+fn pool(
+    runtime: &impl BenchRuntime,
+    settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>,
+) -> Pool<Plain> {
+    let pool = runtime.block_on(async {
+        let pool = settings(runtime.builder(object_fn(connect as _)))
             .max_size(1)
             .min_size(1);
         pool.build().await.expect("building the pool")
     });
-    // smol's threads begin, all of them in each run, or not all would count the same.
+    // All threads of smol must have started, so that every run counts the same.
     thread::sleep(Duration::from_millis(50));
     pool
 }

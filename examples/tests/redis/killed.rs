@@ -1,14 +1,14 @@
-//! Connections that Redis closes one by one.
+//! Redis closes individual connections.
 
 use connpool_core::CloseReason;
 
-use crate::support::{Adapter, Spy, ask, assert_closed, client_id, lend, pool_of, start_redis};
+use crate::support::{Adapter, Spy, ask, assert_closed, borrow, client_id, pool_of, start_redis};
 
 pub(crate) async fn connections_killed_while_idle_are_all_replaced<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(8).build().await.unwrap();
     let mut spies = Vec::new();
-    for mut conn in lend(&pool, 8).await {
+    for mut conn in borrow(&pool, 8).await {
         assert_eq!(ask(&mut *conn, &["PING"]).await.unwrap(), "PONG");
         spies.push(Spy::on::<A>(&conn));
     }
@@ -16,18 +16,18 @@ pub(crate) async fn connections_killed_while_idle_are_all_replaced<A: Adapter>()
     assert_eq!(server.command(&kill).unwrap(), "8");
     spies.into_iter().for_each(Spy::sees_something);
 
-    for mut conn in lend(&pool, 8).await {
+    for mut conn in borrow(&pool, 8).await {
         assert_eq!(ask(&mut *conn, &["PING"]).await.unwrap(), "PONG");
     }
     assert_eq!(pool.stats().created, 16);
     assert_closed(&pool, &[(CloseReason::Dead, 8)]);
 }
 
-pub(crate) async fn connections_killed_while_lent_fail_their_users_and_nobody_else<A: Adapter>() {
+pub(crate) async fn killed_borrowed_connections_fail_only_their_users<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(4).build().await.unwrap();
     let [mut spared, mut asked, mut in_exchange, mut unused] =
-        <[_; 4]>::try_from(lend(&pool, 4).await).unwrap();
+        <[_; 4]>::try_from(borrow(&pool, 4).await).unwrap();
     let good = client_id(&mut *spared).await;
     for conn in [&mut asked, &mut in_exchange, &mut unused] {
         let id = client_id(&mut **conn).await.to_string();
@@ -43,7 +43,7 @@ pub(crate) async fn connections_killed_while_lent_fail_their_users_and_nobody_el
     drop((spared, asked, in_exchange, unused));
 
     let mut ids = Vec::new();
-    for mut conn in lend(&pool, 4).await {
+    for mut conn in borrow(&pool, 4).await {
         ids.push(client_id(&mut *conn).await);
     }
     assert_eq!(ids.iter().filter(|id| **id == good).count(), 1);

@@ -1,4 +1,4 @@
-//! What users leave behind in a connection, so that the next one must not get it.
+//! State that a user leaves behind on a connection must not reach the next user.
 
 use std::io;
 
@@ -8,31 +8,33 @@ use futures_lite::future::or;
 
 use crate::support::{Adapter, Spy, ask, assert_closed, client_id, pool_of, start_redis, until};
 
-pub(crate) async fn a_blocking_command_given_up_is_never_lent_again<A: Adapter>() {
+pub(crate) async fn a_connection_with_an_abandoned_blocking_command_is_not_reused<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
     let id = client_id(&mut *conn).await;
-    give_up(&mut server, ask(&mut *conn, &["BLPOP", "list", "0"])).await;
+    abandon(&mut server, ask(&mut *conn, &["BLPOP", "list", "0"])).await;
     drop(conn);
     assert_closed(&pool, &[(CloseReason::NotReusable, 1)]);
-    nobody_takes_from_the_list(&mut server, &pool, id).await;
+    assert_list_untouched(&mut server, &pool, id).await;
 }
 
-pub(crate) async fn a_blocking_command_given_up_in_an_exchange_is_never_lent_again<A: Adapter>() {
+pub(crate) async fn an_exchange_abandoned_in_a_blocking_command_destroys_its_connection<
+    A: Adapter,
+>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
     let id = client_id(&mut *conn).await;
     let exchange = conn.exchange(async |redis| ask(redis, &["BLPOP", "list", "0"]).await);
-    give_up(&mut server, exchange).await;
+    abandon(&mut server, exchange).await;
     drop(conn);
     assert_closed(&pool, &[(CloseReason::Unfinished, 1)]);
-    nobody_takes_from_the_list(&mut server, &pool, id).await;
+    assert_list_untouched(&mut server, &pool, id).await;
 }
 
-/// Drops a blocking request when Redis has taken it up.
-async fn give_up(server: &mut RedisServer, request: impl Future<Output = io::Result<String>>) {
+/// Drops a blocking request once Redis has received it.
+async fn abandon(server: &mut RedisServer, request: impl Future<Output = io::Result<String>>) {
     let answered = async {
         let reply = request.await;
         panic!("nothing to wait for: {reply:?}");
@@ -40,8 +42,8 @@ async fn give_up(server: &mut RedisServer, request: impl Future<Output = io::Res
     or(answered, until_blocked(server, 1)).await;
 }
 
-/// The element that the request would have taken is there, and its reply is nobody's.
-async fn nobody_takes_from_the_list<M>(server: &mut RedisServer, pool: &Pool<M>, id: u64)
+/// Checks that the element is still in the list: no abandoned request took it.
+async fn assert_list_untouched<M>(server: &mut RedisServer, pool: &Pool<M>, id: u64)
 where
     M: Manager<Connection: Connection>,
 {
@@ -61,7 +63,7 @@ async fn until_blocked(server: &mut RedisServer, count: usize) {
     .await;
 }
 
-pub(crate) async fn a_connection_left_subscribed_is_not_lent_again<A: Adapter>() {
+pub(crate) async fn a_subscribed_connection_is_not_reused<A: Adapter>() {
     let server = start_redis();
     let pool = pool_of::<A>(&server).max_size(1).build().await.unwrap();
     let (conn, id) = subscribed(&pool).await;
@@ -72,7 +74,7 @@ pub(crate) async fn a_connection_left_subscribed_is_not_lent_again<A: Adapter>()
     assert_closed(&pool, &[(CloseReason::ResetFailed, 1)]);
 }
 
-pub(crate) async fn a_message_that_nobody_asked_for_is_found<A: Adapter>() {
+pub(crate) async fn an_unsolicited_message_is_detected<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(1).build().await.unwrap();
     let (conn, id) = subscribed(&pool).await;
@@ -86,7 +88,7 @@ pub(crate) async fn a_message_that_nobody_asked_for_is_found<A: Adapter>() {
     assert_closed(&pool, &[(CloseReason::Unsolicited, 1)]);
 }
 
-/// A connection on loan that has subscribed to `channel`.
+/// Borrows a connection and subscribes it to `channel`.
 async fn subscribed<M>(pool: &Pool<M>) -> (PooledConnection<'_, M>, u64)
 where
     M: Manager<Connection: Connection>,
@@ -98,7 +100,7 @@ where
     (conn, id)
 }
 
-pub(crate) async fn a_connection_left_in_a_transaction_is_not_lent_again<A: Adapter>() {
+pub(crate) async fn a_connection_in_a_transaction_is_not_reused<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();

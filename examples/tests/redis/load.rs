@@ -1,4 +1,4 @@
-//! Many clients at once, whose every request has a number, and its reply the same one.
+//! Concurrent clients with numbered requests, whose replies carry the same number.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,7 +17,7 @@ pub(crate) async fn every_reply_belongs_to_its_request<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server).max_size(4).build().await.unwrap();
     let load = Load::start::<A, _>(&pool, 32, Patience::Endless);
-    load.everybody_has_answers(50).await;
+    load.wait_for_replies(50).await;
     assert_eq!(clients(&mut server).len(), 4);
     let failed = load.stop().await;
     assert_eq!(failed, 0);
@@ -27,35 +27,35 @@ pub(crate) async fn every_reply_belongs_to_its_request<A: Adapter>() {
     assert_closed(&pool, &[]);
 }
 
-pub(crate) async fn requests_given_up_anywhere_leave_no_reply_behind<A: Adapter>() {
+pub(crate) async fn abandoned_requests_leave_no_reply_behind<A: Adapter>() {
     let server = start_redis();
     let pool = pool_of::<A>(&server).max_size(4).build().await.unwrap();
     // Each request waits for three replies.
     let load = Load::start::<A, _>(&pool, 16, Patience::UpTo(6));
-    load.everybody_has_answers(20).await;
-    let given_up = load.stop().await;
-    assert!(given_up > 0);
-    assert_closed(&pool, &[(CloseReason::Unfinished, given_up)]);
+    load.wait_for_replies(20).await;
+    let abandoned = load.stop().await;
+    assert!(abandoned > 0);
+    assert_closed(&pool, &[(CloseReason::Unfinished, abandoned)]);
 }
 
-/// Clients that ask until they are stopped. A wrong reply is a panic.
+/// Clients that send requests until stopped. A wrong reply is a panic.
 pub(crate) struct Load {
     state: Arc<State>,
     answers: Receiver<usize>,
     clients: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-/// When a client gives a request up.
+/// When a client abandons a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience {
     Endless,
-    /// When it had to wait so many times, or less often.
+    /// After at most this many waits.
     UpTo(u64),
 }
 
 #[derive(Default)]
 struct State {
-    calm: AtomicBool,
+    failures_forbidden: AtomicBool,
     over: AtomicBool,
     failed: AtomicU64,
 }
@@ -85,8 +85,8 @@ impl Load {
         }
     }
 
-    /// Waits until every client has so many answers more.
-    pub(crate) async fn everybody_has_answers(&self, more: u64) {
+    /// Waits until every client has received `more` further replies.
+    pub(crate) async fn wait_for_replies(&self, more: u64) {
         while self.answers.try_recv().is_ok() {}
         let mut missing = vec![more; self.clients.len()];
         while missing.iter().any(|missing| *missing > 0) {
@@ -95,12 +95,12 @@ impl Load {
         }
     }
 
-    /// From now on a request that fails is a panic.
-    pub(crate) fn calm(&self) {
-        self.state.calm.store(true, Ordering::SeqCst);
+    /// Makes every further failed request a panic.
+    pub(crate) fn forbid_failures(&self) {
+        self.state.failures_forbidden.store(true, Ordering::SeqCst);
     }
 
-    /// Ends it; how many requests had no answer.
+    /// Stops the clients and returns the number of failed requests.
     pub(crate) async fn stop(self) -> u64 {
         self.state.over.store(true, Ordering::SeqCst);
         for client in self.clients {
@@ -131,7 +131,7 @@ where
             if state.over.load(Ordering::SeqCst) {
                 return;
             }
-            let calm = state.calm.load(Ordering::SeqCst);
+            let failures_forbidden = state.failures_forbidden.load(Ordering::SeqCst);
             let mut conn = pool.get().await.unwrap_or_else(|error| panic!("{error}"));
             let number = format!("{me}:{number}");
             let request = conn.exchange(async |redis| numbered(redis, &number).await);
@@ -139,9 +139,9 @@ where
                 Patience::Endless => u64::MAX,
                 Patience::UpTo(most) => chance.random() % most,
             };
-            match give_up_after(waits, request).await {
+            match abandon_after(waits, request).await {
                 Ok(()) => _ = self.answered.send(*me).await,
-                Err(error) if calm => panic!("{error}"),
+                Err(error) if failures_forbidden => panic!("{error}"),
                 Err(_) => _ = state.failed.fetch_add(1, Ordering::SeqCst),
             }
         }
@@ -150,14 +150,14 @@ where
 
 impl<M: Manager> Drop for Client<M> {
     fn drop(&mut self) {
-        // So that nobody waits for its answers.
+        // On a panic too, so that no test waits for answers of this client.
         if thread::panicking() {
             self.answered.close();
         }
     }
 }
 
-/// Three requests, and their replies.
+/// Sends three requests and reads their replies.
 async fn numbered(redis: &mut impl Connection, number: &str) -> io::Result<()> {
     let key = format!("key {number}");
     assert_eq!(ask(redis, &["ECHO", number]).await?, number);
@@ -166,8 +166,8 @@ async fn numbered(redis: &mut impl Connection, number: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Drops the request when it has to wait once more than so many times.
-async fn give_up_after(
+/// Drops the request when it would wait more than this many times.
+async fn abandon_after(
     waits: u64,
     request: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {

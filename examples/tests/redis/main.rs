@@ -1,8 +1,8 @@
-//! A pool of connections to a real Redis: every scenario on both runtimes, each with a server of
-//! its own. Without `redis-server` they fail, and say how to get it.
+//! Pools connections to a real Redis. Every scenario runs on both runtimes, each with its own
+//! server. Without `redis-server` the tests fail with the remedy.
 //!
-//! Nothing here waits for time to pass: it waits for what Redis, the kernel or the pool reports,
-//! and a limit on that is there only so that a failure ends.
+//! No test waits for time to pass: tests wait for reports of Redis, the kernel or the pool. Time
+//! limits only end failing tests.
 
 mod killed;
 mod left_behind;
@@ -11,7 +11,7 @@ mod outage;
 mod password;
 mod support;
 
-/// Makes a test of every scenario, on each runtime. The only list of them.
+/// Generates a test per scenario and runtime.
 macro_rules! scenarios {
     ($($module:ident { $($name:ident)* })*) => {
         mod on_tokio {
@@ -35,26 +35,26 @@ macro_rules! scenarios {
 scenarios! {
     load {
         every_reply_belongs_to_its_request
-        requests_given_up_anywhere_leave_no_reply_behind
+        abandoned_requests_leave_no_reply_behind
     }
     outage {
         a_crash_under_load_costs_requests_but_no_reply_is_wrong
-        a_restart_while_nobody_asks_is_not_noticed
+        a_restart_while_the_pool_is_idle_fails_no_get
     }
     killed {
         connections_killed_while_idle_are_all_replaced
-        connections_killed_while_lent_fail_their_users_and_nobody_else
+        killed_borrowed_connections_fail_only_their_users
     }
     password {
-        after_a_rotation_nothing_begun_with_the_old_password_is_lent
-        who_waits_during_a_rotation_is_served_with_the_new_password
+        after_a_password_change_no_connection_with_the_old_one_is_reused
+        waiters_during_a_password_change_get_connections_with_the_new_one
         a_wrong_password_is_an_error_that_says_so
     }
     left_behind {
-        a_blocking_command_given_up_is_never_lent_again
-        a_blocking_command_given_up_in_an_exchange_is_never_lent_again
-        a_connection_left_subscribed_is_not_lent_again
-        a_message_that_nobody_asked_for_is_found
-        a_connection_left_in_a_transaction_is_not_lent_again
+        a_connection_with_an_abandoned_blocking_command_is_not_reused
+        an_exchange_abandoned_in_a_blocking_command_destroys_its_connection
+        a_subscribed_connection_is_not_reused
+        an_unsolicited_message_is_detected
+        a_connection_in_a_transaction_is_not_reused
     }
 }

@@ -1,9 +1,9 @@
-//! A Redis that goes away and comes back.
+//! Redis goes down and comes back.
 
 use connpool_core::CloseReason;
 
 use crate::load::{Load, Patience};
-use crate::support::{Adapter, LIMIT, ask, assert_closed, lend, pool_of, start_redis, until};
+use crate::support::{Adapter, LIMIT, ask, assert_closed, borrow, pool_of, start_redis, until};
 
 pub(crate) async fn a_crash_under_load_costs_requests_but_no_reply_is_wrong<A: Adapter>() {
     let mut server = start_redis();
@@ -15,13 +15,13 @@ pub(crate) async fn a_crash_under_load_costs_requests_but_no_reply_is_wrong<A: A
         .await
         .unwrap();
     let load = Load::start::<A, _>(&pool, 16, Patience::Endless);
-    load.everybody_has_answers(20).await;
+    load.wait_for_replies(20).await;
 
     server.kill();
     until("a refused connect", || pool.stats().connect_failed > 0).await;
     server.restart().unwrap();
-    load.calm();
-    load.everybody_has_answers(20).await;
+    load.forbid_failures();
+    load.wait_for_replies(20).await;
 
     let failed = load.stop().await;
     let stats = pool.stats();
@@ -30,7 +30,7 @@ pub(crate) async fn a_crash_under_load_costs_requests_but_no_reply_is_wrong<A: A
     assert_eq!(failed, unfinished, "{stats}");
 }
 
-pub(crate) async fn a_restart_while_nobody_asks_is_not_noticed<A: Adapter>() {
+pub(crate) async fn a_restart_while_the_pool_is_idle_fails_no_get<A: Adapter>() {
     let mut server = start_redis();
     let pool = pool_of::<A>(&server)
         .min_size(4)
@@ -40,7 +40,7 @@ pub(crate) async fn a_restart_while_nobody_asks_is_not_noticed<A: Adapter>() {
         .unwrap();
     server.stop();
     server.restart().unwrap();
-    for mut conn in lend(&pool, 4).await {
+    for mut conn in borrow(&pool, 4).await {
         assert_eq!(ask(&mut *conn, &["PING"]).await.unwrap(), "PONG");
     }
     assert_closed(&pool, &[(CloseReason::Dead, 4)]);

@@ -1,4 +1,4 @@
-//! A password that changes while the pool runs.
+//! The password changes while the pool runs.
 
 use std::io;
 use std::sync::Arc;
@@ -10,37 +10,39 @@ use futures_lite::future::{poll_once, zip};
 use smol::lock::RwLock;
 
 use crate::support::{
-    Adapter, ask, assert_closed, client_id, clients, field, lend, start_redis, until,
+    Adapter, ask, assert_closed, borrow, client_id, clients, field, start_redis, until,
 };
 
-pub(crate) async fn after_a_rotation_nothing_begun_with_the_old_password_is_lent<A: Adapter>() {
+pub(crate) async fn after_a_password_change_no_connection_with_the_old_one_is_reused<A: Adapter>() {
     let (mut server, manager, pool) = secured::<A>(6);
-    // Two are lent, two are logged in but not open yet, two are idle.
-    let mut lent = lend(&pool, 4).await;
+    // Two connections are borrowed, two authenticated but not open yet, two idle.
+    let mut borrowed = borrow(&pool, 4).await;
     let gate = manager.gate.write().await;
-    let given_up = poll_once(zip(pool.get(), pool.get())).await;
-    assert!(given_up.is_none());
+    let abandoned = poll_once(zip(pool.get(), pool.get())).await;
+    assert!(abandoned.is_none());
     until_logged_in(&mut server, 6).await;
-    lent.truncate(2);
+    borrowed.truncate(2);
     let stats = pool.stats();
     let gauges = (stats.active, stats.available, stats.connecting);
     assert_eq!(gauges, (2, 2, 2), "{stats}");
 
     let newest = rotate(&mut server, &manager, &pool);
     drop(gate);
-    // Redis does not mind those that have said the old password. The pool does.
-    for conn in &mut lent {
+    // Redis keeps connections that used the old password. The pool must not.
+    for conn in &mut borrowed {
         assert!(client_id(&mut **conn).await <= newest);
     }
-    drop(lent);
-    for mut conn in lend(&pool, 6).await {
+    drop(borrowed);
+    for mut conn in borrow(&pool, 6).await {
         assert!(client_id(&mut *conn).await > newest);
     }
     assert_closed(&pool, &[(CloseReason::Cleared, 6)]);
     assert_eq!(pool.stats().connect_failed, 0);
 }
 
-pub(crate) async fn who_waits_during_a_rotation_is_served_with_the_new_password<A: Adapter>() {
+pub(crate) async fn waiters_during_a_password_change_get_connections_with_the_new_one<
+    A: Adapter,
+>() {
     let (mut server, manager, pool) = secured::<A>(2);
     let gate = manager.gate.write().await;
     let mut waiting = Box::pin(zip(pool.get(), pool.get()));
@@ -73,7 +75,7 @@ const NEW: &str = "second";
 
 type GatedPool<A> = Pool<Arc<Gated<<A as Adapter>::Tcp>>>;
 
-/// A Redis with a password, and a pool that knows it.
+/// Starts a Redis with a password, and a pool that knows it.
 fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, GatedPool<A>) {
     let mut server = start_redis();
     require(&mut server, OLD);
@@ -84,7 +86,7 @@ fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, Gat
     (server, manager, pool.build_lazy().unwrap())
 }
 
-/// Waits until the password is the last word of so many connections.
+/// Waits until `count` connections have sent AUTH as their last command.
 async fn until_logged_in(server: &mut RedisServer, count: usize) {
     until("a login", || {
         let clients = clients(server);
@@ -97,7 +99,7 @@ async fn until_logged_in(server: &mut RedisServer, count: usize) {
     .await;
 }
 
-/// Changes the password on both sides; the id of the last connection that said the old one.
+/// Changes the password on both sides. Returns the id of the last connection that used the old one.
 fn rotate<T>(server: &mut RedisServer, manager: &Gated<T>, pool: &Pool<Arc<Gated<T>>>) -> u64
 where
     Arc<Gated<T>>: Manager,
@@ -115,7 +117,7 @@ fn require(server: &mut RedisServer, password: &str) {
     server.command(&require).unwrap();
 }
 
-/// A Redis whose connects end no sooner than the gate lets them.
+/// A manager whose connects wait at a gate.
 struct Gated<T> {
     redis: Redis<T>,
     gate: RwLock<()>,

@@ -1,4 +1,4 @@
-//! The two runtimes as the scenarios see them, and what the scenarios share.
+//! The two runtimes, and helpers of the scenarios.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -12,20 +12,20 @@ use connpool_examples::redis_server::RedisServer;
 use connpool_examples::resp;
 use futures_lite::future::{or, yield_now};
 
-/// How long a scenario waits for what must come.
+/// Time limit of one expected event.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a scenario may take.
+/// Time limit of a scenario.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// A runtime, with its adapter crate.
+/// A runtime and its adapter crate.
 pub(crate) trait Adapter: Send + Sync + 'static {
     type Conn: Connection;
     type Tcp: Manager<Connection = Self::Conn, Error = io::Error>;
 
     fn run(scenario: impl Future<Output = ()>);
 
-    /// A task, and its result. Its panic is its result's.
+    /// Spawns a task and returns its result. Panics if the task panicked.
     fn spawn<T: Send + 'static>(
         task: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = T>;
@@ -34,7 +34,7 @@ pub(crate) trait Adapter: Send + Sync + 'static {
 
     fn tcp(address: String) -> Self::Tcp;
 
-    /// A second handle of a connection's socket.
+    /// Duplicates the socket of a connection.
     fn socket(conn: &Self::Conn) -> TcpStream;
 }
 
@@ -47,7 +47,7 @@ impl Adapter for Tokio {
     fn run(scenario: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let in_time = runtime.block_on(async { tokio::time::timeout(TOO_LONG, scenario).await });
-        in_time.expect("the scenario hangs");
+        in_time.expect("the scenario did not finish in time");
     }
 
     fn spawn<T: Send + 'static>(
@@ -79,7 +79,7 @@ impl Adapter for Smol {
     fn run(scenario: impl Future<Output = ()>) {
         let too_late = async {
             smol::Timer::after(TOO_LONG).await;
-            panic!("the scenario hangs");
+            panic!("the scenario did not finish in time");
         };
         smol::block_on(or(scenario, too_late));
     }
@@ -111,44 +111,44 @@ pub(crate) fn start_redis() -> RedisServer {
     RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Begins a pool of connections to this server.
+/// Starts to build a pool of connections to this server.
 pub(crate) fn pool_of<A: Adapter>(server: &RedisServer) -> Builder<Redis<A::Tcp>> {
     Pool::builder(Redis::new(A::tcp(server.address()), None), A::runtime())
 }
 
-/// So many connections, lent at once.
-pub(crate) async fn lend<M: Manager>(
+/// Borrows `count` connections at once.
+pub(crate) async fn borrow<M: Manager>(
     pool: &Pool<M>,
     count: usize,
 ) -> Vec<PooledConnection<'static, M>> {
-    let mut lent = Vec::new();
+    let mut borrowed = Vec::new();
     for _ in 0..count {
         let conn = pool.get_owned().await;
-        lent.push(conn.unwrap_or_else(|error| panic!("{error}")));
+        borrowed.push(conn.unwrap_or_else(|error| panic!("{error}")));
     }
-    lent
+    borrowed
 }
 
-/// One command and its reply, as text.
+/// Sends one command and returns its reply as text.
 pub(crate) async fn ask(conn: &mut impl Connection, words: &[&str]) -> io::Result<String> {
     let reply = resp::exchange(conn, &resp::request(words)).await?;
     Ok(resp::text(&reply))
 }
 
-/// The number by which Redis knows a connection. They only grow.
+/// Returns the id of a connection in Redis. Ids only grow.
 pub(crate) async fn client_id(conn: &mut impl Connection) -> u64 {
     let id = ask(conn, &["CLIENT", "ID"]).await.unwrap();
     id.parse().unwrap()
 }
 
-/// What Redis says of its connections, a line each, but for the one that asks.
+/// Returns Redis' client list, a line per connection, without the one that asks.
 pub(crate) fn clients(server: &mut RedisServer) -> Vec<String> {
     let list = server.command(&["CLIENT", "LIST"]).unwrap();
     let others = list.lines().filter(|line| !line.contains(" cmd=client"));
     others.map(str::to_owned).collect()
 }
 
-/// The value of a field in a line of [`clients`].
+/// Returns the value of a field in a line of [`clients`].
 pub(crate) fn field<'a>(client: &'a str, name: &str) -> &'a str {
     let mut fields = client.split(' ').filter_map(|field| field.split_once('='));
     fields
@@ -156,7 +156,7 @@ pub(crate) fn field<'a>(client: &'a str, name: &str) -> &'a str {
         .map_or("", |(_, value)| value)
 }
 
-/// Waits, letting others run, until it holds.
+/// Yields until the condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -165,8 +165,8 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A second handle of a socket, to wait for what the pool will find in it. It keeps the socket
-/// open, so it ends before the pool looks.
+/// A second handle of a socket, to wait for events that the pool is to find. It keeps the socket
+/// open, so it is dropped before the pool probes it.
 pub(crate) struct Spy(TcpStream);
 
 impl Spy {
@@ -184,7 +184,7 @@ impl Spy {
     }
 }
 
-/// Checks how many were closed for which reasons, and that there were no others.
+/// Checks the number of closed connections per reason, and that there are no others.
 pub(crate) fn assert_closed<M: Manager>(pool: &Pool<M>, expected: &[(CloseReason, u64)]) {
     let stats = pool.stats();
     let total: u64 = expected.iter().map(|(_, count)| count).sum();

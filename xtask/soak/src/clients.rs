@@ -1,4 +1,4 @@
-//! The clients: what users of a pool do, and what they should not but will.
+//! The clients: they use the pool in every way, misuse included.
 
 use std::future::{Future, pending};
 use std::io;
@@ -10,19 +10,19 @@ use connpool_core::{Connection, Manager, Pool, Runtime};
 use futures_lite::FutureExt;
 use smol::channel::{Receiver, Sender, bounded};
 
+use crate::client_stats::ClientStats;
 use crate::protocol::ask;
-use crate::tally::Tally;
 
-/// How many there are.
+/// The number of clients.
 const CLIENTS: usize = 64;
 
 /// How long a client waits for a reply. The server stalls for longer.
 const PATIENCE: Duration = Duration::from_millis(150);
 
-/// By when all of them are done that were told to stop: no step of theirs is without a limit.
+/// Time limit for the clients to stop. Every step of a client has a shorter limit.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Clients that are at it, each a task.
+/// The running clients, one task each.
 pub(crate) struct Clients {
     stop: Arc<AtomicBool>,
     done: Receiver<()>,
@@ -31,7 +31,7 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn start<M>(
         pool: &Pool<M>,
-        tally: &Arc<Tally>,
+        counted: &Arc<ClientStats>,
         runtime: &Arc<dyn Runtime>,
     ) -> Clients
     where
@@ -40,18 +40,18 @@ impl Clients {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, done) = bounded(CLIENTS);
         for _ in 0..CLIENTS {
-            let one = One {
+            let client = Client {
                 pool: pool.clone(),
-                tally: Arc::clone(tally),
+                counted: Arc::clone(counted),
                 runtime: Arc::clone(runtime),
                 stop: Arc::clone(&stop),
             };
-            runtime.spawn(Box::pin(one.run(sender.clone())));
+            runtime.spawn(Box::pin(client.run(sender.clone())));
         }
         Clients { stop, done }
     }
 
-    /// Tells them to stop, and returns how many did not.
+    /// Stops the clients and returns the number of those that did not stop.
     pub(crate) async fn stop(self, runtime: &dyn Runtime) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for ended in 0..CLIENTS {
@@ -66,36 +66,37 @@ impl Clients {
     }
 }
 
-struct One<M: Manager> {
+struct Client<M: Manager> {
     pool: Pool<M>,
-    tally: Arc<Tally>,
+    counted: Arc<ClientStats>,
     runtime: Arc<dyn Runtime>,
     stop: Arc<AtomicBool>,
 }
 
-impl<M> One<M>
+impl<M> Client<M>
 where
     M: Manager<Connection: Connection>,
 {
     async fn run(self, done: Sender<()>) {
         while !self.stop.load(Ordering::Relaxed) {
-            self.think().await;
+            self.sleep_a_while().await;
             match rand::random_range(0..100) {
-                0..4 => self.give_up_the_get().await,
-                4..6 => self.give_up_the_exchange().await,
-                6..8 => self.take_what_is_there().await,
+                0..4 => self.cancel_a_get().await,
+                4..6 => self.cancel_an_exchange().await,
+                6..8 => self.try_get().await,
                 8 => self.mark().await,
                 9 => self.detach().await,
                 _ => self.ask(PATIENCE).await,
             }
         }
-        // Its pool goes first: whoever hears of the end finds nothing of it.
+        // Dropped before the message, so that no pool handle is left when the receiver sees it.
         drop(self);
         let _ = done.send(()).await;
     }
 
-    /// Most of the time a moment. In one second of five so long that connections become idle.
-    async fn think(&self) {
+    /// Sleeps, mostly for milliseconds. In every fifth second long enough for connections to become
+    /// idle.
+    async fn sleep_a_while(&self) {
         let in_a_lull = self.runtime.now().as_nanos() / 1_000_000_000 % 5 == 4;
         let most = if in_a_lull { 2_000 } else { 20 };
         self.sleep(rand::random_range(0..most)).await;
@@ -103,34 +104,34 @@ where
 
     async fn ask(&self, patience: Duration) {
         let got = self.pool.get().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         let Ok(mut conn) = got else { return };
-        let exchange = conn.exchange(async |conn| ask(conn, &self.tally).await);
-        // Too late, refused, closed or garbage: the connection is destroyed.
+        let exchange = conn.exchange(async |conn| ask(conn, &self.counted).await);
+        // On a timeout or an error, the pool destroys the connection.
         let _: Option<io::Result<()>> = within(&*self.runtime, patience, exchange).await;
     }
 
-    async fn give_up_the_get(&self) {
+    async fn cancel_a_get(&self) {
         let limit = Duration::from_micros(rand::random_range(0..3_000));
         let got = within(&*self.runtime, limit, self.pool.get()).await;
-        self.tally.get(got.as_ref());
+        self.counted.get(got.as_ref());
     }
 
-    async fn give_up_the_exchange(&self) {
+    async fn cancel_an_exchange(&self) {
         self.ask(Duration::from_micros(rand::random_range(0..500)))
             .await;
     }
 
-    async fn take_what_is_there(&self) {
+    async fn try_get(&self) {
         let got = self.pool.try_get();
-        self.tally.get(Some(&got));
-        // Held for a while, and given back unused.
+        self.counted.get(Some(&got));
+        // Returned unused after a while.
         self.sleep(rand::random_range(0..5)).await;
     }
 
     async fn mark(&self) {
         let got = self.pool.get_owned().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         if let Ok(mut conn) = got {
             conn.mark_unusable();
         }
@@ -138,11 +139,11 @@ where
 
     async fn detach(&self) {
         let got = self.pool.get().await;
-        self.tally.get(Some(&got));
+        self.counted.get(Some(&got));
         let Ok(conn) = got else { return };
         let mut conn = conn.detach();
-        self.tally.detached();
-        let _ = within(&*self.runtime, PATIENCE, ask(&mut conn, &self.tally)).await;
+        self.counted.detached();
+        let _ = within(&*self.runtime, PATIENCE, ask(&mut conn, &self.counted)).await;
     }
 
     async fn sleep(&self, millis: u64) {
@@ -150,7 +151,7 @@ where
     }
 }
 
-/// Sleeps on the runtime's own clock.
+/// Sleeps on the clock of the runtime.
 pub(crate) async fn sleep(runtime: &dyn Runtime, time: Duration) {
     match runtime.now().checked_add(time) {
         Some(at) => runtime.sleep_until(at).await,
@@ -158,7 +159,7 @@ pub(crate) async fn sleep(runtime: &dyn Runtime, time: Duration) {
     }
 }
 
-/// What `work` came to, unless it took longer than `limit`. It is polled once in any case.
+/// Returns the output of `work`, or `None` after `limit`. Polls `work` at least once.
 async fn within<T>(
     runtime: &dyn Runtime,
     limit: Duration,

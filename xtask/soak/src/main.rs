@@ -1,61 +1,59 @@
-//! Clients of a server that misbehaves, for as long as one likes: a leak that takes an hour to be
-//! felt, a count that drifts, a reply that reaches the wrong one.
+//! Runs clients against a faulty server for a long time, to find slow leaks, counters that drift,
+//! and replies that reach the wrong request.
 //!
-//! The server is a process of its own, so that descriptors and memory are those of the clients and
-//! their pool alone.
+//! The server is a separate process, so that descriptors and memory are those of the clients and
+//! the pool.
 
 #![forbid(unsafe_code)]
 
+mod client_stats;
 mod clients;
+mod outcome;
+mod pool;
+mod process_stats;
 mod protocol;
 mod server;
-mod tally;
 mod verdict;
-mod vitals;
 
-use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use connpool_core::{Backoff, Connection, Manager, Pool, Runtime};
+use connpool_core::{Connection, Manager, Pool, Runtime};
 
+use client_stats::ClientStats;
 use clients::{Clients, sleep};
+use outcome::Outcome;
+use pool::MAX_SIZE;
+use process_stats::ProcessStats;
 use protocol::Client;
 use server::Server;
-use tally::Tally;
 use verdict::Verdict;
-use vitals::Vitals;
 
-/// The most connections that the pool may have.
-const MAX_SIZE: usize = 24;
-
-/// How often descriptors and memory are looked at.
+/// The interval between samples of descriptors and memory.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// Clients of a server that misbehaves.
+/// Runs clients against a faulty server
 #[derive(Parser)]
 struct Args {
-    /// How long they go on
+    /// The duration in seconds
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// The runtime that the clients and the pool run on
     #[arg(long, value_enum, default_value = "tokio")]
-    runtime: Which,
-    /// Be the server
+    runtime: RuntimeName,
+    /// Run as the server
     #[arg(long, hide = true)]
     serve: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Which {
+enum RuntimeName {
     Tokio,
     Smol,
 }
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -76,7 +74,7 @@ fn run(args: &Args) -> Outcome<bool> {
     let server = Server::start()?;
     let time = Duration::from_secs(args.seconds);
     match args.runtime {
-        Which::Tokio => {
+        RuntimeName::Tokio => {
             use connpool_tokio::{TcpManager, TokioRuntime};
             println!("soak on tokio, {time:?}, server {}", server.address);
             tokio::runtime::Builder::new_multi_thread()
@@ -88,7 +86,7 @@ fn run(args: &Args) -> Outcome<bool> {
                     soak(tcp, TokioRuntime::new(), time).await
                 })
         }
-        Which::Smol => {
+        RuntimeName::Smol => {
             use connpool_smol::{SmolRuntime, TcpManager};
             println!("soak on smol, {time:?}, server {}", server.address);
             let tcp = TcpManager::new(&server.address);
@@ -97,20 +95,20 @@ fn run(args: &Args) -> Outcome<bool> {
     }
 }
 
-/// The same on every runtime. Says whether everything held.
+/// Runs the soak, the same on every runtime. Returns whether all checks passed.
 async fn soak<T>(tcp: T, runtime: impl Runtime, time: Duration) -> Outcome<bool>
 where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    // Once round, so that what a runtime opens for itself counts as there from the beginning.
+    // Sleep once, so that descriptors that the runtime opens lazily count as open at the start.
     sleep(&*runtime, SAMPLE).await;
-    let before = Vitals::now()?;
+    let before = ProcessStats::now()?;
 
-    let tally = Arc::new(Tally::default());
-    let pool = pool_of(Client::new(tcp, Arc::clone(&tally)), Arc::clone(&runtime))?;
-    let clients = Clients::start(&pool, &tally, &runtime);
-    let samples = watch(&pool, &tally, &*runtime, time).await?;
+    let counted = Arc::new(ClientStats::default());
+    let pool = pool::build(Client::new(tcp, Arc::clone(&counted)), Arc::clone(&runtime))?;
+    let clients = Clients::start(&pool, &counted, &runtime);
+    let samples = watch(&pool, &counted, &*runtime, time).await?;
     let hang = clients.stop(&*runtime).await;
     let stats = pool.stats();
     let report = pool.close(Duration::from_secs(10)).await;
@@ -118,68 +116,41 @@ where
     let verdict = Verdict {
         hang,
         before,
-        after: Vitals::now()?,
+        after: ProcessStats::now()?,
         samples,
         at_rest: stats,
         closed: pool.stats(),
         report,
     };
-    Ok(verdict.print(&tally))
+    Ok(verdict.print(&counted))
 }
 
-/// A pool with everything that can be set to something short, and with something for all of it to
-/// do.
-fn pool_of<M: Manager>(manager: M, runtime: Arc<dyn Runtime>) -> Outcome<Pool<M>> {
-    let millis = Duration::from_millis;
-    let pool = Pool::builder(manager, runtime)
-        .name("soak")
-        .max_size(MAX_SIZE)
-        .min_size(4)
-        .increment(2)
-        .idle_timeout(millis(100))
-        .max_lifetime(millis(200))
-        .evict_interval(millis(20))
-        .get_timeout(millis(60))
-        .connect_timeout(millis(500))
-        .ping_timeout(millis(30))
-        .reset_timeout(millis(30))
-        .close_timeout(millis(200))
-        .ping_after(millis(10))
-        .max_waiters(40)
-        .max_idle(8)
-        .max_uses(40)
-        .max_connecting(8)
-        .backoff(Backoff::new(millis(5), millis(100), 2.0))
-        .build_lazy()?;
-    Ok(pool)
-}
-
-/// Lets the time pass: changes the pool now and then, tells how things stand, and takes samples.
+/// Runs until `time` has passed: changes the pool now and then, prints progress and takes samples.
 async fn watch<M: Manager>(
     pool: &Pool<M>,
-    tally: &Tally,
+    counted: &ClientStats,
     runtime: &dyn Runtime,
     time: Duration,
-) -> Outcome<Vec<Vitals>> {
+) -> Outcome<Vec<ProcessStats>> {
     let every = (time / 4).min(Duration::from_secs(10));
     let (start, mut told, mut replies) = (Instant::now(), Instant::now(), 0);
     let mut samples = Vec::new();
     while start.elapsed() < time {
         sleep(runtime, SAMPLE).await;
-        let vitals = Vitals::now()?;
-        samples.push(vitals);
+        let process = ProcessStats::now()?;
+        samples.push(process);
         match rand::random_range(0..40) {
             0 => pool.clear(),
             1 | 2 => pool.resize(rand::random_range(6..=MAX_SIZE))?,
             _ => {}
         }
         if told.elapsed() >= every {
-            let now = tally.replies();
+            let now = counted.replies();
             println!(
-                "{:>5.0} s {:>6.0} replies/s  {} wrong  {vitals}  {}",
+                "{:>5.0} s {:>6.0} replies/s  {} wrong  {process}  {}",
                 start.elapsed().as_secs_f64(),
                 (now - replies) as f64 / told.elapsed().as_secs_f64(),
-                tally.wrong(),
+                counted.wrong(),
                 pool.stats(),
             );
             (told, replies) = (Instant::now(), now);

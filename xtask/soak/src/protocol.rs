@@ -1,4 +1,4 @@
-//! Numbered requests and their replies: whoever is given the reply to another one's request knows.
+//! Numbered requests and replies, so that a client detects a reply to another request.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use std::time::Duration;
 use connpool_core::{Connection, Liveness, Manager};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::tally::Tally;
+use crate::client_stats::ClientStats;
 
 /// A request or a reply on the wire.
 pub(crate) type Frame = [u8; 16];
 
-/// The frame of this number.
+/// Encodes a number.
 pub(crate) fn frame(number: u64) -> Frame {
     let (low, high) = (number.to_le_bytes(), check(number).to_le_bytes());
     std::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
 }
 
-/// The number of a frame; none if it is garbage.
+/// Decodes a frame. Returns `None` if it is garbage.
 pub(crate) fn number(frame: Frame) -> Option<u64> {
     let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| frame[from + at]));
     let number = half(0);
     (half(8) == check(number)).then_some(number)
 }
 
-/// Garbage does not guess this.
+/// Returns the checksum of a number.
 fn check(number: u64) -> u64 {
     (number ^ 0x736f_616b).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// One request and its reply.
-pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result<()> {
+/// Sends a request and reads its reply.
+pub(crate) async fn ask(conn: &mut impl Connection, counted: &ClientStats) -> io::Result<()> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let mine = LAST.fetch_add(1, Ordering::Relaxed);
     conn.write_all(&frame(mine)).await?;
@@ -40,11 +40,11 @@ pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result
     conn.read_exact(&mut reply).await?;
     match number(reply) {
         Some(theirs) if theirs == mine => {
-            tally.reply();
+            counted.reply();
             Ok(())
         }
         Some(theirs) => {
-            tally.wrong_reply();
+            counted.wrong_reply();
             let text = format!("asked {mine} and was answered {theirs}");
             Err(io::Error::new(ErrorKind::InvalidData, text))
         }
@@ -52,15 +52,15 @@ pub(crate) async fn ask(conn: &mut impl Connection, tally: &Tally) -> io::Result
     }
 }
 
-/// A manager over that of a runtime, which pings, resets and says goodbye with requests as well.
+/// A manager that also pings, resets and closes with requests.
 pub(crate) struct Client<T> {
     tcp: T,
-    tally: Arc<Tally>,
+    counted: Arc<ClientStats>,
 }
 
 impl<T> Client<T> {
-    pub(crate) fn new(tcp: T, tally: Arc<Tally>) -> Self {
-        Client { tcp, tally }
+    pub(crate) fn new(tcp: T, counted: Arc<ClientStats>) -> Self {
+        Client { tcp, counted }
     }
 }
 
@@ -80,11 +80,11 @@ where
     }
 
     async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
-        ask(conn, &self.tally).await
+        ask(conn, &self.counted).await
     }
 
     async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
-        ask(conn, &self.tally).await
+        ask(conn, &self.counted).await
     }
 
     fn liveness(&self, conn: &mut T::Connection) -> Liveness {
@@ -96,8 +96,8 @@ where
     }
 
     async fn close(&self, mut conn: T::Connection) {
-        // The goodbye of one who has nothing to say any more fails; it is closed all the same.
-        let _ = ask(&mut conn, &self.tally).await;
+        // An error does not matter: the connection is dropped either way.
+        let _ = ask(&mut conn, &self.counted).await;
     }
 }
 

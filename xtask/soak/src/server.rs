@@ -1,4 +1,4 @@
-//! The server: answers most of the time.
+//! The server, which answers most requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,10 +9,10 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use smol::{Async, LocalExecutor, Timer};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::protocol::{Frame, frame, number};
 
-/// A server in a process of its own, which ends with this one.
+/// A server process, killed on drop.
 pub(crate) struct Server {
     pub(crate) address: String,
     process: Child,
@@ -36,13 +36,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Serves until the standard input ends.
+/// Serves until standard input ends.
 pub(crate) fn serve() -> Outcome<()> {
     let port = Port::new()?;
     println!("{}", port.address);
@@ -62,16 +62,16 @@ pub(crate) fn serve() -> Outcome<()> {
     smol::block_on(executor.run(until_the_end.or(serve)))
 }
 
-/// How long nobody listens when connects are refused.
+/// How long the port refuses connections.
 const AWAY: Duration = Duration::from_millis(20);
 
 /// Longer than any client waits.
 const STALL: Duration = Duration::from_millis(300);
 
-/// Between two bytes of a slow reply.
+/// The interval between the bytes of a slow reply.
 const SLOWLY: Duration = Duration::from_millis(1);
 
-/// A port that stays taken while nobody listens.
+/// A port that stays bound while it refuses connections.
 struct Port {
     address: SocketAddr,
     _taken: Socket,
@@ -101,7 +101,7 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts until it is time to refuse.
+/// Accepts connections until it is time to refuse them.
 async fn accept<'a>(port: &Port, executor: &LocalExecutor<'a>) -> Outcome<()> {
     let listener = port.listen()?;
     loop {
@@ -112,7 +112,7 @@ async fn accept<'a>(port: &Port, executor: &LocalExecutor<'a>) -> Outcome<()> {
         stream.get_ref().set_nodelay(true)?;
         executor
             .spawn(async move {
-                // What goes wrong from here on is for the clients to find out.
+                // Errors are visible to the clients.
                 let _ = answer(stream).await;
             })
             .detach();
@@ -123,7 +123,7 @@ fn one_in_a_hundred() -> bool {
     rand::random_range(0..100) == 0
 }
 
-/// Answers until it is time to go, or until the client does.
+/// Answers requests until it closes the connection or the client does.
 async fn answer(mut stream: Async<TcpStream>) -> io::Result<()> {
     loop {
         let mut request = Frame::default();
@@ -133,19 +133,19 @@ async fn answer(mut stream: Async<TcpStream>) -> io::Result<()> {
         };
         let reply = frame(number);
         match rand::random_range(0..100) {
-            // Closes.
+            // Close.
             0 => return Ok(()),
-            // Resets.
+            // Reset.
             1 => return SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)),
-            // Garbage: instead of the reply, or after it.
+            // Garbage, instead of the reply or after it.
             2 if rand::random() => stream.write_all(&rand::random::<Frame>()).await?,
             2 => stream.write_all(&[reply, rand::random()].concat()).await?,
-            // Stalls, and answers when nobody waits any more.
+            // Stall, and answer after the client's timeout.
             3 => {
                 Timer::after(STALL).await;
                 stream.write_all(&reply).await?;
             }
-            // One byte after the other.
+            // One byte at a time.
             4 => {
                 for byte in reply {
                     stream.write_all(&[byte]).await?;

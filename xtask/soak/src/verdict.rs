@@ -1,26 +1,26 @@
-//! Whether everything held.
+//! The checks at the end of a run.
 
 use connpool_core::{CloseReport, Stats};
 
-use crate::MAX_SIZE;
-use crate::tally::Tally;
-use crate::vitals::Vitals;
+use crate::client_stats::ClientStats;
+use crate::pool::MAX_SIZE;
+use crate::process_stats::ProcessStats;
 
-/// A runtime may keep so many descriptors more than it began with.
+/// Descriptors that a runtime may keep beyond those at the start.
 const SPARE_DESCRIPTORS: usize = 4;
 
-/// Memory may grow by so much after the warm-up: what the allocator rounds up, not what leaks.
+/// Allowed growth of memory after the warm-up, for the slack of the allocator.
 const GROWTH: f64 = 0.05;
 const SPARE_KIB: f64 = 256.0;
 
-/// Everything that the end of a soak is judged by.
+/// The data of the checks.
 pub(crate) struct Verdict {
-    /// How many clients did not stop.
+    /// The number of clients that did not stop.
     pub(crate) hang: usize,
-    pub(crate) before: Vitals,
-    pub(crate) after: Vitals,
-    pub(crate) samples: Vec<Vitals>,
-    /// The pool when the clients had stopped.
+    pub(crate) before: ProcessStats,
+    pub(crate) after: ProcessStats,
+    pub(crate) samples: Vec<ProcessStats>,
+    /// The pool after the clients stopped.
     pub(crate) at_rest: Stats,
     /// The pool after its close.
     pub(crate) closed: Stats,
@@ -28,34 +28,34 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Prints each judgement, and says whether all are good.
-    pub(crate) fn print(&self, tally: &Tally) -> bool {
-        let judgements = [
-            self.replies(tally),
+    /// Prints each check and returns whether all passed.
+    pub(crate) fn print(&self, counted: &ClientStats) -> bool {
+        let checks = [
+            self.replies(counted),
             self.clients(),
             self.descriptors(),
             self.memory(),
-            connections("connections at rest", &self.at_rest, tally),
-            connections("connections at the end", &self.closed, tally),
-            self.gets(tally),
+            connections("connections at rest", &self.at_rest, counted),
+            connections("connections at the end", &self.closed, counted),
+            self.gets(counted),
         ];
         println!("{}", self.closed);
-        for (holds, what, figures) in &judgements {
-            let holds = if *holds { "held  " } else { "BROKEN" };
+        for (holds, what, figures) in &checks {
+            let holds = if *holds { "ok    " } else { "FAILED" };
             println!("{holds} {what}: {figures}");
         }
-        judgements.iter().all(|(holds, ..)| *holds)
+        checks.iter().all(|(holds, ..)| *holds)
     }
 
-    fn replies(&self, tally: &Tally) -> Judgement {
-        let (right, wrong) = (tally.replies(), tally.wrong());
+    fn replies(&self, counted: &ClientStats) -> CheckResult {
+        let (right, wrong) = (counted.replies(), counted.wrong());
         let figures = format!("{right} right, {wrong} wrong");
         (right > 0 && wrong == 0, "replies", figures)
     }
 
-    fn clients(&self) -> Judgement {
+    fn clients(&self) -> CheckResult {
         let figures = format!(
-            "{} hang; {} connections still out",
+            "{} clients hang; {} connections still in use",
             self.hang,
             self.report.still_out.len()
         );
@@ -63,23 +63,23 @@ impl Verdict {
         (holds, "clients", figures)
     }
 
-    fn descriptors(&self) -> Judgement {
-        let count = |vitals: &Vitals| vitals.descriptors;
+    fn descriptors(&self) -> CheckResult {
+        let count = |process: &ProcessStats| process.descriptors;
         let most = self.samples.iter().map(count).max().unwrap_or(0);
         let (before, after) = (count(&self.before), count(&self.after));
         let figures = format!("{before} before, {most} at most, {after} after");
-        // The pool's own, and as many that were detached and not closed yet.
+        // The connections of the pool, and as many detached ones that are not closed yet.
         let allowed = before + 2 * MAX_SIZE + SPARE_DESCRIPTORS;
         let holds = after <= before + SPARE_DESCRIPTORS && most <= allowed;
         (holds, "descriptors", figures)
     }
 
-    /// The first fifth is the warm-up. The second is held against the last.
-    fn memory(&self) -> Judgement {
+    /// Compares the second fifth of the samples with the last. The first fifth is the warm-up.
+    fn memory(&self) -> CheckResult {
         let fifth = (self.samples.len() / 5).max(1);
-        let mean = |part: Option<&[Vitals]>| {
+        let mean = |part: Option<&[ProcessStats]>| {
             let part = part.unwrap_or_default();
-            let sum: u64 = part.iter().map(|vitals| vitals.resident_kib).sum();
+            let sum: u64 = part.iter().map(|process| process.resident_kib).sum();
             sum as f64 / part.len().max(1) as f64
         };
         let early = mean(self.samples.chunks(fifth).nth(1));
@@ -96,30 +96,30 @@ impl Verdict {
         )
     }
 
-    fn gets(&self, tally: &Tally) -> Judgement {
-        let failed = tally.failed();
+    fn gets(&self, counted: &ClientStats) -> CheckResult {
+        let failed = counted.failed();
         let in_all = failed.iter().map(|(_, count)| count).sum::<u64>();
         let kinds: Vec<_> = failed.map(|(kind, n)| format!("{kind} {n}")).into();
         let Stats {
             request, success, ..
         } = self.closed;
-        let (lent, cancelled) = (tally.lent(), tally.cancelled());
+        let (succeeded, cancelled) = (counted.succeeded(), counted.cancelled());
         let figures = format!(
-            "{request} = {lent} lent + {in_all} failed ({}) + {cancelled} cancelled",
+            "{request} = {succeeded} succeeded + {in_all} failed ({}) + {cancelled} cancelled",
             kinds.join(", ")
         );
-        let holds = request == lent + in_all + cancelled && success == lent;
+        let holds = request == succeeded + in_all + cancelled && success == succeeded;
         (holds, "gets", figures)
     }
 }
 
-/// Whether something holds, what it is, and the figures that say so.
-type Judgement = (bool, &'static str, String);
+/// The result of a check: passed or not, its name, and its figures.
+type CheckResult = (bool, &'static str, String);
 
-fn connections(what: &'static str, stats: &Stats, tally: &Tally) -> Judgement {
+fn connections(what: &'static str, stats: &Stats, counted: &ClientStats) -> CheckResult {
     let (created, size, closed) = (stats.created, stats.size as u64, stats.closed.total());
     let detached = stats.detached;
     let figures = format!("{created} = {size} open + {closed} closed + {detached} detached");
-    let holds = created == size + closed + detached && detached == tally.detached_in_all();
+    let holds = created == size + closed + detached && detached == counted.detached_in_all();
     (holds, what, figures)
 }

@@ -1,21 +1,21 @@
-//! What `cargo xtask bench` is asked for.
+//! The arguments of `cargo xtask bench`.
 
 use clap::ValueEnum;
 
-/// What to measure, how well, and what to do with it.
+/// The arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// One second for each benchmark instead of four, and no plots: to look at, not to quote
+    /// One second per benchmark instead of four and no plots, for a quick look
     #[arg(long)]
     pub(super) quick: bool,
-    /// Only this runtime; with --peers, tokio unless named
+    /// Only this runtime. With --peers the default is tokio
     #[arg(long, value_enum)]
     pub(super) runtime: Option<Runtime>,
-    /// Other pools as well, in the same workloads, and a report of all of it as a page
+    /// Measure other pools in the same workloads, and write a report page
     #[arg(long)]
     pub(super) peers: bool,
     /// Put the tables into README.md and docs/BENCHMARKS.md, between their markers
-    // Both hold the other pools and tokio: with less measured, what is there would be lost.
+    // Requires all data that the documents contain: otherwise saving would lose the rest.
     #[arg(long, requires = "peers", conflicts_with = "runtime")]
     pub(super) save: bool,
 }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn only_all_of_it_is_saved() {
+    fn only_a_complete_run_is_saved() {
         let alone = refusal(&["--save"]).expect("the other pools are missing");
         assert!(alone.contains("--peers"), "{alone}");
         let half = refusal(&["--save", "--peers", "--runtime", "smol"]).expect("half is missing");

@@ -1,13 +1,13 @@
-//! Pools side by side: this one's figures, and the others' as multiples of them.
+//! Compares pools: absolute figures for this pool, multiples for the others.
 
-use super::notes::Notes;
+use super::figures::in_order;
+use super::footnotes::Footnotes;
 use super::plot::{Bar, Plot};
 use super::record::{OURS, Outcome, POOLS, Record, Unit};
-use super::sheet::Sheet;
-use super::table::in_order;
+use super::table::Table;
 use super::units;
 
-/// The rows that say most, for who wants to see no more.
+/// The rows of the short table.
 const FEW: &[&str] = &[
     "sequential",
     "sequential-limits",
@@ -18,27 +18,27 @@ const FEW: &[&str] = &[
     "allocations",
 ];
 
-/// For each runtime a table of all workloads, and one of the waits in those where there are any.
-pub(super) fn tables(records: &[Record]) -> Vec<Sheet> {
+/// Returns two tables per runtime: all workloads, and the waits of those that have any.
+pub(super) fn tables(records: &[Record]) -> Vec<Table> {
     let runtimes = in_order(records.iter().map(|record| record.runtime.as_str()));
     let on = |runtime: &str| -> Vec<&Record> {
         let all = records.iter();
         all.filter(|record| record.runtime == runtime).collect()
     };
     let both = |runtime| [figures(runtime, &on(runtime)), waits(runtime, &on(runtime))];
-    let sheets = runtimes.into_iter().flat_map(both);
-    sheets.filter(|sheet| !sheet.rows.is_empty()).collect()
+    let tables = runtimes.into_iter().flat_map(both);
+    tables.filter(|table| !table.rows.is_empty()).collect()
 }
 
-/// A few rows, on the first runtime.
-pub(super) fn short_table(records: &[Record]) -> Sheet {
+/// Returns the table of a few rows on the first runtime.
+pub(super) fn short_table(records: &[Record]) -> Table {
     let runtime = records.first().map_or("", |record| &record.runtime);
     let few =
         |record: &&Record| record.runtime == runtime && FEW.contains(&record.workload.as_str());
     figures(runtime, &records.iter().filter(few).collect::<Vec<_>>())
 }
 
-/// A plot for each workload on each runtime.
+/// Returns a plot per workload and runtime.
 pub(super) fn plots(records: &[Record]) -> Vec<Plot> {
     let place = |record: &Record| (record.runtime.clone(), record.workload.clone());
     let places = in_order(records.iter().map(place));
@@ -63,9 +63,9 @@ fn bar(record: &Record) -> Bar {
     }
 }
 
-fn figures(runtime: &str, records: &[&Record]) -> Sheet {
+fn figures(runtime: &str, records: &[&Record]) -> Table {
     let pools = pools(records);
-    let mut notes = Notes::default();
+    let mut notes = Footnotes::default();
     let mut rows = Vec::new();
     for workload in in_order(records.iter().map(|record| &record.workload)) {
         let here = || records.iter().filter(|record| record.workload == *workload);
@@ -89,7 +89,7 @@ fn figures(runtime: &str, records: &[&Record]) -> Sheet {
             rows.push(row);
         }
     }
-    Sheet {
+    Table {
         title: format!("On {runtime}: connpool, and the others as multiples of it"),
         header: header("median", &pools, records),
         rows,
@@ -97,7 +97,7 @@ fn figures(runtime: &str, records: &[&Record]) -> Sheet {
     }
 }
 
-/// A rival's figure as a multiple of ours, where ours is something that can be multiplied.
+/// Formats a figure as a multiple of this pool's, where that is possible.
 fn beside(record: &Record, ours: Option<f64>) -> String {
     match (record.value(), ours) {
         _ if record.unit == Unit::Allocations => record.figure(),
@@ -106,7 +106,7 @@ fn beside(record: &Record, ours: Option<f64>) -> String {
     }
 }
 
-fn waits(runtime: &str, records: &[&Record]) -> Sheet {
+fn waits(runtime: &str, records: &[&Record]) -> Table {
     let records: Vec<_> = records
         .iter()
         .filter(|record| record.p50_ns.is_some() && record.outcome == Outcome::Ok)
@@ -132,9 +132,9 @@ fn waits(runtime: &str, records: &[&Record]) -> Sheet {
             record.fairness.map(units::ratio)
         });
     }
-    Sheet {
+    Table {
         title: format!(
-            "On {runtime}: the wait for a connection, and the most gets of a task over the fewest"
+            "On {runtime}: the time to get a connection, and the most gets of a task over the fewest"
         ),
         header: header("wait", &pools, &records),
         rows,
@@ -142,10 +142,10 @@ fn waits(runtime: &str, records: &[&Record]) -> Sheet {
     }
 }
 
-/// The pools that there are records of, in the order of their columns.
+/// Returns the pools that have records, in the order of their columns.
 fn pools(records: &[&Record]) -> Vec<&'static str> {
     let measured = |pool: &&str| records.iter().any(|record| record.pool == **pool);
-    // This one in any case: the first column is also for what is no pool.
+    // This pool always has a column: it also holds figures that belong to no pool.
     let rivals = POOLS.iter().copied().filter(|pool| *pool != OURS);
     [OURS].into_iter().chain(rivals.filter(measured)).collect()
 }
@@ -166,13 +166,13 @@ mod tests {
     use super::*;
     use crate::bench::record::sample;
 
-    /// The rows, each as one line.
-    fn rows(sheet: &Sheet) -> Vec<String> {
-        sheet.rows.iter().map(|row| row.join("|")).collect()
+    /// Returns the rows, each joined to a line.
+    fn rows(table: &Table) -> Vec<String> {
+        table.rows.iter().map(|row| row.join("|")).collect()
     }
 
     #[test]
-    fn ours_comes_first_and_in_full_and_the_others_are_multiples_of_it() {
+    fn this_pool_comes_first_and_the_others_are_multiples_of_it() {
         let tables = tables(&sample());
         let header = tables[0].header.join("|").replace('\n', " ");
         assert_eq!(
@@ -183,16 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_end_well_is_said_in_its_place_and_explained_below() {
+    fn a_failed_run_shows_its_outcome_and_a_footnote() {
         let table = &tables(&sample())[0];
         let expected = "contended-64-yield|440 ns|1.0x||breaks ²|hangs ³|13x";
         assert_eq!(rows(table)[1], expected);
         assert_eq!(table.notes[1], "² opens 5 connections at max 4");
-        assert_eq!(table.notes[2], "³ was not done in time");
+        assert_eq!(table.notes[2], "³ did not finish in time");
     }
 
     #[test]
-    fn what_is_no_pool_stands_below_its_workload() {
+    fn references_are_listed_below_their_workload() {
         let rows = rows(&tables(&sample())[0]);
         assert_eq!(rows[2], "tcp-look|500 ns|1.4x||||");
         assert_eq!(rows[3], "  connpool, liveness_after 1 s|60.0 ns|||||");
@@ -200,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_multiples() {
+    fn a_figure_of_zero_has_no_multiples() {
         let rows = rows(&tables(&sample())[0]);
         assert_eq!(rows[5], "memory-idle|128 B|0.44x||||");
         assert_eq!(rows[6], "allocations|0||1.5|||- ³");
     }
 
     #[test]
-    fn waits_have_a_table_of_those_who_waited() {
+    fn waits_have_their_own_table() {
         let table = &tables(&sample())[1];
         assert_eq!(table.header.len(), 4, "{:?}", table.header);
         assert_eq!(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn each_runtime_has_tables_of_its_own() {
+    fn each_runtime_has_its_own_tables() {
         let tables = tables(&sample());
         let [_, _, smol] = &tables[..] else {
             panic!("{tables:?}");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_has_a_bar_for_each_that_took_part() {
+    fn a_plot_has_a_bar_per_record() {
         let plots = plots(&sample());
         assert_eq!(plots[1].title, "contended-64-yield, tokio");
         let bars: Vec<_> = plots[1]

@@ -1,4 +1,4 @@
-//! This pool's own benchmarks, measured by criterion.
+//! The benchmarks of this pool, measured by criterion.
 
 use std::path::{Path, PathBuf, absolute};
 
@@ -6,11 +6,13 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use super::args::{Args, Runtime};
+use super::figures::Figure;
 use super::progress;
-use super::table::Figure;
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
-/// The package by itself: the whole workspace would turn on tokio's clock for tests, a slower one.
+/// This package alone: building the whole workspace would enable tokio's test clock, which is
+/// slower.
 const TARGET: &[&str] = &["--package", "connpool-benches", "--bench", "get_put"];
 
 const QUICK: &[&str] = &[
@@ -20,14 +22,14 @@ const QUICK: &[&str] = &[
     "--noplot",
 ];
 
-/// By itself and before all else, so that cargo is heard while it builds.
+/// Builds the benchmarks first, so that the output of cargo stays visible.
 pub(super) fn build(sh: &Shell) -> Result {
     Ok(cmd!(sh, "cargo bench {TARGET...} --no-run").run()?)
 }
 
-/// Measures one benchmark after another.
+/// Runs the benchmarks one after another.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
-    let pace = if args.quick { QUICK } else { &[] };
+    let options = if args.quick { QUICK } else { &[] };
     let chosen = args.runtime.map(|runtime| match runtime {
         Runtime::Tokio => "/tokio",
         Runtime::Smol => "/smol",
@@ -39,30 +41,30 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let home = home()?;
     let bench = cmd!(
         sh,
-        "cargo bench --quiet {TARGET...} -- {pace...} {chosen...}"
+        "cargo bench --quiet {TARGET...} -- {options...} {chosen...}"
     );
     let bench = bench.env("CRITERION_HOME", &home);
     progress::watch(bench, "Benchmarking ", names.len())?;
     names.iter().map(|name| figure(&home, name)).collect()
 }
 
-/// Criterion's own page, below the folder that cargo builds in, if the run has made one.
+/// Returns the path of criterion's report below the target directory, if the run wrote one.
 pub(super) fn page(args: &Args) -> Option<&'static str> {
     (!args.quick).then_some("criterion/report/index.html")
 }
 
-/// Where criterion is to keep its estimates.
+/// Returns the directory for criterion's estimates.
 fn home() -> Result<PathBuf> {
-    // Absolute, since cargo runs a benchmark in the folder of its package.
+    // Absolute, since cargo runs a benchmark in the directory of its package.
     Ok(absolute(files::target().join("criterion"))?)
 }
 
-/// The name in a line of criterion's `--list`.
+/// Parses the name from a line of criterion's `--list`.
 fn listed_name(line: &str) -> Option<&str> {
     line.strip_suffix(": benchmark")
 }
 
-/// What criterion found for one benchmark.
+/// Reads criterion's estimate for a benchmark.
 fn figure(home: &Path, name: &str) -> Result<Figure> {
     let path = home.join(name).join("new/estimates.json");
     let json = files::read(&path)?;
@@ -70,7 +72,7 @@ fn figure(home: &Path, name: &str) -> Result<Figure> {
     Ok(Figure::new(name, median))
 }
 
-/// The median in criterion's `estimates.json`, in nanoseconds.
+/// Parses the median in nanoseconds from criterion's `estimates.json`.
 fn median(json: &str) -> serde_json::Result<f64> {
     #[derive(Deserialize)]
     struct Estimates {
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_benchmark_is_taken_from_the_list() {
+    fn only_benchmarks_are_taken_from_the_list() {
         let list = "GetPut_Sequential/tokio: benchmark\n\nlib::works: test\n";
         let names: Vec<_> = list.lines().filter_map(listed_name).collect();
         assert_eq!(names, ["GetPut_Sequential/tokio"]);
@@ -106,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn estimates_without_a_median_are_an_error_that_says_so() {
+    fn estimates_without_a_median_are_an_error_that_names_it() {
         let error = median(r#"{"mean": {"point_estimate": 2.0}}"#).expect_err("there is none");
         assert!(error.to_string().contains("median"), "{error}");
     }
 
     #[test]
-    fn estimates_that_are_not_there_are_an_error_that_names_the_file() {
+    fn missing_estimates_are_an_error_that_names_the_file() {
         let home = Path::new("no/such/folder");
         let error = figure(home, "GetPut_Parallel/tokio").expect_err("there is none");
         let place = "no/such/folder/GetPut_Parallel/tokio/new/estimates.json";

@@ -1,13 +1,14 @@
-//! The report: one page with everything on it, without scripts, which needs nothing but itself.
+//! The report: a self-contained page without scripts.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{PathBuf, absolute};
 
+use super::environment::Environment;
 use super::plot::Plot;
-use super::sheet::{Sheet, in_html};
-use super::surroundings::Surroundings;
-use crate::{Result, files};
+use super::table::{Table, in_html};
+use crate::files;
+use crate::result::Result;
 
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -22,17 +23,17 @@ tr:hover { background: #f3f6f9 }
 footer { margin-top: 3em; color: #555; font-size: .9em }
 ";
 
-/// What is on the page.
+/// The content of the page.
 pub(super) struct Report<'a> {
-    pub(super) tables: &'a [Sheet],
+    pub(super) tables: &'a [Table],
     pub(super) plots: Vec<Plot>,
-    /// Criterion's page, below the folder that cargo builds in, if there is one.
+    /// The path of criterion's report below the target directory, if there is one.
     pub(super) criterion: Option<&'static str>,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) environment: &'a Environment,
 }
 
 impl Report<'_> {
-    /// Writes the page, and says where it is.
+    /// Writes the page and returns its path.
     pub(super) fn write(&self) -> Result<PathBuf> {
         let folder = absolute(files::target().join("bench"))?;
         let path = folder.join("report.html");
@@ -48,8 +49,8 @@ impl Report<'_> {
             "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>connpool: benchmarks\
              </title>\n<style>{STYLE}</style>\n<h1>connpool: benchmarks</h1>\n"
         );
-        page.extend(self.tables.iter().map(Sheet::html));
-        page += "<h2>Each by itself; shorter is better</h2>\n<div class=plots>\n";
+        page.extend(self.tables.iter().map(Table::html));
+        page += "<h2>Workloads; shorter is better</h2>\n<div class=plots>\n";
         for plot in &self.plots {
             let title = in_html(&plot.title);
             writeln!(page, "<div><h3>{title}</h3>\n{}</div>", plot.svg()?)?;
@@ -58,12 +59,12 @@ impl Report<'_> {
         if let Some(link) = self.criterion {
             writeln!(
                 page,
-                "<p><a href=\"../{link}\">Criterion's report</a>: how the samples are spread, \
-                 and what changed since the last run</p>"
+                "<p><a href=\"../{link}\">Criterion's report</a>: the distribution of the samples, \
+                 and the change since the last run</p>"
             )?;
         }
-        let surroundings = in_html(&self.surroundings.to_string());
-        writeln!(page, "<p>{surroundings}</p>\n</footer>")?;
+        let environment = in_html(&self.environment.to_string());
+        writeln!(page, "<p>{environment}</p>\n</footer>")?;
         Ok(page)
     }
 }
@@ -75,12 +76,12 @@ mod tests {
     use crate::bench::record::sample;
 
     #[test]
-    fn a_page_has_all_tables_and_plots_and_loads_nothing() {
+    fn a_page_has_all_tables_and_plots_and_loads_no_resources() {
         let report = Report {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),
             criterion: Some("criterion/report/index.html"),
-            surroundings: &Surroundings::of(["2 cores", "`cargo xtask bench --peers`"]),
+            environment: &Environment::of(["2 cores", "`cargo xtask bench --peers`"]),
         };
         let page = report.page().expect("drawing");
         assert_eq!(page.matches("<table>").count(), 3);

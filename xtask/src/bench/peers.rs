@@ -1,4 +1,4 @@
-//! Other pools beside this one: the bench target that measures them.
+//! The bench target that compares pools.
 
 use std::fs;
 use std::path::absolute;
@@ -8,7 +8,8 @@ use xshell::{Shell, cmd};
 use super::args::Args;
 use super::progress;
 use super::record::{self, Record};
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 const TARGET: &[&str] = &[
     "--package",
@@ -19,14 +20,14 @@ const TARGET: &[&str] = &[
     "peers",
 ];
 
-/// By itself and before all else, so that cargo is heard while it builds.
+/// Builds the target first, so that the output of cargo stays visible.
 pub(super) fn build(sh: &Shell) -> Result {
     Ok(cmd!(sh, "cargo bench {TARGET...} --no-run").run()?)
 }
 
-/// Measures one workload after another, all pools in each of them.
+/// Measures one workload after another, on all pools.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
-    let pace = args.quick.then_some("--quick");
+    let options = args.quick.then_some("--quick");
     let runtime: &[&str] = match args.runtime {
         Some(runtime) => &["--runtime", runtime.name()],
         None => &[],
@@ -34,13 +35,13 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
     let list = cmd!(sh, "cargo bench --quiet {TARGET...} -- --list {runtime...}");
     let workloads = list.quiet().ignore_stderr().read()?.lines().count();
 
-    // Absolute, since cargo runs a benchmark in the folder of its package.
+    // Absolute, since cargo runs a benchmark in the directory of its package.
     let folder = absolute(files::target().join("bench"))?;
     let json = folder.join("peers.json");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let bench = cmd!(
         sh,
-        "cargo bench --quiet {TARGET...} -- {pace...} {runtime...} --json {json}"
+        "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}"
     );
     progress::watch(bench, "Measuring ", workloads)?;
     record::read(&json)

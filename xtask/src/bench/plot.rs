@@ -1,40 +1,40 @@
-//! Bars, drawn by plotters as SVG.
+//! Bar charts, drawn by plotters as SVG.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::Result;
+use crate::result::Result;
 
-/// A bar for each of several.
+/// A bar chart.
 #[derive(Debug, PartialEq)]
 pub(super) struct Plot {
     pub(super) title: String,
     pub(super) bars: Vec<Bar>,
 }
 
-/// One of them.
+/// A bar.
 #[derive(Debug, PartialEq)]
 pub(super) struct Bar {
     pub(super) name: String,
-    /// None: there is nothing to draw, and the figure says why.
+    /// `None` draws no bar; the figure contains the reason.
     pub(super) value: Option<f64>,
-    /// The value as text.
+    /// The formatted value.
     pub(super) figure: String,
-    /// Whether it is this pool.
+    /// Set for this pool, which has its own color.
     pub(super) ours: bool,
 }
 
 const WIDTH: i32 = 640;
-/// Where the bars begin.
+/// The left end of the bars.
 const LEFT: i32 = 210;
-/// Where the longest of them ends, with room for its figure.
+/// The right end of the longest bar. Leaves room for its figure.
 const RIGHT: i32 = 550;
 const LINE: i32 = 22;
 const OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
 const OTHERS: RGBColor = RGBColor(0xb8, 0xc2, 0xcc);
 
 impl Plot {
-    /// All bars on one scale, which begins at zero.
+    /// Draws all bars on one scale that starts at zero.
     pub(super) fn svg(&self) -> Result<String> {
         let values = self.bars.iter().filter_map(|bar| bar.value);
         let longest = values.fold(f64::MIN_POSITIVE, f64::max);
@@ -43,7 +43,7 @@ impl Plot {
         {
             let size = (WIDTH as u32, height as u32);
             let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-            // By plotters' measure, which makes it 13 pixels.
+            // 16 for plotters, which renders as 13 pixels.
             let style = TextStyle::from(("sans-serif", 16));
             for (at, bar) in (0..).zip(&self.bars) {
                 let middle = LINE * at + LINE * 3 / 4;

@@ -1,4 +1,4 @@
-//! Running benchmarks, with a bar that says which of them it is at.
+//! Runs benchmarks with a progress bar.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -6,15 +6,15 @@ use std::process::{Command, Stdio};
 use indicatif::{ProgressBar, ProgressStyle};
 use xshell::Cmd;
 
-use crate::Result;
+use crate::result::Result;
 
-/// Runs the benchmarks, of which there are `count`. One begins where a line on stderr is `prefix`
-/// and its name; what else begins with the prefix tells of the one that is under way.
+/// Runs a command with `count` benchmarks. A line on stderr that consists of `prefix` and a name
+/// starts a benchmark; other lines with the prefix report on the current one.
 pub(super) fn watch(bench: Cmd<'_>, prefix: &str, count: usize) -> Result {
     let shown = bench.to_string();
     let mut child = Command::from(bench)
         .stdin(Stdio::null())
-        // Results. They are read from files.
+        // The results are read from files.
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -31,7 +31,7 @@ pub(super) fn watch(bench: Cmd<'_>, prefix: &str, count: usize) -> Result {
             bar.set_message(name.to_owned());
             bar.set_position(at);
             at += 1;
-            // Where there is no terminal to draw a bar on.
+            // There is no terminal to draw a bar on.
             if bar.is_hidden() {
                 eprintln!("{at}/{count} {name}");
             }
@@ -46,10 +46,10 @@ pub(super) fn watch(bench: Cmd<'_>, prefix: &str, count: usize) -> Result {
         return Ok(());
     }
     eprintln!("{}", others.join("\n"));
-    Err(format!("`{shown}`: {status}; the benchmark that failed says why above").into())
+    Err(format!("`{shown}`: {status}; see the output of the failed benchmark above").into())
 }
 
-/// The name of a benchmark that begins.
+/// Returns the name of the benchmark that starts, if any.
 fn begun<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     line.strip_prefix(prefix)
         .filter(|rest| !rest.contains(": "))

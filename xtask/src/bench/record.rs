@@ -1,17 +1,18 @@
-//! What the bench target `peers` writes down: how each pool did each workload.
+//! The records written by the bench target `peers`.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::units;
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
-/// This pool.
+/// The name of this pool.
 pub(super) const OURS: &str = "connpool";
 
-/// All pools, in the order of their columns. What else has a record is no pool of its own: a system
-/// call by itself, or this one with another setting.
+/// All pools, in the order of their columns. Records under other names are references, such as the
+/// bare system call.
 pub(super) const POOLS: &[&str] = &[
     OURS,
     "deadpool",
@@ -24,7 +25,7 @@ pub(super) const POOLS: &[&str] = &[
     "r2d2",
 ];
 
-/// What one pool made of one workload.
+/// The result of one pool in one workload.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Record {
     pub(super) workload: String,
@@ -35,7 +36,7 @@ pub(super) struct Record {
     pub(super) median: Option<f64>,
     pub(super) p50_ns: Option<f64>,
     pub(super) p999_ns: Option<f64>,
-    /// The most that one task did over the fewest.
+    /// The highest number of gets of a task over the lowest.
     pub(super) fairness: Option<f64>,
     pub(super) outcome: Outcome,
     pub(super) note: Option<String>,
@@ -52,18 +53,18 @@ pub(super) enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
-    /// There are figures.
+    /// It completed.
     Ok,
-    /// It did not end.
+    /// It did not complete in time.
     Hangs,
-    /// It failed where it should not.
+    /// It panicked or failed.
     Breaks,
-    /// It is not made for this.
+    /// The pool does not support it.
     Cannot,
 }
 
 impl Record {
-    /// The figure, if all went well.
+    /// Returns the figure, if the workload completed.
     pub(super) fn value(&self) -> Option<f64> {
         match self.outcome {
             Outcome::Ok => self.median,
@@ -71,7 +72,7 @@ impl Record {
         }
     }
 
-    /// The figure, or what there is in its place.
+    /// Formats the figure, or the outcome if there is none.
     pub(super) fn figure(&self) -> String {
         match self.outcome {
             Outcome::Hangs => "hangs".to_owned(),
@@ -92,7 +93,7 @@ impl Unit {
     }
 }
 
-/// Reads the file.
+/// Reads the records from a file.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
     let records = parse(&files::read(path)?);
     Ok(records.map_err(|error| format!("{}: {error}", path.display()))?)
@@ -107,7 +108,7 @@ fn parse(json: &str) -> serde_json::Result<Vec<Record>> {
     Ok(report.records)
 }
 
-/// Made up, one of each kind.
+/// Fictitious records of every kind.
 #[cfg(test)]
 pub(super) fn sample() -> Vec<Record> {
     parse(include_str!("sample.json")).expect("reading the sample")
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_end_well_has_a_word_for_a_figure() {
+    fn a_failed_record_shows_its_outcome() {
         let figure = |workload: &str, pool: &str| {
             let sample = sample().into_iter();
             let mut found = sample.filter(|it| it.workload == workload && it.pool == pool);
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_not_known_is_an_error_that_names_it() {
+    fn an_unknown_unit_is_an_error_that_names_it() {
         let error = parse(r#"{"records":[{"workload":"w","unit":"furlongs"}]}"#);
         let text = error.expect_err("there is no such unit").to_string();
         assert!(text.contains("furlongs"), "{text}");

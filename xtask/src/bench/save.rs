@@ -1,13 +1,14 @@
-//! The tables in the documents, between markers.
+//! Saves the tables in the documents, between markers.
 
 use std::fs;
 use std::path::Path;
 
 use super::comparison;
+use super::environment::Environment;
 use super::record::Record;
-use super::sheet::Sheet;
-use super::surroundings::Surroundings;
-use crate::{Result, files};
+use super::table::Table;
+use crate::files;
+use crate::result::Result;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -15,7 +16,7 @@ const END: &str = "<!-- bench:end -->";
 const README: &str = "README.md";
 const BENCHMARKS: &str = "docs/BENCHMARKS.md";
 
-/// Whether there is a place for the tables. To be asked before an hour is spent on them.
+/// Checks that the documents have markers, before the long measurement.
 pub(super) fn check() -> Result {
     for document in [README, BENCHMARKS] {
         put(document, &files::read(Path::new(document))?, "")?;
@@ -23,14 +24,14 @@ pub(super) fn check() -> Result {
     Ok(())
 }
 
-/// Puts a short table into the README and all tables into what it links to.
-pub(super) fn all(tables: &[Sheet], records: &[Record], surroundings: &Surroundings) -> Result {
+/// Writes the short table to the README and all tables to BENCHMARKS.md.
+pub(super) fn all(tables: &[Table], records: &[Record], environment: &Environment) -> Result {
     let short = comparison::short_table(records).markdown();
-    refresh(README, &format!("{short}\n{surroundings}\n"))?;
+    refresh(README, &format!("{short}\n{environment}\n"))?;
 
-    let titled = |sheet: &Sheet| format!("### {}\n\n{}\n", sheet.title, sheet.markdown());
+    let titled = |table: &Table| format!("### {}\n\n{}\n", table.title, table.markdown());
     let all: String = tables.iter().map(titled).collect();
-    refresh(BENCHMARKS, &format!("{all}{surroundings}\n"))?;
+    refresh(BENCHMARKS, &format!("{all}{environment}\n"))?;
     println!("Saved: {README}, {BENCHMARKS}");
     Ok(())
 }
@@ -41,7 +42,7 @@ fn refresh(document: &str, content: &str) -> Result {
     Ok(fs::write(path, text).map_err(|error| format!("{document}: {error}"))?)
 }
 
-/// The text with this between its markers, in the place of what was there.
+/// Replaces the text between the markers.
 fn put(document: &str, text: &str, content: &str) -> Result<String> {
     let split = text.split_once(BEGIN).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(END)?;
@@ -49,8 +50,8 @@ fn put(document: &str, text: &str, content: &str) -> Result<String> {
     });
     let Some((before, after)) = split else {
         return Err(format!(
-            "{document}: there is no place for the table; put the lines `{BEGIN}` and, below it, \
-             `{END}` where it is to be"
+            "{document}: no markers for the table; add the lines `{BEGIN}` and, below it, \
+             `{END}`"
         )
         .into());
     };
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn without_markers_nothing_is_replaced_and_the_error_says_where_and_what() {
+    fn missing_markers_are_an_error_that_names_file_and_marker() {
         for text in ["# A\n".to_owned(), format!("{END}\n{BEGIN}\n")] {
             let error = put("A.md", &text, "new\n").expect_err("there is no place");
             let error = error.to_string();

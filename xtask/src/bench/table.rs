@@ -1,171 +1,143 @@
-//! This pool's own medians: a row for each benchmark, two columns for each runtime.
+//! Tables for the terminal, Markdown and HTML.
 
-use super::plot::{Bar, Plot};
-use super::sheet::Sheet;
-use super::units::{rate, time};
+use std::fmt::Write;
 
-/// What one benchmark came to on one runtime.
-#[derive(Debug, PartialEq)]
-pub(super) struct Figure {
-    /// `GetPut_Parallel`
-    pub(super) benchmark: String,
-    /// `2-workers`, or nothing
-    pub(super) variant: String,
-    /// `tokio`
-    pub(super) runtime: String,
-    /// Of one operation.
-    pub(super) nanoseconds: f64,
+use comfy_table::{Cell, CellAlignment, LineStyle, presets};
+
+/// A table with a title. The first column names the row, the others are figures.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Table {
+    pub(super) title: String,
+    /// The names of the columns, possibly of several lines.
+    pub(super) header: Vec<String>,
+    /// A name that starts with spaces belongs to the row above.
+    pub(super) rows: Vec<Vec<String>>,
+    /// The footnotes.
+    pub(super) notes: Vec<String>,
 }
 
-impl Figure {
-    /// Takes apart criterion's name, such as `GetPut_Parallel/tokio-2-workers`.
-    pub(super) fn new(name: &str, nanoseconds: f64) -> Self {
-        let (benchmark, rest) = name.split_once('/').unwrap_or((name, ""));
-        let (runtime, variant) = rest.split_once('-').unwrap_or((rest, ""));
-        Figure {
-            benchmark: benchmark.to_owned(),
-            variant: variant.to_owned(),
-            runtime: runtime.to_owned(),
-            nanoseconds,
+impl Table {
+    pub(super) fn terminal(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+        table.set_header(cells(&self.header));
+        for row in &self.rows {
+            table.add_row(cells(row));
         }
-    }
-
-    fn row(&self) -> (&str, &str) {
-        (&self.benchmark, &self.variant)
-    }
-
-    fn bar(&self) -> Bar {
-        Bar {
-            name: format!("{} {}", self.runtime, self.variant)
-                .trim_end()
-                .to_owned(),
-            value: Some(self.nanoseconds),
-            figure: time(self.nanoseconds),
-            ours: true,
+        let mut text = format!("{}\n{table}", self.title);
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}");
         }
-    }
-}
-
-/// Rows and columns come in the order in which the figures first name them.
-pub(super) fn of(figures: &[Figure]) -> Sheet {
-    let runtimes = in_order(figures.iter().map(|figure| figure.runtime.as_str()));
-    let mut header = vec!["median".to_owned()];
-    for runtime in &runtimes {
-        header.extend([(*runtime).to_owned(), "per second".to_owned()]);
+        text
     }
 
-    let mut rows = Vec::new();
-    for (benchmark, variant) in in_order(figures.iter().map(Figure::row)) {
-        let mut row = vec![match variant {
-            "" => benchmark.to_owned(),
-            _ => format!("  {variant}"),
-        }];
-        for runtime in &runtimes {
-            let figure = figures
-                .iter()
-                .find(|figure| figure.row() == (benchmark, variant) && figure.runtime == *runtime);
-            row.extend(match figure {
-                Some(figure) => [time(figure.nanoseconds), rate(figure.nanoseconds)],
-                None => [String::new(), String::new()],
-            });
+    /// Formats the table without its title, whose heading level depends on the document.
+    pub(super) fn markdown(&self) -> String {
+        let line = |row: &[String]| {
+            let cells: Vec<_> = row.iter().map(|cell| in_markdown(cell)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = "---:|".repeat(self.header.len().saturating_sub(1));
+        let mut text = line(&self.header) + &format!("|---|{rule}\n");
+        text.extend(self.rows.iter().map(|row| line(row)));
+        for (at, note) in self.notes.iter().enumerate() {
+            let before = if at == 0 { "\n" } else { "" };
+            let _ = writeln!(text, "{before}* {}", in_markdown(note));
         }
-        rows.push(row);
+        text
     }
-    Sheet {
-        title: "connpool alone: one get and return".to_owned(),
-        header,
-        rows,
-        notes: Vec::new(),
+
+    pub(super) fn html(&self) -> String {
+        let line = |row: &[String], tag: &str| {
+            let cells = row.iter().map(|cell| format!("<{tag}>{}", in_html(cell)));
+            format!("<tr>{}\n", cells.collect::<String>())
+        };
+        let mut text = format!("<h2>{}</h2>\n<table>\n", in_html(&self.title));
+        text += &line(&self.header, "th");
+        text.extend(self.rows.iter().map(|row| line(row, "td")));
+        text += "</table>\n";
+        for note in &self.notes {
+            let _ = writeln!(text, "<p class=note>{}</p>", in_html(note));
+        }
+        text
     }
 }
 
-/// A plot for each benchmark.
-pub(super) fn plots(figures: &[Figure]) -> Vec<Plot> {
-    let benchmarks = in_order(figures.iter().map(|figure| figure.benchmark.as_str()));
-    let plot = |benchmark: &str| {
-        let variants = figures.iter().filter(|it| it.benchmark == benchmark);
-        Plot {
-            title: benchmark.to_owned(),
-            bars: variants.map(Figure::bar).collect(),
-        }
+fn cells(row: &[String]) -> Vec<Cell> {
+    let aligned = |(at, text): (usize, &String)| {
+        Cell::new(text).set_alignment(match at {
+            0 => CellAlignment::Left,
+            _ => CellAlignment::Right,
+        })
     };
-    benchmarks.into_iter().map(plot).collect()
+    row.iter().enumerate().map(aligned).collect()
 }
 
-/// Each of the items once, at its first place.
-pub(super) fn in_order<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut seen = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
+fn in_markdown(text: &str) -> String {
+    in_html(text).replace('|', "\\|")
+}
+
+/// Escapes text for HTML.
+pub(super) fn in_html(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            '&' => shown += "&amp;",
+            '<' => shown += "&lt;",
+            '>' => shown += "&gt;",
+            '\n' => shown += "<br>",
+            other => shown.push(other),
         }
     }
-    seen
+    match shown.strip_prefix("  ") {
+        Some(name) => format!("&emsp;{name}"),
+        None => shown,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The header and the rows, each as one line.
-    fn lines(figures: &[Figure]) -> Vec<String> {
-        let sheet = of(figures);
-        let lines = [&sheet.header].into_iter().chain(&sheet.rows);
-        lines.map(|line| line.join("|")).collect()
+    fn table() -> Table {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        Table {
+            title: "Pools & more".to_owned(),
+            header: row(["median", "connpool", "qp\n0.2.1"]),
+            rows: vec![
+                row(["look", "70 ns", "hangs ¹"]),
+                row(["  alone", "9 ns", ""]),
+            ],
+            notes: vec!["¹ qp: a|b <c>".to_owned()],
+        }
     }
 
     #[test]
-    fn a_name_says_benchmark_runtime_and_variant() {
-        let figure = |benchmark: &str, runtime: &str, variant: &str| Figure {
-            benchmark: benchmark.to_owned(),
-            variant: variant.to_owned(),
-            runtime: runtime.to_owned(),
-            nanoseconds: 7.0,
-        };
-        assert_eq!(
-            Figure::new("GetPut_Sequential/smol", 7.0),
-            figure("GetPut_Sequential", "smol", "")
-        );
-        assert_eq!(
-            Figure::new("GetPut_Parallel/tokio-2-workers-no-yield", 7.0),
-            figure("GetPut_Parallel", "tokio", "2-workers-no-yield")
-        );
+    fn on_the_terminal_the_notes_follow_the_table() {
+        let text = table().terminal();
+        let last = text.lines().last();
+        assert!(text.starts_with("Pools & more\n──"), "{text}");
+        assert_eq!(last, Some("¹ qp: a|b <c>"));
     }
 
     #[test]
-    fn the_runtimes_stand_side_by_side_and_the_variants_below() {
-        let table = lines(&[
-            Figure::new("GetPut_Sequential/tokio", 140.0),
-            Figure::new("GetPut_Sequential/tokio-tcp", 712.0),
-            Figure::new("GetPut_Sequential/smol", 109.0),
-            Figure::new("GetPut_Sequential/smol-tcp", 573.0),
-            Figure::new("GetPut_WithPing/tokio", 22_101.0),
-            Figure::new("GetPut_WithPing/smol", 25_072.0),
-        ]);
+    fn in_markdown_figures_are_right_aligned_and_pipes_escaped() {
         assert_eq!(
-            table,
-            [
-                "median|tokio|per second|smol|per second",
-                "GetPut_Sequential|140 ns|7.14 M|109 ns|9.17 M",
-                "  tcp|712 ns|1.40 M|573 ns|1.75 M",
-                "GetPut_WithPing|22.1 µs|45.2 k|25.1 µs|39.9 k",
-            ]
+            table().markdown(),
+            "| median | connpool | qp<br>0.2.1 |\n\
+             |---|---:|---:|\n\
+             | look | 70 ns | hangs ¹ |\n\
+             | &emsp;alone | 9 ns |  |\n\
+             \n\
+             * ¹ qp: a\\|b &lt;c&gt;\n"
         );
     }
 
     #[test]
-    fn what_was_not_measured_is_left_blank() {
-        let table = lines(&[
-            Figure::new("GetPut_Sequential/smol", 109.0),
-            Figure::new("GetPut_Parallel/tokio", 158.0),
-        ]);
-        assert_eq!(
-            table,
-            [
-                "median|smol|per second|tokio|per second",
-                "GetPut_Sequential|109 ns|9.17 M||",
-                "GetPut_Parallel|||158 ns|6.33 M",
-            ]
-        );
+    fn in_html_text_is_escaped() {
+        let html = table().html();
+        assert!(html.contains("<h2>Pools &amp; more</h2>"), "{html}");
+        assert!(html.contains("<td>look<td>70 ns<td>hangs ¹"), "{html}");
+        assert!(html.contains("a|b &lt;c&gt;"), "{html}");
     }
 }

@@ -1,18 +1,18 @@
-//! Figures as text.
+//! Formats figures.
 
-/// A time, in nanoseconds.
+/// Formats a time in nanoseconds.
 pub(super) fn time(nanoseconds: f64) -> String {
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
     scaled(nanoseconds, &units)
 }
 
-/// Operations a second, of tasks that take so long for one.
+/// Formats operations per second, from nanoseconds per operation.
 pub(super) fn rate(nanoseconds: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
     scaled(1e9 / nanoseconds, &units)
 }
 
-/// As much memory.
+/// Formats a number of bytes.
 pub(super) fn bytes(bytes: f64) -> String {
     match bytes {
         1e4.. => scaled(bytes, &[(1e6, "MB"), (1e3, "kB")]),
@@ -20,13 +20,13 @@ pub(super) fn bytes(bytes: f64) -> String {
     }
 }
 
-/// A number of things, on average.
+/// Formats an average count.
 pub(super) fn count(count: f64) -> String {
     let text = format!("{count:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// How many times as much.
+/// Formats a multiple.
 pub(super) fn multiple(times: f64) -> String {
     let decimals = match times {
         9.95.. => 0,
@@ -37,7 +37,7 @@ pub(super) fn multiple(times: f64) -> String {
     format!("{times:.decimals$}x")
 }
 
-/// The most over the fewest.
+/// Formats the ratio of the highest to the lowest count.
 pub(super) fn ratio(ratio: f64) -> String {
     match ratio {
         ..100.0 => format!("{ratio:.2}"),
@@ -45,7 +45,7 @@ pub(super) fn ratio(ratio: f64) -> String {
     }
 }
 
-/// Three digits, in the largest of the units of which there is at least one.
+/// Formats three digits in the largest unit not above the value.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let fitting = units.iter().find(|(size, _)| value >= *size);
     let (size, unit) = fitting.or(units.last()).unwrap_or(&(1.0, ""));
@@ -74,19 +74,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_to_the_byte_until_there_is_much_of_it() {
+    fn small_sizes_are_exact_and_large_ones_rounded() {
         assert_eq!(bytes(128.0), "128 B");
         assert_eq!(bytes(2_048.0), "2048 B");
         assert_eq!(bytes(12_345.0), "12.3 kB");
     }
 
     #[test]
-    fn a_count_has_no_decimals_that_say_nothing() {
+    fn a_count_has_no_trailing_zeros() {
         assert_eq!([0.0, 2.0, 1.5, 0.03].map(count), ["0", "2", "1.5", "0.03"]);
     }
 
     #[test]
-    fn a_ratio_shows_how_near_it_is_to_one_and_no_more() {
+    fn a_ratio_has_two_decimals_or_three_digits() {
         assert_eq!(ratio(1.0), "1.00");
         assert_eq!(ratio(241_951.0), "242 k");
     }

@@ -1,4 +1,4 @@
-//! The budget: a file of instructions for each scenario, and what is said of those over and under.
+//! The budget file, and the comparison with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,30 +6,31 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
-/// Instructions of one operation, by scenario.
+/// Instructions per operation, by scenario.
 pub(super) type Counts = BTreeMap<String, u64>;
 
-/// Per cent over the budget that are let pass.
+/// Allowed excess over the budget, in percent.
 const TOLERANCE: u64 = 3;
 
-/// The same where another compiler made the code, or another machine ran it.
+/// Allowed excess with another compiler or machine, in percent.
 const OTHER_COMPILER: u64 = 25;
 
-/// Per cent under the budget that are worth a word.
+/// Improvement worth a note, in percent.
 const GAIN: u64 = 10;
 
 const REMEDY: &str = "`cargo xtask counts --save`, and commit the file";
 
-/// What was counted once, and with which compiler on what.
+/// The saved counts, with the compiler and machine.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Budget {
     pub(super) compiler: String,
     pub(super) instructions: Counts,
 }
 
-/// What a comparison with the budget comes to.
+/// The result of a comparison.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Verdict {
     pub(super) errors: Vec<String>,
@@ -46,9 +47,9 @@ impl Budget {
 
     pub(super) fn read(path: &Path) -> Result<Self> {
         let name = path.display();
-        let text = files::read(path).map_err(|error| format!("{error}; to make it: {REMEDY}"))?;
+        let text = files::read(path).map_err(|error| format!("{error}; to create it: {REMEDY}"))?;
         let budget = serde_json::from_str(&text);
-        Ok(budget.map_err(|error| format!("{name}: {error}; to make it anew: {REMEDY}"))?)
+        Ok(budget.map_err(|error| format!("{name}: {error}; to recreate it: {REMEDY}"))?)
     }
 
     pub(super) fn write(&self, path: &Path) -> Result {
@@ -56,7 +57,7 @@ impl Budget {
         Ok(fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?)
     }
 
-    /// The per cent that code made by this compiler may be over.
+    /// Returns the allowed excess for code of this compiler, in percent.
     pub(super) fn tolerance(&self, compiler: &str) -> u64 {
         if compiler == self.compiler {
             TOLERANCE
@@ -65,14 +66,14 @@ impl Budget {
         }
     }
 
-    /// Compares what was counted in code made by `compiler`.
+    /// Compares counts of code made by `compiler` with the budget.
     pub(super) fn judge(&self, counts: &Counts, compiler: &str) -> Verdict {
         let tolerance = self.tolerance(compiler);
         let mut verdict = Verdict::default();
         for (scenario, count) in counts {
             let Some(budget) = self.instructions.get(scenario) else {
                 verdict.errors.push(format!(
-                    "{scenario} takes {count} instructions and has no budget; to give it one: {REMEDY}"
+                    "{scenario} takes {count} instructions and has no budget; to add one: {REMEDY}"
                 ));
                 continue;
             };
@@ -80,11 +81,11 @@ impl Budget {
             if count * 100 > budget * (100 + tolerance) {
                 verdict.errors.push(format!(
                     "{scenario} takes {count} instructions, {change:.1} % more than its budget of {budget}, \
-                     and {tolerance} % are allowed; make it cheaper again or, if it is worth that: {REMEDY}"
+                     and {tolerance} % are allowed; make it cheaper or accept the cost: {REMEDY}"
                 ));
             } else if count * 100 < budget * (100 - GAIN) {
                 verdict.notes.push(format!(
-                    "{scenario} takes {count} instructions, {:.1} % less than its budget of {budget}; to keep it so: {REMEDY}",
+                    "{scenario} takes {count} instructions, {:.1} % less than its budget of {budget}; to keep the gain: {REMEDY}",
                     -change
                 ));
             }
@@ -92,7 +93,7 @@ impl Budget {
         for scenario in self.instructions.keys() {
             if !counts.contains_key(scenario) {
                 verdict.errors.push(format!(
-                    "there is a budget for {scenario}, and no such scenario; to take it out: {REMEDY}"
+                    "there is a budget for {scenario}, but no such scenario; to remove it: {REMEDY}"
                 ));
             }
         }
@@ -113,26 +114,26 @@ mod tests {
     }
 
     #[test]
-    fn three_per_cent_over_the_budget_are_let_pass_and_ten_under_it_go_unsaid() {
+    fn three_percent_over_and_ten_under_the_budget_pass_without_a_note() {
         assert_eq!(verdict(1030, "rustc 1.95"), Verdict::default());
         assert_eq!(verdict(900, "rustc 1.95"), Verdict::default());
     }
 
     #[test]
-    fn more_is_an_error_that_says_where_how_much_and_what_to_do() {
+    fn more_is_an_error_with_the_numbers_and_the_remedy() {
         let errors = verdict(1042, "rustc 1.95").errors;
         assert_eq!(
             errors,
             [
                 "handover/tokio takes 1042 instructions, 4.2 % more than its budget of 1000, and 3 % are \
-                 allowed; make it cheaper again or, if it is worth that: `cargo xtask counts --save`, and \
+                 allowed; make it cheaper or accept the cost: `cargo xtask counts --save`, and \
                  commit the file"
             ]
         );
     }
 
     #[test]
-    fn much_less_is_worth_a_word() {
+    fn much_less_is_a_note() {
         let verdict = verdict(899, "rustc 1.95");
         assert!(verdict.errors.is_empty());
         let note = "handover/tokio takes 899 instructions, 10.1 % less than its budget of 1000";
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn another_compiler_may_need_a_quarter_more() {
+    fn another_compiler_may_need_25_percent_more() {
         assert_eq!(verdict(1250, "rustc 1.96"), Verdict::default());
         assert_eq!(verdict(1251, "rustc 1.96").errors.len(), 1);
     }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_is_not_there_is_an_error_that_says_how_to_make_it() {
+    fn a_missing_budget_is_an_error_with_the_remedy() {
         let error = Budget::read(Path::new("no/such/file.json")).expect_err("there is none");
         let text = error.to_string();
         assert!(

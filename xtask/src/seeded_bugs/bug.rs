@@ -1,22 +1,23 @@
-//! A patch and what its head says about it.
+//! A patch and its header.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
-/// A bug to be put in: a patch for `git apply`, which ignores what stands before the first `diff`.
+/// A seeded bug: a patch for `git apply`, which ignores the text before the first `diff`.
 ///
-/// There stand lines of a key and a value, which may go on in lines that begin with a space:
+/// That text is a header of `key: value` lines. Lines that start with a space continue a value.
 ///
 /// | key         | value |
 /// |-------------|-------|
-/// | `row`       | the bug's number in the catalogue of bugs that other pools had |
-/// | `breaks`    | what goes wrong, and by which mechanism |
-/// | `seen`      | where it did |
+/// | `row`       | the number of the bug in the catalogue of bugs in other pools |
+/// | `breaks`    | the failure and its mechanism |
+/// | `seen`      | where the bug occurred |
 /// | `run`       | the command that runs the tests: `[KEY=VALUE..] cargo test ..` |
-/// | `caught-by` | the tests that fail, by their whole names, with commas between them |
-/// | `by`        | `hang`, if they do not end; else they have to fail |
+/// | `caught-by` | the full names of the tests that fail, separated by commas |
+/// | `by`        | `hang` if the tests hang instead of failing |
 pub(crate) struct Bug {
     pub(crate) name: String,
     pub(crate) patch: PathBuf,
@@ -26,7 +27,7 @@ pub(crate) struct Bug {
     pub(crate) by: By,
 }
 
-/// How tests that catch a bug end.
+/// How tests fail that catch a bug.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum By {
     Failure,
@@ -37,11 +38,11 @@ pub(crate) enum By {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Run {
     pub(crate) env: Vec<(String, String)>,
-    /// What follows `cargo test`.
+    /// The arguments after `cargo test`.
     pub(crate) args: Vec<String>,
 }
 
-/// Every bug of a folder, in the order of the names.
+/// Reads all bugs in a directory, sorted by name.
 pub(crate) fn all(folder: &Path) -> Result<Vec<Bug>> {
     let mut bugs = Vec::new();
     for path in files::in_folder(folder)? {
@@ -58,7 +59,7 @@ impl Bug {
             let found = head.iter().find(|(known, _)| known == key);
             found.map(|(_, value)| value.as_str())
         };
-        let required = |key: &str| value(key).ok_or_else(|| format!("its head has no `{key}:`"));
+        let required = |key: &str| value(key).ok_or_else(|| format!("the header has no `{key}:`"));
         Ok(Bug {
             name: path
                 .file_stem()
@@ -120,7 +121,7 @@ fn head(text: &str) -> Result<Vec<(String, String)>> {
             }
             (Some((key, value)), _) => head.push((key.to_owned(), value.trim().to_owned())),
             _ if line.is_empty() => {}
-            _ => return Err(format!("neither `key: value` nor more of it: {line}").into()),
+            _ => return Err(format!("neither `key: value` nor a continuation: {line}").into()),
         }
     }
     Ok(head)
@@ -139,7 +140,7 @@ mod tests {
         diff --git a/x b/x\n+nonsense: value\n";
 
     #[test]
-    fn a_head_is_read_up_to_the_diff() {
+    fn a_header_is_read_up_to_the_diff() {
         let bug = Bug::read(Path::new("some/04-slot.patch"), TEXT).expect("a head");
         assert_eq!((bug.row, bug.name.as_str()), (4, "04-slot"));
         assert_eq!(bug.caught_by, ["a::b", "c::d"]);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_twelve_bugs_are_there() {
+    fn all_twelve_patches_exist() {
         let bugs = all(Path::new("seeded-bugs")).expect("patches with heads");
         let rows: Vec<u32> = bugs.iter().map(|bug| bug.row).collect();
         let twelve = [1, 2, 3, 4, 6, 9, 13, 15, 16, 18, 28, 33];
@@ -161,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_what_it_needs_says_so() {
+    fn a_header_without_a_required_key_is_an_error() {
         let broken = |from: &str, to: &str| {
             let text = TEXT.replace(from, to);
             let bug = Bug::read(Path::new("x.patch"), &text);
             bug.err().map(|error| error.to_string()).unwrap_or_default()
         };
-        assert_eq!(broken("run: ", "ran: "), "its head has no `run:`");
+        assert_eq!(broken("run: ", "ran: "), "the header has no `run:`");
         assert!(broken("cargo test", "cargo bench").contains("cargo bench"));
         assert!(broken("row: 4", "row: four").starts_with("row: "));
         assert!(broken("row: 4", "row: 4\nby: chance").contains("`chance`"));

@@ -1,4 +1,4 @@
-//! Rows, values and statements, which a database has to have by type. This one has none.
+//! The rows, values and statements that sqlx requires of a database. This database has none.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -21,13 +21,13 @@ use sqlx_core::type_info::TypeInfo;
 use sqlx_core::types::Type;
 use sqlx_core::value::{Value, ValueRef};
 
-use super::database::Links;
-use crate::link::Link;
+use super::database::PoolManager;
+use crate::transport::Transport;
 
-/// What there is none of.
+/// An uninhabited type.
 pub(crate) struct Absent<K>(Infallible, PhantomData<fn() -> K>);
 
-/// The arguments of no statement.
+/// The arguments of a statement.
 pub(crate) struct NoArguments<K>(PhantomData<fn() -> K>);
 
 impl<K> Absent<K> {
@@ -36,8 +36,8 @@ impl<K> Absent<K> {
     }
 }
 
-impl<K: Link> Row for Absent<K> {
-    type Database = Links<K>;
+impl<K: Transport> Row for Absent<K> {
+    type Database = PoolManager<K>;
 
     fn columns(&self) -> &[Absent<K>] {
         self.is_not()
@@ -48,8 +48,8 @@ impl<K: Link> Row for Absent<K> {
     }
 }
 
-impl<K: Link> Column for Absent<K> {
-    type Database = Links<K>;
+impl<K: Transport> Column for Absent<K> {
+    type Database = PoolManager<K>;
 
     fn ordinal(&self) -> usize {
         self.is_not()
@@ -64,7 +64,7 @@ impl<K: Link> Column for Absent<K> {
     }
 }
 
-impl<K: Link> TypeInfo for Absent<K> {
+impl<K: Transport> TypeInfo for Absent<K> {
     fn is_null(&self) -> bool {
         self.is_not()
     }
@@ -74,8 +74,8 @@ impl<K: Link> TypeInfo for Absent<K> {
     }
 }
 
-impl<K: Link> Value for Absent<K> {
-    type Database = Links<K>;
+impl<K: Transport> Value for Absent<K> {
+    type Database = PoolManager<K>;
 
     fn as_ref(&self) -> Absent<K> {
         self.is_not()
@@ -90,8 +90,8 @@ impl<K: Link> Value for Absent<K> {
     }
 }
 
-impl<K: Link> ValueRef<'_> for Absent<K> {
-    type Database = Links<K>;
+impl<K: Transport> ValueRef<'_> for Absent<K> {
+    type Database = PoolManager<K>;
 
     fn to_owned(&self) -> Absent<K> {
         self.is_not()
@@ -106,8 +106,8 @@ impl<K: Link> ValueRef<'_> for Absent<K> {
     }
 }
 
-impl<K: Link> Statement for Absent<K> {
-    type Database = Links<K>;
+impl<K: Transport> Statement for Absent<K> {
+    type Database = PoolManager<K>;
 
     fn into_sql(self) -> SqlStr {
         self.is_not()
@@ -125,53 +125,56 @@ impl<K: Link> Statement for Absent<K> {
         self.is_not()
     }
 
-    fn query(&self) -> Query<'_, Links<K>, NoArguments<K>> {
+    fn query(&self) -> Query<'_, PoolManager<K>, NoArguments<K>> {
         self.is_not()
     }
 
-    fn query_with<A: IntoArguments<Links<K>>>(&self, _arguments: A) -> Query<'_, Links<K>, A> {
+    fn query_with<A: IntoArguments<PoolManager<K>>>(
+        &self,
+        _arguments: A,
+    ) -> Query<'_, PoolManager<K>, A> {
         self.is_not()
     }
 
-    fn query_as<O>(&self) -> QueryAs<'_, Links<K>, O, NoArguments<K>>
+    fn query_as<O>(&self) -> QueryAs<'_, PoolManager<K>, O, NoArguments<K>>
     where
         O: for<'r> FromRow<'r, Absent<K>>,
     {
         self.is_not()
     }
 
-    fn query_as_with<'s, O, A>(&'s self, _arguments: A) -> QueryAs<'s, Links<K>, O, A>
+    fn query_as_with<'s, O, A>(&'s self, _arguments: A) -> QueryAs<'s, PoolManager<K>, O, A>
     where
         O: for<'r> FromRow<'r, Absent<K>>,
-        A: IntoArguments<Links<K>>,
+        A: IntoArguments<PoolManager<K>>,
     {
         self.is_not()
     }
 
-    fn query_scalar<O>(&self) -> QueryScalar<'_, Links<K>, O, NoArguments<K>>
+    fn query_scalar<O>(&self) -> QueryScalar<'_, PoolManager<K>, O, NoArguments<K>>
     where
         (O,): for<'r> FromRow<'r, Absent<K>>,
     {
         self.is_not()
     }
 
-    fn query_scalar_with<'s, O, A>(&'s self, _arguments: A) -> QueryScalar<'s, Links<K>, O, A>
+    fn query_scalar_with<'s, O, A>(&'s self, _arguments: A) -> QueryScalar<'s, PoolManager<K>, O, A>
     where
         (O,): for<'r> FromRow<'r, Absent<K>>,
-        A: IntoArguments<Links<K>>,
+        A: IntoArguments<PoolManager<K>>,
     {
         self.is_not()
     }
 }
 
-impl<K: Link> Arguments for NoArguments<K> {
-    type Database = Links<K>;
+impl<K: Transport> Arguments for NoArguments<K> {
+    type Database = PoolManager<K>;
 
     fn reserve(&mut self, _additional: usize, _size: usize) {}
 
     fn add<'t, T>(&mut self, _value: T) -> Result<(), BoxDynError>
     where
-        T: Encode<'t, Links<K>> + Type<Links<K>>,
+        T: Encode<'t, PoolManager<K>> + Type<PoolManager<K>>,
     {
         Err("there is nothing to encode for".into())
     }

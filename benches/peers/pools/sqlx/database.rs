@@ -1,4 +1,4 @@
-//! A database as sqlx's pool wants it: one that can be connected to and pinged, and nothing else.
+//! A minimal database for the pool of sqlx: it supports connecting and pinging only.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -15,24 +15,24 @@ use sqlx_core::sql_str::SqlStr;
 use sqlx_core::transaction::{Transaction, TransactionManager};
 
 use super::absent::{Absent, NoArguments};
-use crate::link::Link;
+use crate::transport::Transport;
 
 /// The database.
-pub(crate) struct Links<K>(PhantomData<fn() -> K>);
+pub(crate) struct PoolManager<K>(PhantomData<fn() -> K>);
 
-/// How to connect to it.
+/// The connect options.
 #[derive(Clone)]
 pub(crate) struct Options<K>(pub(crate) K);
 
-/// A connection to it. The link, which is how to ping, takes no room where there is nothing to ping.
-pub(crate) struct Conn<K: Link> {
-    link: K,
+/// A connection. The transport, which implements the ping, has no size if there is nothing to ping.
+pub(crate) struct Conn<K: Transport> {
+    transport: K,
     conn: K::Conn,
 }
 
-impl<K: Link> Database for Links<K> {
+impl<K: Transport> Database for PoolManager<K> {
     type Connection = Conn<K>;
-    type TransactionManager = Links<K>;
+    type TransactionManager = PoolManager<K>;
     type Row = Absent<K>;
     type QueryResult = ();
     type Column = Absent<K>;
@@ -47,7 +47,7 @@ impl<K: Link> Database for Links<K> {
     const URL_SCHEMES: &'static [&'static str] = &[];
 }
 
-impl<K: Link> ConnectOptions for Options<K> {
+impl<K: Transport> ConnectOptions for Options<K> {
     type Connection = Conn<K>;
 
     fn from_url(_url: &Url) -> Result<Self, Error> {
@@ -57,7 +57,7 @@ impl<K: Link> ConnectOptions for Options<K> {
     async fn connect(&self) -> Result<Conn<K>, Error> {
         Ok(Conn {
             conn: self.0.connect().await?,
-            link: self.0.clone(),
+            transport: self.0.clone(),
         })
     }
 
@@ -70,8 +70,8 @@ impl<K: Link> ConnectOptions for Options<K> {
     }
 }
 
-impl<K: Link> Connection for Conn<K> {
-    type Database = Links<K>;
+impl<K: Transport> Connection for Conn<K> {
+    type Database = PoolManager<K>;
     type Options = Options<K>;
 
     fn close(self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
@@ -84,10 +84,10 @@ impl<K: Link> Connection for Conn<K> {
     }
 
     async fn ping(&mut self) -> Result<(), Error> {
-        Ok(self.link.check(&self.conn).await?)
+        Ok(self.transport.check(&self.conn).await?)
     }
 
-    async fn begin(&mut self) -> Result<Transaction<'_, Links<K>>, Error> {
+    async fn begin(&mut self) -> Result<Transaction<'_, PoolManager<K>>, Error> {
         Err(unsupported())
     }
 
@@ -102,8 +102,8 @@ impl<K: Link> Connection for Conn<K> {
     }
 }
 
-impl<K: Link> TransactionManager for Links<K> {
-    type Database = Links<K>;
+impl<K: Transport> TransactionManager for PoolManager<K> {
+    type Database = PoolManager<K>;
 
     async fn begin(_conn: &mut Conn<K>, _statement: Option<SqlStr>) -> Result<(), Error> {
         Err(unsupported())
@@ -132,9 +132,9 @@ impl<K> FromStr for Options<K> {
     }
 }
 
-impl<K> fmt::Debug for Links<K> {
+impl<K> fmt::Debug for PoolManager<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Links")
+        f.write_str("PoolManager")
     }
 }
 

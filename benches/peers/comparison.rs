@@ -1,12 +1,13 @@
-//! All pools do a workload, in turns.
+//! Runs a workload on all pools, in rounds.
 
 use std::time::Duration;
 
 use connpool_benches::figures::{median, percentile, rotation};
 use connpool_benches::{Smol, Tokio};
 
-use crate::pace::Pace;
-use crate::peer::Peer;
+use crate::budget::Budget;
+use crate::competitor::Competitor;
+use crate::kind::Kind;
 use crate::pools::bare::Bare;
 use crate::pools::bb8::Bb8;
 use crate::pools::connpool::Connpool;
@@ -18,85 +19,85 @@ use crate::pools::qp::Qp;
 use crate::pools::r2d2::R2d2;
 use crate::pools::sqlx::Sqlx;
 use crate::record::{Outcome, Record};
+use crate::round::{self, Failure};
 use crate::sockets::Runtime;
-use crate::turn::{Failure, take};
-use crate::workloads::{Kind, Sample, Workload};
+use crate::workloads::{Case, Sample};
 
-/// A [`Peer`] among others of its kind.
-trait Contestant {
+/// An object-safe [`Competitor`].
+trait ErasedCompetitor {
     fn name(&self) -> &'static str;
     fn package(&self) -> Option<&'static str>;
     fn remark(&self, kind: Kind) -> Option<&'static str>;
-    fn take_turn(&self, kind: Kind, runtime: Runtime, pace: Pace) -> Result<Sample, Failure>;
+    fn run_round(&self, kind: Kind, runtime: Runtime, budget: Budget) -> Result<Sample, Failure>;
 }
 
-impl<P: Peer> Contestant for P {
+impl<P: Competitor> ErasedCompetitor for P {
     fn name(&self) -> &'static str {
-        Peer::name(*self)
+        Competitor::name(*self)
     }
 
     fn package(&self) -> Option<&'static str> {
-        Peer::package(*self)
+        Competitor::package(*self)
     }
 
     fn remark(&self, kind: Kind) -> Option<&'static str> {
-        Peer::remark(*self, kind)
+        Competitor::remark(*self, kind)
     }
 
-    fn take_turn(&self, kind: Kind, runtime: Runtime, pace: Pace) -> Result<Sample, Failure> {
+    fn run_round(&self, kind: Kind, runtime: Runtime, budget: Budget) -> Result<Sample, Failure> {
         match runtime {
-            Runtime::Tokio => take::<P, Tokio>(*self, kind, pace),
-            Runtime::Smol => take::<P, Smol>(*self, kind, pace),
+            Runtime::Tokio => round::run::<P, Tokio>(*self, kind, budget),
+            Runtime::Smol => round::run::<P, Smol>(*self, kind, budget),
         }
     }
 }
 
-/// Lets all pools do a workload, one after the other, several times, and each time in another
-/// order: what the machine does meanwhile is then the same for all of them.
-pub(crate) fn hold(workload: &Workload, runtime: Runtime, pace: Pace) -> Vec<Record> {
-    let contestants = contestants(workload.kind);
-    let rounds = match workload.kind.is_a_count() {
+/// Runs a workload on all pools, several times and in a different order each time, so that other
+/// load on the machine affects all of them alike.
+pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> {
+    let competitors = competitors(case.kind);
+    let rounds = match case.kind.is_a_count() {
         true => 1,
-        false => pace.rounds,
+        false => budget.rounds,
     };
-    let mut samples: Vec<Vec<Sample>> = contestants.iter().map(|_| Vec::new()).collect();
-    let mut failures: Vec<Option<Failure>> = contestants.iter().map(|_| None).collect();
+    let mut samples: Vec<Vec<Sample>> = competitors.iter().map(|_| Vec::new()).collect();
+    let mut failures: Vec<Option<Failure>> = competitors.iter().map(|_| None).collect();
     for round in 0..rounds {
-        for at in rotation(contestants.len(), round) {
-            // Once is enough: what hangs takes its time.
+        for at in rotation(competitors.len(), round) {
+            // Once is enough: a hang costs the full time limit.
             if failures[at].is_some() {
                 continue;
             }
-            match contestants[at].take_turn(workload.kind, runtime, pace) {
+            match competitors[at].run_round(case.kind, runtime, budget) {
                 Ok(sample) => samples[at].push(sample),
                 Err(failure) => failures[at] = Some(failure),
             }
         }
     }
     let results = samples.into_iter().zip(failures);
-    let results = contestants.iter().zip(results);
+    let results = competitors.iter().zip(results);
     results
-        .map(|(contestant, (samples, failure))| {
+        .map(|(competitor, (samples, failure))| {
             let record = Record {
-                workload: workload.name.clone(),
+                workload: case.name.clone(),
                 runtime: runtime.name(),
-                pool: contestant.name(),
-                version: contestant.package().map(version),
-                unit: workload.kind.unit(),
+                pool: competitor.name(),
+                version: competitor.package().map(version),
+                unit: case.kind.unit(),
                 ..Record::default()
             };
             match failure {
-                None => figures(record, samples, contestant.remark(workload.kind)),
+                None => figures(record, samples, competitor.remark(case.kind)),
                 Some(failure) => without(record, failure, samples.len()),
             }
         })
         .collect()
 }
 
-/// Who does a workload, this pool first.
-fn contestants(kind: Kind) -> Vec<Box<dyn Contestant>> {
+/// Returns the competitors of a workload, this pool first.
+fn competitors(kind: Kind) -> Vec<Box<dyn ErasedCompetitor>> {
     let connpool = |look_after| Box::new(Connpool { look_after });
-    let mut all: Vec<Box<dyn Contestant>> = vec![connpool(Duration::ZERO)];
+    let mut all: Vec<Box<dyn ErasedCompetitor>> = vec![connpool(Duration::ZERO)];
     if kind == Kind::TcpLook {
         all.push(connpool(Duration::from_secs(1)));
     }
@@ -141,7 +142,7 @@ fn figures(record: Record, samples: Vec<Sample>, remark: Option<&'static str>) -
 
 fn without(record: Record, failure: Failure, done: usize) -> Record {
     let (outcome, note) = match failure {
-        Failure::Hangs => (Outcome::Hangs, "was not done in time".to_owned()),
+        Failure::Hangs => (Outcome::Hangs, "did not finish in time".to_owned()),
         Failure::Breaks(message) => (Outcome::Breaks, message),
         Failure::Cannot(why) => (Outcome::Cannot, why.to_owned()),
     };
@@ -156,7 +157,7 @@ fn without(record: Record, failure: Failure, done: usize) -> Record {
     }
 }
 
-/// The version of a crate that is compiled in.
+/// Returns the version of a crate in Cargo.lock.
 fn version(package: &str) -> String {
     let locked = include_str!("../../Cargo.lock");
     let entry = format!("name = \"{package}\"\nversion = \"");

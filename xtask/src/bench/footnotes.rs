@@ -1,10 +1,10 @@
-//! Footnotes, each once, however often it is referred to.
+//! Footnotes of a table, without duplicates.
 
 #[derive(Default)]
-pub(super) struct Notes(Vec<String>);
+pub(super) struct Footnotes(Vec<String>);
 
-impl Notes {
-    /// The figure, with a mark for each part of what there is to say about it.
+impl Footnotes {
+    /// Appends the marks of a note to a figure. Parts of a note are separated by `; `.
     pub(super) fn marked(&mut self, figure: String, note: Option<&str>) -> String {
         let parts = note.into_iter().flat_map(|note| note.split("; "));
         parts.fold(figure, |figure, part| {
@@ -17,7 +17,7 @@ impl Notes {
         })
     }
 
-    /// The notes, with their marks.
+    /// Returns the footnotes with their marks.
     pub(super) fn lines(self) -> Vec<String> {
         let lines = self.0.iter().enumerate();
         lines
@@ -26,7 +26,7 @@ impl Notes {
     }
 }
 
-/// The number of a note, small and raised.
+/// Returns the superscript number of a footnote.
 fn mark(at: usize) -> String {
     let digits = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
     let digit = |digit: char| digit.to_digit(10).map(|digit| digits[digit as usize]);
@@ -38,20 +38,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_stands_once_and_each_of_its_parts_by_itself() {
-        let mut notes = Notes::default();
+    fn a_note_is_listed_once_and_split_into_parts() {
+        let mut notes = Footnotes::default();
         let mut marked = |note| notes.marked("1.2x".to_owned(), note);
         assert_eq!(
-            marked(Some("has no limits; was not done in time")),
+            marked(Some("has no limits; did not finish in time")),
             "1.2x ¹ ²"
         );
-        assert_eq!(marked(Some("was not done in time")), "1.2x ²");
+        assert_eq!(marked(Some("did not finish in time")), "1.2x ²");
         assert_eq!(marked(None), "1.2x");
-        assert_eq!(notes.lines(), ["¹ has no limits", "² was not done in time"]);
+        assert_eq!(
+            notes.lines(),
+            ["¹ has no limits", "² did not finish in time"]
+        );
     }
 
     #[test]
-    fn there_is_a_mark_for_every_number() {
+    fn every_number_has_a_mark() {
         assert_eq!(mark(0), "¹");
         assert_eq!(mark(119), "¹²⁰");
     }

@@ -1,15 +1,15 @@
-//! What the clients count by themselves, to be held against what the pool counts.
+//! Counters of the clients, to verify those of the pool.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use connpool_core::GetError;
 
-/// Counts of all clients together.
+/// The counters of all clients.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct ClientStats {
     replies: AtomicU64,
     wrong: AtomicU64,
-    lent: AtomicU64,
+    succeeded: AtomicU64,
     cancelled: AtomicU64,
     timeout: AtomicU64,
     exhausted: AtomicU64,
@@ -26,22 +26,22 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-impl Tally {
-    /// A reply came, and it was the right one.
+impl ClientStats {
+    /// Counts a correct reply.
     pub(crate) fn reply(&self) {
         up(&self.replies);
     }
 
-    /// Somebody was given the reply to another one's request.
+    /// Counts a reply that belongs to another request.
     pub(crate) fn wrong_reply(&self) {
         up(&self.wrong);
     }
 
-    /// A `get` ended; `None`: it was dropped before it did.
+    /// Counts a finished `get`. `None` means that it was dropped first.
     pub(crate) fn get<T, E>(&self, ended: Option<&Result<T, GetError<E>>>) {
         up(match ended {
             None => &self.cancelled,
-            Some(Ok(_)) => &self.lent,
+            Some(Ok(_)) => &self.succeeded,
             Some(Err(GetError::Timeout { .. })) => &self.timeout,
             Some(Err(GetError::Exhausted(_))) => &self.exhausted,
             Some(Err(GetError::Connect(_))) => &self.connect,
@@ -49,7 +49,7 @@ impl Tally {
         });
     }
 
-    /// A connection was taken out of the pool.
+    /// Counts a detached connection.
     pub(crate) fn detached(&self) {
         up(&self.detached);
     }
@@ -62,8 +62,8 @@ impl Tally {
         read(&self.wrong)
     }
 
-    pub(crate) fn lent(&self) -> u64 {
-        read(&self.lent)
+    pub(crate) fn succeeded(&self) -> u64 {
+        read(&self.succeeded)
     }
 
     pub(crate) fn cancelled(&self) -> u64 {
@@ -74,7 +74,7 @@ impl Tally {
         read(&self.detached)
     }
 
-    /// The failures of `get`, by their kind.
+    /// Returns the failed gets by kind.
     pub(crate) fn failed(&self) -> [(&'static str, u64); 4] {
         [
             ("timeout", read(&self.timeout)),

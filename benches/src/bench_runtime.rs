@@ -1,4 +1,4 @@
-//! The runtimes as the benchmarks see them.
+//! The runtimes of the benchmarks.
 
 use std::future::Future;
 use std::io;
@@ -13,19 +13,20 @@ use smol::channel::{Sender, bounded};
 
 use crate::echo;
 
-/// A runtime, and so many threads for its tasks. With none, the thread that waits for the tasks
-/// runs them. Clones are handles to the same.
-pub trait Lane: AsyncExecutor + Clone {
-    /// The runtime and its workers, as a part of a benchmark's name: `tokio`, `smol-2-workers`.
+/// A runtime with a number of worker threads. With none, the thread that waits for the tasks runs
+/// them. Clones are handles to the same runtime.
+pub trait BenchRuntime: AsyncExecutor + Clone {
+    /// Returns the runtime and its workers as part of a benchmark's name: `tokio`,
+    /// `smol-2-workers`.
     fn name(&self) -> String;
 
-    /// Connects over TCP on this runtime, and pings by [`echo::once`].
+    /// Creates a TCP manager that pings with [`echo::once`].
     fn tcp(&self, address: SocketAddr) -> impl Manager<Error = io::Error>;
 
-    /// Begins a pool on this runtime. To be called in its `block_on`.
+    /// Creates a pool builder. Call it within `block_on` of this runtime.
     fn builder<M: Manager>(&self, manager: M) -> Builder<M>;
 
-    /// Starts a task, and gives what waits for its end.
+    /// Spawns a task and returns a future of its output.
     fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -40,7 +41,7 @@ pub struct Tokio {
 }
 
 impl Tokio {
-    /// Starts a runtime. Panics if the system does not let it.
+    /// Starts a runtime. Panics if the system refuses.
     pub fn new(workers: usize) -> Self {
         let mut builder = match workers {
             0 => tokio::runtime::Builder::new_current_thread(),
@@ -63,7 +64,7 @@ impl AsyncExecutor for Tokio {
     }
 }
 
-impl Lane for Tokio {
+impl BenchRuntime for Tokio {
     fn name(&self) -> String {
         name("tokio", self.workers)
     }
@@ -85,18 +86,18 @@ impl Lane for Tokio {
     }
 }
 
-/// smol: an executor of its own for the tasks that are measured, while the pool's background task
-/// goes to smol's global one, as it does for every user.
+/// smol: a separate executor for the measured tasks. The maintenance task of the pool runs on
+/// smol's global executor, as in production.
 #[derive(Clone)]
 pub struct Smol {
     workers: usize,
     executor: Arc<Executor<'static>>,
-    /// The workers end with the last handle.
+    /// The workers stop when the last handle is dropped.
     _stop: Sender<()>,
 }
 
 impl Smol {
-    /// Starts the workers. Panics if the system does not let it.
+    /// Starts the workers. Panics if the system refuses.
     pub fn new(workers: usize) -> Self {
         let executor = Arc::new(Executor::new());
         let (stop, stopped) = bounded::<()>(1);
@@ -121,7 +122,7 @@ impl AsyncExecutor for Smol {
     }
 }
 
-impl Lane for Smol {
+impl BenchRuntime for Smol {
     fn name(&self) -> String {
         name("smol", self.workers)
     }

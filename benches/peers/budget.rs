@@ -1,25 +1,25 @@
-//! How long to measure.
+//! The time budget of a measurement.
 
 use std::time::Duration;
 
-/// How long to measure.
+/// The time budget of a measurement.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// How often each pool has its turn.
+pub(crate) struct Budget {
+    /// The number of rounds per pool.
     pub(crate) rounds: usize,
-    /// How long it runs before anything counts.
+    /// Warm-up time of a round.
     pub(crate) warm_up: Duration,
-    /// How long it runs then.
+    /// Measured time of a round.
     pub(crate) window: Duration,
-    /// When a turn that has not ended counts as hanging.
+    /// A round that takes longer counts as hanging.
     pub(crate) patience: Duration,
-    /// Whether to do a handful of everything, only to see that it works.
+    /// Run a few operations only, to check that the benchmark works.
     pub(crate) smoke: bool,
 }
 
-impl Pace {
-    /// To quote.
-    pub(crate) const FULL: Pace = Pace {
+impl Budget {
+    /// For figures to quote.
+    pub(crate) const FULL: Budget = Budget {
         rounds: 7,
         warm_up: Duration::from_millis(30),
         window: Duration::from_millis(150),
@@ -27,8 +27,8 @@ impl Pace {
         smoke: false,
     };
 
-    /// To look at.
-    pub(crate) const QUICK: Pace = Pace {
+    /// For a quick look.
+    pub(crate) const QUICK: Budget = Budget {
         rounds: 3,
         warm_up: Duration::from_millis(10),
         window: Duration::from_millis(50),
@@ -36,8 +36,8 @@ impl Pace {
         smoke: false,
     };
 
-    /// To see that everything works.
-    pub(crate) const SMOKE: Pace = Pace {
+    /// For a check that everything works.
+    pub(crate) const SMOKE: Budget = Budget {
         rounds: 1,
         warm_up: Duration::ZERO,
         window: Duration::ZERO,
@@ -45,7 +45,7 @@ impl Pace {
         smoke: true,
     };
 
-    /// So many of something, or a handful.
+    /// Returns `count`, or a small number in a smoke run.
     pub(crate) fn size(self, count: usize) -> usize {
         if self.smoke { count.min(8) } else { count }
     }

@@ -1,34 +1,34 @@
-//! What this process holds: open descriptors and resident memory, as Linux tells them.
+//! The open descriptors and the resident memory of this process, from Linux' `/proc`.
 
 use std::fmt;
 use std::fs;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
-/// The process at one moment.
+/// A sample.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Vitals {
+pub(crate) struct ProcessStats {
     pub(crate) descriptors: usize,
     pub(crate) resident_kib: u64,
 }
 
-impl Vitals {
-    pub(crate) fn now() -> Outcome<Vitals> {
-        // One of them is the folder that is being read.
+impl ProcessStats {
+    pub(crate) fn now() -> Outcome<ProcessStats> {
+        // One of them is the directory being read.
         let descriptors = fs::read_dir("/proc/self/fd")?.count() - 1;
         let status = fs::read_to_string("/proc/self/status")?;
         let resident = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
             .ok_or("/proc/self/status has no VmRSS")?;
-        Ok(Vitals {
+        Ok(ProcessStats {
             descriptors,
             resident_kib: resident.parse()?,
         })
     }
 }
 
-impl fmt::Display for Vitals {
+impl fmt::Display for ProcessStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = self.resident_kib as f64 / 1024.0;
         write!(f, "{} fds  {mib:.1} MiB", self.descriptors)

@@ -4,14 +4,14 @@ use std::future::Future;
 
 use connpool_core::{Manager, Pool};
 
-/// A pool under test, as a handle that every task has a clone of.
-pub trait Subject: Clone + Send + Sync + 'static {
-    /// Borrows a connection. Dropping what comes out returns it. Panics if there is none to be had:
-    /// nothing that is measured should fail.
+/// A handle to a pool under test, cloned for every task.
+pub trait PoolUnderTest: Clone + Send + Sync + 'static {
+    /// Borrows a connection. Dropping the guard returns it. Panics on an error: no measured get
+    /// should fail.
     fn get(&self) -> impl Future<Output = impl Send> + Send;
 }
 
-impl<M: Manager> Subject for Pool<M> {
+impl<M: Manager> PoolUnderTest for Pool<M> {
     async fn get(&self) -> impl Send {
         match Pool::get(self).await {
             Ok(conn) => conn,

@@ -1,38 +1,44 @@
-//! Many tasks that use one pool.
+//! The workload of the benchmarks.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::yield_now;
 
-use crate::{Lane, Subject};
+use crate::bench_runtime::BenchRuntime;
+use crate::pool_under_test::PoolUnderTest;
 
-/// So many tasks, each of which gets a connection and returns it, again and again.
+/// Tasks that get and return connections in a loop.
 #[derive(Clone, Copy)]
-pub struct Crowd {
-    /// How many.
+pub struct Workload {
+    /// The number of tasks.
     pub tasks: u32,
-    /// For how long each keeps its connection.
+    /// How long a task holds a connection.
     pub hold: Hold,
 }
 
-/// For how long a connection is kept.
+/// How long a task holds a connection.
 #[derive(Clone, Copy)]
 pub enum Hold {
-    /// Returned as soon as it is there. On one thread, no task then ever meets another.
+    /// Returns it at once. On one thread, tasks then never contend.
     NotAtAll,
-    /// While every other task that can run has its turn.
+    /// Holds it while every other ready task runs.
     OverAYield,
 }
 
-impl Crowd {
-    /// Has the tasks share out so many operations, or a few more so that each has as many as the
-    /// others. The time that so many took, all tasks together: divided by them, it is what one adds.
-    pub async fn time(self, lane: &impl Lane, subject: &impl Subject, operations: u64) -> Duration {
+impl Workload {
+    /// Distributes `operations` evenly over the tasks, rounded up. Returns the time of `operations`
+    /// operations of all tasks together.
+    pub async fn time(
+        self,
+        runtime: &impl BenchRuntime,
+        pool: &impl PoolUnderTest,
+        operations: u64,
+    ) -> Duration {
         let each = operations.div_ceil(self.tasks.into());
         let start = Instant::now();
         let tasks: Vec<_> = (0..self.tasks)
-            .map(|_| lane.spawn(self.work(subject.clone(), each)))
+            .map(|_| runtime.spawn(self.work(pool.clone(), each)))
             .collect();
         for task in tasks {
             task.await;
@@ -41,9 +47,9 @@ impl Crowd {
         start.elapsed().mul_f64(operations as f64 / done as f64)
     }
 
-    async fn work(self, subject: impl Subject, operations: u64) {
+    async fn work(self, pool: impl PoolUnderTest, operations: u64) {
         for _ in 0..operations {
-            let conn = black_box(subject.get().await);
+            let conn = black_box(pool.get().await);
             match self.hold {
                 Hold::NotAtAll => {}
                 Hold::OverAYield => yield_now().await,
@@ -60,19 +66,19 @@ mod tests {
     use connpool_core::{Stats, object_fn};
 
     use super::*;
-    use crate::{Smol, Tokio};
+    use crate::bench_runtime::{Smol, Tokio};
 
-    /// What the pool has counted when eight tasks have shared out so many operations.
-    fn stats(lane: &impl Lane, connections: usize, operations: u64) -> Stats {
-        let crowd = Crowd {
+    /// Returns the statistics of a pool after eight tasks have run `operations` operations.
+    fn stats(runtime: &impl BenchRuntime, connections: usize, operations: u64) -> Stats {
+        let workload = Workload {
             tasks: 8,
             hold: Hold::OverAYield,
         };
-        lane.block_on(async {
-            let pool = lane.builder(object_fn(|| async { Ok::<_, Infallible>(7) }));
+        runtime.block_on(async {
+            let pool = runtime.builder(object_fn(|| async { Ok::<_, Infallible>(7) }));
             let pool = pool.max_size(connections).min_size(connections);
             let pool = pool.build().await.expect("building the pool");
-            crowd.time(lane, &pool, operations).await;
+            workload.time(runtime, &pool, operations).await;
             pool.stats()
         })
     }

@@ -1,4 +1,4 @@
-//! What the pools are given to pool: the same for all of them.
+//! The connections to pool, the same for all pools.
 
 use std::future::{Future, ready};
 use std::io;
@@ -15,47 +15,47 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::sockets::{Sockets, exchange_blocking};
 
-/// A kind of connection: how to open one and how to see whether it is still good.
-pub(crate) trait Link: Clone + Send + Sync + 'static {
+/// A kind of connection: how to open it and how to check it.
+pub(crate) trait Transport: Clone + Send + Sync + 'static {
     /// The connection.
     type Conn: Send + Sync + Unpin + 'static;
-    /// The connection of a pool that blocks.
+    /// The connection for a blocking pool.
     type Blocking: Send + 'static;
-    /// What connpool is given.
+    /// The connpool manager.
     type Manager: Manager;
 
-    /// Opens one.
+    /// Opens a connection.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Conn>> + Send;
 
-    /// Checks one before it is lent.
+    /// Checks a connection before checkout.
     fn check(&self, conn: &Self::Conn) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// [`connect`](Link::connect), by blocking.
+    /// The blocking variant of [`connect`](Transport::connect).
     fn connect_blocking(&self) -> io::Result<Self::Blocking>;
 
-    /// [`check`](Link::check), by blocking.
+    /// The blocking variant of [`check`](Transport::check).
     fn check_blocking(&self, conn: &Self::Blocking) -> io::Result<()>;
 
-    /// What connpool is given.
+    /// Creates the connpool manager.
     fn manager(&self) -> Self::Manager;
 }
 
-/// What a pool has to find out about a connection before it lends it.
+/// The check of a connection before checkout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Check {
-    /// It lends what it has.
+    /// No check.
     Nothing,
-    /// Whether the kernel has seen the end of it, or bytes that nobody asked for.
+    /// A probe in the kernel for the end of the stream or unsolicited bytes.
     Look,
-    /// Whether the other side answers.
+    /// A round trip.
     Ping,
 }
 
-/// Eight bytes that are just there: what is measured with them is the pool's own.
+/// Eight bytes without I/O, so that only the pool is measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain;
 
-impl Link for Plain {
+impl Transport for Plain {
     type Conn = u64;
     type Blocking = u64;
     type Manager = Managed<Plain>;
@@ -81,8 +81,7 @@ impl Link for Plain {
     }
 }
 
-/// TCP, checked in this way. connpool has its own manager for it, which looks by the same system
-/// call and pings by the same byte.
+/// TCP with a check. connpool uses its own manager, with the same system call and the same ping.
 #[derive(Debug)]
 pub(crate) struct Tcp<S> {
     address: SocketAddr,
@@ -91,7 +90,7 @@ pub(crate) struct Tcp<S> {
 }
 
 impl<S: Sockets> Tcp<S> {
-    /// Connections to this server.
+    /// Creates a transport to this server.
     pub(crate) fn new(address: SocketAddr, check: Check) -> Self {
         Tcp {
             address,
@@ -107,7 +106,7 @@ impl<S> Clone for Tcp<S> {
     }
 }
 
-impl<S: Sockets> Link for Tcp<S> {
+impl<S: Sockets> Transport for Tcp<S> {
     type Conn = S::Stream;
     type Blocking = TcpStream;
     type Manager = S::Manager;
@@ -143,7 +142,7 @@ impl<S: Sockets> Link for Tcp<S> {
     }
 }
 
-/// TCP without a check, to a server that may speak first. Counts how many were opened.
+/// TCP without a check, to a server that may greet. Counts connects.
 #[derive(Debug)]
 pub(crate) struct Counted<S> {
     tcp: Tcp<S>,
@@ -152,7 +151,7 @@ pub(crate) struct Counted<S> {
 }
 
 impl<S: Sockets> Counted<S> {
-    /// Connections to this server, which greets or not.
+    /// Creates a transport to this server, which sends a greeting if `greeted`.
     pub(crate) fn new(address: SocketAddr, greeted: bool) -> Self {
         Counted {
             tcp: Tcp::new(address, Check::Nothing),
@@ -161,7 +160,7 @@ impl<S: Sockets> Counted<S> {
         }
     }
 
-    /// How many were opened so far.
+    /// Returns the number of connections opened so far.
     pub(crate) fn opened(&self) -> usize {
         self.opened.load(Ordering::Relaxed)
     }
@@ -177,7 +176,7 @@ impl<S> Clone for Counted<S> {
     }
 }
 
-impl<S: Sockets> Link for Counted<S> {
+impl<S: Sockets> Transport for Counted<S> {
     type Conn = S::Stream;
     type Blocking = TcpStream;
     type Manager = Managed<Counted<S>>;
@@ -215,17 +214,17 @@ impl<S: Sockets> Link for Counted<S> {
     }
 }
 
-/// Has the end of a connection forgotten at once. There are thousands of them, and the kernel would
-/// keep each one's port for a minute, until none is left.
+/// Makes the close immediate (a reset). Otherwise each of thousands of ports would stay in
+/// TIME_WAIT for a minute.
 fn leave_no_trace(socket: impl AsFd) -> io::Result<()> {
     Ok(set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
-/// A link as connpool takes it where it has no manager of its own for it.
+/// Adapts a transport to connpool's `Manager`.
 #[derive(Debug)]
 pub(crate) struct Managed<K>(K);
 
-impl<K: Link> Manager for Managed<K> {
+impl<K: Transport> Manager for Managed<K> {
     type Connection = K::Conn;
     type Error = io::Error;
 
@@ -237,13 +236,13 @@ impl<K: Link> Manager for Managed<K> {
         false
     }
 
-    // It has no `liveness`, which is what this is for.
+    // There is no `liveness` to call.
     fn has_liveness(&self) -> bool {
         false
     }
 }
 
-/// Looks into the kernel, which is one system call.
+/// Probes a socket with one system call.
 pub(crate) fn look(socket: impl AsFd) -> io::Result<()> {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     match recv(socket, &mut [0; 1], flags) {

@@ -1,7 +1,6 @@
-//! A server whose mood can be changed while it runs, and the manager of its clients: for examples of
-//! what can go wrong.
+//! A server with injectable faults, and the manager of its clients.
 //!
-//! The protocol: the server says `hello`, and from then on sends every line back.
+//! The protocol: the server sends `hello`, then echoes every line.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -16,100 +15,100 @@ use smol::Async;
 
 use crate::server::Server;
 
-/// What the server is like to its clients, from the next moment on.
+/// The behavior of the server. A change takes effect at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    /// It answers.
-    Good,
-    /// It accepts, and says and answers nothing.
-    Silent,
-    /// It hangs up on everybody, whoever comes included.
-    Curt,
-    /// It tells everybody something that nobody asked for, and answers.
-    Chatty,
+pub enum Mode {
+    /// Answers every request.
+    Normal,
+    /// Accepts connections, but sends nothing.
+    Unresponsive,
+    /// Closes every connection, including new ones.
+    Disconnecting,
+    /// Sends unsolicited data on every connection, and answers requests.
+    Unsolicited,
 }
 
-/// The server.
+/// A server whose [`Mode`] can be changed while it runs.
 #[derive(Debug)]
-pub struct Moody {
+pub struct FaultServer {
     address: SocketAddr,
-    inside: Arc<Inside>,
+    shared: Arc<Shared>,
     server: Option<Server>,
 }
 
 #[derive(Debug)]
-struct Inside {
-    mood: Mutex<Mood>,
-    changed: Event,
+struct Shared {
+    mode: Mutex<Mode>,
+    mode_changed: Event,
     accepted: AtomicU64,
 }
 
-impl Moody {
-    /// Starts one in a good mood, on a free port of the loopback.
+impl FaultServer {
+    /// Starts a server in [`Mode::Normal`] on a free loopback port.
     ///
     /// # Errors
     ///
-    /// If there is no port to be had.
-    pub fn start() -> io::Result<Moody> {
-        let inside = Arc::new(Inside {
-            mood: Mutex::new(Mood::Good),
-            changed: Event::new(),
+    /// If no port is available.
+    pub fn start() -> io::Result<FaultServer> {
+        let shared = Arc::new(Shared {
+            mode: Mutex::new(Mode::Normal),
+            mode_changed: Event::new(),
             accepted: AtomicU64::new(0),
         });
-        let server = Server::start(serving(&inside))?;
-        Ok(Moody {
+        let server = Server::start(serving(&shared))?;
+        Ok(FaultServer {
             address: server.address(),
-            inside,
+            shared,
             server: Some(server),
         })
     }
 
-    /// Where it listens, or did.
+    /// Returns the address on which the server listens, or listened before it was killed.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections it has accepted, in all its lives.
+    /// Returns the number of connections accepted so far, across restarts.
     pub fn accepted(&self) -> u64 {
-        self.inside.accepted.load(SeqCst)
+        self.shared.accepted.load(SeqCst)
     }
 
-    /// Changes its mood, also towards those who are connected.
-    pub fn becomes(&self, mood: Mood) {
-        *self.inside.mood.lock().expect("no mood panics") = mood;
-        self.inside.changed.notify(usize::MAX);
+    /// Changes the mode, also for connections that are already open.
+    pub fn set_mode(&self, mode: Mode) {
+        *self.shared.mode.lock().expect("the lock is not poisoned") = mode;
+        self.shared.mode_changed.notify(usize::MAX);
     }
 
-    /// Ends it: all connections are closed, further ones refused.
+    /// Stops the server: closes all connections and refuses new ones.
     pub fn kill(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop();
         }
     }
 
-    /// Starts it again at its old address, in a good mood.
+    /// Starts the server again at the same address, in [`Mode::Normal`].
     ///
     /// # Errors
     ///
-    /// If somebody else has taken the port.
+    /// If another process has taken the port.
     pub fn restart(&mut self) -> io::Result<()> {
         self.kill();
-        self.becomes(Mood::Good);
-        self.server = Some(Server::start_at(self.address, serving(&self.inside))?);
+        self.set_mode(Mode::Normal);
+        self.server = Some(Server::start_at(self.address, serving(&self.shared))?);
         Ok(())
     }
 }
 
 fn serving(
-    inside: &Arc<Inside>,
+    shared: &Arc<Shared>,
 ) -> impl AsyncFn(Async<TcpStream>) -> io::Result<()> + Send + 'static {
-    let inside = Arc::clone(inside);
-    async move |stream| inside.serve(stream).await
+    let shared = Arc::clone(shared);
+    async move |stream| shared.serve(stream).await
 }
 
-impl Inside {
-    fn mood(&self) -> Mood {
-        *self.mood.lock().expect("no mood panics")
+impl Shared {
+    fn mode(&self) -> Mode {
+        *self.mode.lock().expect("the lock is not poisoned")
     }
 
     async fn serve(&self, mut stream: Async<TcpStream>) -> io::Result<()> {
@@ -117,19 +116,20 @@ impl Inside {
         let mut buffer = [0; 1024];
         let mut greeted = false;
         loop {
-            let changed = self.changed.listen();
-            let mood = self.mood();
-            if mood == Mood::Curt {
+            // Before the mode is read, so that a change in between is not missed.
+            let changed = self.mode_changed.listen();
+            let mode = self.mode();
+            if mode == Mode::Disconnecting {
                 return Ok(());
             }
-            if mood == Mood::Silent {
+            if mode == Mode::Unresponsive {
                 changed.await;
                 continue;
             }
             if !greeted {
                 stream.write_all(HELLO).await?;
                 greeted = true;
-            } else if mood == Mood::Chatty {
+            } else if mode == Mode::Unsolicited {
                 stream.write_all(b"by the way\n").await?;
             }
             let mut answer = async || loop {
@@ -141,13 +141,12 @@ impl Inside {
                     .write_all(buffer.get(..read).unwrap_or_default())
                     .await?;
             };
-            let mood_changes = async {
+            let mode_changes = async {
                 changed.await;
                 Ok::<_, io::Error>(false)
             };
-            // A reply that is cut short by the change was addressed to nobody: a loopback socket
-            // takes so few bytes at once.
-            if mood_changes.or(answer()).await? {
+            // A mode change cannot cut a reply short: the socket buffer takes so few bytes at once.
+            if mode_changes.or(answer()).await? {
                 return Ok(());
             }
         }
@@ -156,12 +155,12 @@ impl Inside {
 
 const HELLO: &[u8] = b"hello\n";
 
-/// Its clients, over the TCP of either runtime.
+/// The manager of the clients, over the TCP streams of either runtime.
 #[derive(Debug)]
 pub struct Client<T>(T);
 
 impl<T> Client<T> {
-    /// Over what `tcp` connects.
+    /// Creates a manager that connects through `tcp`.
     pub fn over(tcp: T) -> Client<T> {
         Client(tcp)
     }
@@ -214,12 +213,13 @@ where
     }
 }
 
-/// One request, and the number in its reply: the caller's own, unless a connection was shared.
+/// Sends a request with this number and returns the number in the reply. The two are equal unless
+/// the reply belongs to another request.
 ///
 /// # Errors
 ///
-/// `InvalidData` if what came is no reply: the server spoke out of turn while the request was under
-/// way, when no pool can know it yet.
+/// `InvalidData` if the server sent unsolicited data while the request was in flight, which the
+/// pool cannot detect in advance.
 pub async fn ask(conn: &mut impl Connection, number: u64) -> io::Result<u64> {
     let request = format!("{number:019}\n");
     conn.write_all(request.as_bytes()).await?;
@@ -228,5 +228,5 @@ pub async fn ask(conn: &mut impl Connection, number: u64) -> io::Result<u64> {
     std::str::from_utf8(&reply)
         .ok()
         .and_then(|reply| reply.strip_suffix('\n')?.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no reply"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a reply"))
 }

@@ -1,4 +1,4 @@
-//! What figures hold for.
+//! The environment of a measurement.
 
 use std::env;
 use std::fmt::{self, Display};
@@ -11,11 +11,12 @@ use xshell::{Shell, cmd};
 
 use crate::files;
 
-/// The machine and how busy it was, the compiler, the commit, the day and the command.
-pub(super) struct Surroundings(Vec<String>);
+/// The machine and its load, the compiler, the commit, the date and the command.
+pub(super) struct Environment(Vec<String>);
 
-impl Surroundings {
-    /// To be asked before anything is measured, and after what is built for it.
+impl Environment {
+    /// Describes the current environment. Call this after the build and before the measurement, for
+    /// a meaningful load.
     pub(super) fn now(sh: &Shell) -> Self {
         let cores = available_parallelism().map_or(0, NonZero::get);
         let rustc = cmd!(sh, "rustc --version").quiet().read();
@@ -31,22 +32,22 @@ impl Surroundings {
             second.split('T').next().map(str::to_owned),
             Some(format!("`cargo xtask {}`", typed.join(" "))),
         ];
-        Surroundings(parts.into_iter().flatten().collect())
+        Environment(parts.into_iter().flatten().collect())
     }
 
     #[cfg(test)]
     pub(super) fn of<const N: usize>(parts: [&str; N]) -> Self {
-        Surroundings(parts.map(str::to_owned).to_vec())
+        Environment(parts.map(str::to_owned).to_vec())
     }
 }
 
-impl Display for Surroundings {
+impl Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(", "))
     }
 }
 
-/// The model of the processor, where that is known.
+/// Returns the model of the processor, if known.
 pub(crate) fn processor() -> String {
     let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
     cpu_model(&cpu_info)
@@ -54,13 +55,13 @@ pub(crate) fn processor() -> String {
         .to_owned()
 }
 
-/// How many tasks of others the machine was busy with in the last minute, where that is known.
+/// Returns the average number of runnable tasks of the last minute, if known.
 fn load() -> Option<String> {
     let averages = files::read(Path::new("/proc/loadavg")).ok()?;
     averages.split_whitespace().next().map(str::to_owned)
 }
 
-/// The first model in the text of Linux's `/proc/cpuinfo`.
+/// Returns the first model in Linux' `/proc/cpuinfo`.
 fn cpu_model(cpu_info: &str) -> Option<&str> {
     let line = cpu_info
         .lines()

@@ -1,4 +1,4 @@
-//! A copy of the sources to put bugs into, and to run tests in.
+//! A copy of the sources in which bugs are seeded and tests run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,42 +10,43 @@ use xshell::{Shell, cmd};
 
 use super::bug::Run;
 use crate::binary::{self, Outcome};
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 const SOURCE: &str = "target/seeded-bugs/source";
 const TARGET: &str = "target/seeded-bugs/target";
 const OUTPUT: &str = "target/seeded-bugs/output.txt";
 
-/// A copy of everything that git tracks or would, kept from one run to the next so that cargo
-/// builds anew only what a bug changes.
-pub(crate) struct Scratch {
-    /// Every file, by its path from the root.
+/// A copy of all files that git tracks or would track. It is kept between runs, so that cargo
+/// rebuilds only what a bug changes.
+pub(crate) struct Worktree {
+    /// The content of every file, by its path from the root.
     original: BTreeMap<PathBuf, Vec<u8>>,
     source: PathBuf,
     target: PathBuf,
 }
 
-impl Scratch {
-    pub(crate) fn new(sh: &Shell) -> Result<Scratch> {
+impl Worktree {
+    pub(crate) fn new(sh: &Shell) -> Result<Worktree> {
         let list = cmd!(sh, "git ls-files -z --cached --others --exclude-standard");
         let mut original = BTreeMap::new();
         for path in list.quiet().read()?.split_terminator('\0').map(Path::new) {
-            // One that is gone but not committed is still listed.
+            // git still lists files that were deleted but not committed.
             if path.exists() {
                 let content = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
                 original.insert(path.to_owned(), content);
             }
         }
         let root = sh.current_dir();
-        Ok(Scratch {
+        Ok(Worktree {
             original,
             source: root.join(SOURCE),
             target: root.join(TARGET),
         })
     }
 
-    /// Makes the copy as the sources are. Writes only what differs: to cargo, a file that was
-    /// written is a file that was changed.
+    /// Restores the copy to the original sources. Writes only files that differ, since cargo
+    /// rebuilds what was written.
     pub(crate) fn restore(&self) -> Result {
         fs::create_dir_all(&self.source)?;
         let wanted: BTreeSet<PathBuf> = self.original.keys().map(|p| self.source.join(p)).collect();
@@ -74,16 +75,16 @@ impl Scratch {
         }
         let error = String::from_utf8_lossy(&output.stderr);
         Err(format!(
-            "it no longer applies; make the same change to the sources of today and refresh it \
+            "the patch no longer applies; repeat the change in the current sources and refresh it \
              with `git diff -U2`:\n{}",
             error.trim_end()
         )
         .into())
     }
 
-    /// Builds what `run` tests and runs those of `tests`, and no others, for at most `limit`.
+    /// Builds the binaries of `run` and runs exactly `tests`, for at most `limit`.
     ///
-    /// What does not compile is an error: it shows nothing about the tests.
+    /// A compile error is an error: it proves nothing about the tests.
     pub(crate) fn test(&self, run: &Run, tests: &[&str], limit: Duration) -> Result<Outcome> {
         let mut cargo = Command::new("cargo");
         cargo
@@ -91,7 +92,7 @@ impl Scratch {
             .args(&run.args)
             .current_dir(&self.source)
             .env("CARGO_TARGET_DIR", &self.target)
-            // Nobody debugs what is meant to fail, and it builds faster.
+            // Debug info is not needed, and the build is faster without it.
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .envs(run.env.iter().map(|(key, value)| (key, value)));
         let binaries = binary::build(&mut cargo).map_err(|error| format!("`{run}`: {error}"))?;
