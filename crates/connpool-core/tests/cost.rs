@@ -13,7 +13,7 @@ use std::time::Duration;
 use allocation_counter::{AllocationInfo, measure};
 use connpool_core::{Builder, Manager, Pool, PooledConnection, object_fn};
 use connpool_testkit::SimRuntime;
-use support::watched::Watched;
+use support::counting::Watched;
 use support::{SECOND, Wakes, poll_once};
 
 type NoError = std::io::Error;
@@ -96,7 +96,7 @@ fn nothing_but_reads(get: usize, give_back: usize) -> Cost {
 }
 
 #[test]
-fn without_limits_a_round_trip_allocates_spawns_arms_and_reads_nothing() {
+fn round_trip_without_limits_costs_no_allocation_task_timer_or_clock_read() {
     for idle in [1, 10_000] {
         for liveness_after in [None, Some(Duration::ZERO)] {
             let (watched, pool) = pool_of(idle, |pool| {
@@ -115,7 +115,7 @@ fn without_limits_a_round_trip_allocates_spawns_arms_and_reads_nothing() {
 
 /// A prewarmed connection, as after a build with `min_size`.
 #[test]
-fn the_first_lending_of_a_connection_costs_no_more_than_the_others() {
+fn first_checkout_of_a_connection_costs_no_more_than_later_ones() {
     let (watched, pool) = pool_of(2, |pool| pool.ping_after(None));
     let used = take(&pool);
     assert_eq!(used.uses(), 2);
@@ -127,7 +127,7 @@ fn the_first_lending_of_a_connection_costs_no_more_than_the_others() {
 }
 
 #[test]
-fn with_every_limit_a_round_trip_reads_the_clock_once_each_way() {
+fn round_trip_with_all_limits_reads_the_clock_once_each_way() {
     for idle in [1, 10_000] {
         let (watched, pool) = pool_of(idle, |pool| {
             pool.idle_timeout(3_600 * SECOND)
@@ -147,7 +147,7 @@ fn with_every_limit_a_round_trip_reads_the_clock_once_each_way() {
 }
 
 #[test]
-fn the_default_settings_cost_no_more() {
+fn round_trip_with_default_settings_reads_the_clock_once_each_way() {
     for idle in [1, 10_000] {
         let (watched, pool) = pool_of(idle, |pool| pool);
         assert_eq!(round_trip(&watched, &pool), nothing_but_reads(1, 1));
@@ -155,7 +155,7 @@ fn the_default_settings_cost_no_more() {
 }
 
 #[test]
-fn a_check_that_is_over_at_once_arms_no_timer() {
+fn check_that_completes_immediately_arms_no_timer() {
     let (watched, pool) = pool_of(1, |pool| pool.ping_after(Duration::ZERO));
     let cost = round_trip(&watched, &pool);
     assert_eq!((cost.allocations, cost.spawned, cost.slept), (0, 0, 0));
@@ -176,7 +176,7 @@ fn try_get_and_owned_guards_allocate_nothing() {
 }
 
 #[test]
-fn figures_and_names_allocate_nothing() {
+fn stats_and_name_allocate_nothing() {
     let (_, pool) = pool_of(10, |pool| pool);
     let info = measure(|| {
         black_box(pool.stats());
@@ -188,7 +188,7 @@ fn figures_and_names_allocate_nothing() {
 }
 
 #[test]
-fn a_refusal_allocates_no_more_however_many_are_out() {
+fn failed_try_get_allocates_the_same_for_any_number_of_holders() {
     let refusal = |out: usize| {
         let (_watched, pool) = pool_of(out, |pool| pool);
         let held: Vec<_> = (0..out).map(|_| take(&pool)).collect();
@@ -202,7 +202,7 @@ fn a_refusal_allocates_no_more_however_many_are_out() {
 }
 
 #[test]
-fn a_wait_costs_one_timer_and_one_wake() {
+fn wait_costs_one_timer_and_one_wake() {
     let (watched, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
     let (spawned, slept) = (watched.sim.spawned(), watched.sim.slept());
@@ -222,7 +222,7 @@ fn a_wait_costs_one_timer_and_one_wake() {
 }
 
 #[test]
-fn a_wait_without_a_deadline_costs_no_timer() {
+fn wait_without_a_deadline_costs_no_timer() {
     let (watched, pool) = pool_of(1, |pool| pool.get_timeout(None));
     let held = take(&pool);
     let slept = watched.sim.slept();
@@ -234,7 +234,7 @@ fn a_wait_without_a_deadline_costs_no_timer() {
 }
 
 #[test]
-fn a_return_wakes_one_of_many_who_wait() {
+fn return_wakes_one_of_many_waiters() {
     let (_, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
     let wakes: Vec<_> = (0..100).map(|_| Arc::new(Wakes::default())).collect();
@@ -255,7 +255,7 @@ fn kept(act: impl FnOnce()) -> AllocationInfo {
 }
 
 #[test]
-fn an_idle_connection_costs_at_most_128_bytes_beside_itself() {
+fn idle_connection_costs_at_most_128_bytes_beside_itself() {
     const COUNT: usize = 4_096;
     let mut pool = None;
     let info = kept(|| pool = Some(pool_of(COUNT, |pool| pool)));
@@ -268,7 +268,7 @@ fn an_idle_connection_costs_at_most_128_bytes_beside_itself() {
 }
 
 #[test]
-fn a_pool_without_bounds_costs_nothing_up_front() {
+fn unbounded_pool_costs_nothing_up_front() {
     let sim = SimRuntime::new(1);
     let build = |max_size| {
         let manager = object_fn(|| async { Ok::<_, NoError>(7_u64) });
@@ -286,7 +286,7 @@ fn a_pool_without_bounds_costs_nothing_up_front() {
 }
 
 #[test]
-fn what_a_pool_allocated_is_freed_with_it() {
+fn dropped_pool_frees_all_its_memory() {
     let info = measure(|| {
         let (watched, pool) = pool_of(1_000, |pool| pool);
         let mut line: Vec<_> = (0..1_000).map(|_| Box::pin(pool.get())).collect();
@@ -305,7 +305,7 @@ fn what_a_pool_allocated_is_freed_with_it() {
 }
 
 #[test]
-fn waiting_costs_the_same_however_many_wait() {
+fn wait_allocates_the_same_for_any_number_of_waiters() {
     let cost_after = |others: usize| {
         let (_, pool) = pool_of(1, |pool| pool);
         let held = take(&pool);

@@ -74,7 +74,7 @@ fn all_are_served_once_it_is_back<T>(
 }
 
 #[test]
-fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_most() {
+fn backend_down_for_ten_seconds_gets_at_most_twenty_connects_per_second() {
     for fail_fast in [true, false] {
         for how in [
             Behavior::Fail,
@@ -102,7 +102,7 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
 
 /// The users of a busy pool find out first: it has nothing idle that could be looked at.
 #[test]
-fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
+fn backend_that_fails_with_all_connections_in_use_gets_at_most_twenty_connects_per_second() {
     for fail_fast in [true, false] {
         for how in [
             Behavior::Fail,
@@ -134,7 +134,7 @@ fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
 }
 
 #[test]
-fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_first() {
+fn marked_connections_of_a_healthy_backend_are_replaced_four_at_a_time_at_first() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 16);
@@ -152,7 +152,7 @@ fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_
 }
 
 #[test]
-fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
+fn thousand_gets_at_a_closed_port_start_one_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
@@ -169,7 +169,7 @@ fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
 }
 
 #[test]
-fn while_connects_succeed_there_is_no_limit() {
+fn connects_are_not_limited_while_they_succeed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(5 * MILLI));
@@ -180,7 +180,7 @@ fn while_connects_succeed_there_is_no_limit() {
 }
 
 #[test]
-fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
+fn slow_start_begins_with_one_connect_and_doubles_on_success() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail]);
@@ -207,7 +207,7 @@ fn breaker(failures: u32) -> Breaker {
 }
 
 #[test]
-fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
+fn open_breaker_fails_all_waiters_and_new_gets() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -235,7 +235,7 @@ fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
 }
 
 #[test]
-fn who_comes_when_a_probe_is_due_is_the_one_it_is_for() {
+fn get_after_the_probe_interval_runs_the_breaker_probe() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(SECOND)]);
@@ -253,7 +253,7 @@ fn who_comes_when_a_probe_is_due_is_the_one_it_is_for() {
 }
 
 #[test]
-fn a_probe_that_fails_opens_the_breaker_again() {
+fn failed_breaker_probe_reopens_the_breaker() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
@@ -267,7 +267,7 @@ fn a_probe_that_fails_opens_the_breaker_again() {
 
 /// A server at its connection limit refuses new ones, and those that are open come back.
 #[test]
-fn while_something_open_may_come_back_those_in_line_wait_for_it() {
+fn open_breaker_lets_waiters_wait_for_a_borrowed_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -288,7 +288,7 @@ fn while_something_open_may_come_back_those_in_line_wait_for_it() {
 }
 
 #[test]
-fn when_the_last_open_one_is_lost_those_in_line_are_told() {
+fn open_breaker_fails_waiters_when_the_last_connection_is_lost() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 1);
@@ -302,7 +302,7 @@ fn when_the_last_open_one_is_lost_those_in_line_are_told() {
 }
 
 #[test]
-fn without_fail_fast_all_wait_until_a_probe_succeeds() {
+fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -329,7 +329,7 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
 }
 
 #[test]
-fn min_size_is_restored_by_probes_alone() {
+fn min_size_is_restored_by_breaker_probes_without_gets() {
     let (sim, fake) = new(1);
     for evict_interval in [Some(30 * SECOND), None] {
         let build = fake
@@ -352,7 +352,7 @@ fn min_size_is_restored_by_probes_alone() {
 }
 
 #[test]
-fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
+fn breaker_probe_of_a_dropped_get_still_closes_the_breaker() {
     for evict_interval in [Some(30 * SECOND), None] {
         let (sim, fake) = new(1);
         let pool = fake
@@ -375,7 +375,7 @@ fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
 /// Each probe's connection is over its lifetime before the next probe is due, and before anybody
 /// could be lent it.
 #[test]
-fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
+fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
     for limits in [
         (Some(5 * MILLI), None),
         (Some(Duration::ZERO), None),
@@ -407,7 +407,7 @@ fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
 
 /// A backend that accepts and hangs up is no better for a connection that had to go anyway.
 #[test]
-fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
+fn expired_and_dead_breaker_probe_does_not_close_the_breaker() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -424,7 +424,7 @@ fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
 }
 
 #[test]
-fn a_probe_whose_connection_is_gone_without_use_is_followed_by_the_next() {
+fn breaker_probe_evicted_without_use_is_followed_by_another_probe() {
     let (sim, fake) = new(1);
     let builder = fake.pool().min_size(1).breaker(breaker(1));
     let pool = builder.build_lazy().unwrap();

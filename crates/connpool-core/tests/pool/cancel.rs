@@ -100,7 +100,7 @@ fn nothing_is_lost(case: Case) {
 }
 
 #[test]
-fn a_get_of_an_idle_connection_can_be_dropped_at_every_poll() {
+fn get_of_an_idle_connection_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2)).filled(1);
@@ -112,7 +112,7 @@ fn a_get_of_an_idle_connection_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
+fn get_dropped_at_every_poll_of_a_ping_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).ping_after(Duration::ZERO)).filled(2);
@@ -125,7 +125,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
 }
 
 #[test]
-fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
+fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
@@ -148,7 +148,7 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
 
 /// The pool pings what is idle while somebody comes and goes.
 #[test]
-fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
+fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
     for ping in [
         Behavior::Take(SECOND / 2),
         Behavior::FailAfter(SECOND / 2),
@@ -176,7 +176,7 @@ fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
 }
 
 #[test]
-fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
+fn get_that_runs_the_breaker_probe_dropped_at_every_poll_loses_nothing() {
     for probe in [
         Behavior::Pend(1),
         Behavior::Take(2 * MILLI),
@@ -198,7 +198,7 @@ fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
+fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
     at_every_poll(
         |k| {
             let case = {
@@ -223,7 +223,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
+fn get_dropped_at_every_poll_of_a_connect_loses_nothing() {
     for act in [
         Behavior::Succeed,
         Behavior::Pend(2),
@@ -245,7 +245,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
 }
 
 #[test]
-fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
+fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
@@ -265,7 +265,7 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
+fn get_that_waits_for_a_return_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
         Behavior::Pend(1),
@@ -286,7 +286,7 @@ fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() {
+fn get_that_connects_after_failed_pings_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
@@ -302,7 +302,7 @@ fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() 
 }
 
 #[test]
-fn an_exchange_can_be_dropped_at_every_poll() {
+fn guard_exchange_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1));
@@ -323,7 +323,7 @@ fn an_exchange_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_gatherer_can_be_dropped_at_every_poll() {
+fn get_many_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
         Behavior::Pend(1),
@@ -348,7 +348,7 @@ fn a_gatherer_can_be_dropped_at_every_poll() {
 
 /// Its turn is passed on to the one behind it.
 #[test]
-fn who_waits_to_gather_can_be_dropped_at_every_poll() {
+fn queued_get_many_dropped_at_every_poll_passes_its_turn_on() {
     at_every_poll(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(2));
@@ -381,7 +381,7 @@ fn who_waits_to_gather_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
+fn pool_exchange_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1)).filled(1);
@@ -406,7 +406,7 @@ fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_build_can_be_dropped_at_every_poll() {
+fn build_dropped_at_every_poll_leaves_no_connection_and_no_task() {
     let built = Arc::new(Mutex::new(None));
     at_every_poll(
         |k| {
@@ -439,7 +439,7 @@ fn a_build_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_close_can_be_dropped_at_every_poll() {
+fn close_dropped_at_every_poll_loses_nothing() {
     at_every_poll(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(4)).filled(3);
@@ -464,7 +464,7 @@ fn a_close_can_be_dropped_at_every_poll() {
 }
 
 #[test]
-fn a_cancelled_check_destroys_its_connection() {
+fn cancelled_check_destroys_its_connection() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
@@ -482,7 +482,7 @@ fn a_cancelled_check_destroys_its_connection() {
 }
 
 #[test]
-fn a_dropped_waiter_passes_on_what_it_was_handed() {
+fn dropped_waiter_passes_its_connection_on() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -501,7 +501,7 @@ fn a_dropped_waiter_passes_on_what_it_was_handed() {
 }
 
 #[test]
-fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
+fn connection_of_the_last_dropped_waiter_becomes_idle() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -515,7 +515,7 @@ fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
 }
 
 #[test]
-fn waiters_dropped_from_anywhere_in_line_leave_the_others_in_order() {
+fn waiters_dropped_anywhere_in_the_queue_keep_fifo_order() {
     let sim = SimRuntime::new(3);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -535,7 +535,7 @@ fn waiters_dropped_from_anywhere_in_line_leave_the_others_in_order() {
 }
 
 #[test]
-fn a_connect_survives_its_caller_and_becomes_idle() {
+fn connect_of_a_dropped_get_becomes_idle() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().build_lazy().unwrap();
@@ -552,7 +552,7 @@ fn a_connect_survives_its_caller_and_becomes_idle() {
 }
 
 #[test]
-fn a_connect_survives_its_caller_and_serves_the_next() {
+fn connect_of_a_dropped_get_serves_the_next_get() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -570,7 +570,7 @@ fn a_connect_survives_its_caller_and_serves_the_next() {
 
 /// The news that somebody may start a task, or begin a connect, is capacity like any other.
 #[test]
-fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
+fn dropped_waiter_that_was_woken_to_start_a_connect_passes_the_wake_up_on() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake
@@ -602,7 +602,7 @@ fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
 }
 
 #[test]
-fn a_get_that_is_never_polled_costs_nothing() {
+fn get_that_is_never_polled_has_no_effect() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();

@@ -11,7 +11,7 @@ use connpool_core::{GetError, Liveness, Phase, Runtime};
 // ---- deadlines
 
 #[test]
-fn a_timeout_of_a_wait_says_who_has_what() {
+fn wait_timeout_names_the_holders() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("db").max_size(2).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 2);
@@ -40,7 +40,7 @@ fn a_timeout_of_a_wait_says_who_has_what() {
 }
 
 #[test]
-fn a_timeout_of_a_connect_says_so() {
+fn connect_timeout_reports_the_connect_phase() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -61,7 +61,7 @@ fn a_timeout_of_a_connect_says_so() {
 }
 
 #[test]
-fn a_timeout_of_a_check_says_so() {
+fn check_timeout_reports_the_check_phase() {
     for resets in [false, true] {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
@@ -87,7 +87,7 @@ fn a_timeout_of_a_check_says_so() {
 }
 
 #[test]
-fn ten_pings_that_hang_do_not_stretch_the_deadline() {
+fn hanging_pings_do_not_extend_the_get_deadline() {
     for ping_timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
         let (sim, fake) = new(1);
         let pool = fake
@@ -117,7 +117,7 @@ fn ten_pings_that_hang_do_not_stretch_the_deadline() {
 }
 
 #[test]
-fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
+fn get_deadline_spans_wait_and_check_from_the_first_poll() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -147,7 +147,7 @@ fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
 // ---- checks
 
 #[test]
-fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
+fn get_takes_a_new_connection_after_three_failed_pings() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -162,7 +162,7 @@ fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
 }
 
 #[test]
-fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
+fn failed_pings_in_a_full_pool_make_room_for_a_new_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -179,7 +179,7 @@ fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
 }
 
 #[test]
-fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
+fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(10 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -198,7 +198,7 @@ fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
 }
 
 #[test]
-fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
+fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
     for (after, looks) in [
         (Some(Duration::ZERO), 1),
         (Some(5 * SECOND), 0),
@@ -222,7 +222,7 @@ fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
 }
 
 #[test]
-fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
+fn new_connection_is_probed_but_neither_pinged_nor_reset() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
@@ -232,7 +232,7 @@ fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
 }
 
 #[test]
-fn dead_and_talkative_ones_are_replaced() {
+fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
     use connpool_core::CloseReason;
     for (liveness, reason) in [
         (Liveness::Closed, Some(CloseReason::Dead)),
@@ -260,7 +260,7 @@ fn dead_and_talkative_ones_are_replaced() {
 }
 
 #[test]
-fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
+fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -280,7 +280,7 @@ fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
 
 /// Rule R6, under everything at once.
 #[test]
-fn no_connection_is_ever_lent_twice_without_a_reset() {
+fn connection_is_never_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
         fake.with_resets().always(Call::Reset, Behavior::Pend(1));

@@ -13,7 +13,7 @@ fn numbers(report: CloseReport) -> (u64, usize, bool) {
 }
 
 #[test]
-fn a_close_of_an_unused_pool_is_over_at_once() {
+fn close_of_an_unused_pool_returns_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let report = sim.block_on(pool.close(SECOND));
@@ -26,7 +26,7 @@ fn a_close_of_an_unused_pool_is_over_at_once() {
 }
 
 #[test]
-fn a_close_tells_everybody_in_line_at_once() {
+fn close_fails_all_waiters_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -49,7 +49,7 @@ fn a_close_tells_everybody_in_line_at_once() {
 }
 
 #[test]
-fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
+fn close_gracefully_closes_idle_connections_and_waits_for_them() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 4);
@@ -62,7 +62,7 @@ fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
 }
 
 #[test]
-fn a_close_whose_limit_passes_reports_what_is_still_out() {
+fn close_that_times_out_reports_borrowed_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 5);
@@ -78,7 +78,7 @@ fn a_close_whose_limit_passes_reports_what_is_still_out() {
 }
 
 #[test]
-fn a_close_without_time_closes_all_the_same() {
+fn close_with_zero_timeout_still_closes_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -95,7 +95,7 @@ fn a_close_without_time_closes_all_the_same() {
 }
 
 #[test]
-fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
+fn hanging_graceful_close_delays_close_by_close_timeout_at_most() {
     let (sim, fake) = new(1);
     let pool = fake.pool().close_timeout(2 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -106,7 +106,7 @@ fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
 }
 
 #[test]
-fn two_closes_at_once_both_end() {
+fn concurrent_closes_both_complete() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
@@ -124,7 +124,7 @@ fn two_closes_at_once_both_end() {
 }
 
 #[test]
-fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
+fn dropped_close_has_closed_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -142,7 +142,7 @@ fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
 }
 
 #[test]
-fn a_close_that_is_never_polled_closes_nothing() {
+fn close_that_is_never_polled_has_no_effect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     drop(pool.close(SECOND));
@@ -151,7 +151,7 @@ fn a_close_that_is_never_polled_closes_nothing() {
 }
 
 #[test]
-fn what_is_under_check_when_the_pool_closes_is_destroyed() {
+fn connection_under_check_when_the_pool_closes_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -169,7 +169,7 @@ fn what_is_under_check_when_the_pool_closes_is_destroyed() {
 }
 
 #[test]
-fn clear_and_resize_of_a_closed_pool_do_nothing_bad() {
+fn clear_and_resize_of_a_closed_pool_open_nothing() {
     let (sim, fake) = new(1);
     let pool = fake.pool().min_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);

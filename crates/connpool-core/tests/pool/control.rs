@@ -11,7 +11,7 @@ use connpool_core::{CloseReason, Runtime};
 // ---- clear
 
 #[test]
-fn clear_reaches_what_is_idle_out_and_under_way() {
+fn clear_invalidates_idle_borrowed_and_connecting_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 4);
@@ -41,7 +41,7 @@ fn clear_reaches_what_is_idle_out_and_under_way() {
 }
 
 #[test]
-fn who_waits_for_a_connect_that_is_cleared_gets_a_newer_one() {
+fn waiter_for_a_cleared_connect_gets_a_newer_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Take(SECOND)]);
@@ -53,7 +53,7 @@ fn who_waits_for_a_connect_that_is_cleared_gets_a_newer_one() {
 }
 
 #[test]
-fn who_waits_for_a_return_that_is_cleared_gets_a_new_one() {
+fn waiter_for_a_cleared_connection_gets_a_new_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -65,7 +65,7 @@ fn who_waits_for_a_return_that_is_cleared_gets_a_new_one() {
 }
 
 #[test]
-fn what_was_handed_over_before_a_clear_is_not_lent_after_it() {
+fn connection_assigned_before_a_clear_is_not_lent_after_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -77,7 +77,7 @@ fn what_was_handed_over_before_a_clear_is_not_lent_after_it() {
 }
 
 #[test]
-fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
+fn connection_pinged_during_a_clear_is_not_lent_after_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -90,7 +90,7 @@ fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
 
 /// It says nothing about the backend.
 #[test]
-fn a_connect_from_before_a_clear_that_fails_after_it_answers_nobody() {
+fn connect_started_before_a_clear_that_fails_after_it_fails_no_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
@@ -107,7 +107,7 @@ fn a_connect_from_before_a_clear_that_fails_after_it_answers_nobody() {
 }
 
 #[test]
-fn a_clear_is_not_taken_for_a_failed_connect() {
+fn clear_does_not_count_as_a_failed_connect() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().build_lazy().unwrap();
@@ -124,7 +124,7 @@ fn a_clear_is_not_taken_for_a_failed_connect() {
 // ---- resize
 
 #[test]
-fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
+fn shrinking_closes_idle_connections_now_and_borrowed_ones_on_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(6).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 6);
@@ -149,7 +149,7 @@ fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
 }
 
 #[test]
-fn a_waiter_of_a_pool_made_smaller_waits_until_it_is_small_enough() {
+fn waiter_of_a_shrunk_pool_waits_until_it_fits_max_size() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -166,7 +166,7 @@ fn a_waiter_of_a_pool_made_smaller_waits_until_it_is_small_enough() {
 }
 
 #[test]
-fn a_pool_made_larger_serves_those_in_line() {
+fn growing_the_pool_serves_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -181,7 +181,7 @@ fn a_pool_made_larger_serves_those_in_line() {
 }
 
 #[test]
-fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
+fn growing_a_pool_without_a_maintenance_task_serves_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
@@ -196,7 +196,7 @@ fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
 }
 
 #[test]
-fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
+fn connects_beyond_a_smaller_max_size_are_closed_once_established() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
@@ -208,7 +208,7 @@ fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
 }
 
 #[test]
-fn a_size_that_cannot_be_is_refused_and_changes_nothing() {
+fn invalid_resize_is_rejected_and_changes_nothing() {
     let (sim, fake) = new(1);
     let pool = sim
         .block_on(fake.pool().max_size(5).min_size(2).build())
@@ -228,7 +228,7 @@ fn a_size_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn resizing_up_and_down_at_random_loses_nothing() {
+fn random_resizes_lose_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();

@@ -8,7 +8,7 @@ use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, go, hold, new
 use connpool_core::{BuildError, GetError, PoolConfig};
 
 #[test]
-fn an_error_knows_what_it_is() {
+fn get_error_kinds_are_distinguishable() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let lent = sim.block_on(pool.get()).unwrap();
@@ -22,7 +22,7 @@ fn an_error_knows_what_it_is() {
 }
 
 #[test]
-fn an_error_can_be_printed_for_those_who_debug() {
+fn get_error_debug_output_names_variant_and_diagnosis() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
@@ -41,7 +41,7 @@ fn an_error_can_be_printed_for_those_who_debug() {
 }
 
 #[test]
-fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
+fn get_error_converts_to_io_error_and_keeps_its_text() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let through = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
@@ -79,7 +79,7 @@ fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
 }
 
 #[test]
-fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
+fn build_errors_name_the_cause_or_the_remedy() {
     let mut wrong = PoolConfig::default();
     wrong.max_size = 0;
     let refused = BuildError::Connect(Arc::new(ScriptedError(7)));
@@ -105,7 +105,7 @@ fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
 }
 
 #[test]
-fn who_stands_too_far_back_for_a_place_is_counted_all_the_same() {
+fn waiter_beyond_the_counted_queue_positions_is_counted_as_waiting() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);

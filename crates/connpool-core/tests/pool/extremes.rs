@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{Behavior, Call, Fake, MILLI, SECOND, fill, new};
 use connpool_core::{Backoff, Breaker, Builder, Event, Pool};
 
@@ -74,7 +74,7 @@ fn must_succeed(name: &str, span: Duration, slow: bool) -> std::ops::RangeInclus
 }
 
 #[test]
-fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
+fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
     for (name, set) in DURATIONS {
         for span in SPANS {
             for slow in [false, true] {
@@ -93,7 +93,7 @@ fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
 }
 
 #[test]
-fn all_durations_may_be_extreme_together() {
+fn all_duration_settings_may_be_extreme_together() {
     for span in SPANS {
         for slow in [false, true] {
             let lived = catch_unwind(AssertUnwindSafe(|| {
@@ -117,7 +117,7 @@ fn all_durations_may_be_extreme_together() {
 }
 
 #[test]
-fn a_running_pool_may_be_given_every_extreme_and_given_back() {
+fn running_pool_survives_extreme_settings_and_their_reversal() {
     for span in SPANS.map(Some).into_iter().chain([None]) {
         let (sim, fake) = new(1);
         let runtime = Watched::new(&sim, 60_000);
@@ -164,7 +164,7 @@ fn a_running_pool_may_be_given_every_extreme_and_given_back() {
 }
 
 #[test]
-fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
+fn backoff_may_be_zero_one_nanosecond_or_max() {
     for first in SPANS {
         for max in SPANS {
             if first > max {
@@ -185,7 +185,7 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
 }
 
 #[test]
-fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
+fn breaker_probe_interval_may_be_zero_one_nanosecond_or_max() {
     for probe_every in SPANS {
         for failures in [1, u32::MAX] {
             let (sim, fake) = new(1);
@@ -204,7 +204,7 @@ fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
 }
 
 #[test]
-fn a_pool_may_be_as_large_as_numbers_go() {
+fn size_settings_may_be_the_largest_integers() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -230,7 +230,7 @@ fn a_pool_may_be_as_large_as_numbers_go() {
 }
 
 #[test]
-fn an_evict_interval_below_a_millisecond_is_a_millisecond() {
+fn evict_interval_below_one_millisecond_counts_as_one_millisecond() {
     for every in [Duration::ZERO, Duration::from_nanos(1)] {
         let (sim, fake) = new(1);
         let pool = fake.pool().evict_interval(every).build_lazy().unwrap();

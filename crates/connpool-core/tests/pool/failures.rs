@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all, fill,
     go_get, hold, new,
@@ -13,7 +13,7 @@ use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
 // ---- fail_fast
 
 #[test]
-fn each_failed_connect_answers_one() {
+fn each_failed_connect_fails_one_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
@@ -43,7 +43,7 @@ fn each_failed_connect_answers_one() {
 }
 
 #[test]
-fn a_failed_connect_that_answers_one_makes_room_for_the_next() {
+fn failed_connect_frees_its_slot_for_the_next_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
@@ -67,7 +67,7 @@ impl Ends for Vec<Job<crate::support::Got>> {
 }
 
 #[test]
-fn with_nobody_in_line_a_failed_connect_answers_nobody() {
+fn failed_connect_without_waiters_fails_no_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -82,7 +82,7 @@ fn with_nobody_in_line_a_failed_connect_answers_nobody() {
 }
 
 #[test]
-fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
+fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -108,7 +108,7 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
 }
 
 #[test]
-fn without_fail_fast_who_waits_is_served_when_the_backend_is_back() {
+fn without_fail_fast_waiters_are_served_when_the_backend_recovers() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail; 4]);
@@ -132,7 +132,7 @@ async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
 }
 
 #[test]
-fn a_build_fails_with_the_first_error_and_leaves_nothing() {
+fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
     let (sim, fake) = new(1);
     fake.next(
         Call::Connect,
@@ -147,7 +147,7 @@ fn a_build_fails_with_the_first_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
+fn build_without_fail_fast_retries_until_its_timeout() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Fail; 3]);
     let pool = sim
@@ -186,7 +186,7 @@ fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
 }
 
 #[test]
-fn pauses_stay_below_a_ceiling_that_doubles_up_to_five_seconds() {
+fn backoff_ceiling_doubles_up_to_five_seconds() {
     let mut longest = [Duration::ZERO; 8];
     for seed in 0..40 {
         let pauses = pauses(seed, None);
@@ -211,7 +211,7 @@ fn pauses_stay_below_a_ceiling_that_doubles_up_to_five_seconds() {
 }
 
 #[test]
-fn pauses_follow_the_settings() {
+fn backoff_follows_the_settings() {
     let backoff = Backoff::new(SECOND, SECOND, 1.0);
     let pauses = pauses(1, Some(backoff));
     assert!(pauses.iter().all(|pause| *pause <= SECOND));
@@ -219,7 +219,7 @@ fn pauses_follow_the_settings() {
 }
 
 #[test]
-fn one_success_ends_the_backoff() {
+fn one_successful_connect_ends_the_backoff() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail; 5]);
@@ -235,7 +235,7 @@ fn one_success_ends_the_backoff() {
 }
 
 #[test]
-fn failures_of_one_moment_count_once() {
+fn simultaneous_connect_failures_count_once_for_backoff() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(10).build_lazy().unwrap();
@@ -251,7 +251,7 @@ fn failures_of_one_moment_count_once() {
 }
 
 #[test]
-fn a_dead_backend_does_not_keep_what_is_idle_from_being_lent() {
+fn idle_connections_are_lent_while_connects_fail() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -269,7 +269,7 @@ fn a_dead_backend_does_not_keep_what_is_idle_from_being_lent() {
 }
 
 #[test]
-fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
+fn min_size_respects_backoff_while_the_backend_is_down() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -291,7 +291,7 @@ fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
 // ---- connects that hang
 
 #[test]
-fn a_connect_that_hangs_ends_at_its_timeout_and_answers_the_first() {
+fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -313,7 +313,7 @@ fn a_connect_that_hangs_ends_at_its_timeout_and_answers_the_first() {
 }
 
 #[test]
-fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
+fn hanging_connect_of_a_dropped_get_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -331,7 +331,7 @@ fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
 }
 
 #[test]
-fn who_comes_while_a_connect_hangs_gets_the_next_one() {
+fn get_during_a_hanging_connect_is_served_by_the_next_connect() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -371,7 +371,7 @@ fn accept_then_dead(increment: usize, getters: usize, fail_fast: bool) -> (usize
 }
 
 #[test]
-fn a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff() {
     for fail_fast in [true, false] {
         let (calls, got) = accept_then_dead(1, 1, fail_fast);
         assert!(!got, "a dead connection was lent");
@@ -380,7 +380,7 @@ fn a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest() {
 }
 
 #[test]
-fn nor_by_many_who_wait() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_many_waiters() {
     let (calls, got) = accept_then_dead(1, 3, true);
     assert!(!got, "a dead connection was lent");
     assert!((2..=60).contains(&calls), "{calls} connects in a second");
@@ -388,7 +388,7 @@ fn nor_by_many_who_wait() {
 
 /// The surplus of a batch becomes idle without anybody looking at it: that proves nothing.
 #[test]
-fn nor_by_a_pool_that_grows_in_batches() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_by_increments() {
     let (calls, got) = accept_then_dead(5, 1, true);
     assert!(!got, "a dead connection was lent");
     // Batches of five.
@@ -396,7 +396,7 @@ fn nor_by_a_pool_that_grows_in_batches() {
 }
 
 #[test]
-fn nor_to_keep_up_min_size() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_min_size() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 200_000);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -416,7 +416,7 @@ fn nor_to_keep_up_min_size() {
 // ---- how many at once
 
 #[test]
-fn no_more_connects_are_under_way_than_allowed() {
+fn max_connecting_limits_concurrent_connects() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -438,7 +438,7 @@ fn no_more_connects_are_under_way_than_allowed() {
 }
 
 #[test]
-fn a_build_opens_many_a_few_at_a_time() {
+fn max_connecting_limits_the_connects_of_a_build() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Take(MILLI));
     let build = fake.pool().max_size(50).min_size(50).max_connecting(10);
@@ -448,7 +448,7 @@ fn a_build_opens_many_a_few_at_a_time() {
 }
 
 #[test]
-fn with_max_connecting_a_failed_connect_lets_the_next_begin() {
+fn failed_connect_under_max_connecting_lets_the_next_begin() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()

@@ -16,7 +16,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 // ---- a connection in hand
 
 #[test]
-fn a_marked_connection_is_destroyed_and_the_next_in_line_gets_a_new_one() {
+fn marked_connection_is_destroyed_and_the_waiter_gets_a_new_one() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let mut guard = hold(&sim, &pool, 1).remove(0);
@@ -31,7 +31,7 @@ fn a_marked_connection_is_destroyed_and_the_next_in_line_gets_a_new_one() {
 
 /// The backend never sees more than `max_size`, not even for an instant.
 #[test]
-fn a_slot_is_held_until_its_connection_is_gone() {
+fn slot_is_held_until_its_connection_is_dropped() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -79,7 +79,7 @@ fn a_slot_is_held_until_its_connection_is_gone() {
 }
 
 #[test]
-fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
+fn return_does_not_wait_for_the_peer() {
     let (sim, fake) = new(1);
     let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -93,7 +93,7 @@ fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
 }
 
 #[test]
-fn one_that_is_not_reusable_is_destroyed() {
+fn connection_that_is_not_reusable_is_destroyed_on_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.reusable(|conn| conn.id() != 1);
@@ -103,7 +103,7 @@ fn one_that_is_not_reusable_is_destroyed() {
 }
 
 #[test]
-fn a_detached_connection_is_its_users_and_its_slot_is_free() {
+fn detached_connection_leaves_the_pool_and_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
@@ -125,7 +125,7 @@ fn a_detached_connection_is_its_users_and_its_slot_is_free() {
 }
 
 #[test]
-fn an_exchange_spoils_its_connection_unless_it_ends_well() {
+fn exchange_that_fails_or_is_dropped_makes_its_connection_unusable() {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum End {
         Well,
@@ -178,7 +178,7 @@ fn an_exchange_spoils_its_connection_unless_it_ends_well() {
 }
 
 #[test]
-fn a_guard_tells_its_number_its_age_and_its_uses() {
+fn guard_reports_id_age_and_uses() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).name("p").build_lazy().unwrap();
     for use_ in 1..=3 {
@@ -196,7 +196,7 @@ fn a_guard_tells_its_number_its_age_and_its_uses() {
 }
 
 #[test]
-fn a_connection_on_loan_does_not_age_away_in_its_users_hands() {
+fn borrowed_connection_is_not_closed_by_age_or_idle_limits() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -212,7 +212,7 @@ fn a_connection_on_loan_does_not_age_away_in_its_users_hands() {
 }
 
 #[test]
-fn the_figures_read_well() {
+fn stats_display_lists_all_counters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -262,7 +262,7 @@ where
 }
 
 #[test]
-fn a_boxed_manager_does_all_that_its_inside_does() {
+fn boxed_manager_forwards_every_method() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = Pool::builder(BoxManager::new(fake.clone()), sim.clone())
@@ -273,7 +273,7 @@ fn a_boxed_manager_does_all_that_its_inside_does() {
 }
 
 #[test]
-fn a_guard_passes_on_what_is_written_in_pieces() {
+fn guard_forwards_vectored_writes() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut guard = sim.block_on(pool.get()).unwrap();
@@ -286,7 +286,7 @@ fn a_guard_passes_on_what_is_written_in_pieces() {
 }
 
 #[test]
-fn a_boxed_manager_resets_if_its_inside_does() {
+fn boxed_manager_forwards_needs_reset() {
     let (_, fake) = new(1);
     assert!(!BoxManager::new(fake.clone()).needs_reset());
     fake.with_resets();
@@ -294,7 +294,7 @@ fn a_boxed_manager_resets_if_its_inside_does() {
 }
 
 #[test]
-fn what_is_printed_for_debugging_names_settings_and_no_manager() {
+fn builder_debug_output_names_settings_but_not_the_manager() {
     let (_, fake) = new(1);
     assert_eq!(format!("{:?}", BoxManager::new(fake.clone())), "BoxManager");
     let builder = format!("{:?}", fake.pool().max_size(7));
@@ -306,7 +306,7 @@ fn what_is_printed_for_debugging_names_settings_and_no_manager() {
 }
 
 #[test]
-fn a_shared_manager_does_all_that_its_inside_does() {
+fn arc_manager_forwards_every_method() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = Pool::builder(Arc::new(fake.clone()), sim.clone())
@@ -317,7 +317,7 @@ fn a_shared_manager_does_all_that_its_inside_does() {
 }
 
 #[test]
-fn a_manager_is_told_how_long_a_connect_may_take() {
+fn manager_receives_connect_timeout_as_the_limit() {
     struct Told(Arc<std::sync::Mutex<Vec<Option<Duration>>>>);
     impl Manager for Told {
         type Connection = ();
@@ -346,7 +346,7 @@ fn a_manager_is_told_how_long_a_connect_may_take() {
 }
 
 #[test]
-fn a_pool_is_usable_through_many_handles_and_threads() {
+fn pool_clones_on_many_threads_share_the_idle_set() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 4);

@@ -13,7 +13,7 @@ fn line_of(holder: &Holder) -> u32 {
 }
 
 #[test]
-fn every_way_to_get_a_connection_notes_the_line_that_asked() {
+fn every_get_method_records_its_call_site() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let (mut lines, mut owned, mut borrowed) = (Vec::new(), Vec::new(), Vec::new());
@@ -51,7 +51,7 @@ fn every_way_to_get_a_connection_notes_the_line_that_asked() {
 }
 
 #[test]
-fn a_holder_is_known_by_its_time_and_its_label() {
+fn holder_reports_held_time_and_label() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut first = hold(&sim, &pool, 1).remove(0);
@@ -86,7 +86,7 @@ fn a_holder_is_known_by_its_time_and_its_label() {
 }
 
 #[test]
-fn a_connection_that_was_pinged_is_held_from_then_on() {
+fn held_time_starts_after_the_ping() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -104,7 +104,7 @@ fn a_connection_that_was_pinged_is_held_from_then_on() {
 }
 
 #[test]
-fn without_any_limit_nobody_knows_for_how_long() {
+fn held_time_is_unknown_without_any_time_limit() {
     let (sim, fake) = new(1);
     let lazy = |builder: Builder<Fake>| builder.ping_after(None).build_lazy().unwrap();
     let pool = lazy(fake.pool());
@@ -117,7 +117,7 @@ fn without_any_limit_nobody_knows_for_how_long() {
 }
 
 #[test]
-fn a_watched_pool_that_reads_no_clock_else_knows_when_it_lent_by_whatever_way() {
+fn leak_warning_alone_records_held_time_on_every_checkout_path() {
     let (sim, fake) = new(1);
     let (pool, _) = watched(&fake, |pool| pool.ping_after(None));
     sim.advance(SECOND);
@@ -131,7 +131,7 @@ fn a_watched_pool_that_reads_no_clock_else_knows_when_it_lent_by_whatever_way() 
 }
 
 #[test]
-fn a_close_reports_who_is_still_out_and_since_when() {
+fn close_report_lists_holders_and_their_held_time() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut kept = hold(&sim, &pool, 2);
@@ -174,7 +174,7 @@ fn watched(
 }
 
 #[test]
-fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
+fn leak_is_reported_once_and_again_on_its_return() {
     let (sim, fake) = new(1);
     let (pool, told) = watched(&fake, |pool| {
         pool.leak_warning(10 * SECOND).evict_interval(None)
@@ -210,7 +210,7 @@ fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
 }
 
 #[test]
-fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
+fn returned_leak_reports_its_label_which_the_next_lease_does_not_inherit() {
     let (sim, fake) = new(1);
     let labels = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&labels);
@@ -231,7 +231,7 @@ fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
 }
 
 #[test]
-fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
+fn leak_warning_can_be_switched_while_connections_are_borrowed() {
     let (sim, fake) = new(1);
     let (pool, told) = watched(&fake, |pool| pool);
     let _held = hold(&sim, &pool, 1);
@@ -249,7 +249,7 @@ fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
 }
 
 #[test]
-fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
+fn extreme_leak_warnings_neither_spin_nor_overflow() {
     for (after, leaks) in [
         (Duration::ZERO, 1),
         (Duration::from_nanos(1), 1),
@@ -265,7 +265,7 @@ fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
 }
 
 #[test]
-fn a_warning_later_than_any_moment_is_not_looked_for() {
+fn leak_warning_beyond_the_clock_range_arms_no_timer() {
     let (sim, fake) = new(1);
     sim.advance(SECOND);
     let never = Duration::from_nanos(u64::MAX - 1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
 };
@@ -24,7 +24,7 @@ fn until_a_ping_begins(sim: &SimRuntime, fake: &Fake) {
 }
 
 #[test]
-fn idle_connections_are_pinged_without_anybody_asking() {
+fn keepalive_pings_idle_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -42,7 +42,7 @@ fn idle_connections_are_pinged_without_anybody_asking() {
 }
 
 #[test]
-fn without_keepalive_nobody_is_pinged() {
+fn no_connection_is_pinged_without_keepalive() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -51,7 +51,7 @@ fn without_keepalive_nobody_is_pinged() {
 }
 
 #[test]
-fn what_was_used_of_late_is_not_pinged() {
+fn keepalive_skips_recently_used_connections() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).build_lazy().unwrap();
     for _ in 0..60 {
@@ -62,7 +62,7 @@ fn what_was_used_of_late_is_not_pinged() {
 }
 
 #[test]
-fn one_is_pinged_at_a_time_and_the_others_are_lent_meanwhile() {
+fn keepalive_pings_one_connection_at_a_time_while_others_are_lent() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -80,7 +80,7 @@ fn one_is_pinged_at_a_time_and_the_others_are_lent_meanwhile() {
 }
 
 #[test]
-fn who_comes_while_the_last_one_is_pinged_gets_a_new_one() {
+fn get_during_a_keepalive_ping_of_the_last_connection_gets_a_new_one() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -92,7 +92,7 @@ fn who_comes_while_the_last_one_is_pinged_gets_a_new_one() {
 }
 
 #[test]
-fn a_round_of_slow_pings_goes_on_to_its_end() {
+fn keepalive_round_of_slow_pings_runs_to_its_end() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -111,7 +111,7 @@ fn a_round_of_slow_pings_goes_on_to_its_end() {
 }
 
 #[test]
-fn nobody_is_pinged_while_somebody_waits() {
+fn keepalive_pings_nothing_while_a_get_waits() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -125,7 +125,7 @@ fn nobody_is_pinged_while_somebody_waits() {
 }
 
 #[test]
-fn one_that_does_not_answer_is_closed() {
+fn connection_that_fails_a_keepalive_ping_is_closed() {
     for (act, reason) in [
         (Behavior::Fail, CloseReason::PingFailed),
         (Behavior::Hang, CloseReason::PingTimeout),
@@ -145,7 +145,7 @@ fn one_that_does_not_answer_is_closed() {
 }
 
 #[test]
-fn what_the_ping_left_unread_is_found() {
+fn bytes_left_unread_by_a_keepalive_ping_close_the_connection() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -159,7 +159,7 @@ fn what_the_ping_left_unread_is_found() {
 }
 
 #[test]
-fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
+fn clear_resize_close_and_drop_during_a_keepalive_ping_lose_nothing() {
     for what in 0..4 {
         let (sim, fake) = new(1);
         let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
@@ -194,7 +194,7 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
 }
 
 #[test]
-fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
+fn runtime_shutdown_during_a_keepalive_ping_destroys_the_connection() {
     let (sim, fake) = new(1);
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -208,7 +208,7 @@ fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
 }
 
 #[test]
-fn the_extremes_of_keepalive_neither_spin_nor_stop_anything() {
+fn extreme_keepalive_intervals_neither_spin_nor_stall() {
     for (keepalive, pings) in [
         (Duration::ZERO, 2 * 90..=2 * 101),
         (Duration::from_nanos(1), 2 * 90..=2 * 101),

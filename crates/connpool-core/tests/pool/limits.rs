@@ -10,7 +10,7 @@ use connpool_core::CloseReason;
 // ---- idle_timeout
 
 #[test]
-fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
+fn idle_timeout_closes_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -29,7 +29,7 @@ fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
 }
 
 #[test]
-fn one_that_is_used_does_not_become_idle_for_too_long() {
+fn idle_timeout_spares_connections_in_regular_use() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -47,7 +47,7 @@ fn one_that_is_used_does_not_become_idle_for_too_long() {
 }
 
 #[test]
-fn a_get_does_not_lend_what_was_idle_for_too_long() {
+fn get_does_not_lend_a_connection_past_idle_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -64,7 +64,7 @@ fn a_get_does_not_lend_what_was_idle_for_too_long() {
 }
 
 #[test]
-fn idleness_never_takes_the_pool_below_min_size() {
+fn idle_timeout_keeps_min_size_connections() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -87,7 +87,7 @@ fn idleness_never_takes_the_pool_below_min_size() {
 // ---- max_lifetime
 
 #[test]
-fn a_connection_over_its_age_is_closed_idle_or_on_return() {
+fn expired_connection_is_closed_while_idle_or_on_return() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -109,7 +109,7 @@ fn a_connection_over_its_age_is_closed_idle_or_on_return() {
 }
 
 #[test]
-fn a_get_does_not_lend_a_connection_over_its_age() {
+fn get_does_not_lend_an_expired_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -126,7 +126,7 @@ fn a_get_does_not_lend_a_connection_over_its_age() {
 }
 
 #[test]
-fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
+fn connection_that_expires_during_its_ping_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -145,7 +145,7 @@ fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
 }
 
 #[test]
-fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
+fn expired_min_size_connections_are_closed_and_replaced() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(3).max_lifetime(10 * SECOND);
     let pool = sim
@@ -157,7 +157,7 @@ fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
 }
 
 #[test]
-fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
+fn lifetime_jitter_shortens_each_lifetime_once_within_its_fraction() {
     let (sim, fake) = new(7);
     let pool = fake
         .pool()
@@ -186,7 +186,7 @@ fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
 // ---- max_uses, max_idle
 
 #[test]
-fn a_connection_is_lent_max_uses_times() {
+fn connection_is_lent_max_uses_times() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_uses(3).build_lazy().unwrap();
     let ids: Vec<_> = (0..7)
@@ -205,7 +205,7 @@ fn a_connection_is_lent_max_uses_times() {
 }
 
 #[test]
-fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
+fn waiter_gets_a_new_connection_when_the_returned_one_reached_max_uses() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_uses(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -218,7 +218,7 @@ fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
 }
 
 #[test]
-fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
+fn return_beyond_max_idle_closes_the_connection_unless_a_get_waits() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).max_idle(2).build_lazy().unwrap();
     drop(hold(&sim, &pool, 5));
@@ -239,7 +239,7 @@ fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
 }
 
 #[test]
-fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
+fn prewarmed_connection_with_zero_lifetime_is_lent_once() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).max_lifetime(Duration::ZERO);
     let pool = sim.block_on(build.build()).unwrap();

@@ -48,7 +48,7 @@ fn watched(fake: &Fake) -> (Arc<Notes>, connpool_core::Builder<Fake>) {
 }
 
 #[test]
-fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
+fn observer_receives_breaker_burst_and_pause_events() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let breaker = Breaker::new(1, SECOND);
@@ -79,7 +79,7 @@ fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
 }
 
 #[test]
-fn the_life_of_a_connection_is_told_in_order() {
+fn observer_receives_the_events_of_a_connection_in_order() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool = builder.max_uses(2).build_lazy().unwrap();
@@ -117,7 +117,7 @@ fn the_life_of_a_connection_is_told_in_order() {
 }
 
 #[test]
-fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
+fn observer_receives_connect_failures_with_error_and_count() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool = builder
@@ -146,7 +146,7 @@ fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
 }
 
 #[test]
-fn a_get_that_takes_too_long_is_told_whatever_comes_of_it() {
+fn observer_receives_slow_gets_whatever_their_outcome() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool = builder
@@ -194,7 +194,7 @@ fn a_get_that_takes_too_long_is_told_whatever_comes_of_it() {
 }
 
 #[test]
-fn a_goodbye_that_is_given_up_is_told() {
+fn observer_receives_abandoned_graceful_closes() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool = builder
@@ -220,7 +220,7 @@ fn a_goodbye_that_is_given_up_is_told() {
 }
 
 #[test]
-fn every_panic_that_is_caught_is_told() {
+fn observer_receives_every_caught_panic() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let (notes, builder) = watched(&fake);
@@ -263,7 +263,7 @@ fn every_panic_that_is_caught_is_told() {
 // ---- observers that misbehave
 
 #[test]
-fn an_observer_that_panics_each_time_changes_nothing() {
+fn panicking_observer_changes_nothing() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -284,7 +284,7 @@ fn an_observer_that_panics_each_time_changes_nothing() {
 }
 
 #[test]
-fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
+fn observer_may_use_the_pool_without_unbounded_recursion() {
     let (sim, fake) = new(1);
     let place: Arc<Mutex<Option<WeakPool<Fake>>>> = Arc::default();
     let deepest = Arc::new(Mutex::new((0, 0)));
@@ -323,7 +323,7 @@ fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
 
 /// Every connection is opened once and ends once, and is lent and returned in turns.
 #[test]
-fn what_is_told_of_a_wild_hour_adds_up() {
+fn observer_event_counts_match_stats_under_random_faults() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
         fake.with_resets();
@@ -388,7 +388,7 @@ fn what_is_told_of_a_wild_hour_adds_up() {
 }
 
 #[test]
-fn a_driver_in_the_background_is_not_silent() {
+fn observer_receives_events_of_the_maintenance_task() {
     let (sim, fake) = new(1);
     let (notes, builder) = watched(&fake);
     let pool: Pool<Fake> = sim

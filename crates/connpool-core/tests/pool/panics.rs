@@ -16,7 +16,7 @@ fn scripted() -> ! {
 // ---- the manager's
 
 #[test]
-fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
+fn panicking_connect_fails_the_first_waiter_and_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Panic]);
@@ -38,7 +38,7 @@ fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
 }
 
 #[test]
-fn a_connect_that_panics_without_fail_fast_is_tried_again() {
+fn panicking_connect_without_fail_fast_is_retried() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Panic, Behavior::Panic]);
@@ -47,7 +47,7 @@ fn a_connect_that_panics_without_fail_fast_is_tried_again() {
 }
 
 #[test]
-fn a_build_whose_connect_panics_says_so() {
+fn build_with_a_panicking_connect_returns_panicked() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Succeed, Behavior::Panic]);
     match sim.block_on(fake.pool().min_size(3).build()) {
@@ -59,7 +59,7 @@ fn a_build_whose_connect_panics_says_so() {
 }
 
 #[test]
-fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
+fn panicking_ping_destroys_its_connection_and_the_next_is_tried() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -72,7 +72,7 @@ fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
 }
 
 #[test]
-fn a_reset_that_panics_destroys_its_connection() {
+fn panicking_reset_destroys_its_connection() {
     let (sim, fake) = new(1);
     fake.with_resets().next(Call::Reset, [Behavior::Panic]);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -82,7 +82,7 @@ fn a_reset_that_panics_destroys_its_connection() {
 }
 
 #[test]
-fn a_look_that_panics_destroys_its_connection() {
+fn panicking_liveness_probe_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -98,7 +98,7 @@ fn a_look_that_panics_destroys_its_connection() {
 }
 
 #[test]
-fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
+fn panicking_sweep_probe_does_not_end_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -113,7 +113,7 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
 }
 
 #[test]
-fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
+fn panicking_probe_of_a_new_connection_destroys_that_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.look(|conn| match conn.id() {
@@ -125,7 +125,7 @@ fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
 }
 
 #[test]
-fn an_is_reusable_that_panics_destroys_its_connection_and_not_its_user() {
+fn panicking_is_reusable_destroys_its_connection_only() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.reusable(|_| scripted());
@@ -140,7 +140,7 @@ fn an_is_reusable_that_panics_destroys_its_connection_and_not_its_user() {
 }
 
 #[test]
-fn a_goodbye_that_panics_frees_its_slot() {
+fn panicking_graceful_close_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_idle(0).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Panic);
@@ -153,7 +153,7 @@ fn a_goodbye_that_panics_frees_its_slot() {
 // ---- the connection's
 
 #[test]
-fn a_connection_whose_drop_panics_still_frees_its_slot() {
+fn connection_whose_drop_panics_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fake.at_drop(|_| scripted());
@@ -176,7 +176,7 @@ fn a_connection_whose_drop_panics_still_frees_its_slot() {
 
 /// The future of the goodbye owns the connection, and drops it when its time is up.
 #[test]
-fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() {
+fn connection_whose_drop_panics_at_close_timeout_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -196,7 +196,7 @@ fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() 
 }
 
 #[test]
-fn a_connection_whose_drop_panics_when_somebody_hurries_its_goodbye_frees_its_slot() {
+fn connection_whose_drop_panics_in_an_expedited_close_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
@@ -211,7 +211,7 @@ fn a_connection_whose_drop_panics_when_somebody_hurries_its_goodbye_frees_its_sl
 }
 
 #[test]
-fn a_connection_whose_drop_panics_when_the_pool_goes_is_caught() {
+fn connection_whose_drop_panics_with_the_pool_is_caught() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -225,7 +225,7 @@ fn a_connection_whose_drop_panics_when_the_pool_goes_is_caught() {
 // ---- the user's
 
 #[test]
-fn an_exchange_that_panics_spoils_its_connection() {
+fn panicking_exchange_makes_its_connection_unusable() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let mut guard = hold(&sim, &pool, 1).remove(0);
@@ -240,7 +240,7 @@ fn an_exchange_that_panics_spoils_its_connection() {
 }
 
 #[test]
-fn a_guard_dropped_while_its_thread_panics_is_destroyed() {
+fn guard_dropped_by_a_panicking_thread_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let asked = std::sync::Arc::new(AtomicBool::new(false));
@@ -266,7 +266,7 @@ fn a_guard_dropped_while_its_thread_panics_is_destroyed() {
 }
 
 #[test]
-fn a_panic_of_a_user_that_is_caught_before_the_guard_is_dropped_is_his_own_affair() {
+fn panic_caught_before_the_guard_drops_keeps_the_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
@@ -276,7 +276,7 @@ fn a_panic_of_a_user_that_is_caught_before_the_guard_is_dropped_is_his_own_affai
 }
 
 #[test]
-fn a_waiter_is_served_by_the_guard_of_a_thread_that_panics() {
+fn waiter_is_served_after_a_panicking_thread_drops_its_guard() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
@@ -334,7 +334,7 @@ fn every_callback_may_use_the_pool() {
 
 /// A manager that returns a connection of the pool from within a callback of the pool.
 #[test]
-fn a_guard_can_be_dropped_by_a_connections_drop() {
+fn guard_can_be_dropped_by_the_drop_of_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
@@ -353,7 +353,7 @@ fn a_guard_can_be_dropped_by_a_connections_drop() {
 
 /// `connect` is an ordinary function that returns a future; both halves can panic.
 #[test]
-fn a_manager_that_panics_before_it_returns_a_future_is_caught_too() {
+fn panic_in_connect_before_its_future_is_caught() {
     struct Eager;
     impl Manager for Eager {
         type Connection = u8;
@@ -381,7 +381,7 @@ fn a_manager_that_panics_before_it_returns_a_future_is_caught_too() {
 
 /// The pool drops a connect whose time is up, and what it drops is the user's code.
 #[test]
-fn a_connect_that_panics_when_it_is_given_up_frees_its_slot() {
+fn connect_that_panics_on_drop_at_connect_timeout_frees_its_slot() {
     struct Sore;
     impl Manager for Sore {
         type Connection = u8;

@@ -8,7 +8,7 @@ use crate::support::{
 use connpool_core::{Breaker, GetError, Phase};
 
 #[test]
-fn while_paused_nothing_is_lent_and_all_stand_in_line() {
+fn paused_pool_lends_nothing_and_queues_every_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -39,7 +39,7 @@ fn while_paused_nothing_is_lent_and_all_stand_in_line() {
 }
 
 #[test]
-fn who_waits_in_a_paused_pool_has_his_own_deadline() {
+fn waiter_in_a_paused_pool_keeps_its_own_deadline() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -61,7 +61,7 @@ fn who_waits_in_a_paused_pool_has_his_own_deadline() {
 }
 
 #[test]
-fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
+fn paused_empty_pool_connects_for_waiters_only_after_resume() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     pool.pause();
@@ -75,7 +75,7 @@ fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
 }
 
 #[test]
-fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
+fn connection_that_passes_its_check_during_a_pause_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -91,7 +91,7 @@ fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
 }
 
 #[test]
-fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
+fn connect_that_ends_during_a_pause_serves_and_fails_no_waiter() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -117,7 +117,7 @@ fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
 }
 
 #[test]
-fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
+fn paused_pool_keeps_min_size_and_finds_dead_connections() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).evict_interval(SECOND);
     let pool = sim.block_on(build.build()).unwrap();
@@ -134,7 +134,7 @@ fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
 }
 
 #[test]
-fn a_close_ends_the_pause_and_tells_everybody() {
+fn close_ends_the_pause_and_fails_all_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -149,7 +149,7 @@ fn a_close_ends_the_pause_and_tells_everybody() {
 }
 
 #[test]
-fn a_failover_is_a_pause_a_clear_and_a_resume() {
+fn failover_by_pause_clear_and_resume_fails_no_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 4);

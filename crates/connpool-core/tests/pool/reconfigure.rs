@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
 };
@@ -16,7 +16,7 @@ fn change(pool: &Pool<Fake>, change: impl FnOnce(&mut PoolConfig)) {
 }
 
 #[test]
-fn all_settings_change_or_none() {
+fn reconfigure_applies_all_settings_or_none() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("orders").build_lazy().unwrap();
     let before = pool.config();
@@ -42,7 +42,7 @@ fn all_settings_change_or_none() {
 }
 
 #[test]
-fn a_resize_and_a_reconfigure_read_back_together() {
+fn resize_and_reconfigure_read_back_the_same_config() {
     let (_, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     pool.resize(3).unwrap();
@@ -52,7 +52,7 @@ fn a_resize_and_a_reconfigure_read_back_together() {
 }
 
 #[test]
-fn a_larger_min_size_is_opened_and_a_smaller_one_let_go() {
+fn larger_min_size_is_opened_and_smaller_min_size_is_released() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -68,7 +68,7 @@ fn a_larger_min_size_is_opened_and_a_smaller_one_let_go() {
 }
 
 #[test]
-fn a_smaller_max_idle_closes_what_is_too_much_now() {
+fn smaller_max_idle_closes_surplus_idle_connections_now() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -81,7 +81,7 @@ fn a_smaller_max_idle_closes_what_is_too_much_now() {
 }
 
 #[test]
-fn a_shorter_lifetime_reaches_connections_idle_and_out() {
+fn shorter_lifetime_applies_to_idle_and_borrowed_connections() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -108,7 +108,7 @@ fn a_shorter_lifetime_reaches_connections_idle_and_out() {
 
 /// Nobody has noted since when they are idle, as no limit asked for it.
 #[test]
-fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
+fn first_idle_timeout_counts_from_its_reconfigure() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 60_000);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -128,7 +128,7 @@ fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
 }
 
 #[test]
-fn limits_on_time_count_from_the_next_use() {
+fn changed_time_limits_apply_from_the_next_use() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -155,7 +155,7 @@ fn limits_on_time_count_from_the_next_use() {
 }
 
 #[test]
-fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
+fn shorter_evict_interval_takes_effect_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(None).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -171,7 +171,7 @@ fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
 }
 
 #[test]
-fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
+fn shorter_backoff_takes_effect_immediately() {
     let probing = |probe_every| {
         let failures = 1;
         Some(Breaker::new(failures, probe_every))
@@ -198,7 +198,7 @@ fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
 }
 
 #[test]
-fn a_pool_that_may_hold_fewer_waiters_keeps_those_who_stand() {
+fn smaller_max_waiters_keeps_queued_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -211,7 +211,7 @@ fn a_pool_that_may_hold_fewer_waiters_keeps_those_who_stand() {
 }
 
 #[test]
-fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
+fn constant_reconfigures_lose_no_connection_and_no_waiter() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();
@@ -255,7 +255,7 @@ fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
 }
 
 #[test]
-fn fewer_uses_reach_connections_that_are_idle() {
+fn smaller_max_uses_applies_to_idle_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     for _ in 0..2 {
@@ -270,7 +270,7 @@ fn fewer_uses_reach_connections_that_are_idle() {
 }
 
 #[test]
-fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
+fn shorter_lifetime_applies_to_a_connection_under_a_ping() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -289,7 +289,7 @@ fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
 }
 
 #[test]
-fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_under_way() {
+fn smaller_max_uses_applies_to_a_connection_under_a_keepalive_ping() {
     let (sim, fake) = new(1);
     let builder = fake
         .pool()
@@ -311,7 +311,7 @@ fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_un
 }
 
 #[test]
-fn a_lifetime_that_was_short_for_a_while_leaves_no_mark() {
+fn temporarily_shorter_lifetime_leaves_no_trace() {
     let (sim, fake) = new(1);
     let builder = fake.pool().max_size(1).idle_timeout(None).ping_after(None);
     let pool = builder.max_lifetime(3_600 * SECOND).build_lazy().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{
     Behavior, Call, Fake, MILLI, SECOND, Wakes, assert_books, assert_lends_all, fill, go, go_get,
     hold, new, poll_once,
@@ -18,7 +18,7 @@ use connpool_testkit::SimRuntime;
 // ---- guards
 
 #[test]
-fn a_guard_can_be_dropped_outside_of_any_runtime() {
+fn guard_can_be_dropped_outside_of_any_runtime() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
@@ -30,7 +30,7 @@ fn a_guard_can_be_dropped_outside_of_any_runtime() {
 }
 
 #[test]
-fn a_guard_can_be_dropped_after_its_runtime_was_shut_down() {
+fn guard_can_be_dropped_after_runtime_shutdown() {
     for spoiled in [false, true] {
         let (sim, fake) = new(1);
         let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -50,7 +50,7 @@ fn a_guard_can_be_dropped_after_its_runtime_was_shut_down() {
 }
 
 #[test]
-fn a_guard_dropped_while_nothing_runs_serves_who_waits() {
+fn guard_dropped_after_runtime_shutdown_serves_a_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -62,7 +62,7 @@ fn a_guard_dropped_while_nothing_runs_serves_who_waits() {
 }
 
 #[test]
-fn an_owned_guard_outlives_its_pool_and_what_it_brings_back_is_destroyed() {
+fn owned_guard_outlives_its_pool_and_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -77,7 +77,7 @@ fn an_owned_guard_outlives_its_pool_and_what_it_brings_back_is_destroyed() {
 }
 
 #[test]
-fn a_guard_is_not_a_handle() {
+fn guard_does_not_keep_the_pool_open() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -91,7 +91,7 @@ fn a_guard_is_not_a_handle() {
 // ---- a runtime that takes no tasks
 
 #[test]
-fn a_get_on_a_runtime_that_refuses_all_tasks_ends_at_its_deadline_without_spinning() {
+fn get_on_a_runtime_without_tasks_ends_at_its_deadline_without_spinning() {
     for fail_fast in [false, true] {
         let (sim, fake) = new(1);
         sim.shut_down();
@@ -111,7 +111,7 @@ fn a_get_on_a_runtime_that_refuses_all_tasks_ends_at_its_deadline_without_spinni
 }
 
 #[test]
-fn many_gets_on_a_runtime_that_refuses_all_tasks_do_not_wake_each_other_for_ever() {
+fn gets_on_a_runtime_without_tasks_do_not_wake_each_other_forever() {
     let (sim, fake) = new(1);
     let pool = Pool::builder(fake.clone(), Watched::new(&sim, 100_000))
         .max_size(3)
@@ -146,7 +146,7 @@ fn many_gets_on_a_runtime_that_refuses_all_tasks_do_not_wake_each_other_for_ever
 }
 
 #[test]
-fn what_is_idle_is_lent_by_a_runtime_that_refuses_all_tasks() {
+fn idle_connections_are_lent_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -161,7 +161,7 @@ fn what_is_idle_is_lent_by_a_runtime_that_refuses_all_tasks() {
 }
 
 #[test]
-fn a_build_on_a_runtime_that_refuses_all_tasks_says_so_at_once() {
+fn build_on_a_runtime_without_tasks_fails_immediately() {
     let (sim, fake) = new(1);
     sim.shut_down();
     match sim.block_on(fake.pool().min_size(2).build()) {
@@ -172,7 +172,7 @@ fn a_build_on_a_runtime_that_refuses_all_tasks_says_so_at_once() {
 }
 
 #[test]
-fn a_build_that_waits_on_ends_on_a_runtime_that_refuses_all_tasks() {
+fn build_without_fail_fast_ends_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     sim.shut_down();
     let runtime = Watched::new(&sim, 1_000);
@@ -190,7 +190,7 @@ fn a_build_that_waits_on_ends_on_a_runtime_that_refuses_all_tasks() {
 
 /// Each failure wants the next attempt at once, and the deadline still counts.
 #[test]
-fn a_build_without_pauses_ends_on_a_runtime_that_refuses_all_tasks() {
+fn build_without_backoff_ends_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     sim.shut_down();
     let runtime = Watched::new(&sim, 1_000);
@@ -207,7 +207,7 @@ fn a_build_without_pauses_ends_on_a_runtime_that_refuses_all_tasks() {
 }
 
 #[test]
-fn a_close_on_a_runtime_that_refuses_all_tasks_closes_everything() {
+fn close_on_a_runtime_without_tasks_closes_all_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -220,7 +220,7 @@ fn a_close_on_a_runtime_that_refuses_all_tasks_closes_everything() {
 // ---- a runtime that is shut down and started again
 
 #[test]
-fn a_connect_that_its_runtime_drops_frees_its_slot() {
+fn connect_dropped_by_its_runtime_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
@@ -236,7 +236,7 @@ fn a_connect_that_its_runtime_drops_frees_its_slot() {
 }
 
 #[test]
-fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
+fn waiter_restarts_tasks_that_the_runtime_dropped() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
@@ -251,7 +251,7 @@ fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
 }
 
 #[test]
-fn a_pool_whose_driver_was_dropped_still_lends_takes_back_and_grows() {
+fn pool_restarts_a_dropped_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -273,7 +273,7 @@ fn a_pool_whose_driver_was_dropped_still_lends_takes_back_and_grows() {
 }
 
 #[test]
-fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
+fn graceful_closes_dropped_by_their_runtime_free_their_slots() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -299,7 +299,7 @@ fn assert_lends_all_hanging(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
 }
 
 #[test]
-fn what_the_driver_was_to_close_is_closed_without_it() {
+fn connections_queued_for_closing_are_closed_without_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -314,7 +314,7 @@ fn what_the_driver_was_to_close_is_closed_without_it() {
 // ---- handles
 
 #[test]
-fn the_last_handle_closes_the_pool_with_goodbyes_and_ends_its_driver() {
+fn last_handle_closes_idle_connections_gracefully_and_ends_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -329,7 +329,7 @@ fn the_last_handle_closes_the_pool_with_goodbyes_and_ends_its_driver() {
 }
 
 #[test]
-fn a_pool_whose_driver_rests_is_freed_with_its_last_handle() {
+fn pool_with_a_sleeping_maintenance_task_is_freed_with_its_last_handle() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -344,7 +344,7 @@ fn a_pool_whose_driver_rests_is_freed_with_its_last_handle() {
 }
 
 #[test]
-fn the_last_handle_without_a_runtime_drops_what_is_idle_in_place() {
+fn last_handle_without_a_runtime_drops_idle_connections_in_place() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -355,14 +355,14 @@ fn the_last_handle_without_a_runtime_drops_what_is_idle_in_place() {
 }
 
 #[test]
-fn a_pool_that_was_never_used_leaves_nothing() {
+fn unused_pool_spawns_and_arms_nothing() {
     let (sim, fake) = new(1);
     drop(fake.pool().build_lazy().unwrap());
     assert_eq!((sim.spawned(), sim.slept()), (0, 0));
 }
 
 #[test]
-fn the_last_handle_tells_those_who_wait_and_ends_their_connects() {
+fn last_handle_fails_waiters_and_ends_their_connects() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -381,7 +381,7 @@ fn the_last_handle_tells_those_who_wait_and_ends_their_connects() {
 }
 
 #[test]
-fn a_get_that_is_first_polled_after_the_last_handle_is_gone_finds_the_pool_closed() {
+fn get_first_polled_after_the_last_handle_dropped_returns_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let get = pool.get_owned();
@@ -391,7 +391,7 @@ fn a_get_that_is_first_polled_after_the_last_handle_is_gone_finds_the_pool_close
 }
 
 #[test]
-fn the_last_handle_can_be_dropped_by_a_connections_own_drop() {
+fn last_handle_can_be_dropped_by_the_drop_of_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -407,7 +407,7 @@ fn the_last_handle_can_be_dropped_by_a_connections_own_drop() {
 // ---- clocks
 
 #[test]
-fn a_coarse_clock_makes_nothing_spin() {
+fn coarse_clock_does_not_cause_spinning() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let runtime = Watched::new(&sim, 5_000).coarse(70 * MILLI);
@@ -458,7 +458,7 @@ impl Runtime for Early {
 }
 
 #[test]
-fn a_timer_that_fires_early_counts_as_its_deadline() {
+fn timer_that_fires_early_counts_as_its_deadline() {
     let (sim, fake) = new(1);
     let pool = Pool::builder(fake.clone(), Early(sim.clone()))
         .max_size(1)
@@ -481,7 +481,7 @@ fn a_timer_that_fires_early_counts_as_its_deadline() {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
+fn panicking_waker_does_not_keep_other_waiters_from_being_woken() {
     struct Bomb;
     impl std::task::Wake for Bomb {
         fn wake(self: Arc<Self>) {
@@ -505,7 +505,7 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
 }
 
 #[test]
-fn a_connect_that_ends_with_its_runtime_is_one_that_failed() {
+fn connect_ended_by_its_runtime_counts_as_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);

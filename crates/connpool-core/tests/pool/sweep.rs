@@ -14,7 +14,7 @@ use futures_lite::future::yield_now;
 // ---- sweeps
 
 #[test]
-fn a_sweep_finds_dead_ones_without_anybody_asking() {
+fn sweep_closes_dead_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -31,7 +31,7 @@ fn a_sweep_finds_dead_ones_without_anybody_asking() {
 }
 
 #[test]
-fn without_an_evict_interval_nothing_is_swept() {
+fn no_sweep_without_evict_interval() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -48,7 +48,7 @@ fn without_an_evict_interval_nothing_is_swept() {
 }
 
 #[test]
-fn without_an_evict_interval_min_size_is_still_kept_up() {
+fn min_size_is_maintained_without_evict_interval() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).evict_interval(None).build();
     let pool = sim.block_on(build).unwrap();
@@ -60,7 +60,7 @@ fn without_an_evict_interval_min_size_is_still_kept_up() {
 }
 
 #[test]
-fn a_sweep_pings_nobody_and_keeps_the_order() {
+fn sweep_pings_nothing_and_keeps_the_order() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -82,7 +82,7 @@ fn a_sweep_pings_nobody_and_keeps_the_order() {
 
 /// The seed's evictor took everything out before it looked.
 #[test]
-fn a_sweep_hides_no_healthy_connection_from_a_getter() {
+fn sweep_hides_no_healthy_connection_from_try_get() {
     for evil in [false, true] {
         let (sim, fake) = new(1);
         let pool = fake
@@ -122,7 +122,7 @@ fn a_sweep_hides_no_healthy_connection_from_a_getter() {
 }
 
 #[test]
-fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
+fn get_between_two_sweep_steps_is_served_immediately() {
     let (sim, fake) = new(3);
     let pool = fake
         .pool()
@@ -152,7 +152,7 @@ fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
 }
 
 #[test]
-fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
+fn get_during_the_sweep_of_the_only_connection_does_not_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -175,7 +175,7 @@ fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
 }
 
 #[test]
-fn min_size_is_kept_up_in_the_background() {
+fn min_size_is_maintained_in_the_background() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(3).build()).unwrap();
     assert_eq!(pool.stats().available, 3);
@@ -195,7 +195,7 @@ fn min_size_is_kept_up_in_the_background() {
 }
 
 #[test]
-fn a_lazy_pool_opens_nothing_before_it_is_asked() {
+fn lazy_pool_opens_nothing_before_the_first_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().min_size(3).build_lazy().unwrap();
     sim.advance(100 * SECOND);
@@ -208,7 +208,7 @@ fn a_lazy_pool_opens_nothing_before_it_is_asked() {
 // ---- goodbyes
 
 #[test]
-fn only_clean_connections_get_a_goodbye() {
+fn marked_and_cleared_connections_are_not_closed_gracefully() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
@@ -221,7 +221,7 @@ fn only_clean_connections_get_a_goodbye() {
 }
 
 #[test]
-fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
+fn graceful_close_holds_its_slot_until_close_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -241,7 +241,7 @@ fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
 }
 
 #[test]
-fn a_goodbye_is_skipped_while_somebody_waits() {
+fn graceful_close_is_skipped_while_a_get_waits() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
@@ -255,7 +255,7 @@ fn a_goodbye_is_skipped_while_somebody_waits() {
 }
 
 #[test]
-fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
+fn graceful_close_is_cut_short_by_a_waiter_for_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -277,7 +277,7 @@ fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
 }
 
 #[test]
-fn a_goodbye_is_left_in_peace_while_there_is_room() {
+fn graceful_close_continues_while_there_is_room() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
@@ -289,7 +289,7 @@ fn a_goodbye_is_left_in_peace_while_there_is_room() {
 }
 
 #[test]
-fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
+fn hanging_graceful_close_does_not_delay_others() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.next(Call::Close, [Behavior::Hang]);
@@ -334,7 +334,7 @@ impl Runtime for Busy {
 }
 
 #[test]
-fn a_round_that_takes_longer_than_its_interval_leaves_the_thread_to_others() {
+fn sweep_longer_than_evict_interval_yields_to_other_tasks() {
     let (sim, fake) = new(1);
     let runtime = Busy {
         sim: sim.clone(),

@@ -62,7 +62,7 @@ fn pool_of(size: usize) -> (SimRuntime, Fake, Pool<Fake>) {
 }
 
 #[test]
-fn threads_that_contend_for_few_connections_all_get_theirs() {
+fn contending_threads_are_all_served() {
     let (sim, fake, pool) = pool_of(2);
     let shared = pool.clone();
     on_threads(&sim, move |_| {
@@ -77,7 +77,7 @@ fn threads_that_contend_for_few_connections_all_get_theirs() {
 }
 
 #[test]
-fn threads_that_give_up_at_once_lose_nothing() {
+fn threads_that_drop_their_gets_lose_nothing() {
     let (sim, fake, pool) = pool_of(2);
     let shared = pool.clone();
     on_threads(&sim, move |nth| {
@@ -96,7 +96,7 @@ fn threads_that_give_up_at_once_lose_nothing() {
 }
 
 #[test]
-fn threads_that_break_clear_and_resize_lose_nothing() {
+fn threads_that_mark_clear_and_resize_lose_nothing() {
     let (sim, fake, pool) = pool_of(4);
     let shared = pool.clone();
     on_threads(&sim, move |nth| {
@@ -120,7 +120,7 @@ fn threads_that_break_clear_and_resize_lose_nothing() {
 /// Gauges are computed from what they tell of, under one lock; a count kept beside it would be
 /// wrong for an instant, and whoever goes by it then goes wrong for ever.
 #[test]
-fn no_figure_is_ever_beyond_what_there_is() {
+fn stats_never_exceed_the_true_counts() {
     let (sim, fake, pool) = pool_of(1);
     let shared = pool.clone();
     on_threads(&sim, move |_| {
@@ -134,7 +134,7 @@ fn no_figure_is_ever_beyond_what_there_is() {
 }
 
 #[test]
-fn a_close_among_threads_ends_all_of_them() {
+fn close_ends_the_gets_of_all_threads() {
     for round in 0..20 {
         let (sim, fake, pool) = pool_of(2);
         let shared = pool.clone();

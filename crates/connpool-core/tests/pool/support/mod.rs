@@ -5,8 +5,8 @@
     reason = "each test binary uses its own part of it"
 )]
 
-pub(crate) mod meddling;
-pub(crate) mod watched;
+pub(crate) mod counting;
+pub(crate) mod hooks;
 
 use std::future::Future;
 use std::pin::Pin;

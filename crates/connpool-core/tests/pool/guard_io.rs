@@ -66,7 +66,7 @@ impl AsyncWrite for Recorder {
 }
 
 #[test]
-fn a_guard_passes_on_whatever_is_done_to_the_stream() {
+fn guard_forwards_every_io_operation() {
     let sim = SimRuntime::new(1);
     let manager = object_fn(|| async { Ok::<_, ScriptedError>(Recorder::default()) });
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
@@ -102,7 +102,7 @@ fn a_guard_passes_on_whatever_is_done_to_the_stream() {
 }
 
 #[test]
-fn a_get_that_moves_to_another_task_is_woken_there() {
+fn get_moved_to_another_task_wakes_that_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let lent = hold(&sim, &pool, 1);
@@ -121,7 +121,7 @@ fn a_get_that_moves_to_another_task_is_woken_there() {
 }
 
 #[test]
-fn what_is_printed_of_a_pool_is_its_name_and_its_figures() {
+fn pool_debug_output_shows_name_and_stats() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("orders").build_lazy().unwrap();
     let guard = sim.block_on(pool.get()).unwrap();

@@ -11,7 +11,7 @@ use connpool_core::{AddError, CloseReason, Manager};
 // ---- retain
 
 #[test]
-fn retain_closes_what_is_idle_and_not_wanted_with_a_goodbye() {
+fn retain_gracefully_closes_rejected_idle_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(6).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -33,7 +33,7 @@ fn retain_closes_what_is_idle_and_not_wanted_with_a_goodbye() {
 }
 
 #[test]
-fn retain_looks_at_those_never_lent_as_well_and_keeps_their_order() {
+fn retain_visits_prewarmed_connections_and_keeps_the_order() {
     let lent_after = |looks: usize| {
         let (sim, fake) = new(1);
         let pool = sim
@@ -56,7 +56,7 @@ fn retain_looks_at_those_never_lent_as_well_and_keeps_their_order() {
 }
 
 #[test]
-fn a_predicate_may_use_the_pool() {
+fn retain_predicate_may_use_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -75,7 +75,7 @@ fn a_predicate_may_use_the_pool() {
 }
 
 #[test]
-fn what_was_looked_at_goes_to_who_came_meanwhile() {
+fn get_during_retain_receives_the_visited_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -92,7 +92,7 @@ fn what_was_looked_at_goes_to_who_came_meanwhile() {
 }
 
 #[test]
-fn a_clear_and_a_close_reach_what_is_being_looked_at() {
+fn clear_and_close_apply_to_a_connection_visited_by_retain() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -116,7 +116,7 @@ fn a_clear_and_a_close_reach_what_is_being_looked_at() {
 }
 
 #[test]
-fn a_predicate_that_panics_costs_one_connection_and_is_heard() {
+fn panicking_retain_predicate_costs_one_connection_and_propagates() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -132,7 +132,7 @@ fn a_predicate_that_panics_costs_one_connection_and_is_heard() {
 // ---- add
 
 #[test]
-fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
+fn added_connection_is_lent_like_a_new_one() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake
@@ -157,7 +157,7 @@ fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
 }
 
 #[test]
-fn what_is_added_goes_to_the_first_in_line() {
+fn added_connection_goes_to_the_first_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
@@ -169,7 +169,7 @@ fn what_is_added_goes_to_the_first_in_line() {
 }
 
 #[test]
-fn there_must_be_room_for_what_is_added_or_it_comes_back() {
+fn add_without_room_returns_the_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_idle(1).build_lazy().unwrap();
     let made = sim.block_on(fake.connect()).unwrap();
@@ -193,7 +193,7 @@ fn there_must_be_room_for_what_is_added_or_it_comes_back() {
 }
 
 #[test]
-fn a_detached_connection_can_come_back() {
+fn detached_connection_can_be_added_again() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let conn = sim.block_on(pool.get()).unwrap().detach();

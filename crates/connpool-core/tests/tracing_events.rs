@@ -83,7 +83,7 @@ fn heard(most: Level, act: impl FnOnce(&SimRuntime, &FaultyManager)) -> Vec<Stri
 }
 
 #[test]
-fn every_get_is_a_span_and_every_event_an_event() {
+fn each_get_is_a_span_and_each_pool_event_a_tracing_event() {
     let heard = heard(Level::TRACE, |sim, fake| {
         let pool = fake.pool().name("orders").build_lazy().unwrap();
         drop(sim.block_on(pool.get()).unwrap());
@@ -105,7 +105,7 @@ fn every_get_is_a_span_and_every_event_an_event() {
 }
 
 #[test]
-fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
+fn only_failures_are_logged_as_warnings() {
     let heard = heard(Level::WARN, |sim, fake| {
         let pool = fake
             .pool()
@@ -141,7 +141,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
 }
 
 #[test]
-fn a_subscriber_that_panics_changes_nothing() {
+fn panicking_subscriber_changes_nothing() {
     struct Panics;
 
     impl Subscriber for Panics {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Pool};
 
-use crate::support::watched::Watched;
+use crate::support::counting::Watched;
 use crate::support::{
     Behavior, Call, MILLI, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
 };
 
 #[test]
-fn a_connection_older_than_the_failure_ends_no_pause() {
+fn connection_older_than_the_failure_does_not_end_the_backoff() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -37,7 +37,7 @@ fn a_connection_older_than_the_failure_ends_no_pause() {
 }
 
 #[test]
-fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_old_ones() {
+fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
     let (sim, fake) = new(1);
     let pool = sim
         .block_on(
@@ -63,7 +63,7 @@ fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_o
 }
 
 #[test]
-fn the_trouble_is_over_even_if_the_first_lending_pings() {
+fn backoff_ends_even_if_the_first_checkout_pings() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -84,7 +84,7 @@ fn the_trouble_is_over_even_if_the_first_lending_pings() {
 }
 
 #[test]
-fn a_server_that_speaks_first_is_explained() {
+fn timeout_explains_a_server_that_speaks_first() {
     let (sim, fake) = new(1);
     let pool = fake.pool().get_timeout(SECOND).build_lazy().unwrap();
     fake.set_liveness(Liveness::Unsolicited);
@@ -99,7 +99,7 @@ fn a_server_that_speaks_first_is_explained() {
 }
 
 #[test]
-fn a_timeout_tells_of_connects_that_took_too_long() {
+fn timeout_reports_connects_over_connect_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -117,7 +117,7 @@ fn a_timeout_tells_of_connects_that_took_too_long() {
 }
 
 #[test]
-fn connects_that_a_close_ends_have_not_failed() {
+fn connects_ended_by_close_do_not_count_as_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);
@@ -129,7 +129,7 @@ fn connects_that_a_close_ends_have_not_failed() {
 }
 
 #[test]
-fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
+fn graceful_close_in_progress_does_not_count_as_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -141,7 +141,7 @@ fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
 }
 
 #[test]
-fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
+fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
     // Whoever is older than ten seconds is dead, and nobody ever asks for one.
@@ -164,7 +164,7 @@ fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
 }
 
 #[test]
-fn a_try_get_tells_of_dead_new_connections_like_a_get() {
+fn dead_new_connections_found_by_try_get_cause_backoff() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
     fake.set_liveness(Liveness::Closed);
@@ -178,7 +178,7 @@ fn a_try_get_tells_of_dead_new_connections_like_a_get() {
 }
 
 #[test]
-fn a_coarse_clock_does_not_shorten_the_pauses() {
+fn coarse_clock_does_not_shorten_the_backoff() {
     let (sim, fake) = new(1);
     let runtime = Watched::new(&sim, 100_000).coarse(15 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime)
@@ -198,7 +198,7 @@ fn a_coarse_clock_does_not_shorten_the_pauses() {
 }
 
 #[test]
-fn a_build_whose_driver_is_gone_says_so() {
+fn build_whose_maintenance_task_is_dropped_returns_no_runtime() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Fail);
     let mut build = Box::pin(

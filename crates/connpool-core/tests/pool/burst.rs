@@ -6,7 +6,7 @@ use crate::support::{
 use connpool_core::{CloseReason, Liveness};
 
 #[test]
-fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
+fn burst_of_three_dead_connections_has_the_others_pinged_once() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
@@ -28,7 +28,7 @@ fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
 }
 
 #[test]
-fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
+fn ping_after_a_burst_finds_connections_that_the_probe_misses() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -51,7 +51,7 @@ fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
 }
 
 #[test]
-fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
+fn dead_connections_spread_over_time_are_no_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
@@ -69,7 +69,7 @@ fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
 }
 
 #[test]
-fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
+fn burst_found_by_a_sweep_has_the_others_pinged() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -89,7 +89,7 @@ fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
 }
 
 #[test]
-fn what_users_break_makes_nobody_suspect() {
+fn marked_connections_are_no_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 8);
@@ -101,7 +101,7 @@ fn what_users_break_makes_nobody_suspect() {
 }
 
 #[test]
-fn a_backend_that_lost_its_connections_is_dialled_by_one_at_first() {
+fn slow_start_follows_a_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).build_lazy().unwrap();
     fill(&sim, &pool, 20);

@@ -32,7 +32,7 @@ fn ids(all: &[PooledConnection<'_, Fake>]) -> Vec<u64> {
 }
 
 #[test]
-fn several_are_lent_at_once_idle_ones_and_new_ones() {
+fn get_many_combines_idle_and_new_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -44,7 +44,7 @@ fn several_are_lent_at_once_idle_ones_and_new_ones() {
 }
 
 #[test]
-fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
+fn get_many_of_zero_or_beyond_max_size_returns_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     assert_eq!(sim.block_on(pool.get_many(0)).unwrap().len(), 0);
@@ -64,7 +64,7 @@ fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
 }
 
 #[test]
-fn two_that_want_all_there_is_do_not_wait_for_each_other() {
+fn concurrent_get_many_of_max_size_do_not_deadlock() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake
@@ -92,7 +92,7 @@ fn two_that_want_all_there_is_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn who_gathers_comes_in_the_order_of_coming() {
+fn get_many_calls_are_served_in_fifo_order() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
@@ -111,7 +111,7 @@ fn who_gathers_comes_in_the_order_of_coming() {
 }
 
 #[test]
-fn who_gathers_more_than_there_may_be_now_is_told_and_gives_back_what_he_has() {
+fn get_many_beyond_a_shrunk_max_size_fails_and_returns_its_connections() {
     let (sim, fake) = new(1);
     let builder = fake.pool().max_size(3).get_timeout(None);
     let pool = builder.build_lazy().unwrap();
@@ -128,7 +128,7 @@ fn who_gathers_more_than_there_may_be_now_is_told_and_gives_back_what_he_has() {
 }
 
 #[test]
-fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
+fn get_many_that_times_out_returns_its_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -161,7 +161,7 @@ fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
 }
 
 #[test]
-fn a_close_reaches_those_who_gather_and_those_who_will() {
+fn close_fails_active_queued_and_new_get_many() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
@@ -178,7 +178,7 @@ fn a_close_reaches_those_who_gather_and_those_who_will() {
 
 /// Single gets, gatherers and those who give up, all at once.
 #[test]
-fn gatherers_among_others_at_random_lose_nothing() {
+fn random_get_many_calls_lose_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(4).build_lazy().unwrap();
@@ -227,7 +227,7 @@ impl From<std::io::Error> for Failure {
 }
 
 #[test]
-fn an_exchange_takes_a_connection_and_brings_it_back() {
+fn pool_exchange_borrows_and_returns_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -255,7 +255,7 @@ fn an_exchange_takes_a_connection_and_brings_it_back() {
 }
 
 #[test]
-fn an_exchange_that_fails_is_dropped_or_panics_costs_its_connection() {
+fn pool_exchange_that_fails_is_dropped_or_panics_closes_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let failed = sim.block_on(
@@ -282,7 +282,7 @@ fn an_exchange_that_fails_is_dropped_or_panics_costs_its_connection() {
 }
 
 #[test]
-fn an_exchange_without_a_connection_says_why() {
+fn pool_exchange_without_a_connection_returns_the_get_error() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()

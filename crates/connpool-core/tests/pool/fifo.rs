@@ -14,7 +14,7 @@ use connpool_testkit::SimRuntime;
 // ---- from the idle set
 
 #[test]
-fn the_last_used_is_lent_first() {
+fn lifo_lends_the_most_recently_returned_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -26,7 +26,7 @@ fn the_last_used_is_lent_first() {
 }
 
 #[test]
-fn round_robin_lends_the_one_that_was_idle_for_longest() {
+fn round_robin_lends_the_longest_idle_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -50,7 +50,7 @@ impl LendOne for connpool_core::Pool<Fake> {
 }
 
 #[test]
-fn a_get_from_the_idle_set_ends_at_its_first_poll() {
+fn get_from_the_idle_set_is_ready_at_its_first_poll() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -62,7 +62,7 @@ fn a_get_from_the_idle_set_ends_at_its_first_poll() {
 // ---- growth
 
 #[test]
-fn the_pool_grows_by_its_increment_and_not_beyond_its_size() {
+fn pool_grows_by_increment_up_to_max_size() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).increment(3).build_lazy().unwrap();
     let one = hold(&sim, &pool, 1);
@@ -79,7 +79,7 @@ fn the_pool_grows_by_its_increment_and_not_beyond_its_size() {
 }
 
 #[test]
-fn no_batch_begins_while_enough_are_under_way() {
+fn no_increment_starts_while_enough_connects_are_in_progress() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).increment(4).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
@@ -92,7 +92,7 @@ fn no_batch_begins_while_enough_are_under_way() {
 }
 
 #[test]
-fn max_size_holds_for_many_who_come_and_go() {
+fn max_size_holds_under_random_gets() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(3).increment(2).build_lazy().unwrap();
@@ -123,7 +123,7 @@ fn max_size_holds_for_many_who_come_and_go() {
 // ---- the line
 
 #[test]
-fn fifty_waiters_are_served_in_the_order_in_which_they_came() {
+fn waiters_are_served_in_fifo_order() {
     let (sim, fake) = new(5);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
@@ -150,7 +150,7 @@ fn fifty_waiters_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn nobody_overtakes_who_waits() {
+fn new_get_does_not_overtake_a_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -169,7 +169,7 @@ fn nobody_overtakes_who_waits() {
 }
 
 #[test]
-fn a_waiter_whose_connection_fails_its_check_keeps_its_place() {
+fn waiter_whose_connection_fails_its_check_keeps_its_queue_position() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -193,7 +193,7 @@ fn a_waiter_whose_connection_fails_its_check_keeps_its_place() {
 }
 
 #[test]
-fn a_waiter_takes_a_return_if_that_comes_before_the_connect() {
+fn waiter_takes_a_return_that_precedes_its_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -208,7 +208,7 @@ fn a_waiter_takes_a_return_if_that_comes_before_the_connect() {
 }
 
 #[test]
-fn a_waiter_takes_a_new_one_if_that_comes_before_the_return() {
+fn waiter_takes_a_connect_that_precedes_a_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -220,7 +220,7 @@ fn a_waiter_takes_a_new_one_if_that_comes_before_the_return() {
 }
 
 #[test]
-fn a_waiter_whose_time_is_up_is_not_served_and_costs_the_next_nothing() {
+fn waiter_past_deadline_is_skipped() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -236,7 +236,7 @@ fn a_waiter_whose_time_is_up_is_not_served_and_costs_the_next_nothing() {
 }
 
 #[test]
-fn what_was_handed_over_in_time_beats_a_late_timer() {
+fn connection_assigned_in_time_beats_a_late_timer() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);

@@ -50,7 +50,7 @@ fn lent(sim: &SimRuntime, pool: &Pool<Fake>) -> u64 {
 }
 
 #[test]
-fn a_lifetime_ends_when_the_clock_that_lags_is_there() {
+fn lifetime_ends_by_the_lagging_coarse_clock() {
     let (sim, pool) = pool(|pool| pool.max_lifetime(2 * SECOND));
     fill(&sim, &pool, 1);
     sim.advance(2 * SECOND + LAG - MILLI);
@@ -60,7 +60,7 @@ fn a_lifetime_ends_when_the_clock_that_lags_is_there() {
 }
 
 #[test]
-fn idleness_is_as_long_as_it_is_since_both_ends_lag() {
+fn idle_time_is_exact_because_both_readings_lag() {
     let (sim, pool) = pool(|pool| pool.idle_timeout(2 * SECOND));
     fill(&sim, &pool, 1);
     sim.advance(2 * SECOND - MILLI);
@@ -70,7 +70,7 @@ fn idleness_is_as_long_as_it_is_since_both_ends_lag() {
 }
 
 #[test]
-fn a_setting_below_half_a_second_is_told_by_the_precise_clock() {
+fn limits_below_half_a_second_use_the_precise_clock() {
     let (sim, pool) = pool(|pool| pool.max_lifetime(100 * MILLI));
     fill(&sim, &pool, 1);
     sim.advance(100 * MILLI - Duration::from_nanos(1));
@@ -80,7 +80,7 @@ fn a_setting_below_half_a_second_is_told_by_the_precise_clock() {
 }
 
 #[test]
-fn a_deadline_is_not_early_and_a_hand_over_not_missed() {
+fn get_deadline_under_a_coarse_clock_is_exact() {
     let (sim, pool) = pool(|pool| pool.get_timeout(2 * SECOND));
     let mut held = hold(&sim, &pool, 2);
     let began = sim.now();

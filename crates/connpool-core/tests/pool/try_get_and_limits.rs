@@ -9,7 +9,7 @@ use connpool_core::{GetError, Liveness, Phase};
 // ---- try_get and get_timeout(0)
 
 #[test]
-fn try_get_begins_nothing() {
+fn try_get_starts_no_connect_and_no_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     match pool.try_get() {
@@ -34,7 +34,7 @@ fn try_get_does_not_ping() {
 }
 
 #[test]
-fn try_get_gives_up_after_three_unfit_ones() {
+fn try_get_gives_up_after_three_dead_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -51,7 +51,7 @@ fn try_get_gives_up_after_three_unfit_ones() {
 }
 
 #[test]
-fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
+fn try_get_lends_a_used_connection_only_without_needs_reset() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -70,7 +70,7 @@ fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
 }
 
 #[test]
-fn try_get_of_a_closed_pool_says_so() {
+fn try_get_of_a_closed_pool_returns_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -79,7 +79,7 @@ fn try_get_of_a_closed_pool_says_so() {
 }
 
 #[test]
-fn a_get_without_time_lends_what_is_idle_and_else_fails_at_once() {
+fn get_timeout_zero_lends_an_idle_connection_or_fails_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -97,7 +97,7 @@ fn a_get_without_time_lends_what_is_idle_and_else_fails_at_once() {
 }
 
 #[test]
-fn a_get_without_time_works_in_a_pool_whose_driver_has_not_begun() {
+fn get_timeout_zero_works_before_the_maintenance_task_starts() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
     sim.shut_down();
@@ -111,7 +111,7 @@ fn a_get_without_time_works_in_a_pool_whose_driver_has_not_begun() {
 // ---- max_waiters
 
 #[test]
-fn max_waiters_refuses_the_next_one_at_once() {
+fn get_beyond_max_waiters_fails_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -127,7 +127,7 @@ fn max_waiters_refuses_the_next_one_at_once() {
 }
 
 #[test]
-fn with_max_waiters_zero_nobody_waits_for_a_return_and_the_pool_still_grows() {
+fn max_waiters_zero_allows_growth_but_no_wait_for_a_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_waiters(0).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
@@ -147,7 +147,7 @@ fn with_max_waiters_zero_nobody_waits_for_a_return_and_the_pool_still_grows() {
 }
 
 #[test]
-fn with_max_waiters_zero_one_whose_connection_fails_its_check_is_not_refused_while_there_is_room() {
+fn max_waiters_zero_allows_a_retry_after_a_failed_check() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -165,7 +165,7 @@ fn with_max_waiters_zero_one_whose_connection_fails_its_check_is_not_refused_whi
 // ---- counting
 
 #[test]
-fn one_get_is_one_request_and_at_most_one_success() {
+fn each_get_counts_one_request_and_at_most_one_success() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -213,7 +213,7 @@ fn waits_are_counted_and_timed() {
 /// These waits say that `max_size` is too small; those for a connect would only say that the pool
 /// is young, or its backend slow.
 #[test]
-fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
+fn wait_count_counts_waits_for_a_return_only() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
@@ -239,7 +239,7 @@ fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
 }
 
 #[test]
-fn a_wait_that_ends_badly_counts_too() {
+fn failed_and_cancelled_waits_are_counted() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
@@ -256,7 +256,7 @@ fn a_wait_that_ends_badly_counts_too() {
 }
 
 #[test]
-fn a_pool_tells_its_name_and_its_settings() {
+fn pool_reports_its_name_and_config() {
     let (_, fake) = new(1);
     let pool = fake
         .pool()

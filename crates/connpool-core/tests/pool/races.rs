@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::support::meddling::Meddling;
+use crate::support::hooks::Meddling;
 use crate::support::{
     Behavior, Call, Fake, Got, MILLI, assert_books, assert_lends_all, fill, go, go_get, hold, new,
     poll_once,
@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[test]
-fn nothing_is_lent_by_a_pool_that_was_closed_during_the_ping() {
+fn pool_closed_during_a_ping_lends_nothing() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -30,7 +30,7 @@ fn nothing_is_lent_by_a_pool_that_was_closed_during_the_ping() {
 }
 
 #[test]
-fn a_connection_handed_over_is_not_lent_if_the_pool_is_closed_before_the_next_poll() {
+fn assigned_connection_is_not_lent_if_the_pool_closes_before_the_next_poll() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -44,7 +44,7 @@ fn a_connection_handed_over_is_not_lent_if_the_pool_is_closed_before_the_next_po
 }
 
 #[test]
-fn a_connection_that_proves_good_ends_the_pause_for_all() {
+fn healthy_connection_ends_the_backoff_for_all_waiters() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake
@@ -68,7 +68,7 @@ fn a_connection_that_proves_good_ends_the_pause_for_all() {
 }
 
 #[test]
-fn a_slot_that_is_being_vacated_is_worth_waiting_for() {
+fn get_waits_for_a_slot_that_is_being_freed_despite_max_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -85,7 +85,7 @@ fn a_slot_that_is_being_vacated_is_worth_waiting_for() {
 }
 
 #[test]
-fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
+fn get_during_a_sweep_probe_is_served_after_the_probe() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -121,7 +121,7 @@ fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
 }
 
 #[test]
-fn a_connection_that_comes_back_between_the_look_and_the_line_is_found() {
+fn connection_returned_between_idle_check_and_enqueue_is_found() {
     let (sim, fake) = new(1);
     let runtime = Meddling::new(&sim);
     let pool = Pool::builder(fake.clone(), runtime.clone())
@@ -139,7 +139,7 @@ fn a_connection_that_comes_back_between_the_look_and_the_line_is_found() {
 }
 
 #[test]
-fn two_that_want_to_connect_at_once_do_not_both_take_the_last_slot() {
+fn concurrent_connects_do_not_share_the_last_slot() {
     let (sim, fake) = new(1);
     let runtime = Meddling::new(&sim);
     let pool = Pool::builder(fake.clone(), runtime.clone())
@@ -163,7 +163,7 @@ fn two_that_want_to_connect_at_once_do_not_both_take_the_last_slot() {
 }
 
 #[test]
-fn a_connection_that_is_on_its_way_back_when_the_pool_closes_is_not_kept() {
+fn connection_returned_while_the_pool_closes_is_not_kept() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -183,7 +183,7 @@ fn a_connection_that_is_on_its_way_back_when_the_pool_closes_is_not_kept() {
 
 /// Whoever is woken may run at once, on another thread or, as here, within the wake.
 #[test]
-fn who_is_woken_finds_the_books_settled() {
+fn woken_waiter_sees_consistent_counters() {
     type Get = Pin<Box<dyn Future<Output = Got> + Send>>;
     struct Wakeful(Box<dyn Fn() + Send + Sync>);
     impl Wake for Wakeful {
@@ -224,7 +224,7 @@ fn who_is_woken_finds_the_books_settled() {
 
 /// It may be lent what it was handed, or keep its place: not lose the one for want of the other.
 #[test]
-fn a_clear_while_somebody_takes_what_he_was_handed_does_not_put_him_last_in_line() {
+fn clear_during_take_of_an_assigned_connection_keeps_the_queue_position() {
     let (sim, _) = new(1);
     let meddling = Meddling::new(&sim);
     let fake = Fake::new(meddling.clone());
