@@ -1,4 +1,4 @@
-//! What counts as trouble with the backend, what ends it, and what is told of it.
+//! Backoff: its start and end, and the errors that report it.
 
 use std::error::Error;
 use std::future::Future;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Pool};
 
-use crate::support::counting::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, Wakes, assert_full_capacity, closed, fill, hold, new, spawn_get,
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn connection_older_than_the_failure_does_not_end_the_backoff() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 2);
-    // Never lent, and good: but opened before the backend went away.
+    // Healthy and never checked out, but opened before the backend failed.
     sim.advance(SECOND);
     fake.always(Call::Connect, Behavior::Fail);
     let held = hold(&sim, &pool, 2);
@@ -52,14 +52,14 @@ fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
     sim.advance(SECOND);
     fake.always(Call::Connect, Behavior::Fail);
     let before = fake.calls(Call::Connect);
-    // Two idle ones were asked for and one is gone: the sweep looks at the one never lent.
+    // min_size is 2 and one connection is gone: the sweep probes the other, which was never checked out.
     drop(guard.detach());
     sim.advance(60 * SECOND);
     let calls = fake.calls(Call::Connect) - before;
     assert!((1..=75).contains(&calls), "{calls} connects in a minute");
     fake.calm();
     sim.advance(10 * SECOND);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn backoff_ends_even_if_the_first_checkout_pings() {
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(fake.calls(Call::Ping), pings + 1);
     let error = sim.block_on(pool.get()).unwrap_err();
-    assert!(error.source().is_none(), "an old story: {error}");
+    assert!(error.source().is_none(), "outdated error: {error}");
     drop(guard);
 }
 
@@ -121,7 +121,7 @@ fn connects_ended_by_close_do_not_count_as_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     sim.block_on(pool.close(SECOND));
     sim.settle();
     assert!(matches!(job.take(), Some(Err(GetError::Closed))));
@@ -144,12 +144,12 @@ fn graceful_close_in_progress_does_not_count_as_closed() {
 fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
-    // Whoever is older than ten seconds is dead, and nobody ever asks for one.
+    // Connections older than ten seconds are dead, and no get asks for one.
     let clock = sim.clone();
     let opened = fake.clone();
     fake.look(move |conn| {
-        let born = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
-        if clock.elapsed() - born > 10 * SECOND {
+        let created_at = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
+        if clock.elapsed() - created_at > 10 * SECOND {
             Liveness::Closed
         } else {
             Liveness::Alive
@@ -159,7 +159,7 @@ fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     assert!(closed(&pool, CloseReason::Dead) >= 20);
     let start = sim.elapsed();
     let held = hold(&sim, &pool, 10);
-    assert_eq!(sim.elapsed(), start, "nothing to wait for");
+    assert_eq!(sim.elapsed(), start, "the get had to wait");
     drop(held);
 }
 
@@ -180,7 +180,7 @@ fn dead_new_connections_found_by_try_get_cause_backoff() {
 #[test]
 fn coarse_clock_does_not_shorten_the_backoff() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 100_000).coarse(15 * MILLI);
+    let runtime = CountingRuntime::new(&sim, 100_000).coarse(15 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime)
         .fail_fast(false)
         .get_timeout(None)
@@ -190,7 +190,7 @@ fn coarse_clock_does_not_shorten_the_backoff() {
         Call::Connect,
         Behavior::FailAfter(Duration::from_micros(50)),
     );
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     sim.advance(10 * SECOND);
     assert!(!job.has_ended());
     let calls = fake.calls(Call::Connect);
@@ -216,7 +216,7 @@ fn build_whose_maintenance_task_is_dropped_returns_no_runtime() {
     assert!(build.as_mut().poll(&mut cx).is_pending());
     let before = wakes.count();
     sim.shut_down();
-    assert!(wakes.count() > before, "nobody tells the build");
+    assert!(wakes.count() > before, "the build was not woken");
     let built = sim.block_on(build);
     assert!(matches!(built, Err(BuildError::NoRuntime)));
 }

@@ -1,10 +1,11 @@
-//! Deadlines, and the checks before a lending.
+//! Deadlines, and the checks of a checkout.
 
 use std::error::Error;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, fill, graceful_closes, hold, new,
+    spawn, spawn_get,
 };
 use connpool_core::{GetError, Liveness, Phase, Runtime};
 
@@ -15,7 +16,7 @@ fn wait_timeout_names_the_holders() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("db").max_size(2).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 2);
-    let _other = go_get(&sim, &pool);
+    let _other = spawn_get(&sim, &pool);
     let error = sim.block_on(pool.get_timeout(3 * SECOND)).unwrap_err();
     assert_eq!(sim.elapsed(), 3 * SECOND);
     let GetError::Timeout { phase, diagnosis } = &error else {
@@ -67,7 +68,7 @@ fn check_timeout_reports_the_check_phase() {
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
         if resets {
             fake.with_resets().always(Call::Reset, Behavior::Hang);
-            // Its manager is asked when the pool is built.
+            // The pool calls `needs_reset` when it is built.
         } else {
             builder = builder.ping_after(Duration::ZERO);
             fake.always(Call::Ping, Behavior::Hang);
@@ -82,7 +83,7 @@ fn check_timeout_reports_the_check_phase() {
         assert_eq!(*phase, Phase::Check);
         assert!(error.to_string().contains("while checking one"));
         sim.settle();
-        assert_eq!(fake.alive(), 0, "a half-checked connection is kept");
+        assert_eq!(fake.alive(), 0, "a half-checked connection was kept");
     }
 }
 
@@ -112,7 +113,7 @@ fn hanging_pings_do_not_extend_the_get_deadline() {
         assert_eq!(*phase, expected, "{ping_timeout:?}");
         fake.calm();
         sim.advance(20 * SECOND);
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
@@ -128,13 +129,16 @@ fn get_deadline_spans_wait_and_check_from_the_first_poll() {
         .unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Hang);
-    let job = go(&sim, pool.get_owned_timeout(SECOND));
+    let job = spawn(&sim, pool.get_owned_timeout(SECOND));
     sim.advance(600 * MILLI);
     drop(held);
     sim.advance(399 * MILLI);
     assert!(!job.has_ended());
     sim.advance(MILLI);
-    let error = job.take().expect("its second is over").unwrap_err();
+    let error = job
+        .take()
+        .expect("still pending after its deadline")
+        .unwrap_err();
     assert!(matches!(
         error,
         GetError::Timeout {
@@ -155,7 +159,7 @@ fn get_takes_a_new_connection_after_three_failed_pings() {
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 6);
     assert_eq!(fake.calls(Call::Ping), 3);
-    assert_eq!(sim.elapsed(), 3 * SECOND, "a ping_timeout each");
+    assert_eq!(sim.elapsed(), 3 * SECOND, "one ping_timeout each");
     sim.settle();
     assert_eq!(pool.stats().ping_failed, 3);
     assert_eq!(pool.stats().available, 2);
@@ -189,7 +193,7 @@ fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
     sim.advance(10 * SECOND);
     let held = sim.block_on(pool.get()).unwrap();
     assert_eq!(fake.calls(Call::Ping), 1);
-    // A return is a proof, too.
+    // A return counts as proof of life.
     sim.advance(30 * SECOND);
     drop(held);
     sim.advance(9 * SECOND);
@@ -199,7 +203,7 @@ fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
 
 #[test]
 fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
-    for (after, looks) in [
+    for (after, probes) in [
         (Some(Duration::ZERO), 1),
         (Some(5 * SECOND), 0),
         (Some(SECOND), 1),
@@ -217,7 +221,7 @@ fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
         let before = fake.probes();
         sim.advance(2 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
-        assert_eq!(fake.probes() - before, looks, "{after:?}");
+        assert_eq!(fake.probes() - before, probes, "{after:?}");
     }
 }
 
@@ -254,7 +258,7 @@ fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
         sim.settle();
         if let Some(reason) = reason {
             assert_eq!(pool.stats().closed.get(reason), 1);
-            assert_eq!(fake.goodbyes(), [0; 0]);
+            assert_eq!(graceful_closes(&fake), [0; 0]);
         }
     }
 }
@@ -275,10 +279,14 @@ fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
     drop(guard);
     let mut guard = sim.block_on(pool.get()).unwrap();
     guard.used_by(4);
-    assert_eq!((guard.id(), sim.elapsed()), (3, SECOND), "a reset_timeout");
+    assert_eq!(
+        (guard.id(), sim.elapsed()),
+        (3, SECOND),
+        "one reset_timeout"
+    );
 }
 
-/// Rule R6, under everything at once.
+/// With random pings, resets, sweeps and timeouts at once.
 #[test]
 fn connection_is_never_lent_twice_without_a_reset() {
     for seed in 0..30 {
@@ -299,7 +307,7 @@ fn connection_is_never_lent_twice_without_a_reset() {
         let jobs: Vec<_> = (0..60)
             .map(|user| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     sim_.sleep(MILLI * (sim_.random() % 30) as u32).await;
                     match user % 3 {
                         0 => {
@@ -325,6 +333,6 @@ fn connection_is_never_lent_twice_without_a_reset() {
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
         fake.calm();
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }

@@ -1,10 +1,11 @@
-//! The end of a pool, with a report.
+//! `Pool::close` and its report.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Job, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold, new,
+    poll_once, spawn, spawn_get,
 };
 use connpool_core::{CloseReason, CloseReport, GetError};
 
@@ -31,16 +32,19 @@ fn close_fails_all_waiters_immediately() {
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Hang);
-    let jobs = [(); 5].map(|()| go_get(&sim, &pool));
+    let jobs = [(); 5].map(|()| spawn_get(&sim, &pool));
     let pool_ = pool.clone();
-    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    let close = spawn(&sim, async move { pool_.close(10 * SECOND).await });
     sim.settle();
     for job in jobs {
         assert!(matches!(job.take(), Some(Err(GetError::Closed))));
     }
     assert_eq!(sim.elapsed(), Duration::ZERO);
-    assert_eq!(pool.stats().connecting, 0, "connects under way are dropped");
-    assert!(!close.has_ended(), "one is still out");
+    assert_eq!(pool.stats().connecting, 0, "a connect was not dropped");
+    assert!(
+        !close.has_ended(),
+        "close did not wait for a borrowed connection"
+    );
     sim.advance(SECOND);
     drop(held);
     sim.settle();
@@ -56,8 +60,12 @@ fn close_gracefully_closes_idle_connections_and_waits_for_them() {
     fake.always(Call::Close, Behavior::Take(SECOND));
     let report = sim.block_on(pool.close(10 * SECOND));
     assert_eq!(numbers(report), (4, 0, false));
-    assert_eq!(fake.goodbyes().len(), 4);
-    assert_eq!(sim.elapsed(), SECOND, "one after the other");
+    assert_eq!(graceful_closes(&fake).len(), 4);
+    assert_eq!(
+        sim.elapsed(),
+        SECOND,
+        "graceful closes did not run concurrently"
+    );
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 4);
 }
 
@@ -71,7 +79,7 @@ fn close_that_times_out_reports_borrowed_connections() {
     assert_eq!(numbers(report), (2, 3, true));
     assert_eq!(sim.elapsed(), 7 * SECOND);
     drop(held);
-    assert_eq!(fake.alive(), 0, "kept by a closed pool");
+    assert_eq!(fake.alive(), 0, "a closed pool kept a connection");
     let again = sim.block_on(pool.close(7 * SECOND));
     assert_eq!(numbers(again), (0, 0, false));
     assert_eq!(sim.elapsed(), 7 * SECOND);
@@ -112,7 +120,7 @@ fn concurrent_closes_both_complete() {
     let held = hold(&sim, &pool, 2);
     let closes = [(); 2].map(|()| {
         let pool = pool.clone();
-        go(&sim, async move { pool.close(10 * SECOND).await })
+        spawn(&sim, async move { pool.close(10 * SECOND).await })
     });
     sim.advance(SECOND);
     assert!(!closes.iter().any(Job::has_ended));
@@ -135,7 +143,7 @@ fn dropped_close_has_closed_the_pool() {
     }
     assert!(pool.is_closed());
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (1, 1));
+    assert_eq!((fake.alive(), graceful_closes(&fake).len()), (1, 1));
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), sim.tasks()), (0, 0));
@@ -147,7 +155,7 @@ fn close_that_is_never_polled_has_no_effect() {
     let pool = fake.pool().build_lazy().unwrap();
     drop(pool.close(SECOND));
     assert!(!pool.is_closed());
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
@@ -157,12 +165,12 @@ fn connection_under_check_when_the_pool_closes_is_destroyed() {
     fill(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Fail);
     fake.next(Call::Ping, [Behavior::Take(SECOND)]);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     let pool_ = pool.clone();
-    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    let close = spawn(&sim, async move { pool_.close(10 * SECOND).await });
     sim.advance(2 * SECOND);
-    // It may be lent or refused, but it is not kept.
-    drop(job.take().expect("it has ended"));
+    // The get may succeed or fail, but the connection must not be kept.
+    drop(job.take().expect("get is still pending"));
     sim.settle();
     assert_eq!(fake.alive(), 0);
     assert!(close.has_ended());

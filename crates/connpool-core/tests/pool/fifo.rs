@@ -1,12 +1,12 @@
-//! Who is lent what, and in which order.
+//! The order of checkouts: idle order, growth, and the wait queue.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, assert_books, assert_lends_all, fill, go, go_get,
-    hold, new, poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_at_rest, assert_full_capacity, fill, hold,
+    new, poll_once, spawn, spawn_get,
 };
 use connpool_core::{GetError, IdleOrder, Runtime};
 use connpool_testkit::SimRuntime;
@@ -34,17 +34,17 @@ fn round_robin_lends_the_longest_idle_connection() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 3);
-    let order: Vec<u64> = (0..9).map(|_| pool.try_get_id(&sim)).collect();
+    let order: Vec<u64> = (0..9).map(|_| pool.get_id(&sim)).collect();
     assert_eq!(order, [1, 2, 3, 1, 2, 3, 1, 2, 3]);
 }
 
-/// Lends one connection for an instant.
-trait LendOne {
-    fn try_get_id(&self, sim: &SimRuntime) -> u64;
+/// Borrows one connection for an instant and returns its id.
+trait GetId {
+    fn get_id(&self, sim: &SimRuntime) -> u64;
 }
 
-impl LendOne for connpool_core::Pool<Fake> {
-    fn try_get_id(&self, sim: &SimRuntime) -> u64 {
+impl GetId for connpool_core::Pool<Fake> {
+    fn get_id(&self, sim: &SimRuntime) -> u64 {
         sim.block_on(self.get()).unwrap().id()
     }
 }
@@ -70,12 +70,12 @@ fn pool_grows_by_increment_up_to_max_size() {
     assert_eq!((fake.alive(), pool.stats().available), (3, 2));
     let three = hold(&sim, &pool, 2);
     sim.settle();
-    assert_eq!(fake.alive(), 3, "it grew although idle ones were left");
+    assert_eq!(fake.alive(), 3, "grew despite idle connections");
     let four = hold(&sim, &pool, 1);
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (5, 1));
     drop((one, three, four));
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn no_increment_starts_while_enough_connects_are_in_progress() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).increment(4).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(fake.calls(Call::Connect), 4);
-    let fifth = go_get(&sim, &pool);
+    let fifth = spawn_get(&sim, &pool);
     assert_eq!(fake.calls(Call::Connect), 8);
     sim.advance(SECOND);
     assert!(jobs.iter().all(Job::has_ended) && fifth.has_ended());
@@ -101,7 +101,7 @@ fn max_size_holds_under_random_gets() {
         let jobs: Vec<_> = (0..40)
             .map(|nth| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     sim_.sleep(MILLI * (sim_.random() % 50) as u32).await;
                     let mut guard = pool.get_owned().await.unwrap();
                     sim_.sleep(MILLI * (sim_.random() % 10) as u32).await;
@@ -115,12 +115,12 @@ fn max_size_holds_under_random_gets() {
             .collect();
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
-        assert_books(&pool, &fake, 0);
-        assert_lends_all(&sim, &fake, &pool);
+        assert_at_rest(&pool, &fake, 0);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
-// ---- the line
+// ---- the wait queue
 
 #[test]
 fn waiters_are_served_in_fifo_order() {
@@ -131,7 +131,7 @@ fn waiters_are_served_in_fifo_order() {
     let jobs: Vec<_> = (0..50)
         .map(|nth| {
             let (pool, sim_, served) = (pool.clone(), sim.clone(), Arc::clone(&served));
-            let job = go(&sim, async move {
+            let job = spawn(&sim, async move {
                 let guard = pool.get_owned().await.unwrap();
                 served.lock().unwrap().push(nth);
                 sim_.sleep(MILLI).await;
@@ -157,13 +157,19 @@ fn new_get_does_not_overtake_a_waiter() {
     let mut first = pin!(pool.get());
     assert!(poll_once(first.as_mut()).is_pending());
     drop(held);
-    let mut late = pin!(pool.get());
-    assert!(poll_once(late.as_mut()).is_pending(), "it overtook");
-    assert!(pool.try_get().is_err(), "try_get overtook");
-    let mut hasty = pin!(pool.get_timeout(Duration::ZERO));
-    match poll_once(hasty.as_mut()) {
+    let mut newcomer = pin!(pool.get());
+    assert!(
+        poll_once(newcomer.as_mut()).is_pending(),
+        "a get overtook the waiter"
+    );
+    assert!(pool.try_get().is_err(), "a try_get overtook the waiter");
+    let mut zero_timeout = pin!(pool.get_timeout(Duration::ZERO));
+    match poll_once(zero_timeout.as_mut()) {
         std::task::Poll::Ready(Err(GetError::Timeout { .. })) => {}
-        other => panic!("get_timeout(0) overtook, or waits: {}", other.is_ready()),
+        other => panic!(
+            "get_timeout(0) overtook the waiter or waits: {}",
+            other.is_ready()
+        ),
     }
     assert!(poll_once(first.as_mut()).is_ready());
 }
@@ -180,15 +186,18 @@ fn waiter_whose_connection_fails_its_check_keeps_its_queue_position() {
     let mut held = hold(&sim, &pool, 2);
     fake.always(Call::Connect, Behavior::Hang);
     fake.next(Call::Ping, [Behavior::PendThenFail(1)]);
-    let first = go_get(&sim, &pool);
-    let second = go_get(&sim, &pool);
+    let first = spawn_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     drop(held.pop());
     sim.settle();
     assert_eq!(fake.dropped().len(), 1);
     assert!(!first.has_ended());
     drop(held.pop());
     sim.settle();
-    assert!(first.has_ended(), "it lost its place");
+    assert!(
+        first.has_ended(),
+        "the first waiter lost its queue position"
+    );
     assert!(!second.has_ended());
 }
 
@@ -198,7 +207,7 @@ fn waiter_takes_a_return_that_precedes_its_connect() {
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     sim.advance(SECOND / 2);
     drop(held);
     sim.settle();
@@ -213,7 +222,7 @@ fn waiter_takes_a_connect_that_precedes_a_return() {
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     sim.advance(SECOND);
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     drop(held);
@@ -224,14 +233,14 @@ fn waiter_past_deadline_is_skipped() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let mut late = Box::pin(pool.get_owned_timeout(SECOND));
-    assert!(poll_once(late.as_mut()).is_pending());
-    let second = go_get(&sim, &pool);
+    let mut newcomer = Box::pin(pool.get_owned_timeout(SECOND));
+    assert!(poll_once(newcomer.as_mut()).is_pending());
+    let second = spawn_get(&sim, &pool);
     sim.advance(2 * SECOND);
     drop(held);
     sim.settle();
-    assert!(second.has_ended(), "served was one who had no time left");
-    let error = sim.block_on(late).unwrap_err();
+    assert!(second.has_ended(), "the expired waiter was served");
+    let error = sim.block_on(newcomer).unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }
 

@@ -1,9 +1,10 @@
-//! Age, idleness and number of uses.
+//! Limits on lifetime, idle time, uses and idle connections.
 
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_books, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_at_rest, closed, fill, graceful_closes, hold, new,
+    spawn_get,
 };
 use connpool_core::CloseReason;
 
@@ -24,8 +25,8 @@ fn idle_timeout_closes_connections_without_a_get() {
     sim.advance(SECOND + MILLI);
     assert_eq!(fake.alive(), 0);
     let stats = pool.stats();
-    assert_eq!((stats.idle_closed, fake.goodbyes().len()), (4, 4));
-    assert_books(&pool, &fake, 0);
+    assert_eq!((stats.idle_closed, graceful_closes(&fake).len()), (4, 4));
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
@@ -42,7 +43,11 @@ fn idle_timeout_spares_connections_in_regular_use() {
         sim.advance(3 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
     }
-    assert_eq!(fake.alive(), 1, "the last used is kept warm");
+    assert_eq!(
+        fake.alive(),
+        1,
+        "only the most recently used connection stays"
+    );
     assert_eq!(fake.calls(Call::Connect), 3);
 }
 
@@ -79,8 +84,12 @@ fn idle_timeout_keeps_min_size_connections() {
         assert!(fake.alive() >= 2);
     }
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(fake.calls(Call::Connect), 6, "closed and opened in turn");
-    // What is spared is also lent.
+    assert_eq!(
+        fake.calls(Call::Connect),
+        6,
+        "connections were closed and reopened"
+    );
+    // Connections spared by min_size can be checked out as well.
     assert!(pool.try_get().is_ok());
 }
 
@@ -101,11 +110,11 @@ fn expired_connection_is_closed_while_idle_or_on_return() {
     sim.advance(9 * SECOND);
     assert_eq!(fake.alive(), 2);
     sim.advance(SECOND);
-    assert_eq!(fake.alive(), 1, "the idle one");
+    assert_eq!(fake.alive(), 1, "the idle connection was not closed");
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().lifetime_closed), (0, 2));
-    assert_eq!(fake.goodbyes().len(), 2);
+    assert_eq!(graceful_closes(&fake).len(), 2);
 }
 
 #[test]
@@ -176,9 +185,9 @@ fn lifetime_jitter_shortens_each_lifetime_once_within_its_fraction() {
         per_second.push(before - fake.alive());
     }
     assert_eq!(fake.alive(), 0, "lengthened");
-    // Drawn again at every sweep, nearly all of them would die in the first second.
-    let most = per_second.iter().max();
-    assert!(most.is_some_and(|most| *most < 30), "{per_second:?}");
+    // If the jitter were drawn at every sweep, nearly all would expire in the first second.
+    let max = per_second.iter().max();
+    assert!(max.is_some_and(|max| *max < 30), "{per_second:?}");
     let seconds_with_some = per_second.iter().filter(|count| **count > 0).count();
     assert!(seconds_with_some >= 8, "{per_second:?}");
 }
@@ -191,7 +200,7 @@ fn connection_is_lent_max_uses_times() {
     let pool = fake.pool().max_uses(3).build_lazy().unwrap();
     let ids: Vec<_> = (0..7)
         .map(|_| {
-            // Nobody is in line when the driver says its goodbye.
+            // No get waits while the maintenance task closes it gracefully.
             sim.settle();
             let guard = sim.block_on(pool.get()).unwrap();
             (guard.id(), guard.uses())
@@ -201,7 +210,7 @@ fn connection_is_lent_max_uses_times() {
     assert_eq!(ids, expected);
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
-    assert_eq!(fake.goodbyes(), [1, 2]);
+    assert_eq!(graceful_closes(&fake), [1, 2]);
 }
 
 #[test]
@@ -209,7 +218,7 @@ fn waiter_gets_a_new_connection_when_the_returned_one_reached_max_uses() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_uses(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     fake.always(Call::Close, Behavior::Hang);
     drop(held);
     sim.settle();
@@ -225,17 +234,17 @@ fn return_beyond_max_idle_closes_the_connection_unless_a_get_waits() {
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(fake.goodbyes().len(), 3);
+    assert_eq!(graceful_closes(&fake).len(), 3);
 
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     drop(held);
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 1);
     sim.settle();
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
@@ -250,6 +259,6 @@ fn prewarmed_connection_with_zero_lifetime_is_lent_once() {
     assert_eq!(pool.stats().lifetime_closed, 0);
     drop(held);
     sim.settle();
-    assert_eq!(pool.stats().lifetime_closed, 2, "used once");
-    assert_eq!(fake.calls(Call::Connect), 4, "and replaced once");
+    assert_eq!(pool.stats().lifetime_closed, 2, "not closed on return");
+    assert_eq!(fake.calls(Call::Connect), 4, "not replaced");
 }

@@ -1,4 +1,4 @@
-//! The pool as its users see it, in virtual time.
+//! Tests of the pool's public API in virtual time.
 
 mod admin;
 mod backoff;

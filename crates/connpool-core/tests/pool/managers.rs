@@ -1,4 +1,4 @@
-//! Managers of the simplest kinds: with nothing but a connect, shared, or made of a closure.
+//! Minimal managers: defaults, `Arc`, and `object_fn`.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::support::ScriptedError;
 use connpool_core::{CloseReason, Liveness, Manager, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 
-/// Has nothing but what it must have.
-struct Plain;
+/// Implements only the required methods.
+struct Minimal;
 
-impl Manager for Plain {
+impl Manager for Minimal {
     type Connection = u32;
     type Error = ScriptedError;
 
@@ -20,14 +20,14 @@ impl Manager for Plain {
 
 #[test]
 fn default_manager_methods_reset_and_reuse_connections() {
-    assert!(Plain.needs_reset());
-    assert!(Plain.is_reusable(&mut 7));
-    assert_eq!(Plain.liveness(&mut 7), Liveness::Unknown);
+    assert!(Minimal.needs_reset());
+    assert!(Minimal.is_reusable(&mut 7));
+    assert_eq!(Minimal.liveness(&mut 7), Liveness::Unknown);
 }
 
 #[test]
 fn arc_manager_forwards_needs_reset_and_is_reusable() {
-    assert!(Arc::new(Plain).needs_reset());
+    assert!(Arc::new(Minimal).needs_reset());
     assert!(!Arc::new(sevens()).needs_reset());
     let never = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     assert!(!Arc::new(never).is_reusable(&mut 7));

@@ -1,11 +1,12 @@
-//! The driver's looks, and its goodbyes.
+//! The maintenance task: sweeps, min_size and graceful closes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_at_rest, assert_full_capacity, closed, fill,
+    graceful_closes, hold, new, spawn_get,
 };
 use connpool_core::{BoxFuture, CloseReason, Instant, Liveness, Pool, Runtime};
 use connpool_testkit::SimRuntime;
@@ -27,7 +28,7 @@ fn sweep_closes_dead_connections_without_a_get() {
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Dead), 2);
     assert_eq!(closed(&pool, CloseReason::Unsolicited), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
 }
 
 #[test]
@@ -41,9 +42,9 @@ fn no_sweep_without_evict_interval() {
         .unwrap();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
-    let (looks, slept) = (fake.probes(), sim.slept());
+    let (probes, slept) = (fake.probes(), sim.slept());
     sim.advance(1_000 * SECOND);
-    assert_eq!((fake.probes(), sim.slept()), (looks, slept));
+    assert_eq!((fake.probes(), sim.slept()), (probes, slept));
     assert_eq!(fake.alive(), 3);
 }
 
@@ -80,10 +81,10 @@ fn sweep_pings_nothing_and_keeps_the_order() {
     assert_eq!(ids, [4, 3, 2, 1]);
 }
 
-/// The seed's evictor took everything out before it looked.
+/// The evictor of the Go library took all connections out of the pool before probing them.
 #[test]
 fn sweep_hides_no_healthy_connection_from_try_get() {
-    for evil in [false, true] {
+    for with_dead in [false, true] {
         let (sim, fake) = new(1);
         let pool = fake
             .pool()
@@ -96,26 +97,30 @@ fn sweep_hides_no_healthy_connection_from_try_get() {
         let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
         let inside = AtomicUsize::new(0);
         fake.look(move |conn| {
-            // The look that the inner try_get takes does not ask again.
+            // The probe of the inner try_get does not recurse.
             if inside.fetch_add(1, Ordering::SeqCst) == 0 {
                 let pool = weak.upgrade().unwrap();
                 let got = pool.try_get();
-                assert!(got.is_ok(), "nothing to lend: {}", pool.stats());
+                assert!(
+                    got.is_ok(),
+                    "the sweep hid all connections: {}",
+                    pool.stats()
+                );
                 served_.fetch_add(1, Ordering::SeqCst);
             }
             inside.fetch_sub(1, Ordering::SeqCst);
             match conn.id() % 2 {
-                0 if evil => Liveness::Closed,
+                0 if with_dead => Liveness::Closed,
                 _ => Liveness::Alive,
             }
         });
         sim.advance(60 * SECOND);
-        // With every second one dead, a try_get may find three of these in a row.
+        // With every second connection dead, a try_get may find three dead ones in a row.
         assert!(served.load(Ordering::SeqCst) >= 500);
         fake.calm();
         assert_eq!(pool.stats().available, fake.alive());
-        assert_lends_all(&sim, &fake, &pool);
-        if evil {
+        assert_full_capacity(&sim, &fake, &pool);
+        if with_dead {
             break;
         }
     }
@@ -136,7 +141,7 @@ fn get_between_two_sweep_steps_is_served_immediately() {
     let jobs: Vec<_> = (0..50)
         .map(|_| {
             let (pool, sim_) = (pool.clone(), sim.clone());
-            crate::support::go(&sim, async move {
+            crate::support::spawn(&sim, async move {
                 sim_.sleep(MILLI).await;
                 for _ in 0..20 {
                     drop(pool.get_owned().await.unwrap());
@@ -147,7 +152,7 @@ fn get_between_two_sweep_steps_is_served_immediately() {
         .collect();
     sim.advance(10 * MILLI);
     assert!(jobs.iter().all(crate::support::Job::has_ended));
-    assert_eq!(pool.stats().created, all, "connects were begun");
+    assert_eq!(pool.stats().created, all, "a connect was started");
     assert_eq!(pool.stats().available, 1_000);
 }
 
@@ -160,17 +165,17 @@ fn get_during_the_sweep_of_the_only_connection_does_not_connect() {
     let (got_, sim_, weak) = (Arc::clone(&got), sim.clone(), pool.downgrade());
     fake.look(move |_| {
         if got_.lock().unwrap().is_none() {
-            // As if from another thread, in the middle of the look.
+            // As if from another thread, during the probe.
             let pool = weak.upgrade().unwrap();
             let mut get = Box::pin(pool.get_owned());
             assert!(crate::support::poll_once(get.as_mut()).is_pending());
-            *got_.lock().unwrap() = Some(crate::support::go(&sim_, get));
+            *got_.lock().unwrap() = Some(crate::support::spawn(&sim_, get));
         }
         Liveness::Alive
     });
     sim.advance(SECOND);
-    let job = got.lock().unwrap().take().expect("swept");
-    assert_eq!(job.take().expect("served").unwrap().id(), 1);
+    let job = got.lock().unwrap().take().expect("no sweep");
+    assert_eq!(job.take().expect("not served").unwrap().id(), 1);
     assert_eq!(fake.calls(Call::Connect), 1);
 }
 
@@ -205,7 +210,7 @@ fn lazy_pool_opens_nothing_before_the_first_get() {
     assert_eq!(pool.stats().size, 3);
 }
 
-// ---- goodbyes
+// ---- graceful closes
 
 #[test]
 fn marked_and_cleared_connections_are_not_closed_gracefully() {
@@ -217,7 +222,7 @@ fn marked_and_cleared_connections_are_not_closed_gracefully() {
     sim.settle();
     pool.clear();
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (0, 0));
+    assert_eq!((fake.alive(), graceful_closes(&fake).len()), (0, 0));
 }
 
 #[test]
@@ -236,7 +241,7 @@ fn graceful_close_holds_its_slot_until_close_timeout() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, fake.alive()), (1, 0, 1));
     sim.advance(MILLI);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
 }
 
@@ -246,10 +251,10 @@ fn graceful_close_is_skipped_while_a_get_waits() {
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     let held = hold(&sim, &pool, 2);
-    let waiters = [(); 4].map(|()| go_get(&sim, &pool));
+    let waiters = [(); 4].map(|()| spawn_get(&sim, &pool));
     drop(held);
     sim.settle();
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
     assert_eq!(waiters.iter().filter(|job| job.has_ended()).count(), 2);
     assert_eq!(sim.elapsed(), Duration::ZERO);
 }
@@ -267,10 +272,14 @@ fn graceful_close_is_cut_short_by_a_waiter_for_its_slot() {
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 3));
     sim.advance(SECOND);
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 3));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (3, 3));
     let held = hold(&sim, &pool, 1);
     assert_eq!(sim.elapsed(), SECOND);
-    assert_eq!(fake.dropped().len(), 1, "the others were left in peace");
+    assert_eq!(
+        fake.dropped().len(),
+        1,
+        "another graceful close was cut short"
+    );
     let more = hold(&sim, &pool, 2);
     assert_eq!((sim.elapsed(), fake.peak()), (SECOND, 3));
     drop((held, more));
@@ -284,7 +293,7 @@ fn graceful_close_continues_while_there_is_room() {
     drop(hold(&sim, &pool, 1));
     sim.settle();
     let held = hold(&sim, &pool, 1);
-    assert_eq!((fake.goodbyes(), fake.dropped()), (vec![1], vec![]));
+    assert_eq!((graceful_closes(&fake), fake.dropped()), (vec![1], vec![]));
     drop(held);
 }
 
@@ -296,23 +305,23 @@ fn hanging_graceful_close_does_not_delay_others() {
     fill(&sim, &pool, 5);
     pool.resize(1).unwrap();
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (4, 2));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (4, 2));
 }
 
-// ---- a clock that runs while it is looked at
+// ---- a clock that advances when it is read
 
-/// Each look at the clock takes ten microseconds.
+/// Each read of the clock takes ten microseconds.
 #[derive(Clone)]
-struct Busy {
+struct AdvancingClock {
     sim: SimRuntime,
-    looks: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
-impl Runtime for Busy {
+impl Runtime for AdvancingClock {
     fn now(&self) -> Instant {
-        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
-        assert!(looks < 1_000_000, "nobody else gets the thread");
-        Instant::from_nanos(looks * 10_000)
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        assert!(reads < 1_000_000, "the sweep does not yield");
+        Instant::from_nanos(reads * 10_000)
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
@@ -336,9 +345,9 @@ impl Runtime for Busy {
 #[test]
 fn sweep_longer_than_evict_interval_yields_to_other_tasks() {
     let (sim, fake) = new(1);
-    let runtime = Busy {
+    let runtime = AdvancingClock {
         sim: sim.clone(),
-        looks: Arc::default(),
+        reads: Arc::default(),
     };
     let pool = Pool::builder(fake, runtime)
         .max_size(200)

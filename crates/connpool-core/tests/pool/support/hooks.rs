@@ -1,52 +1,52 @@
-//! A runtime that lets others make a move in the middle of a call: what another thread may do there
-//! one time in a million, it does here every time.
+//! A runtime with hooks: runs a closure in the middle of a call, to force an interleaving with
+//! another thread that would otherwise be rare.
 
 use std::sync::{Arc, Mutex};
 
 use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 
-/// Clones are the same runtime.
+/// A simulated runtime with hooks. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Meddling {
+pub(crate) struct HookedRuntime {
     sim: SimRuntime,
-    at_clock: Arc<Mutex<Option<Move>>>,
-    at_spawn: Arc<Mutex<Option<Move>>>,
+    at_clock: Arc<Mutex<Option<Hook>>>,
+    at_spawn: Arc<Mutex<Option<Hook>>>,
 }
 
-type Move = Box<dyn FnOnce() + Send>;
+type Hook = Box<dyn FnOnce() + Send>;
 
-impl Meddling {
+impl HookedRuntime {
     pub(crate) fn new(sim: &SimRuntime) -> Self {
-        Meddling {
+        HookedRuntime {
             sim: sim.clone(),
             at_clock: Arc::default(),
             at_spawn: Arc::default(),
         }
     }
 
-    /// The move is made when somebody next looks at the clock.
-    pub(crate) fn at_the_clock(&self, act: impl FnOnce() + Send + 'static) {
-        *self.at_clock.lock().unwrap() = Some(Box::new(act));
+    /// Runs `hook` at the next read of the clock.
+    pub(crate) fn on_next_now(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.at_clock.lock().unwrap() = Some(Box::new(hook));
     }
 
-    /// The move is made when somebody next spawns a task.
-    pub(crate) fn at_the_spawn(&self, act: impl FnOnce() + Send + 'static) {
-        *self.at_spawn.lock().unwrap() = Some(Box::new(act));
-    }
-}
-
-fn make(act: &Mutex<Option<Move>>) {
-    // Taken out first: the move may look at the clock, too.
-    let act = act.lock().unwrap().take();
-    if let Some(act) = act {
-        act();
+    /// Runs `hook` at the next spawn of a task.
+    pub(crate) fn on_next_spawn(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.at_spawn.lock().unwrap() = Some(Box::new(hook));
     }
 }
 
-impl Runtime for Meddling {
+fn run(hook: &Mutex<Option<Hook>>) {
+    // Taken out first: the hook may read the clock, too.
+    let hook = hook.lock().unwrap().take();
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
+impl Runtime for HookedRuntime {
     fn now(&self) -> Instant {
-        make(&self.at_clock);
+        run(&self.at_clock);
         self.sim.now()
     }
 
@@ -55,7 +55,7 @@ impl Runtime for Meddling {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        make(&self.at_spawn);
+        run(&self.at_spawn);
         self.sim.spawn(task);
     }
 
