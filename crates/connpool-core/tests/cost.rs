@@ -1,4 +1,5 @@
-//! What a connection costs, out and back, and at rest: allocations, tasks, timers, clock reads.
+//! The cost of a checkout and return, of a wait and of an idle connection: allocations, tasks,
+//! timers, clock reads, memory.
 
 #[path = "pool/support/mod.rs"]
 mod support;
@@ -13,27 +14,27 @@ use std::time::Duration;
 use allocation_counter::{AllocationInfo, measure};
 use connpool_core::{Builder, Manager, Pool, PooledConnection, object_fn};
 use connpool_testkit::SimRuntime;
-use support::watched::Watched;
+use support::counting::CountingRuntime;
 use support::{SECOND, Wakes, poll_once};
 
 type NoError = std::io::Error;
 
-/// A pool of eight-byte connections that are neither reset nor looked at in any costly way.
+/// Builds a pool with `idle` eight-byte connections that need no reset and no liveness probe.
 fn pool_of(
     idle: usize,
     settings: impl FnOnce(Builder<Numbers>) -> Builder<Numbers>,
-) -> (Watched, Pool<Numbers>) {
-    let watched = Watched::new(&SimRuntime::new(1), usize::MAX / 1_000);
-    let builder = Pool::builder(Numbers, watched.clone())
+) -> (CountingRuntime, Pool<Numbers>) {
+    let runtime = CountingRuntime::new(&SimRuntime::new(1), usize::MAX / 1_000);
+    let builder = Pool::builder(Numbers, runtime.clone())
         .max_size(idle)
         .min_size(idle)
-        // So that the simulation has few tasks to choose from.
+        // Keeps the number of tasks in the simulation small.
         .max_connecting(64);
-    let pool = watched.sim.block_on(settings(builder).build()).unwrap();
-    watched.sim.settle();
-    // The first lending moves it from one part of the idle set to the other.
+    let pool = runtime.sim.block_on(settings(builder).build()).unwrap();
+    runtime.sim.settle();
+    // The first checkout moves a connection from one part of the idle set to the other.
     drop(take(&pool));
-    (watched, pool)
+    (runtime, pool)
 }
 
 struct Numbers;
@@ -55,11 +56,11 @@ fn take<M: Manager>(pool: &Pool<M>) -> PooledConnection<'_, M> {
     let mut get = pin!(pool.get());
     match poll_once(get.as_mut()) {
         Poll::Ready(Ok(guard)) => guard,
-        _ => panic!("nothing is idle"),
+        _ => panic!("no idle connection"),
     }
 }
 
-/// What one get and one return cost together.
+/// The cost of one checkout and its return.
 #[derive(Debug, PartialEq)]
 struct Cost {
     allocations: u64,
@@ -68,44 +69,44 @@ struct Cost {
     reads: (usize, usize),
 }
 
-fn round_trip(watched: &Watched, pool: &Pool<Numbers>) -> Cost {
-    let (spawned, slept) = (watched.sim.spawned(), watched.sim.slept());
-    let mut reads = [watched.reads(), 0, 0];
+fn round_trip(runtime: &CountingRuntime, pool: &Pool<Numbers>) -> Cost {
+    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.slept());
+    let mut reads = [runtime.reads(), 0, 0];
     let info = measure(|| {
         let guard = take(pool);
-        reads[1] = watched.reads();
+        reads[1] = runtime.reads();
         black_box(*guard);
         drop(guard);
-        reads[2] = watched.reads();
+        reads[2] = runtime.reads();
     });
     Cost {
         allocations: info.count_total,
-        spawned: watched.sim.spawned() - spawned,
-        slept: watched.sim.slept() - slept,
+        spawned: runtime.sim.spawned() - spawned,
+        slept: runtime.sim.slept() - slept,
         reads: (reads[1] - reads[0], reads[2] - reads[1]),
     }
 }
 
-fn nothing_but_reads(get: usize, give_back: usize) -> Cost {
+fn only_clock_reads(get: usize, release: usize) -> Cost {
     Cost {
         allocations: 0,
         spawned: 0,
         slept: 0,
-        reads: (get, give_back),
+        reads: (get, release),
     }
 }
 
 #[test]
-fn without_limits_a_round_trip_allocates_spawns_arms_and_reads_nothing() {
+fn round_trip_without_limits_costs_no_allocation_task_timer_or_clock_read() {
     for idle in [1, 10_000] {
         for liveness_after in [None, Some(Duration::ZERO)] {
-            let (watched, pool) = pool_of(idle, |pool| {
+            let (runtime, pool) = pool_of(idle, |pool| {
                 pool.ping_after(None).liveness_after(liveness_after)
             });
             for _ in 0..3 {
                 assert_eq!(
-                    round_trip(&watched, &pool),
-                    nothing_but_reads(0, 0),
+                    round_trip(&runtime, &pool),
+                    only_clock_reads(0, 0),
                     "{idle} idle, liveness_after {liveness_after:?}"
                 );
             }
@@ -113,23 +114,23 @@ fn without_limits_a_round_trip_allocates_spawns_arms_and_reads_nothing() {
     }
 }
 
-/// A prewarmed connection, as after a build with `min_size`.
+/// Prewarmed connections are those of a build with `min_size`.
 #[test]
-fn the_first_lending_of_a_connection_costs_no_more_than_the_others() {
-    let (watched, pool) = pool_of(2, |pool| pool.ping_after(None));
+fn first_checkout_of_a_connection_costs_no_more_than_later_ones() {
+    let (runtime, pool) = pool_of(2, |pool| pool.ping_after(None));
     let used = take(&pool);
     assert_eq!(used.uses(), 2);
-    assert_eq!(round_trip(&watched, &pool), nothing_but_reads(0, 0));
+    assert_eq!(round_trip(&runtime, &pool), only_clock_reads(0, 0));
     drop(used);
-    let (watched, pool) = pool_of(2, |pool| pool);
+    let (runtime, pool) = pool_of(2, |pool| pool);
     let _used = take(&pool);
-    assert_eq!(round_trip(&watched, &pool), nothing_but_reads(1, 1));
+    assert_eq!(round_trip(&runtime, &pool), only_clock_reads(1, 1));
 }
 
 #[test]
-fn with_every_limit_a_round_trip_reads_the_clock_once_each_way() {
+fn round_trip_with_all_limits_reads_the_clock_once_each_way() {
     for idle in [1, 10_000] {
-        let (watched, pool) = pool_of(idle, |pool| {
+        let (runtime, pool) = pool_of(idle, |pool| {
             pool.idle_timeout(3_600 * SECOND)
                 .max_lifetime(3_600 * SECOND)
                 .max_uses(1_000_000)
@@ -138,8 +139,8 @@ fn with_every_limit_a_round_trip_reads_the_clock_once_each_way() {
         });
         for _ in 0..3 {
             assert_eq!(
-                round_trip(&watched, &pool),
-                nothing_but_reads(1, 1),
+                round_trip(&runtime, &pool),
+                only_clock_reads(1, 1),
                 "{idle} idle"
             );
         }
@@ -147,17 +148,17 @@ fn with_every_limit_a_round_trip_reads_the_clock_once_each_way() {
 }
 
 #[test]
-fn the_default_settings_cost_no_more() {
+fn round_trip_with_default_settings_reads_the_clock_once_each_way() {
     for idle in [1, 10_000] {
-        let (watched, pool) = pool_of(idle, |pool| pool);
-        assert_eq!(round_trip(&watched, &pool), nothing_but_reads(1, 1));
+        let (runtime, pool) = pool_of(idle, |pool| pool);
+        assert_eq!(round_trip(&runtime, &pool), only_clock_reads(1, 1));
     }
 }
 
 #[test]
-fn a_check_that_is_over_at_once_arms_no_timer() {
-    let (watched, pool) = pool_of(1, |pool| pool.ping_after(Duration::ZERO));
-    let cost = round_trip(&watched, &pool);
+fn check_that_completes_immediately_arms_no_timer() {
+    let (runtime, pool) = pool_of(1, |pool| pool.ping_after(Duration::ZERO));
+    let cost = round_trip(&runtime, &pool);
     assert_eq!((cost.allocations, cost.spawned, cost.slept), (0, 0, 0));
 }
 
@@ -169,14 +170,14 @@ fn try_get_and_owned_guards_allocate_nothing() {
         let mut get = pin!(pool.get_owned());
         match poll_once(get.as_mut()) {
             Poll::Ready(Ok(guard)) => drop(black_box(guard)),
-            _ => panic!("nothing is idle"),
+            _ => panic!("no idle connection"),
         }
     });
     assert_eq!(info.count_total, 0);
 }
 
 #[test]
-fn figures_and_names_allocate_nothing() {
+fn stats_and_name_allocate_nothing() {
     let (_, pool) = pool_of(10, |pool| pool);
     let info = measure(|| {
         black_box(pool.stats());
@@ -188,24 +189,24 @@ fn figures_and_names_allocate_nothing() {
 }
 
 #[test]
-fn a_refusal_allocates_no_more_however_many_are_out() {
-    let refusal = |out: usize| {
-        let (_watched, pool) = pool_of(out, |pool| pool);
-        let held: Vec<_> = (0..out).map(|_| take(&pool)).collect();
-        // What is allocated once for all is not counted.
+fn failed_try_get_allocates_the_same_for_any_number_of_holders() {
+    let failure_cost = |held_count: usize| {
+        let (_runtime, pool) = pool_of(held_count, |pool| pool);
+        let held: Vec<_> = (0..held_count).map(|_| take(&pool)).collect();
+        // Excludes one-time allocations from the count.
         drop(pool.try_get());
         let info = measure(|| assert!(pool.try_get().is_err()));
         drop(held);
         (info.count_total, info.bytes_total)
     };
-    assert_eq!(refusal(4), refusal(1_000));
+    assert_eq!(failure_cost(4), failure_cost(1_000));
 }
 
 #[test]
-fn a_wait_costs_one_timer_and_one_wake() {
-    let (watched, pool) = pool_of(1, |pool| pool);
+fn wait_costs_one_timer_and_one_wake() {
+    let (runtime, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
-    let (spawned, slept) = (watched.sim.spawned(), watched.sim.slept());
+    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.slept());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut context = Context::from_waker(&waker);
@@ -214,32 +215,32 @@ fn a_wait_costs_one_timer_and_one_wake() {
         assert!(get.as_mut().poll(&mut context).is_pending());
     }
     drop(held);
-    watched.sim.settle();
+    runtime.sim.settle();
     assert_eq!(wakes.count(), 1);
     assert!(get.as_mut().poll(&mut context).is_ready());
-    assert_eq!(watched.sim.slept() - slept, 1);
-    assert_eq!(watched.sim.spawned() - spawned, 0);
+    assert_eq!(runtime.sim.slept() - slept, 1);
+    assert_eq!(runtime.sim.spawned() - spawned, 0);
 }
 
 #[test]
-fn a_wait_without_a_deadline_costs_no_timer() {
-    let (watched, pool) = pool_of(1, |pool| pool.get_timeout(None));
+fn wait_without_a_deadline_costs_no_timer() {
+    let (runtime, pool) = pool_of(1, |pool| pool.get_timeout(None));
     let held = take(&pool);
-    let slept = watched.sim.slept();
+    let slept = runtime.sim.slept();
     let mut get = pin!(pool.get());
     assert!(poll_once(get.as_mut()).is_pending());
     drop(held);
     assert!(poll_once(get.as_mut()).is_ready());
-    assert_eq!(watched.sim.slept(), slept);
+    assert_eq!(runtime.sim.slept(), slept);
 }
 
 #[test]
-fn a_return_wakes_one_of_many_who_wait() {
+fn return_wakes_one_of_many_waiters() {
     let (_, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
     let wakes: Vec<_> = (0..100).map(|_| Arc::new(Wakes::default())).collect();
-    let mut line: Vec<_> = (0..100).map(|_| Box::pin(pool.get())).collect();
-    for (get, wakes) in line.iter_mut().zip(&wakes) {
+    let mut gets: Vec<_> = (0..100).map(|_| Box::pin(pool.get())).collect();
+    for (get, wakes) in gets.iter_mut().zip(&wakes) {
         let waker = Waker::from(Arc::clone(wakes));
         let polled = get.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
@@ -249,26 +250,26 @@ fn a_return_wakes_one_of_many_who_wait() {
     assert_eq!((counts[0], counts.iter().sum::<usize>()), (1, 1));
 }
 
-/// What is allocated and kept.
-fn kept(act: impl FnOnce()) -> AllocationInfo {
+/// Measures the allocations of `act`; the caller keeps what it allocates.
+fn allocated(act: impl FnOnce()) -> AllocationInfo {
     measure(act)
 }
 
 #[test]
-fn an_idle_connection_costs_at_most_128_bytes_beside_itself() {
+fn idle_connection_costs_at_most_128_bytes_beside_itself() {
     const COUNT: usize = 4_096;
     let mut pool = None;
-    let info = kept(|| pool = Some(pool_of(COUNT, |pool| pool)));
+    let info = allocated(|| pool = Some(pool_of(COUNT, |pool| pool)));
     let (_, pool) = pool.unwrap();
     assert_eq!(pool.stats().available, COUNT);
-    // What the pool itself and its runtime take is spread over the connections.
+    // The fixed memory of the pool and the runtime is spread over the connections.
     let each = info.bytes_current / i64::try_from(COUNT).unwrap();
     assert!(each <= 128 + 8, "{each} bytes for each");
-    assert!(each >= 8, "it was not measured: {each}");
+    assert!(each >= 8, "the memory was not measured: {each}");
 }
 
 #[test]
-fn a_pool_without_bounds_costs_nothing_up_front() {
+fn unbounded_pool_costs_nothing_up_front() {
     let sim = SimRuntime::new(1);
     let build = |max_size| {
         let manager = object_fn(|| async { Ok::<_, NoError>(7_u64) });
@@ -276,7 +277,7 @@ fn a_pool_without_bounds_costs_nothing_up_front() {
             .name("p")
             .max_size(max_size);
         let mut pool = None;
-        let info = kept(|| pool = builder.build_lazy().ok());
+        let info = allocated(|| pool = builder.build_lazy().ok());
         assert!(pool.is_some());
         info.bytes_current
     };
@@ -286,35 +287,35 @@ fn a_pool_without_bounds_costs_nothing_up_front() {
 }
 
 #[test]
-fn what_a_pool_allocated_is_freed_with_it() {
+fn dropped_pool_frees_all_its_memory() {
     let info = measure(|| {
-        let (watched, pool) = pool_of(1_000, |pool| pool);
-        let mut line: Vec<_> = (0..1_000).map(|_| Box::pin(pool.get())).collect();
-        let held: Vec<_> = line.iter_mut().map(|get| poll_once(get.as_mut())).collect();
+        let (runtime, pool) = pool_of(1_000, |pool| pool);
+        let mut gets: Vec<_> = (0..1_000).map(|_| Box::pin(pool.get())).collect();
+        let held: Vec<_> = gets.iter_mut().map(|get| poll_once(get.as_mut())).collect();
         let mut more: Vec<_> = (0..100).map(|_| Box::pin(pool.get())).collect();
         for get in &mut more {
             assert!(poll_once(get.as_mut()).is_pending());
         }
-        drop((more, held, line));
+        drop((more, held, gets));
         drop(pool);
-        watched.sim.settle();
-        assert_eq!(watched.sim.tasks(), 0);
+        runtime.sim.settle();
+        assert_eq!(runtime.sim.tasks(), 0);
     });
     assert_eq!(info.bytes_current, 0, "{info:?}");
     assert_eq!(info.count_current, 0);
 }
 
 #[test]
-fn waiting_costs_the_same_however_many_wait() {
+fn wait_allocates_the_same_for_any_number_of_waiters() {
     let cost_after = |others: usize| {
         let (_, pool) = pool_of(1, |pool| pool);
         let held = take(&pool);
-        let mut line: Vec<_> = (0..others).map(|_| Box::pin(pool.get())).collect();
-        for get in &mut line {
+        let mut gets: Vec<_> = (0..others).map(|_| Box::pin(pool.get())).collect();
+        for get in &mut gets {
             assert!(poll_once(get.as_mut()).is_pending());
         }
-        // The places in line grow now and then; a place that was left is used again.
-        drop(line.pop());
+        // The queue grows in steps; dropping one waiter leaves a free entry for the measured one.
+        drop(gets.pop());
         let mut last = pin!(pool.get());
         let info = measure(|| assert!(poll_once(last.as_mut()).is_pending()));
         drop(held);

@@ -1,4 +1,4 @@
-//! **connpool** on smol: a connection pool for people who write network clients.
+//! **connpool** on smol: an async connection pool for network clients.
 //!
 //! ```no_run
 //! use connpool_smol::{TcpManager, builder, io::AsyncWriteExt};
@@ -17,23 +17,23 @@
 //!
 //! let mut conn = pool.get().await?;
 //! conn.write_all(b"hello\n").await?;
-//! drop(conn); // back to the pool
+//! drop(conn); // returns it to the pool
 //! println!("{}", pool.stats());
 //! # Ok(()) }) }
 //! ```
 //!
-//! Everything of [`connpool_core`] is re-exported here; this crate adds what needs smol:
-//! [`builder`], [`SmolRuntime`], [`TcpManager`] with its [`TcpConn`], and [`Io`] for any other
-//! stream (a Unix socket, TLS). It works wherever futures are polled: smol's global executor and
-//! reactor, which it uses, start by themselves.
+//! This crate re-exports everything in [`connpool_core`] and adds the parts that need smol:
+//! [`builder`], [`SmolRuntime`], [`TcpManager`] with its [`TcpConn`], and [`Io`] for other streams,
+//! such as Unix sockets and TLS. The pool works on any thread and under any executor, because
+//! smol's global executor and reactor start on first use.
 //!
 //! # Features
 //!
 //! | feature | default | adds |
 //! |---------|---------|------|
-//! | `dyn`   | yes     | `BoxManager`, a manager whose type is erased |
-//! | `serde` | no      | `PoolConfig` reads and writes itself, durations as `"30s"` |
-//! | `tracing` | no    | what happens in a pool becomes events and spans of `tracing`, target `connpool` |
+//! | `dyn`   | yes     | `BoxManager`, a type-erased manager |
+//! | `serde` | no      | `Serialize` and `Deserialize` for `PoolConfig`, with durations as `"30s"` |
+//! | `tracing` | no    | pool events as `tracing` events and spans, target `connpool` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -49,12 +49,12 @@ pub use factory::io_fn;
 #[cfg(unix)]
 pub use factory::socket_fn;
 pub use runtime::SmolRuntime;
-/// smol's I/O traits and their extensions, for use with a pooled connection.
+/// smol's I/O traits and extension traits, for use with a pooled connection.
 pub use smol::io;
 pub use stream::Io;
 pub use tcp::{SmolNet, TcpConn, TcpManager};
 
-/// Begins a pool of what `manager` connects, on smol.
+/// Starts building a pool that uses `manager` and runs on smol.
 pub fn builder<M: Manager>(manager: M) -> Builder<M> {
     Pool::builder(manager, SmolRuntime::new())
 }

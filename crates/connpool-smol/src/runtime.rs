@@ -1,4 +1,4 @@
-//! smol as the pool sees it.
+//! The pool's runtime on smol.
 
 use std::future::pending;
 use std::time::{self, Duration};
@@ -9,9 +9,11 @@ use connpool_tcp::RecentClock;
 use futures_lite::FutureExt;
 use rand::Rng;
 
-/// smol's global executor and timers, for [`Pool::builder`](connpool_core::Pool::builder).
+/// Runs a pool on smol's global executor and timers. Pass it to
+/// [`Pool::builder`](connpool_core::Pool::builder).
 ///
-/// They start by themselves and never end, so that a pool on it works from any thread.
+/// Both start on first use and never end, so such a pool works from any thread. Ages of half a
+/// second and more are measured by the [coarse clock](connpool_tcp::RecentClock).
 #[derive(Debug, Clone)]
 pub struct SmolRuntime {
     epoch: time::Instant,
@@ -19,7 +21,7 @@ pub struct SmolRuntime {
 }
 
 impl SmolRuntime {
-    /// Its clock begins now.
+    /// Creates a runtime whose clock starts now.
     pub fn new() -> Self {
         SmolRuntime {
             epoch: time::Instant::now(),

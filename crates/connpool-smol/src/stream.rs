@@ -1,4 +1,4 @@
-//! A stream with a memory.
+//! A wrapper around streams that tracks their use.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
@@ -7,12 +7,15 @@ use std::task::{Context, Poll};
 use connpool_core::StreamState;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-/// Notes in one byte how a stream was used: see [`is_clean`](Io::is_clean).
+/// Wraps a stream and tracks whether it is fit for reuse, see [`is_clean`](Io::is_clean). Costs one
+/// byte.
 ///
-/// For a manager of Unix sockets or TLS streams: its connections are `Io<Async<UnixStream>>`,
-/// `Io<TlsStream<TcpConn>>`, its `liveness` is
-/// [`Connection::liveness`](connpool_core::Connection::liveness), its `is_reusable` is
+/// Use it in a [`Manager`](connpool_core::Manager) of Unix sockets or TLS streams: the connection
+/// type is `Io<Async<UnixStream>>` or `Io<TlsStream<TcpConn>>`, `liveness` calls
+/// [`Connection::liveness`](connpool_core::Connection::liveness), and `is_reusable` calls
 /// [`Io::is_clean`].
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_smol::{Connection, Io, Liveness, Manager};
@@ -45,7 +48,7 @@ pub struct Io<S> {
 }
 
 impl<S> Io<S> {
-    /// Wraps a stream that nobody has used yet.
+    /// Wraps a stream that has not been used yet.
     pub fn new(stream: S) -> Self {
         Io {
             stream,
@@ -53,22 +56,24 @@ impl<S> Io<S> {
         }
     }
 
-    /// Whether no read, write or flush was left pending, and no error, end or close was seen.
+    /// Returns `true` if no read, write or flush is unfinished, and none has returned an error or
+    /// the end of the stream, and the stream was not closed.
     pub fn is_clean(&self) -> bool {
         self.state.is_clean()
     }
 
-    /// The stream itself.
+    /// Returns a reference to the stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream itself. What is read and written on it directly is not noted.
+    /// Returns a mutable reference to the stream. Operations on it bypass
+    /// [`is_clean`](Io::is_clean).
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// The stream alone.
+    /// Returns the stream and discards the wrapper.
     pub fn into_inner(self) -> S {
         self.stream
     }

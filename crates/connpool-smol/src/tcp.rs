@@ -11,9 +11,11 @@ use connpool_tcp::{Net, Tcp, peek};
 use futures_lite::future::or;
 use socket2::SockRef;
 
-use crate::Io;
+use crate::stream::Io;
 
-/// Connects to `host:port` over TCP. See [`Tcp`] for what it does and what can be set.
+/// Connects to `host:port` over TCP. [`Tcp`] documents the behaviour and the settings.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_smol::{TcpManager, io::{AsyncReadExt, AsyncWriteExt}};
@@ -28,17 +30,17 @@ use crate::Io;
 /// ```
 pub type TcpManager = Tcp<SmolNet>;
 
-/// A TCP stream on async-io's reactor.
+/// A pooled TCP stream on async-io's reactor.
 pub type TcpConn = Io<Async<TcpStream>>;
 
 impl TcpConn {
-    /// Looks at the connection, in the kernel. Takes no byte and does not wait.
+    /// Probes the connection in the kernel. Does not block and consumes no byte.
     pub fn liveness(&mut self) -> Liveness {
         peek(SockRef::from(self.get_ref().get_ref()))
     }
 }
 
-/// How [`TcpManager`] does TCP. Nothing to use by itself.
+/// The smol implementation of [`Net`]. Named only as the parameter of [`TcpManager`].
 #[derive(Debug)]
 pub enum SmolNet {}
 

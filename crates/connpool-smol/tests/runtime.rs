@@ -14,7 +14,7 @@ use support::server::{Echo, LIMIT};
 mod support;
 
 #[test]
-fn a_thread_that_only_blocks_on_futures_is_enough() {
+fn pool_needs_only_threads_that_block_on_futures() {
     let server = Echo::start();
     let pool = pool_of(server.address()).min_size(2).max_size(2).build();
     let pool = block_on(pool).unwrap();
@@ -32,7 +32,7 @@ fn a_thread_that_only_blocks_on_futures_is_enough() {
 }
 
 #[test]
-fn the_background_of_a_pool_works_while_no_thread_polls_anything_of_it() {
+fn maintenance_task_runs_while_no_thread_polls_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .idle_timeout(Duration::from_millis(1))
@@ -45,7 +45,7 @@ fn the_background_of_a_pool_works_while_no_thread_polls_anything_of_it() {
 }
 
 #[test]
-fn two_pools_on_two_threads_do_not_know_each_other() {
+fn pools_on_two_threads_are_independent() {
     let threads: [_; 2] = std::array::from_fn(|number| {
         thread::spawn(move || {
             let server = Echo::start();
@@ -99,7 +99,7 @@ fn one_pool_serves_two_threads() {
 }
 
 #[test]
-fn a_get_begun_on_one_thread_ends_on_another() {
+fn get_started_on_one_thread_completes_on_another() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build_lazy().unwrap();
     let conn = block_on(pool.get_owned()).unwrap();

@@ -1,21 +1,25 @@
-//! A clock for those who ask often.
+//! A monotonic clock that is cheap to read and coarse.
 
 use connpool_core::Instant;
 
-/// The time since it was made, read from a clock that costs a fifth of a precise one and lags behind it by
-/// some milliseconds. On Linux that is the kernel's time of its last tick (`CLOCK_MONOTONIC_COARSE`), which
-/// comes each 1 to 10 ms; elsewhere it is a precise one.
+/// A monotonic clock that costs about a fifth of [`std::time::Instant::now`] per read and lags
+/// behind it by some milliseconds.
+///
+/// On Linux it reads `CLOCK_MONOTONIC_COARSE`, the kernel's time of its last tick, which comes
+/// every 1 to 10 ms. On other systems it reads the precise clock.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentClock(source::Start);
 
 impl RecentClock {
-    /// A clock that is at its [`ORIGIN`](Instant::ORIGIN) now. Made after a precise one that began with
-    /// `time::Instant::now()`, it is never ahead of it.
+    /// Creates a clock that is at its [`ORIGIN`](Instant::ORIGIN) now.
+    ///
+    /// Its readings are never ahead of `start.elapsed()` for any `start` taken from
+    /// [`std::time::Instant::now`] before this call.
     pub fn new() -> Self {
         RecentClock(source::start())
     }
 
-    /// What the time was a few milliseconds ago.
+    /// Returns the time as of a few milliseconds ago.
     #[inline]
     pub fn now(&self) -> Instant {
         Instant::from_nanos(source::nanos_since(self.0))
@@ -32,11 +36,12 @@ impl Default for RecentClock {
 mod source {
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
-    /// In nanoseconds of the system's own monotonic clock.
+    /// Nanoseconds of the system's monotonic clock.
     pub(super) type Start = u64;
 
     pub(super) fn start() -> Start {
-        // The precise one: the coarse one would be behind already.
+        // The precise clock: a coarse reading would lie in the past already, and later ones could
+        // run ahead of a precise clock started before this one.
         nanos(clock_gettime(ClockId::Monotonic))
     }
 
@@ -47,7 +52,7 @@ mod source {
 
     #[inline]
     fn nanos(time: Timespec) -> u64 {
-        // Neither is ever negative, and 584 years of uptime are enough.
+        // Neither field is negative, and 64 bits of nanoseconds last for 584 years of uptime.
         (time.tv_sec as u64)
             .wrapping_mul(1_000_000_000)
             .wrapping_add(time.tv_nsec as u64)
@@ -58,7 +63,7 @@ mod source {
 mod source {
     use std::time;
 
-    pub(super) type Start = Instant;
+    pub(super) type Start = time::Instant;
 
     pub(super) fn start() -> Start {
         time::Instant::now()
@@ -76,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_never_goes_back_and_is_never_ahead_and_hardly_behind() {
+    fn coarse_clock_is_monotonic_never_ahead_and_at_most_50_ms_behind() {
         let precise = time::Instant::now();
         let recent = RecentClock::new();
         let mut last = recent.now();

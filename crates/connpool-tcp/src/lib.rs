@@ -1,7 +1,7 @@
-//! What connpool's adapter crates share about TCP: the factory, the socket options and the look
-//! into the kernel. The runtime comes in through [`Net`].
+//! The TCP support that connpool's adapter crates share: the manager, the socket options and the
+//! liveness probe. Each adapter plugs its runtime in through [`Net`].
 //!
-//! Not for use on its own: `connpool-tokio` and `connpool-smol` re-export what their users need.
+//! Not for direct use: `connpool-tokio` and `connpool-smol` re-export what their users need.
 
 #![forbid(unsafe_code)]
 
@@ -12,5 +12,5 @@ mod peek;
 
 pub use clock::RecentClock;
 pub use manager::{Net, PingFn, Tcp};
-pub use options::{TcpKeepalive, TcpOptions};
+pub use options::TcpKeepalive;
 pub use peek::peek;

@@ -1,4 +1,4 @@
-//! A manager of plain TCP connections, on any runtime.
+//! The manager of plain TCP connections, generic over the runtime.
 
 use std::error::Error;
 use std::fmt;
@@ -12,46 +12,47 @@ use std::time::{Duration, Instant};
 use connpool_core::{Liveness, Manager};
 use socket2::SockRef;
 
-use crate::{TcpKeepalive, TcpOptions};
+use crate::options::{TcpKeepalive, TcpOptions};
 
-/// TCP as a runtime does it.
+/// The TCP operations of a runtime.
 pub trait Net: Send + Sync + 'static {
     /// The runtime's TCP stream.
     type Conn: Send + 'static;
 
-    /// Looks up `host:port`.
+    /// Resolves `host:port` to socket addresses, in the order in which they are tried.
     fn resolve(address: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
-    /// Connects to one address.
+    /// Connects to a single address.
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Conn>> + Send;
 
-    /// Gives `work` so much time; `None` if it was not enough.
+    /// Runs `work` for at most `limit`. Returns `None` if it has not finished by then.
     fn within<T: Send>(
         limit: Duration,
         work: impl Future<Output = T> + Send,
     ) -> impl Future<Output = Option<T>> + Send;
 
-    /// The socket of a connection.
+    /// Returns a reference to the socket of a connection.
     fn socket(conn: &Self::Conn) -> SockRef<'_>;
 
-    /// Looks at an idle connection.
+    /// Probes an idle connection. Does not block and reads no byte.
     fn liveness(conn: &mut Self::Conn) -> Liveness;
 
-    /// Whether nothing was left half done on a connection and nothing ended.
+    /// Returns `true` if no operation on the connection is unfinished, and none has failed or seen
+    /// the end of the stream.
     fn is_clean(conn: &Self::Conn) -> bool;
 }
 
 /// Connects to `host:port` over TCP.
 ///
-/// * The name is resolved for every connect, and every address it has is tried in turn, each with
-///   an equal share of what is left of the pool's `connect_timeout`.
-/// * Sockets have `TCP_NODELAY`, keepalive and, on Linux, `TCP_USER_TIMEOUT`: a write to a peer
-///   that has vanished fails after half a minute, a read from it after little more than one.
-/// * An idle connection is looked at in the kernel before it is lent.
-/// * A connection whose user gave up in the middle of a read or a write, or saw an error or the
-///   end of the stream, is not used again.
-/// * A connection to itself, which Linux makes now and then when nobody listens on a port of the
-///   ephemeral range, is refused.
+/// * The name is resolved for every connect. The addresses are tried in turn; each gets an equal
+///   share of the time left of the pool's `connect_timeout`.
+/// * Sockets get `TCP_NODELAY`, keepalive and, on Linux, `TCP_USER_TIMEOUT`: with the defaults, a
+///   write to a peer that has vanished fails after 30 s, and a read after about 90 s.
+/// * An idle connection is probed in the kernel before it is lent, see [`peek`](fn@crate::peek).
+/// * A connection is not reused if a read or a write was abandoned halfway, or if it has returned
+///   an error or the end of the stream.
+/// * A TCP self-connection is refused. Linux creates one now and then on a connect to a local port
+///   of the ephemeral range that has no listener.
 pub struct Tcp<N: Net> {
     address: Arc<str>,
     options: TcpOptions,
@@ -62,13 +63,15 @@ type Ping<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, io::Result<()>> + Send + Sync + 'static>;
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// An async function of a connection whose future is `Send`: what [`Tcp::ping`] takes. Implemented
-/// for every `async |conn| ..` that captures nothing, and for every matching `async fn`.
+/// An async function of a connection whose future is `Send`, as [`Tcp::ping`] takes.
+///
+/// Implemented for every `async |conn| ..` closure without captures, and for every matching `async
+/// fn`.
 pub trait PingFn<'a, C: 'a> {
-    /// The future that it returns.
+    /// The future returned by [`call`](PingFn::call).
     type Fut: Future<Output = io::Result<()>> + Send + 'a;
 
-    /// Calls it.
+    /// Starts one ping of `conn`.
     fn call(&self, conn: &'a mut C) -> Self::Fut;
 }
 
@@ -85,7 +88,8 @@ where
 }
 
 impl<N: Net> Tcp<N> {
-    /// Connects to `address`: a `host:port`, or a `SocketAddr`.
+    /// Creates a manager that connects to `address`, which is a `host:port` string or a
+    /// `SocketAddr`.
     pub fn new(address: impl ToString) -> Self {
         Tcp {
             address: address.to_string().into(),
@@ -94,10 +98,12 @@ impl<N: Net> Tcp<N> {
         }
     }
 
-    /// The active check before a connection is lent: one question, one answer. Default: none.
+    /// Sets the ping, the active check of an idle connection before it is lent: one request and its
+    /// reply. Default: no ping.
     ///
-    /// An async closure without captures, or an async function; a ping that needs more is a
-    /// [`Manager`] of its own. Read all of the answer: what is left over is taken for a fault.
+    /// Takes an async closure without captures or an async function. For a ping that needs state,
+    /// implement [`Manager`]. The ping must read the reply completely: leftover bytes count as
+    /// [`Liveness::Unsolicited`], and the pool closes the connection.
     pub fn ping<F>(mut self, ping: F) -> Self
     where
         F: AsyncFn(&mut N::Conn) -> io::Result<()>
@@ -110,21 +116,24 @@ impl<N: Net> Tcp<N> {
         self
     }
 
-    /// Whether small writes are sent at once. Default: true.
+    /// Sets `TCP_NODELAY`: small writes are sent immediately, without Nagle's algorithm. Default:
+    /// `true`.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.options.nodelay = nodelay;
         self
     }
 
-    /// The kernel's probes of a silent peer. Default: after 60 s, every 10 s, 3 times. `None`
-    /// leaves them to the system, which as a rule has none.
+    /// Sets the kernel's keepalive probes of a silent peer. Default: the first after 60 s of
+    /// silence, then one every 10 s, dead after 3. `None` leaves keepalive to the system, where it
+    /// is usually off.
     pub fn keepalive(mut self, keepalive: impl Into<Option<TcpKeepalive>>) -> Self {
         self.options.keepalive = keepalive.into();
         self
     }
 
-    /// How long data may stay unacknowledged before the kernel gives up the connection; Linux
-    /// only. Default: 30 s. `None` leaves it to the system: about 15 minutes.
+    /// Sets how long sent data may stay unacknowledged before the kernel drops the connection
+    /// (`TCP_USER_TIMEOUT`). Linux only. Default: 30 s. `None` leaves it to the system: about 15
+    /// minutes.
     pub fn user_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.options.user_timeout = limit.into();
         self
@@ -136,7 +145,7 @@ impl<N: Net> Tcp<N> {
         if socket.local_addr()? == socket.peer_addr()? {
             return Err(io::Error::new(
                 io::ErrorKind::AddrNotAvailable,
-                "connected to itself: nobody listens there",
+                "connected to itself: no server listens on this port",
             ));
         }
         self.options.apply(socket)?;
@@ -148,38 +157,44 @@ impl<N: Net> Manager for Tcp<N> {
     type Connection = N::Conn;
     type Error = io::Error;
 
-    /// As the pool connects, but with the addresses sharing 5 s, the pool's default: for a manager
-    /// that wraps this one. The last address has what is left of the pool's own limit.
+    /// Connects like [`connect_within`](Manager::connect_within), with the addresses sharing 5 s,
+    /// the default `connect_timeout` of a pool. For managers that wrap this one. The last address
+    /// is not limited here, only by the pool's own `connect_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// An error of the last address tried, prefixed with that address, or of the lookup, prefixed
+    /// with the name.
     async fn connect(&self) -> io::Result<N::Conn> {
-        self.connect_within(Some(SHARED_WITHOUT_A_LIMIT)).await
+        self.connect_within(Some(DEFAULT_CONNECT_TIMEOUT)).await
     }
 
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<N::Conn> {
         let start = Instant::now();
         let addresses = match N::resolve(&self.address).await {
             Ok(addresses) => addresses,
-            Err(error) => return Err(about(&self.address, error)),
+            Err(error) => return Err(with_address(&self.address, error)),
         };
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-        let mut place = self.address.to_string();
+        let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut target = self.address.to_string();
         for (index, address) in addresses.iter().enumerate() {
-            let tries_left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let addresses_left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let attempt = self.connect_to(*address);
-            // The last one has all that is left, which is for the pool to limit.
-            let result = match limit.filter(|_| tries_left > 1) {
+            // The last address is not limited here: the pool enforces the overall limit.
+            let result = match limit.filter(|_| addresses_left > 1) {
                 Some(limit) => {
-                    let share = limit.saturating_sub(start.elapsed()) / tries_left;
-                    let late = || Err(timed_out(share));
-                    N::within(share, attempt).await.unwrap_or_else(late)
+                    let share = limit.saturating_sub(start.elapsed()) / addresses_left;
+                    let elapsed = || Err(timed_out(share));
+                    N::within(share, attempt).await.unwrap_or_else(elapsed)
                 }
                 None => attempt.await,
             };
             match result {
                 Ok(conn) => return Ok(conn),
-                Err(error) => (failure, place) = (error, address.to_string()),
+                Err(error) => (last_error, target) = (error, address.to_string()),
             }
         }
-        Err(about(&place, failure))
+        Err(with_address(&target, last_error))
     }
 
     async fn ping(&self, conn: &mut N::Conn) -> io::Result<()> {
@@ -203,21 +218,22 @@ impl<N: Net> Manager for Tcp<N> {
 }
 
 /// The default `connect_timeout` of a pool.
-const SHARED_WITHOUT_A_LIMIT: Duration = Duration::from_secs(5);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn timed_out(share: Duration) -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("no answer within its share of {share:.1?}"),
+        format!("no answer within {share:.1?}, the share of connect_timeout for this address"),
     )
 }
 
-/// An error that says which address it is about. Its kind stays, its cause is the source.
-fn about(place: &str, error: io::Error) -> io::Error {
+/// Prefixes an error with the address it belongs to. Keeps the kind; the original error becomes the
+/// source.
+fn with_address(target: &str, error: io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         AddressError {
-            place: place.to_owned(),
+            target: target.to_owned(),
             error,
         },
     )
@@ -225,13 +241,13 @@ fn about(place: &str, error: io::Error) -> io::Error {
 
 #[derive(Debug)]
 struct AddressError {
-    place: String,
+    target: String,
     error: io::Error,
 }
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.error)
+        write!(f, "{}: {}", self.target, self.error)
     }
 }
 

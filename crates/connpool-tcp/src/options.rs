@@ -1,35 +1,29 @@
-//! Socket options that a pooled connection should have.
+//! The socket options of pooled connections.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-/// The options set on every socket that a TCP manager connects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TcpOptions {
-    /// Send small writes at once. Default: true.
-    pub nodelay: bool,
-    /// Probes of a silent peer by the kernel. Default: after 60 s, every 10 s, 3 times.
-    pub keepalive: Option<TcpKeepalive>,
-    /// How long data may stay unacknowledged before the kernel gives up the connection; Linux
-    /// only, nothing elsewhere. Default: 30 s.
-    ///
-    /// Without it a write to a peer that has vanished is retried for a quarter of an hour.
-    pub user_timeout: Option<Duration>,
+/// The options that a TCP manager sets on every socket. [`Tcp`](crate::Tcp) has a setter for each.
+#[derive(Debug, Clone)]
+pub(crate) struct TcpOptions {
+    pub(crate) nodelay: bool,
+    pub(crate) keepalive: Option<TcpKeepalive>,
+    pub(crate) user_timeout: Option<Duration>,
 }
 
-/// When and how often the kernel probes a silent peer. Less than a second counts as one.
+/// The kernel's keepalive probes of a silent peer. Durations have whole seconds; less than 1 s
+/// counts as 1 s, more than 32,767 s as 32,767 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpKeepalive {
-    /// How long a connection is silent before the first probe. Default: 60 s.
+    /// The silence before the first probe. Default: 60 s.
     pub after: Duration,
-    /// The time between probes. Default: 10 s.
+    /// The time between two probes. Default: 10 s.
     pub every: Duration,
-    /// After how many unanswered probes the connection is dead. Default: 3; zero counts as one.
-    /// On Linux a `user_timeout` decides instead, if there is one.
+    /// The number of unanswered probes after which the connection is dead, from 1 to 127; values
+    /// beyond are clamped. Default: 3. On Linux, a `user_timeout` replaces this limit.
     pub times: u32,
 }
 
@@ -44,8 +38,8 @@ impl Default for TcpOptions {
 }
 
 impl TcpKeepalive {
-    /// Creates the settings: the silence before the first probe, the time between probes, and the
-    /// number of unanswered probes after which the connection is dead.
+    /// Creates the settings from the silence before the first probe, the time between two probes,
+    /// and the number of unanswered probes after which the connection is dead.
     pub const fn new(after: Duration, every: Duration, times: u32) -> Self {
         TcpKeepalive {
             after,
@@ -68,7 +62,8 @@ impl Default for TcpKeepalive {
 impl TcpOptions {
     pub(crate) fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
         socket.set_tcp_nodelay(self.nodelay)?;
-        // An urgent byte that is kept out of the stream would be invisible to a look at it.
+        // Otherwise an urgent byte would be kept out of the stream, and the liveness probe could
+        // not see it.
         socket.set_out_of_band_inline(true)?;
         if let Some(TcpKeepalive {
             after,
@@ -76,19 +71,19 @@ impl TcpOptions {
             times,
         }) = self.keepalive
         {
-            // The kernel takes whole seconds, none of them zero and none beyond its limits.
+            // The kernel takes whole seconds and rejects zero and values beyond its maximum.
             let seconds = |span: Duration| {
-                Duration::from_secs(span.as_secs().clamp(1, LONGEST_PROBE_SECONDS))
+                Duration::from_secs(span.as_secs().clamp(1, MAX_KEEPALIVE_SECONDS))
             };
             let keepalive = socket2::TcpKeepalive::new()
                 .with_time(seconds(after))
                 .with_interval(seconds(every))
-                .with_retries(times.clamp(1, MOST_PROBES));
+                .with_retries(times.clamp(1, MAX_KEEPALIVE_PROBES));
             socket.set_tcp_keepalive(&keepalive)?;
         }
         #[cfg(any(target_os = "android", target_os = "linux"))]
         if let Some(limit) = self.user_timeout {
-            // To the kernel zero means its own default, and there are 31 bits of milliseconds.
+            // Zero would mean the kernel's default. The option has 31 bits of milliseconds.
             let limit = limit.clamp(
                 Duration::from_millis(1),
                 Duration::from_millis(i32::MAX as u64),
@@ -100,9 +95,9 @@ impl TcpOptions {
 }
 
 /// Linux, `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` in `include/net/tcp.h`.
-const LONGEST_PROBE_SECONDS: u64 = 32_767;
+const MAX_KEEPALIVE_SECONDS: u64 = 32_767;
 /// Linux, `MAX_TCP_KEEPCNT` in `include/net/tcp.h`.
-const MOST_PROBES: u32 = 127;
+const MAX_KEEPALIVE_PROBES: u32 = 127;
 
 #[cfg(test)]
 mod tests {
@@ -118,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_reach_the_socket() {
+    fn default_options_reach_the_socket() {
         let (stream, _listener) = connected();
         TcpOptions::default().apply(SockRef::from(&stream)).unwrap();
         let socket = SockRef::from(&stream);
@@ -142,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extremes_are_brought_within_what_the_kernel_takes() {
+    fn extreme_options_are_clamped_to_what_the_kernel_accepts() {
         for span in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
             for times in [0, 1, u32::MAX] {
                 let (stream, _listener) = connected();

@@ -1,4 +1,4 @@
-//! What the kernel knows of a connection.
+//! The liveness probe of a socket.
 
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
@@ -6,10 +6,14 @@ use std::mem::MaybeUninit;
 use connpool_core::Liveness;
 use socket2::SockRef;
 
-/// Looks at a non-blocking socket, without taking a byte from it.
+/// Probes a non-blocking socket without consuming a byte from it.
 ///
-/// The kernel, not the runtime: what a runtime remembers of a socket may be older than the end of
-/// the stream, and its cooperative budget may hide it. One system call, less than a microsecond.
+/// Asks the kernel by `MSG_PEEK`, one system call of less than a microsecond. The runtime's
+/// readiness state is not enough: it may be older than the end of the stream, and tokio's
+/// cooperative budget may hide that end.
+///
+/// Returns [`Liveness::Closed`] at the end of the stream and on errors, [`Liveness::Unsolicited`]
+/// if there are unread bytes, and [`Liveness::Alive`] otherwise.
 pub fn peek(socket: SockRef<'_>) -> Liveness {
     let mut byte = [MaybeUninit::uninit()];
     loop {
@@ -36,8 +40,8 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    /// Waits until something has arrived at `client`, then looks.
-    fn look(client: &TcpStream) -> Liveness {
+    /// Waits until `client` has received bytes or the end of the stream, then probes it.
+    fn peek_when_readable(client: &TcpStream) -> Liveness {
         client
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
@@ -47,36 +51,36 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_connection_is_alive() {
+    fn quiet_connection_is_alive() {
         let (client, _server) = pair();
         client.set_nonblocking(true).unwrap();
         assert_eq!(peek(SockRef::from(&client)), Liveness::Alive);
     }
 
     #[test]
-    fn a_closed_one_is_closed() {
+    fn connection_closed_by_its_peer_is_closed() {
         let (client, server) = pair();
         drop(server);
-        assert_eq!(look(&client), Liveness::Closed);
+        assert_eq!(peek_when_readable(&client), Liveness::Closed);
     }
 
     #[test]
-    fn a_reset_one_is_closed_however_often_it_is_looked_at() {
+    fn reset_connection_is_closed_at_every_probe() {
         let (client, server) = pair();
         SockRef::from(&server)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(server);
-        assert_eq!(look(&client), Liveness::Closed);
+        assert_eq!(peek_when_readable(&client), Liveness::Closed);
         assert_eq!(peek(SockRef::from(&client)), Liveness::Closed);
     }
 
     #[test]
-    fn bytes_nobody_asked_for_are_seen_and_left_where_they_are() {
+    fn unsolicited_bytes_are_reported_and_not_consumed() {
         let (mut client, mut server) = pair();
         server.write_all(b"late").unwrap();
         drop(server);
-        assert_eq!(look(&client), Liveness::Unsolicited);
+        assert_eq!(peek_when_readable(&client), Liveness::Unsolicited);
         let mut text = String::new();
         client.set_nonblocking(false).unwrap();
         client.read_to_string(&mut text).unwrap();

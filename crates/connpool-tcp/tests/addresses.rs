@@ -129,7 +129,7 @@ fn connect(addresses: &[SocketAddr], limit: Option<Duration>) -> io::Result<TcpS
 const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
 
 #[test]
-fn the_first_address_that_answers_is_taken() {
+fn first_address_that_answers_is_used() {
     let (_listener, good) = listening();
     let (_other, second) = listening();
     let conn = connect(&[good, second], LIMIT).unwrap();
@@ -139,7 +139,7 @@ fn the_first_address_that_answers_is_taken() {
 }
 
 #[test]
-fn a_dead_address_is_passed_over() {
+fn dead_address_is_skipped() {
     let (_bound, dead) = refusing();
     let (_listener, good) = listening();
     for limit in [LIMIT, None] {
@@ -149,7 +149,7 @@ fn a_dead_address_is_passed_over() {
 }
 
 #[test]
-fn the_name_is_looked_up_for_every_connect() {
+fn name_is_resolved_for_every_connect() {
     let (_listener, good) = listening();
     let manager = Tcp::<Fake>::new(good.to_string());
     for _ in 0..3 {
@@ -161,7 +161,7 @@ fn the_name_is_looked_up_for_every_connect() {
 }
 
 #[test]
-fn an_address_that_hangs_gets_its_share_of_the_time_and_no_more() {
+fn hanging_address_gets_its_share_of_the_time_limit() {
     let (_listener, good) = listening();
     let addresses = [hanging(1), hanging(2), hanging(3), good];
     let conn = connect(&addresses, LIMIT).unwrap();
@@ -182,7 +182,7 @@ fn an_address_that_hangs_gets_its_share_of_the_time_and_no_more() {
 }
 
 #[test]
-fn the_last_address_has_all_the_time_that_is_left() {
+fn last_address_is_not_limited() {
     let (_bound, dead) = refusing();
     let name = format!("{dead},{}", hanging(1));
     let manager = Tcp::<Fake>::new(name);
@@ -193,7 +193,7 @@ fn the_last_address_has_all_the_time_that_is_left() {
 }
 
 #[test]
-fn no_time_at_all_still_tries_every_address() {
+fn zero_time_limit_still_tries_every_address() {
     let (_bound, dead) = refusing();
     let (_listener, good) = listening();
     let addresses = [dead, hanging(1), good];
@@ -203,14 +203,14 @@ fn no_time_at_all_still_tries_every_address() {
 }
 
 #[test]
-fn endless_time_can_be_shared() {
+fn maximal_time_limit_can_be_shared() {
     let (_listener, good) = listening();
     let conn = connect(&[hanging(1), good], Some(Duration::MAX)).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
 }
 
 #[test]
-fn a_connection_to_itself_is_refused() {
+fn self_connection_is_refused() {
     let error = connect(&[mirror()], LIMIT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     let text = error.to_string();
@@ -219,14 +219,14 @@ fn a_connection_to_itself_is_refused() {
 }
 
 #[test]
-fn a_connection_to_itself_is_passed_over_for_one_to_somebody() {
+fn self_connection_is_skipped_for_the_next_address() {
     let (_listener, good) = listening();
     let conn = connect(&[mirror(), good], LIMIT).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
 }
 
 #[test]
-fn an_error_keeps_its_kind_and_names_the_address_it_is_about() {
+fn connect_error_keeps_its_kind_and_names_its_address() {
     let (_bound, first) = refusing();
     let (_bound_too, last) = refusing();
     let error = connect(&[first, last], LIMIT).unwrap_err();
@@ -238,7 +238,7 @@ fn an_error_keeps_its_kind_and_names_the_address_it_is_about() {
 }
 
 #[test]
-fn a_name_without_an_address_is_an_error_that_says_so() {
+fn name_without_an_address_is_an_error() {
     let manager = Tcp::<Fake>::new(NAMELESS);
     let error = block_on(manager.connect()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -250,7 +250,7 @@ fn a_name_without_an_address_is_an_error_that_says_so() {
 }
 
 #[test]
-fn a_name_that_cannot_be_looked_up_is_named() {
+fn failed_lookup_names_the_host() {
     let manager = Tcp::<Fake>::new("no such name");
     let error = block_on(manager.connect()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -258,14 +258,14 @@ fn a_name_that_cannot_be_looked_up_is_named() {
 }
 
 #[test]
-fn a_manager_shows_its_address_and_its_options() {
+fn manager_debug_output_shows_address_and_options() {
     let manager = Tcp::<Fake>::new("db:5432").nodelay(false);
     let text = format!("{manager:?}");
     assert!(text.contains("db:5432") && text.contains("nodelay: false"));
 }
 
 #[test]
-fn a_self_connection_is_what_the_mirror_makes() {
+fn fake_self_connection_connects_to_itself() {
     let conn = to_itself().unwrap();
     assert_eq!(conn.local_addr().unwrap(), conn.peer_addr().unwrap());
 }

@@ -1,4 +1,4 @@
-//! A manager of streams, made of one closure.
+//! Managers of byte streams, made from a closure.
 
 use std::error::Error;
 use std::future::Future;
@@ -14,12 +14,15 @@ use connpool_tcp::peek;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::Io;
+use crate::stream::Io;
 
-/// Pools the byte streams that `connect` makes, each in an [`Io`]: one that was closed, or that holds
-/// bytes nobody asked for, is replaced before it is lent, and one whose user gave up in the middle
-/// of a read or a write is not used again. (`connpool_core::stream_fn` takes any stream of
-/// `futures-io` as it is, without that memory.)
+/// Creates a manager of the byte streams that `connect` opens, each wrapped in an [`Io`].
+///
+/// A stream that has ended or holds unread bytes is closed instead of being lent. A stream on which
+/// a read or a write was abandoned halfway is not reused. (`connpool_core::stream_fn` takes any
+/// `futures-io` stream as it is and does not track abandoned operations.)
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_tokio::{builder, io_fn};
@@ -43,9 +46,13 @@ where
     connpool_core::stream_fn(connect).with_is_reusable(Io::is_clean)
 }
 
-/// Pools the sockets that `connect` makes, like [`io_fn`], but looks at them in the kernel: what
-/// the runtime has not noticed yet is seen all the same. For Unix sockets; never for TLS, whose
-/// bytes on the wire are not all for the user.
+/// Creates a manager of the sockets that `connect` opens, like [`io_fn`], but probes them in the
+/// kernel.
+///
+/// The probe also sees what the runtime has not noticed yet. Use it for Unix sockets. Do not use it
+/// for TLS: TLS records on the wire are not always data for the application.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_tokio::{builder, socket_fn};
@@ -67,12 +74,12 @@ where
         let connecting = connect();
         async move { connecting.await.map(Io::new) }
     };
-    let look = |conn: &mut Io<S>| match peek(SockRef::from(conn.get_ref())) {
-        // A stream whose runtime has ended tells so when it is read.
+    let probe = |conn: &mut Io<S>| match peek(SockRef::from(conn.get_ref())) {
+        // The kernel does not know that the runtime of the stream has ended; a read does.
         Liveness::Alive => conn.liveness(),
-        seen => seen,
+        other => other,
     };
     connpool_core::stream_fn(connect)
-        .with_liveness(look)
+        .with_liveness(probe)
         .with_is_reusable(Io::is_clean)
 }

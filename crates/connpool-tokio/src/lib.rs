@@ -1,4 +1,4 @@
-//! **connpool** on tokio: a connection pool for people who write network clients.
+//! **connpool** on tokio: an async connection pool for network clients.
 //!
 //! ```no_run
 //! use connpool_tokio::{TcpManager, builder, io::AsyncWriteExt};
@@ -18,31 +18,31 @@
 //!
 //! let mut conn = pool.get().await?;
 //! conn.write_all(b"hello\n").await?;
-//! drop(conn); // back to the pool
+//! drop(conn); // returns it to the pool
 //! println!("{}", pool.stats());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Everything of [`connpool_core`] is re-exported here; this crate adds what needs tokio:
-//! [`builder`], [`TokioRuntime`], [`TcpManager`] with its [`TcpConn`], and [`Io`] for any other
-//! tokio stream (a Unix socket, TLS).
+//! This crate re-exports everything in [`connpool_core`] and adds the parts that need tokio:
+//! [`builder`], [`TokioRuntime`], [`TcpManager`] with its [`TcpConn`], and [`Io`] for other tokio
+//! streams, such as Unix sockets and TLS.
 //!
 //! # Reading and writing
 //!
 //! A [`TcpConn`] implements tokio's `AsyncRead` and `AsyncWrite` as well as those of `futures-io`.
-//! With one family of extension traits imported (tokio's are in [`io`]) every method resolves on
-//! the guard itself. With both imported, those of `futures-io` win, since the guard implements
-//! them. `BufReader::new(&mut *conn)` reads by lines.
+//! If one family of extension traits is in scope (tokio's are in [`io`]), every method resolves on
+//! the guard itself. If both are in scope, those of `futures-io` take precedence, because the guard
+//! implements `futures-io`. To read lines, use `BufReader::new(&mut *conn)`.
 //!
 //! # Features
 //!
 //! | feature     | default | adds |
 //! |-------------|---------|------|
-//! | `dyn`       | yes     | `BoxManager`, a manager whose type is erased |
-//! | `serde`     | no      | `PoolConfig` reads and writes itself, durations as `"30s"` |
-//! | `tracing`   | no      | what happens in a pool becomes events and spans of `tracing`, target `connpool` |
-//! | `test-util` | no      | tokio's clock, which the pool goes by, can be paused |
+//! | `dyn`       | yes     | `BoxManager`, a type-erased manager |
+//! | `serde`     | no      | `Serialize` and `Deserialize` for `PoolConfig`, with durations as `"30s"` |
+//! | `tracing`   | no      | pool events as `tracing` events and spans, target `connpool` |
+//! | `test-util` | no      | lets tests pause tokio's clock, which the pool uses |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -60,12 +60,13 @@ pub use factory::socket_fn;
 pub use runtime::TokioRuntime;
 pub use stream::Io;
 pub use tcp::{TcpConn, TcpManager, TokioNet};
-/// tokio's I/O traits and their extensions, for use with a pooled connection.
+/// tokio's I/O traits and extension traits, for use with a pooled connection.
 pub use tokio::io;
 
-/// Begins a pool of what `manager` connects, on the tokio runtime that this is called in.
+/// Starts building a pool that uses `manager` and the tokio runtime of the caller.
 ///
-/// Called outside of any, the pool runs on whatever runtime first polls its `get`.
+/// If the caller is outside of any tokio runtime, the pool runs on the one that first polls its
+/// `get`.
 pub fn builder<M: Manager>(manager: M) -> Builder<M> {
     Pool::builder(manager, TokioRuntime::new())
 }

@@ -1,4 +1,4 @@
-//! tokio as the pool sees it.
+//! The pool's runtime on tokio.
 
 use std::future::{Future, pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,37 +13,41 @@ use rand::Rng;
 use tokio::runtime::Handle;
 use tokio::time;
 
-/// The tokio runtime, for [`Pool::builder`](connpool_core::Pool::builder).
+/// Runs a pool on tokio. Pass it to [`Pool::builder`](connpool_core::Pool::builder).
 ///
-/// Tasks and timers go to the runtime that the calling code runs in, or else to the one that this
-/// value was made in. With neither, tasks are dropped and timers fire at once: a `get` that would
-/// have to wait then ends in a timeout.
+/// Tasks and timers go to the tokio runtime of the calling code. Outside of any runtime they go to
+/// the one in which this value was created. If there is neither, tasks are dropped and timers fire
+/// at once, so a `get` that has to wait fails with a timeout.
 ///
-/// Its clock is tokio's, the one that the timers go by: with `tokio::time::pause`, for which there
-/// is the feature `test-util`, the pool's time stands still as well. In a program that cannot pause it,
-/// ages of half a second and more are told by the [coarse clock](connpool_tcp::RecentClock) of the system.
+/// The clock is tokio's, which the timers use as well. With `tokio::time::pause`, which needs the
+/// feature `test-util`, the pool's time stands still, too. In a program that cannot pause it, ages
+/// of half a second and more are measured by the [coarse clock](connpool_tcp::RecentClock) of the
+/// system.
 ///
-/// The runtime needs its time driver, and for TCP its I/O driver: `enable_all`. tokio panics at the
-/// first timer without.
+/// # Panics
+///
+/// The runtime needs its time driver, and its I/O driver for TCP: build it with `enable_all`.
+/// Without the time driver, tokio panics when the pool arms its first timer.
 #[derive(Debug, Clone)]
 pub struct TokioRuntime {
-    made_in: Option<Handle>,
-    epoch: time::Instant,
+    fallback: Option<Handle>,
+    start: time::Instant,
     recent: RecentClock,
 }
 
 impl TokioRuntime {
-    /// The runtime that this is called in, if any.
+    /// Creates a runtime that remembers the tokio runtime it is created in, if any, as the fallback
+    /// for calls from outside.
     pub fn new() -> Self {
         TokioRuntime {
-            made_in: Handle::try_current().ok(),
-            epoch: time::Instant::now(),
+            fallback: Handle::try_current().ok(),
+            start: time::Instant::now(),
             recent: RecentClock::new(),
         }
     }
 
     fn handle(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| self.made_in.clone())
+        Handle::try_current().ok().or_else(|| self.fallback.clone())
     }
 }
 
@@ -55,28 +59,29 @@ impl Default for TokioRuntime {
 
 impl Runtime for TokioRuntime {
     fn now(&self) -> Instant {
-        // A paused clock is that of its runtime; a thread outside of any would see the real one.
+        // tokio's clock is paused per runtime: outside of it, `now` would read the system's clock.
         #[cfg(feature = "test-util")]
         let _entered = match Handle::try_current() {
             Ok(_) => None,
-            Err(_) => self.made_in.as_ref().map(Handle::enter),
+            Err(_) => self.fallback.as_ref().map(Handle::enter),
         };
-        let elapsed = time::Instant::now().saturating_duration_since(self.epoch);
+        let elapsed = time::Instant::now().saturating_duration_since(self.start);
         Instant::ORIGIN.checked_add(elapsed).unwrap_or_default()
     }
 
     fn recent(&self) -> Instant {
-        if pausing::is_possible() {
+        if pause_support::is_available() {
             return self.now();
         }
         self.recent.now()
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
-        let Some(at) = self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) else {
+        let Some(at) = self.start.checked_add(Duration::from_nanos(at.as_nanos())) else {
             return Box::pin(pending());
         };
-        // A task is in its runtime, and asking for the handle costs two changes of a shared count.
+        // Inside a task the runtime is known. Elsewhere it is looked up, which costs an increment
+        // and a decrement of a shared reference count.
         let handle = match tokio::task::try_id() {
             Some(_) => None,
             None => match self.handle() {
@@ -91,7 +96,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        // A runtime that has ended drops the task, as the contract has it.
+        // A runtime that has ended drops the task, as `Runtime::spawn` allows.
         if let Some(handle) = self.handle() {
             drop(handle.spawn(task));
         }
@@ -114,54 +119,59 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// Whether tokio's clock can be paused, which the system's own would not notice.
+/// Detects whether tokio's clock can be paused, in which case the pool must not use the system's
+/// coarse clock: that one does not pause.
 ///
-/// It can be if anybody in the program has turned on tokio's feature `test-util`; a crate cannot ask for
-/// the features of another one, but it can ask what there is in it.
-mod pausing {
-    pub(super) fn is_possible() -> bool {
-        // Names that come with a `*` into a block go before those outside of it.
+/// The clock can be paused if any crate in the build enables tokio's feature `test-util`. There is
+/// no `cfg` for the features of a dependency, so this module tests whether the function
+/// `tokio::time::pause` exists, by name resolution: names from a glob import inside a function body
+/// take precedence over items of the enclosing module. In `is_available`, `pause` is therefore
+/// `tokio::time::pause`, which returns `()`, if that exists, and otherwise the `pause` below, which
+/// returns `NotAvailable`. The return type tells which of the two it is.
+mod pause_support {
+    pub(super) fn is_available() -> bool {
+        // Shadows the `pause` below if tokio has one.
         #[allow(unused_imports, clippy::wildcard_imports)]
         use tokio::time::*;
-        returns_nothing(pause)
+        is_tokios(pause)
     }
 
-    /// In the place of tokio's, if that has none.
+    /// The fallback for a tokio without `pause`. Never called.
     #[allow(dead_code)]
-    fn pause() -> NoPause {
-        NoPause
+    fn pause() -> NotAvailable {
+        NotAvailable
     }
 
-    struct NoPause;
+    struct NotAvailable;
 
-    trait Answer {
-        const IS_NOTHING: bool;
+    trait PauseResult {
+        const IS_TOKIOS: bool;
     }
 
-    impl Answer for () {
-        const IS_NOTHING: bool = true;
+    impl PauseResult for () {
+        const IS_TOKIOS: bool = true;
     }
 
-    impl Answer for NoPause {
-        const IS_NOTHING: bool = false;
+    impl PauseResult for NotAvailable {
+        const IS_TOKIOS: bool = false;
     }
 
-    fn returns_nothing<A: Answer>(_: fn() -> A) -> bool {
-        A::IS_NOTHING
+    fn is_tokios<A: PauseResult>(_: fn() -> A) -> bool {
+        A::IS_TOKIOS
     }
 
     #[cfg(test)]
     mod tests {
-        /// The tests turn it on.
+        /// The dev-dependencies enable `test-util`.
         #[test]
-        fn a_clock_that_can_be_paused_is_known() {
-            assert!(super::is_possible());
+        fn pausable_clock_is_detected() {
+            assert!(super::is_available());
         }
     }
 }
 
 pin_project! {
-    /// A timer that fires when its runtime ends, where tokio's own panics.
+    /// A timer that fires when its runtime ends. tokio's own panics when it is polled after that.
     struct Timer {
         #[pin]
         sleep: tokio::time::Sleep,

@@ -1,4 +1,4 @@
-//! A tokio stream with both families of I/O traits and a memory.
+//! A wrapper around tokio streams that implements both families of I/O traits and tracks their use.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,15 +7,20 @@ use std::task::{Context, Poll, ready};
 use connpool_core::StreamState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Gives any tokio stream the I/O traits of `futures-io` beside those of tokio, and notes in one
-/// byte how it was used: see [`is_clean`](Io::is_clean).
+/// Wraps a tokio stream: implements the I/O traits of `futures-io` besides those of tokio, and
+/// tracks whether the stream is fit for reuse, see [`is_clean`](Io::is_clean). Costs one byte.
 ///
-/// For a manager of Unix sockets or TLS streams: its connections are `Io<UnixStream>`,
-/// `Io<TlsStream<TcpConn>>`, its `liveness` is
-/// [`Connection::liveness`](connpool_core::Connection::liveness), its `is_reusable` is
-/// [`Io::is_clean`]. That look sees what tokio has noticed, and a thread that was busy has noticed
-/// nothing meanwhile. Where there is a [`TcpConn`](crate::TcpConn) underneath, as in
-/// `Io<TlsStream<TcpConn>>`, ask it first and believe its `Closed`: it asks the kernel.
+/// Use it in a [`Manager`](connpool_core::Manager) of Unix sockets or TLS streams: the connection
+/// type is `Io<UnixStream>` or `Io<TlsStream<TcpConn>>`, `liveness` calls
+/// [`Connection::liveness`](connpool_core::Connection::liveness), and `is_reusable` calls
+/// [`Io::is_clean`].
+///
+/// This liveness probe sees only what tokio's reactor has noticed, so it may miss what happened
+/// while the thread was busy. If there is a [`TcpConn`](crate::TcpConn) underneath, as in
+/// `Io<TlsStream<TcpConn>>`, probe it first, and return its result if that is `Closed`: it asks the
+/// kernel.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_tokio::{Connection, Io, Liveness, Manager};
@@ -49,7 +54,7 @@ pub struct Io<S> {
 }
 
 impl<S> Io<S> {
-    /// Wraps a stream that nobody has used yet.
+    /// Wraps a stream that has not been used yet.
     pub fn new(stream: S) -> Self {
         Io {
             stream,
@@ -57,22 +62,24 @@ impl<S> Io<S> {
         }
     }
 
-    /// Whether no read, write or flush was left pending, and no error, end or shutdown was seen.
+    /// Returns `true` if no read, write or flush is unfinished, and none has returned an error or
+    /// the end of the stream, and the stream was not shut down.
     pub fn is_clean(&self) -> bool {
         self.state.is_clean()
     }
 
-    /// The stream itself.
+    /// Returns a reference to the stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream itself. What is read and written on it directly is not noted.
+    /// Returns a mutable reference to the stream. Operations on it bypass
+    /// [`is_clean`](Io::is_clean).
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// The stream alone.
+    /// Returns the stream and discards the wrapper.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -85,10 +92,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Io { stream, state } = self.get_mut();
-        let (before, wanted) = (buf.filled().len(), buf.remaining());
+        let (before, capacity) = (buf.filled().len(), buf.remaining());
         let result = Pin::new(stream).poll_read(cx, buf);
         let result = result.map_ok(|()| buf.filled().len().saturating_sub(before));
-        state.read(cx, &result, wanted);
+        state.read(cx, &result, capacity);
         result.map_ok(|_| ())
     }
 }

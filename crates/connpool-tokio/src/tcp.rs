@@ -11,9 +11,11 @@ use connpool_tcp::{Net, Tcp, peek};
 use socket2::SockRef;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::Io;
+use crate::stream::Io;
 
-/// Connects to `host:port` over TCP. See [`Tcp`] for what it does and what can be set.
+/// Connects to `host:port` over TCP. [`Tcp`] documents the behaviour and the settings.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_tokio::{TcpManager, io::{AsyncReadExt, AsyncWriteExt}};
@@ -28,18 +30,21 @@ use crate::Io;
 /// ```
 pub type TcpManager = Tcp<TokioNet>;
 
-/// A TCP stream of tokio's.
+/// A pooled tokio TCP stream.
 pub type TcpConn = Io<TcpStream>;
 
 impl TcpConn {
-    /// Looks at the connection, in the kernel. Takes no byte and does not wait.
+    /// Probes the connection in the kernel. Does not block and consumes no byte.
+    ///
+    /// Returns [`Liveness::Closed`] also if the runtime of the stream has ended.
     pub fn liveness(&mut self) -> Liveness {
-        let seen = peek(SockRef::from(self.get_ref()));
-        if seen != Liveness::Alive {
-            return seen;
+        let liveness = peek(SockRef::from(self.get_ref()));
+        if liveness != Liveness::Alive {
+            return liveness;
         }
-        // An error here, and only an error, means something: the runtime of the socket has ended.
-        // To be called outside of the cooperative budget, as the pool does.
+        // Only an error matters here: it means that the runtime of the socket has ended. Must be
+        // called outside of tokio's cooperative budget, as the pool does: with a used-up budget,
+        // readiness is pending.
         let mut cx = Context::from_waker(Waker::noop());
         match self.get_ref().poll_read_ready(&mut cx) {
             Poll::Ready(Err(_)) => Liveness::Closed,
@@ -48,7 +53,7 @@ impl TcpConn {
     }
 }
 
-/// How [`TcpManager`] does TCP. Nothing to use by itself.
+/// The tokio implementation of [`Net`]. Named only as the parameter of [`TcpManager`].
 #[derive(Debug)]
 pub enum TokioNet {}
 

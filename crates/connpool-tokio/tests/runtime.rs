@@ -29,7 +29,7 @@ fn two_threads() -> Runtime {
 }
 
 #[test]
-fn a_pool_goes_on_in_another_runtime_when_its_own_has_ended() {
+fn pool_continues_in_another_runtime() {
     for (first, second) in [(one_thread(), two_threads()), (two_threads(), one_thread())] {
         let server = Echo::start();
         let (pool, held) = first.block_on(async {
@@ -64,7 +64,7 @@ fn a_pool_goes_on_in_another_runtime_when_its_own_has_ended() {
 }
 
 #[test]
-fn a_connection_of_an_ended_runtime_is_not_lent_without_one_either() {
+fn connection_of_an_ended_runtime_is_not_lent() {
     let server = Echo::start();
     let runtime = one_thread();
     let pool = runtime.block_on(async {
@@ -79,7 +79,7 @@ fn a_connection_of_an_ended_runtime_is_not_lent_without_one_either() {
 }
 
 #[test]
-fn a_connection_used_after_its_runtime_fails_and_does_not_come_back() {
+fn connection_used_after_its_runtime_fails_and_is_not_reused() {
     let server = Echo::start();
     let runtime = one_thread();
     let (pool, mut conn) = runtime.block_on(async {
@@ -99,7 +99,7 @@ fn a_connection_used_after_its_runtime_fails_and_does_not_come_back() {
 }
 
 #[test]
-fn a_get_without_any_runtime_ends_with_an_error() {
+fn get_without_any_runtime_times_out() {
     let server = Echo::start();
     // One that never had a runtime, and one whose runtime has ended.
     let never = pool_of(server.address()).build_lazy().unwrap();
@@ -128,7 +128,7 @@ fn a_get_without_any_runtime_ends_with_an_error() {
 }
 
 #[test]
-fn a_pool_cannot_open_its_first_connections_without_a_runtime() {
+fn build_without_a_runtime_cannot_open_min_size() {
     let server = Echo::start();
     let built = block_on(pool_of(server.address()).min_size(2).build());
     match built {
@@ -138,7 +138,7 @@ fn a_pool_cannot_open_its_first_connections_without_a_runtime() {
 }
 
 #[test]
-fn a_get_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
+fn get_from_outside_uses_the_runtime_of_the_build() {
     let server = Echo::start();
     let runtime = two_threads();
     let pool = runtime.block_on(async {
@@ -157,7 +157,7 @@ fn a_get_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
 }
 
 #[test]
-fn a_pool_built_outside_of_a_runtime_works_inside_of_one() {
+fn pool_built_outside_of_a_runtime_works_inside_one() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .evict_interval(Duration::from_millis(1))
@@ -174,7 +174,7 @@ fn a_pool_built_outside_of_a_runtime_works_inside_of_one() {
 }
 
 #[test]
-fn a_connect_in_flight_ends_with_its_runtime() {
+fn connect_in_progress_ends_with_its_runtime() {
     let server = FullServer::start();
     let first = two_threads();
     let pool = pool_of(server.address())
@@ -198,7 +198,7 @@ fn a_connect_in_flight_ends_with_its_runtime() {
 }
 
 #[test]
-fn who_waits_outside_of_a_runtime_that_ends_gets_an_error() {
+fn waiter_outside_of_an_ending_runtime_gets_an_error() {
     let server = FullServer::start();
     let runtime = two_threads();
     let pool = runtime.block_on(async {
@@ -222,7 +222,7 @@ fn who_waits_outside_of_a_runtime_that_ends_gets_an_error() {
 }
 
 #[test]
-fn a_runtime_can_end_while_its_tasks_are_busy_with_the_pool() {
+fn runtime_can_end_while_its_tasks_use_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(4).build_lazy().unwrap();
     for _ in 0..20 {
@@ -245,7 +245,7 @@ fn a_runtime_can_end_while_its_tasks_are_busy_with_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_of_get_timeout_passes_at_once_on_a_paused_clock() {
+async fn get_timeout_follows_the_paused_clock() {
     let server = Echo::start();
     let pool = connpool_tokio::builder(TcpManager::new(server.address()))
         .max_size(1)
@@ -267,7 +267,7 @@ async fn an_hour_of_get_timeout_passes_at_once_on_a_paused_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lifetime_of_a_connection_goes_by_the_paused_clock() {
+async fn max_lifetime_follows_the_paused_clock() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_lifetime(HOUR)
@@ -285,7 +285,7 @@ async fn the_lifetime_of_a_connection_goes_by_the_paused_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_idle_timeout_goes_by_the_paused_clock() {
+async fn idle_timeout_follows_the_paused_clock() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(3)
@@ -308,7 +308,7 @@ async fn the_idle_timeout_goes_by_the_paused_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_waits_on_the_paused_clock() {
+async fn close_timeout_follows_the_paused_clock() {
     let server = Echo::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let conn = pool.get_owned().await.unwrap();

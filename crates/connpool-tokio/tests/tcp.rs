@@ -29,7 +29,7 @@ fn unix(stream: std::os::unix::net::UnixStream) -> io::Result<UnixIo> {
 }
 
 #[test]
-fn with_both_families_of_extension_traits_those_of_futures_lite_win_on_the_guard() {
+fn futures_lite_traits_win_on_the_guard_if_both_families_are_in_scope() {
     use adapter::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -1,16 +1,16 @@
-//! How a backend that is down is dialled: slow start, and the breaker.
+//! Connects to a failing backend: slow start and circuit breaker.
 
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Fake, Got, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get,
-    hold, new, poll_once,
+    Behavior, Call, Fake, Got, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new,
+    poll_once, spawn, spawn_get,
 };
 use connpool_core::{Breaker, BreakerState, CloseReason, GetError, Liveness, Pool};
 use connpool_testkit::SimRuntime;
 
-/// The most connects in any second.
-fn most_in_a_second(at: &[Duration]) -> usize {
+/// Returns the highest number of connects within any second.
+fn max_per_second(at: &[Duration]) -> usize {
     let within = |from: Duration| {
         let second = from..from + SECOND;
         at.iter().filter(|at| second.contains(at)).count()
@@ -22,13 +22,13 @@ fn ended(jobs: &[Job<Got>]) -> usize {
     jobs.iter().filter(|job| job.has_ended()).count()
 }
 
-/// A backend that goes away, with all its connections: to be dialled from now on fails.
-fn goes_down(fake: &Fake, how: Behavior) {
+/// The backend fails: its connections are dead, and connects behave as `connect`.
+fn take_down(fake: &Fake, connect: Behavior) {
     fake.set_liveness(Liveness::Closed);
-    fake.always(Call::Connect, how);
+    fake.always(Call::Connect, connect);
 }
 
-fn comes_back(fake: &Fake) {
+fn bring_back(fake: &Fake) {
     let newest = fake.truth().opened;
     fake.calm();
     fake.look(move |conn| match conn.id() <= newest {
@@ -37,20 +37,20 @@ fn comes_back(fake: &Fake) {
     });
 }
 
-/// A thousand who want a connection, and come again when they are told that there is none.
-fn a_thousand_who_come_again(sim: &SimRuntime, pool: &Pool<Fake>) -> Vec<Job<()>> {
-    let visit = |nth: u64| {
+/// Spawns 1,000 tasks that retry `get` every one to two seconds until they are served.
+fn spawn_retrying_gets(sim: &SimRuntime, pool: &Pool<Fake>) -> Vec<Job<()>> {
+    let retry = |nth: u64| {
         let (pool, sim_) = (pool.clone(), sim.clone());
-        go(sim, async move {
+        spawn(sim, async move {
             while pool.get().await.is_err() {
                 sim_.sleep(MILLI * (1_000 + nth as u32)).await;
             }
         })
     };
-    (0..1_000).map(visit).collect()
+    (0..1_000).map(retry).collect()
 }
 
-fn of_a_hundred(fake: &Fake, fail_fast: bool) -> Pool<Fake> {
+fn pool_of_100(fake: &Fake, fail_fast: bool) -> Pool<Fake> {
     fake.pool()
         .max_size(100)
         .fail_fast(fail_fast)
@@ -60,62 +60,62 @@ fn of_a_hundred(fake: &Fake, fail_fast: bool) -> Pool<Fake> {
         .unwrap()
 }
 
-fn all_are_served_once_it_is_back<T>(
+fn assert_served_after_recovery<T>(
     sim: &SimRuntime,
     fake: &Fake,
     pool: &Pool<Fake>,
     jobs: &[Job<T>],
     case: &str,
 ) {
-    comes_back(fake);
+    bring_back(fake);
     sim.advance(10 * SECOND);
     assert!(jobs.iter().all(Job::has_ended), "{case}");
-    assert_lends_all(sim, fake, pool);
+    assert_full_capacity(sim, fake, pool);
 }
 
 #[test]
-fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_most() {
+fn backend_down_for_ten_seconds_gets_at_most_twenty_connects_per_second() {
     for fail_fast in [true, false] {
-        for how in [
+        for connect in [
             Behavior::Fail,
             Behavior::FailAfter(MILLI),
             Behavior::FailAfter(300 * MILLI),
             Behavior::Hang,
         ] {
             let (sim, fake) = new(7);
-            let pool = of_a_hundred(&fake, fail_fast);
+            let pool = pool_of_100(&fake, fail_fast);
             fill(&sim, &pool, 100);
             let before = fake.connects_at().len();
-            goes_down(&fake, how);
-            let jobs = a_thousand_who_come_again(&sim, &pool);
+            take_down(&fake, connect);
+            let jobs = spawn_retrying_gets(&sim, &pool);
             sim.advance(10 * SECOND);
             let attempts = fake.connects_at().split_off(before);
-            let most = most_in_a_second(&attempts);
-            let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
-            assert!((1..=20).contains(&most), "{most} in a second; {case}");
+            let max = max_per_second(&attempts);
+            let case = format!("fail_fast {fail_fast}, {connect:?}: {}", pool.stats());
+            assert!((1..=20).contains(&max), "{max} in a second; {case}");
             assert_eq!(fake.truth().most_connecting, 1, "{case}");
             assert_eq!(closed(&pool, CloseReason::Dead), 100, "{case}");
-            all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
+            assert_served_after_recovery(&sim, &fake, &pool, &jobs, &case);
         }
     }
 }
 
-/// The users of a busy pool find out first: it has nothing idle that could be looked at.
+/// In a busy pool the users notice the failure first: there is no idle connection to probe.
 #[test]
-fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
+fn backend_that_fails_with_all_connections_in_use_gets_at_most_twenty_connects_per_second() {
     for fail_fast in [true, false] {
-        for how in [
+        for connect in [
             Behavior::Fail,
             Behavior::FailAfter(300 * MILLI),
             Behavior::Hang,
         ] {
             let (sim, fake) = new(7);
-            let pool = of_a_hundred(&fake, fail_fast);
+            let pool = pool_of_100(&fake, fail_fast);
             let mut held = hold(&sim, &pool, 100);
-            let jobs = a_thousand_who_come_again(&sim, &pool);
+            let jobs = spawn_retrying_gets(&sim, &pool);
             sim.settle();
             let before = fake.connects_at().len();
-            goes_down(&fake, how);
+            take_down(&fake, connect);
             for mut guard in held.drain(..) {
                 guard.mark_unusable();
                 drop(guard);
@@ -123,23 +123,23 @@ fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
             }
             sim.advance(10 * SECOND);
             let attempts = fake.connects_at().split_off(before);
-            let most = most_in_a_second(&attempts);
-            let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
-            assert!((1..=20).contains(&most), "{most} in a second; {case}");
+            let max = max_per_second(&attempts);
+            let case = format!("fail_fast {fail_fast}, {connect:?}: {}", pool.stats());
+            assert!((1..=20).contains(&max), "{max} in a second; {case}");
             let at_once = fake.truth().most_connecting;
             assert!(at_once <= 4, "{at_once} at once; {case}");
-            all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
+            assert_served_after_recovery(&sim, &fake, &pool, &jobs, &case);
         }
     }
 }
 
 #[test]
-fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_first() {
+fn marked_connections_of_a_healthy_backend_are_replaced_four_at_a_time_at_first() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 16);
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..16).map(|_| spawn_get(&sim, &pool)).collect();
     held.iter_mut().for_each(|guard| guard.mark_unusable());
     drop(held);
     sim.settle();
@@ -152,42 +152,42 @@ fn connections_that_users_lose_while_all_is_well_are_replaced_four_at_a_time_at_
 }
 
 #[test]
-fn a_thousand_at_a_closed_port_make_one_attempt_and_not_a_hundred() {
+fn thousand_gets_at_a_closed_port_start_one_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
-    let jobs: Vec<_> = (0..1_000).map(|_| go(&sim, pool.get_owned())).collect();
+    let jobs: Vec<_> = (0..1_000).map(|_| spawn(&sim, pool.get_owned())).collect();
     sim.settle();
     assert_eq!(fake.calls(Call::Connect), 1);
-    assert_eq!(ended(&jobs), 1, "the head of the line");
+    assert_eq!(ended(&jobs), 1, "only the first waiter");
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.connecting), (1, 0));
     assert_eq!(stats.waiting, 999);
     sim.advance(SECOND);
-    assert_eq!(ended(&jobs), 1_000, "the breaker is open");
+    assert_eq!(ended(&jobs), 1_000, "the open breaker fails all waiters");
     assert!((5..=6).contains(&fake.calls(Call::Connect)));
 }
 
 #[test]
-fn while_connects_succeed_there_is_no_limit() {
+fn connects_are_not_limited_while_they_succeed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(100).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(5 * MILLI));
-    let jobs: Vec<_> = (0..100).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..100).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 100);
     sim.advance(5 * MILLI);
     assert_eq!(ended(&jobs), 100);
 }
 
 #[test]
-fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
+fn slow_start_begins_with_one_connect_and_doubles_on_success() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(16).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     fake.always(Call::Connect, Behavior::Take(SECOND));
     sim.advance(50 * MILLI);
-    let jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..16).map(|_| spawn_get(&sim, &pool)).collect();
     let mut at_once = Vec::new();
     while ended(&jobs) < 16 {
         at_once.push(pool.stats().connecting);
@@ -198,8 +198,8 @@ fn after_a_failure_one_connect_begins_and_one_more_for_each_that_succeeds() {
     sim.settle();
     pool.clear();
     sim.settle();
-    let _jobs: Vec<_> = (0..16).map(|_| go_get(&sim, &pool)).collect();
-    assert_eq!(pool.stats().connecting, 16, "no limit any more");
+    let _jobs: Vec<_> = (0..16).map(|_| spawn_get(&sim, &pool)).collect();
+    assert_eq!(pool.stats().connecting, 16, "slow start is still active");
 }
 
 fn breaker(failures: u32) -> Breaker {
@@ -207,7 +207,7 @@ fn breaker(failures: u32) -> Breaker {
 }
 
 #[test]
-fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
+fn open_breaker_fails_all_waiters_and_new_gets() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -216,7 +216,7 @@ fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
         .build_lazy()
         .unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI)]);
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     sim.advance(MILLI);
     for job in &jobs {
@@ -235,25 +235,32 @@ fn an_open_breaker_answers_all_who_wait_and_all_who_come() {
 }
 
 #[test]
-fn who_comes_when_a_probe_is_due_is_the_one_it_is_for() {
+fn get_after_the_probe_interval_runs_the_breaker_probe() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(SECOND)]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(5 * SECOND);
-    assert_eq!(fake.calls(Call::Connect), 1, "nobody asks, nobody probes");
-    let prober = go_get(&sim, &pool);
+    assert_eq!(
+        fake.calls(Call::Connect),
+        1,
+        "a breaker probe without a get"
+    );
+    let probing_get = spawn_get(&sim, &pool);
     assert_eq!(pool.stats().breaker, BreakerState::HalfOpen);
-    let other = go_get(&sim, &pool);
-    assert!(other.take().is_some_and(|got| got.is_err()), "one probe");
+    let other = spawn_get(&sim, &pool);
+    assert!(
+        other.take().is_some_and(|got| got.is_err()),
+        "a second probe"
+    );
     sim.advance(SECOND);
-    assert!(prober.take().is_some_and(|got| got.is_ok()));
+    assert!(probing_get.take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_probe_that_fails_opens_the_breaker_again() {
+fn failed_breaker_probe_reopens_the_breaker() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
@@ -265,9 +272,9 @@ fn a_probe_that_fails_opens_the_breaker_again() {
     }
 }
 
-/// A server at its connection limit refuses new ones, and those that are open come back.
+/// A server at its connection limit refuses new connections, while the open ones will be returned.
 #[test]
-fn while_something_open_may_come_back_those_in_line_wait_for_it() {
+fn open_breaker_lets_waiters_wait_for_a_borrowed_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -277,9 +284,9 @@ fn while_something_open_may_come_back_those_in_line_wait_for_it() {
         .unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Fail);
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Open);
-    assert_eq!(ended(&jobs), 1, "the head only");
+    assert_eq!(ended(&jobs), 1, "only the first waiter");
     drop(held);
     sim.settle();
     assert!(jobs[1].take().is_some_and(|got| got.is_ok()));
@@ -288,12 +295,12 @@ fn while_something_open_may_come_back_those_in_line_wait_for_it() {
 }
 
 #[test]
-fn when_the_last_open_one_is_lost_those_in_line_are_told() {
+fn open_breaker_fails_waiters_when_the_last_connection_is_lost() {
     let (sim, fake) = new(1);
     let pool = fake.pool().breaker(breaker(1)).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Fail);
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(ended(&jobs), 1);
     held[0].mark_unusable();
     drop(held);
@@ -302,7 +309,7 @@ fn when_the_last_open_one_is_lost_those_in_line_are_told() {
 }
 
 #[test]
-fn without_fail_fast_all_wait_until_a_probe_succeeds() {
+fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -312,7 +319,7 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
         .build_lazy()
         .unwrap();
     fake.always(Call::Connect, Behavior::Fail);
-    let jobs: Vec<_> = (0..20).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..20).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(10 * SECOND);
     assert_eq!((ended(&jobs), pool.stats().waiting), (0, 20));
     let calls = fake.calls(Call::Connect);
@@ -325,11 +332,11 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
             .filter_map(|job| job.take())
             .collect::<Vec<_>>(),
     );
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn min_size_is_restored_by_probes_alone() {
+fn min_size_is_restored_by_breaker_probes_without_gets() {
     let (sim, fake) = new(1);
     for evict_interval in [Some(30 * SECOND), None] {
         let build = fake
@@ -338,12 +345,12 @@ fn min_size_is_restored_by_probes_alone() {
             .breaker(breaker(1))
             .evict_interval(evict_interval);
         let pool = sim.block_on(build.build()).unwrap();
-        goes_down(&fake, Behavior::Fail);
+        take_down(&fake, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
-        find_all_dead(&sim, &pool);
+        discard_dead_idle(&sim, &pool);
         sim.advance(10 * SECOND);
         assert_eq!(pool.stats().breaker, BreakerState::Open);
-        comes_back(&fake);
+        bring_back(&fake);
         sim.advance(3 * SECOND);
         assert_eq!(pool.stats().breaker, BreakerState::Closed);
         sim.block_on(pool.close(SECOND));
@@ -352,7 +359,7 @@ fn min_size_is_restored_by_probes_alone() {
 }
 
 #[test]
-fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
+fn breaker_probe_of_a_dropped_get_still_closes_the_breaker() {
     for evict_interval in [Some(30 * SECOND), None] {
         let (sim, fake) = new(1);
         let pool = fake
@@ -364,18 +371,18 @@ fn a_probe_that_nobody_wants_any_more_closes_the_breaker_all_the_same() {
         fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(MILLI)]);
         assert!(sim.block_on(pool.get()).is_err());
         sim.advance(SECOND);
-        let mut prober = Box::pin(pool.get());
-        assert!(poll_once(prober.as_mut()).is_pending());
-        drop(prober);
+        let mut probing_get = Box::pin(pool.get());
+        assert!(poll_once(probing_get.as_mut()).is_pending());
+        drop(probing_get);
         sim.advance(2 * SECOND);
         assert_eq!(pool.stats().breaker, BreakerState::Closed);
     }
 }
 
-/// Each probe's connection is over its lifetime before the next probe is due, and before anybody
-/// could be lent it.
+/// The connection of each breaker probe exceeds its lifetime before the next probe is due, and
+/// before a get could take it.
 #[test]
-fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
+fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
     for limits in [
         (Some(5 * MILLI), None),
         (Some(Duration::ZERO), None),
@@ -405,9 +412,9 @@ fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
     }
 }
 
-/// A backend that accepts and hangs up is no better for a connection that had to go anyway.
+/// An expired connection proves a recovery only if it is alive: this backend accepts and closes.
 #[test]
-fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
+fn expired_and_dead_breaker_probe_does_not_close_the_breaker() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -424,7 +431,7 @@ fn a_probe_over_its_lifetime_that_is_dead_does_not_end_the_trouble() {
 }
 
 #[test]
-fn a_probe_whose_connection_is_gone_without_use_is_followed_by_the_next() {
+fn breaker_probe_evicted_without_use_is_followed_by_another_probe() {
     let (sim, fake) = new(1);
     let builder = fake.pool().min_size(1).breaker(breaker(1));
     let pool = builder.build_lazy().unwrap();
@@ -438,8 +445,8 @@ fn a_probe_whose_connection_is_gone_without_use_is_followed_by_the_next() {
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
 }
 
-/// Has every idle connection found dead.
-fn find_all_dead(sim: &SimRuntime, pool: &Pool<Fake>) {
+/// Runs gets until every idle connection has been found dead.
+fn discard_dead_idle(sim: &SimRuntime, pool: &Pool<Fake>) {
     while pool.stats().available > 0 {
         assert!(sim.block_on(pool.get_timeout(Duration::ZERO)).is_err());
     }

@@ -1,4 +1,4 @@
-//! Dropping a future at any point loses nothing.
+//! Futures of the pool can be dropped at any poll without losing a connection, a slot or a wake-up.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,21 +7,21 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Conn, Fake, Guard, MILLI, SECOND, ScriptedError, Wakes, assert_books,
-    assert_lends_all, fill, go_get, hold, poll_once,
+    Behavior, Call, Conn, Fake, Guard, MILLI, SECOND, ScriptedError, Wakes, assert_at_rest,
+    assert_full_capacity, fill, graceful_closes, hold, poll_once, spawn_get,
 };
 use connpool_core::{BoxFuture, Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
 use futures_lite::future::yield_now;
 
-/// What happens between two polls of the future that will be dropped.
+/// The action between two polls of the future under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Between {
-    /// Nothing: the tasks of the pool do not run.
+    /// Nothing; the tasks of the pool do not run.
     Nothing,
-    /// The tasks run until none is ready.
+    /// The tasks of the pool run until none is ready.
     Settle,
-    /// Time passes.
+    /// Time passes, and tasks and timers run.
     Pass(Duration),
 }
 
@@ -29,7 +29,7 @@ struct Case {
     sim: SimRuntime,
     fake: Fake,
     pool: Pool<Fake>,
-    /// Given back after the second poll.
+    /// Returned after the second poll.
     held: Vec<Guard>,
 }
 
@@ -47,7 +47,7 @@ impl Case {
         }
     }
 
-    /// The pool has idle connections that were lent once.
+    /// Opens `count` connections and returns them.
     fn filled(self, count: usize) -> Self {
         fill(&self.sim, &self.pool, count);
         self
@@ -59,9 +59,9 @@ impl Case {
     }
 }
 
-/// Drops what `make` makes at every poll, with everything that may happen between two polls.
-/// `after` judges what is left.
-fn at_every_poll(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) {
+/// Drops the future of `make` after every possible number of polls, for each [`Between`]. `after`
+/// checks the pool.
+fn drop_each(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) {
     let all = [
         Between::Nothing,
         Between::Settle,
@@ -91,47 +91,47 @@ fn at_every_poll(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) 
             },
         )
     });
-    assert!(ended.contains(&true), "it never ended by itself");
+    assert!(ended.contains(&true), "the future never completed");
 }
 
-fn nothing_is_lost(case: Case) {
-    assert_books(&case.pool, &case.fake, 0);
-    assert_lends_all(&case.sim, &case.fake, &case.pool);
+fn assert_nothing_lost(case: Case) {
+    assert_at_rest(&case.pool, &case.fake, 0);
+    assert_full_capacity(&case.sim, &case.fake, &case.pool);
 }
 
 #[test]
-fn a_get_of_an_idle_connection_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn get_of_an_idle_connection_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2)).filled(1);
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
-    at_every_poll(
+fn get_dropped_at_every_poll_of_a_ping_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).ping_after(Duration::ZERO)).filled(2);
             case.fake.next(Call::Ping, [Behavior::Pend(2)]);
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
             case.fake.next(Call::Ping, [Behavior::Pend(2)]);
             let (pool, sim) = (case.pool.clone(), case.sim.clone());
-            crate::support::go(&case.sim, async move {
+            crate::support::spawn(&case.sim, async move {
                 for _ in 0..3 {
                     pool.pause();
                     sim.sleep(MILLI).await;
@@ -142,19 +142,19 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
-/// The pool pings what is idle while somebody comes and goes.
+/// The maintenance task pings the idle connection while the get comes and goes.
 #[test]
-fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
+fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
     for ping in [
         Behavior::Take(SECOND / 2),
         Behavior::FailAfter(SECOND / 2),
         Behavior::Hang,
     ] {
-        at_every_poll(
+        drop_each(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(1).keepalive(20 * SECOND);
                 let case = Case::new(k, settings).filled(1);
@@ -169,20 +169,20 @@ fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
                 case.fake.calm();
                 case.sim.settle();
                 assert_eq!(case.pool.stats().waiting, 0);
-                assert_lends_all(&case.sim, &case.fake, &case.pool);
+                assert_full_capacity(&case.sim, &case.fake, &case.pool);
             },
         );
     }
 }
 
 #[test]
-fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
+fn get_that_runs_the_breaker_probe_dropped_at_every_poll_loses_nothing() {
     for probe in [
         Behavior::Pend(1),
         Behavior::Take(2 * MILLI),
         Behavior::PendThenFail(1),
     ] {
-        at_every_poll(
+        drop_each(
             |k| {
                 let breaker = Breaker::new(1, SECOND);
                 let case = Case::new(k, |pool| pool.max_size(2).breaker(breaker));
@@ -192,14 +192,14 @@ fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
                 let get = case.get();
                 (case, get)
             },
-            nothing_is_lost,
+            assert_nothing_lost,
         );
     }
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
-    at_every_poll(
+fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
+    drop_each(
         |k| {
             let case = {
                 let sim = SimRuntime::new(k);
@@ -218,12 +218,12 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
+fn get_dropped_at_every_poll_of_a_connect_loses_nothing() {
     for act in [
         Behavior::Succeed,
         Behavior::Pend(2),
@@ -232,21 +232,21 @@ fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
         Behavior::FailAfter(2 * MILLI),
         Behavior::Panic,
     ] {
-        at_every_poll(
+        drop_each(
             |k| {
                 let case = Case::new(k, |pool| pool.max_size(2).increment(2));
                 case.fake.next(Call::Connect, [act]);
                 let get = case.get();
                 (case, get)
             },
-            nothing_is_lost,
+            assert_nothing_lost,
         );
     }
 }
 
 #[test]
-fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
             case.fake.next(
@@ -260,19 +260,19 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
+fn get_that_waits_for_a_return_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
         Behavior::Pend(1),
         Behavior::Fail,
         Behavior::Panic,
     ] {
-        at_every_poll(
+        drop_each(
             |k| {
                 let mut case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO));
                 case.held = hold(&case.sim, &case.pool, 1);
@@ -280,14 +280,14 @@ fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
                 let get = case.get();
                 (case, get)
             },
-            nothing_is_lost,
+            assert_nothing_lost,
         );
     }
 }
 
 #[test]
-fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn get_that_connects_after_failed_pings_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
             let acts = [Behavior::PendThenFail(1), Behavior::Panic, Behavior::Hang];
@@ -297,20 +297,20 @@ fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() 
             let get = case.get();
             (case, get)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn an_exchange_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn guard_exchange_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1));
             let mut guard = hold(&case.sim, &case.pool, 1).remove(0);
             let fake = case.fake.clone();
             fake.next(Call::Ping, [Behavior::Pend(2)]);
             let work = Box::pin(async move {
-                // Any call of the manager's will do as the request.
+                // Any call of the manager serves as the request.
                 let done = guard
                     .exchange(async |conn| connpool_core::Manager::ping(&fake, conn).await)
                     .await;
@@ -318,18 +318,18 @@ fn an_exchange_can_be_dropped_at_every_poll() {
             });
             (case, work)
         },
-        nothing_is_lost,
+        assert_nothing_lost,
     );
 }
 
 #[test]
-fn a_gatherer_can_be_dropped_at_every_poll() {
+fn get_many_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
         Behavior::Pend(1),
         Behavior::PendThenFail(1),
     ] {
-        at_every_poll(
+        drop_each(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(4).ping_after(Duration::ZERO);
                 let mut case = Case::new(k, settings).filled(2);
@@ -341,15 +341,15 @@ fn a_gatherer_can_be_dropped_at_every_poll() {
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
                 (case, gather as BoxFuture)
             },
-            nothing_is_lost,
+            assert_nothing_lost,
         );
     }
 }
 
-/// Its turn is passed on to the one behind it.
+/// A dropped `get_many` passes its turn on to the next one.
 #[test]
-fn who_waits_to_gather_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn queued_get_many_dropped_at_every_poll_passes_its_turn_on() {
+    drop_each(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(2));
             case.held = hold(&case.sim, &case.pool, 1);
@@ -373,16 +373,16 @@ fn who_waits_to_gather_can_be_dropped_at_every_poll() {
         |case| {
             assert_eq!(case.pool.stats().waiting, 0);
             let slowest = case.sim.block_on(case.pool.get_many_timeout(2, SECOND));
-            assert!(slowest.is_ok(), "the turnstile is stuck");
+            assert!(slowest.is_ok(), "get_many is stuck");
             drop(slowest);
-            nothing_is_lost(case);
+            assert_nothing_lost(case);
         },
     );
 }
 
 #[test]
-fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn pool_exchange_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1)).filled(1);
             let pool = case.pool.clone();
@@ -397,18 +397,18 @@ fn an_exchange_of_the_pool_can_be_dropped_at_every_poll() {
         },
         |case| {
             let stats = case.pool.stats();
-            // It is kept, or was half way.
-            let spoiled = stats.closed.get(CloseReason::Unfinished);
-            assert_eq!(stats.available as u64 + spoiled, 1);
-            nothing_is_lost(case);
+            // The connection is idle, or was closed because the exchange was unfinished.
+            let unfinished = stats.closed.get(CloseReason::Unfinished);
+            assert_eq!(stats.available as u64 + unfinished, 1);
+            assert_nothing_lost(case);
         },
     );
 }
 
 #[test]
-fn a_build_can_be_dropped_at_every_poll() {
+fn build_dropped_at_every_poll_leaves_no_connection_and_no_task() {
     let built = Arc::new(Mutex::new(None));
-    at_every_poll(
+    drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2));
             case.fake.next(
@@ -433,14 +433,14 @@ fn a_build_can_be_dropped_at_every_poll() {
             drop(built);
             case.sim.settle();
             assert_eq!(case.fake.alive(), 0);
-            assert_eq!(case.sim.tasks(), 0, "a task outlives its pool");
+            assert_eq!(case.sim.tasks(), 0, "a task outlived its pool");
         },
     );
 }
 
 #[test]
-fn a_close_can_be_dropped_at_every_poll() {
-    at_every_poll(
+fn close_dropped_at_every_poll_loses_nothing() {
+    drop_each(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(4)).filled(3);
             case.fake.always(Call::Close, Behavior::Pend(2));
@@ -454,17 +454,17 @@ fn a_close_can_be_dropped_at_every_poll() {
         },
         |case| {
             if case.pool.is_closed() {
-                assert_books(&case.pool, &case.fake, 0);
+                assert_at_rest(&case.pool, &case.fake, 0);
                 assert_eq!(case.fake.alive(), 0);
             } else {
-                nothing_is_lost(case);
+                assert_nothing_lost(case);
             }
         },
     );
 }
 
 #[test]
-fn a_cancelled_check_destroys_its_connection() {
+fn cancelled_check_destroys_its_connection() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
@@ -478,30 +478,30 @@ fn a_cancelled_check_destroys_its_connection() {
     sim.settle();
     assert_eq!(fake.dropped(), [1]);
     assert_eq!(pool.stats().closed.get(CloseReason::Cancelled), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
 }
 
 #[test]
-fn a_dropped_waiter_passes_on_what_it_was_handed() {
+fn dropped_waiter_passes_its_connection_on() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let mut first = Box::pin(pool.get_owned());
     assert!(poll_once(first.as_mut()).is_pending());
-    let second = go_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     drop(held);
     sim.settle();
-    assert!(!second.has_ended(), "the first in line was overtaken");
+    assert!(!second.has_ended(), "the second waiter overtook the first");
     drop(first);
     sim.settle();
-    let guard = second.take().expect("handed on").unwrap();
+    let guard = second.take().expect("not passed on").unwrap();
     assert_eq!(guard.id(), 1);
     assert_eq!(sim.elapsed(), Duration::ZERO);
 }
 
 #[test]
-fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
+fn connection_of_the_last_dropped_waiter_becomes_idle() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -515,27 +515,27 @@ fn a_connection_passed_on_by_the_last_in_line_becomes_idle() {
 }
 
 #[test]
-fn waiters_dropped_from_anywhere_in_line_leave_the_others_in_order() {
+fn waiters_dropped_anywhere_in_the_queue_keep_fifo_order() {
     let sim = SimRuntime::new(3);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let mut line: Vec<_> = (0..20).map(|_| Box::pin(pool.get_owned())).collect();
-    for waiter in &mut line {
+    let mut waiters: Vec<_> = (0..20).map(|_| Box::pin(pool.get_owned())).collect();
+    for waiter in &mut waiters {
         assert!(poll_once(waiter.as_mut()).is_pending());
     }
     for gone in [19, 10, 9, 0] {
-        drop(line.remove(gone));
+        drop(waiters.remove(gone));
     }
     assert_eq!(pool.stats().waiting, 16);
     drop(held);
-    for waiter in &mut line {
+    for waiter in &mut waiters {
         assert!(poll_once(waiter.as_mut()).is_ready(), "out of order");
     }
 }
 
 #[test]
-fn a_connect_survives_its_caller_and_becomes_idle() {
+fn connect_of_a_dropped_get_becomes_idle() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().build_lazy().unwrap();
@@ -552,7 +552,7 @@ fn a_connect_survives_its_caller_and_becomes_idle() {
 }
 
 #[test]
-fn a_connect_survives_its_caller_and_serves_the_next() {
+fn connect_of_a_dropped_get_serves_the_next_get() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -568,9 +568,9 @@ fn a_connect_survives_its_caller_and_serves_the_next() {
     assert_eq!(fake.calls(Call::Connect), 1);
 }
 
-/// The news that somebody may start a task, or begin a connect, is capacity like any other.
+/// A wake-up to start a task or a connect is capacity like a connection, and must not be lost.
 #[test]
-fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
+fn dropped_waiter_that_was_woken_to_start_a_connect_passes_the_wake_up_on() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake
@@ -588,21 +588,21 @@ fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
     let polled = second.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     sim.settle();
-    // All tasks are gone, and the first in line is told so that it starts them again.
+    // All tasks are dropped; the first waiter is woken to restart them.
     sim.shut_down();
     sim.start_again();
     drop(first);
     sim.advance(SECOND);
     assert!(
         wakes.count() > 0,
-        "the one who was woken is gone, and nobody else knows: {}",
+        "the wake-up was lost with the dropped waiter: {}",
         pool.stats()
     );
     assert!(sim.block_on(second).is_ok());
 }
 
 #[test]
-fn a_get_that_is_never_polled_costs_nothing() {
+fn get_that_is_never_polled_has_no_effect() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -610,5 +610,5 @@ fn a_get_that_is_never_polled_costs_nothing() {
     drop(pool.get_owned());
     assert_eq!(pool.stats().request, 0);
     assert_eq!(sim.spawned(), 0);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }

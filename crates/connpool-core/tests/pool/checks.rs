@@ -1,21 +1,22 @@
-//! Deadlines, and the checks before a lending.
+//! Deadlines, and the checks of a checkout.
 
 use std::error::Error;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, fill, graceful_closes, hold, new,
+    spawn, spawn_get,
 };
 use connpool_core::{GetError, Liveness, Phase, Runtime};
 
 // ---- deadlines
 
 #[test]
-fn a_timeout_of_a_wait_says_who_has_what() {
+fn wait_timeout_names_the_holders() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("db").max_size(2).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 2);
-    let _other = go_get(&sim, &pool);
+    let _other = spawn_get(&sim, &pool);
     let error = sim.block_on(pool.get_timeout(3 * SECOND)).unwrap_err();
     assert_eq!(sim.elapsed(), 3 * SECOND);
     let GetError::Timeout { phase, diagnosis } = &error else {
@@ -40,7 +41,7 @@ fn a_timeout_of_a_wait_says_who_has_what() {
 }
 
 #[test]
-fn a_timeout_of_a_connect_says_so() {
+fn connect_timeout_reports_the_connect_phase() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -61,13 +62,13 @@ fn a_timeout_of_a_connect_says_so() {
 }
 
 #[test]
-fn a_timeout_of_a_check_says_so() {
+fn check_timeout_reports_the_check_phase() {
     for resets in [false, true] {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
         if resets {
             fake.with_resets().always(Call::Reset, Behavior::Hang);
-            // Its manager is asked when the pool is built.
+            // The pool calls `needs_reset` when it is built.
         } else {
             builder = builder.ping_after(Duration::ZERO);
             fake.always(Call::Ping, Behavior::Hang);
@@ -82,12 +83,12 @@ fn a_timeout_of_a_check_says_so() {
         assert_eq!(*phase, Phase::Check);
         assert!(error.to_string().contains("while checking one"));
         sim.settle();
-        assert_eq!(fake.alive(), 0, "a half-checked connection is kept");
+        assert_eq!(fake.alive(), 0, "a half-checked connection was kept");
     }
 }
 
 #[test]
-fn ten_pings_that_hang_do_not_stretch_the_deadline() {
+fn hanging_pings_do_not_extend_the_get_deadline() {
     for ping_timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
         let (sim, fake) = new(1);
         let pool = fake
@@ -112,12 +113,12 @@ fn ten_pings_that_hang_do_not_stretch_the_deadline() {
         assert_eq!(*phase, expected, "{ping_timeout:?}");
         fake.calm();
         sim.advance(20 * SECOND);
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
 #[test]
-fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
+fn get_deadline_spans_wait_and_check_from_the_first_poll() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -128,13 +129,16 @@ fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
         .unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Hang);
-    let job = go(&sim, pool.get_owned_timeout(SECOND));
+    let job = spawn(&sim, pool.get_owned_timeout(SECOND));
     sim.advance(600 * MILLI);
     drop(held);
     sim.advance(399 * MILLI);
     assert!(!job.has_ended());
     sim.advance(MILLI);
-    let error = job.take().expect("its second is over").unwrap_err();
+    let error = job
+        .take()
+        .expect("still pending after its deadline")
+        .unwrap_err();
     assert!(matches!(
         error,
         GetError::Timeout {
@@ -147,7 +151,7 @@ fn the_deadline_runs_from_the_first_poll_through_wait_and_check() {
 // ---- checks
 
 #[test]
-fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
+fn get_takes_a_new_connection_after_three_failed_pings() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -155,14 +159,14 @@ fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do() {
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 6);
     assert_eq!(fake.calls(Call::Ping), 3);
-    assert_eq!(sim.elapsed(), 3 * SECOND, "a ping_timeout each");
+    assert_eq!(sim.elapsed(), 3 * SECOND, "one ping_timeout each");
     sim.settle();
     assert_eq!(pool.stats().ping_failed, 3);
     assert_eq!(pool.stats().available, 2);
 }
 
 #[test]
-fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
+fn failed_pings_in_a_full_pool_make_room_for_a_new_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -179,7 +183,7 @@ fn three_bad_ones_in_a_full_pool_make_room_for_a_new_one() {
 }
 
 #[test]
-fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
+fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(10 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -189,7 +193,7 @@ fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
     sim.advance(10 * SECOND);
     let held = sim.block_on(pool.get()).unwrap();
     assert_eq!(fake.calls(Call::Ping), 1);
-    // A return is a proof, too.
+    // A return counts as proof of life.
     sim.advance(30 * SECOND);
     drop(held);
     sim.advance(9 * SECOND);
@@ -198,8 +202,8 @@ fn a_proof_of_life_saves_the_ping_for_as_long_as_ping_after() {
 }
 
 #[test]
-fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
-    for (after, looks) in [
+fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
+    for (after, probes) in [
         (Some(Duration::ZERO), 1),
         (Some(5 * SECOND), 0),
         (Some(SECOND), 1),
@@ -217,12 +221,12 @@ fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
         let before = fake.probes();
         sim.advance(2 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
-        assert_eq!(fake.probes() - before, looks, "{after:?}");
+        assert_eq!(fake.probes() - before, probes, "{after:?}");
     }
 }
 
 #[test]
-fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
+fn new_connection_is_probed_but_neither_pinged_nor_reset() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
@@ -232,7 +236,7 @@ fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
 }
 
 #[test]
-fn dead_and_talkative_ones_are_replaced() {
+fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
     use connpool_core::CloseReason;
     for (liveness, reason) in [
         (Liveness::Closed, Some(CloseReason::Dead)),
@@ -254,13 +258,13 @@ fn dead_and_talkative_ones_are_replaced() {
         sim.settle();
         if let Some(reason) = reason {
             assert_eq!(pool.stats().closed.get(reason), 1);
-            assert_eq!(fake.goodbyes(), [0; 0]);
+            assert_eq!(graceful_closes(&fake), [0; 0]);
         }
     }
 }
 
 #[test]
-fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
+fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -275,12 +279,16 @@ fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
     drop(guard);
     let mut guard = sim.block_on(pool.get()).unwrap();
     guard.used_by(4);
-    assert_eq!((guard.id(), sim.elapsed()), (3, SECOND), "a reset_timeout");
+    assert_eq!(
+        (guard.id(), sim.elapsed()),
+        (3, SECOND),
+        "one reset_timeout"
+    );
 }
 
-/// Rule R6, under everything at once.
+/// With random pings, resets, sweeps and timeouts at once.
 #[test]
-fn no_connection_is_ever_lent_twice_without_a_reset() {
+fn connection_is_never_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
         fake.with_resets().always(Call::Reset, Behavior::Pend(1));
@@ -299,7 +307,7 @@ fn no_connection_is_ever_lent_twice_without_a_reset() {
         let jobs: Vec<_> = (0..60)
             .map(|user| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     sim_.sleep(MILLI * (sim_.random() % 30) as u32).await;
                     match user % 3 {
                         0 => {
@@ -325,6 +333,6 @@ fn no_connection_is_ever_lent_twice_without_a_reset() {
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
         fake.calm();
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }

@@ -1,10 +1,11 @@
-//! The end of a pool, with a report.
+//! `Pool::close` and its report.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Job, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold, new,
+    poll_once, spawn, spawn_get,
 };
 use connpool_core::{CloseReason, CloseReport, GetError};
 
@@ -13,7 +14,7 @@ fn numbers(report: CloseReport) -> (u64, usize, bool) {
 }
 
 #[test]
-fn a_close_of_an_unused_pool_is_over_at_once() {
+fn close_of_an_unused_pool_returns_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let report = sim.block_on(pool.close(SECOND));
@@ -26,21 +27,24 @@ fn a_close_of_an_unused_pool_is_over_at_once() {
 }
 
 #[test]
-fn a_close_tells_everybody_in_line_at_once() {
+fn close_fails_all_waiters_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Hang);
-    let jobs = [(); 5].map(|()| go_get(&sim, &pool));
+    let jobs = [(); 5].map(|()| spawn_get(&sim, &pool));
     let pool_ = pool.clone();
-    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    let close = spawn(&sim, async move { pool_.close(10 * SECOND).await });
     sim.settle();
     for job in jobs {
         assert!(matches!(job.take(), Some(Err(GetError::Closed))));
     }
     assert_eq!(sim.elapsed(), Duration::ZERO);
-    assert_eq!(pool.stats().connecting, 0, "connects under way are dropped");
-    assert!(!close.has_ended(), "one is still out");
+    assert_eq!(pool.stats().connecting, 0, "a connect was not dropped");
+    assert!(
+        !close.has_ended(),
+        "close did not wait for a borrowed connection"
+    );
     sim.advance(SECOND);
     drop(held);
     sim.settle();
@@ -49,20 +53,24 @@ fn a_close_tells_everybody_in_line_at_once() {
 }
 
 #[test]
-fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
+fn close_gracefully_closes_idle_connections_and_waits_for_them() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 4);
     fake.always(Call::Close, Behavior::Take(SECOND));
     let report = sim.block_on(pool.close(10 * SECOND));
     assert_eq!(numbers(report), (4, 0, false));
-    assert_eq!(fake.goodbyes().len(), 4);
-    assert_eq!(sim.elapsed(), SECOND, "one after the other");
+    assert_eq!(graceful_closes(&fake).len(), 4);
+    assert_eq!(
+        sim.elapsed(),
+        SECOND,
+        "graceful closes did not run concurrently"
+    );
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 4);
 }
 
 #[test]
-fn a_close_whose_limit_passes_reports_what_is_still_out() {
+fn close_that_times_out_reports_borrowed_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 5);
@@ -71,14 +79,14 @@ fn a_close_whose_limit_passes_reports_what_is_still_out() {
     assert_eq!(numbers(report), (2, 3, true));
     assert_eq!(sim.elapsed(), 7 * SECOND);
     drop(held);
-    assert_eq!(fake.alive(), 0, "kept by a closed pool");
+    assert_eq!(fake.alive(), 0, "a closed pool kept a connection");
     let again = sim.block_on(pool.close(7 * SECOND));
     assert_eq!(numbers(again), (0, 0, false));
     assert_eq!(sim.elapsed(), 7 * SECOND);
 }
 
 #[test]
-fn a_close_without_time_closes_all_the_same() {
+fn close_with_zero_timeout_still_closes_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -95,7 +103,7 @@ fn a_close_without_time_closes_all_the_same() {
 }
 
 #[test]
-fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
+fn hanging_graceful_close_delays_close_by_close_timeout_at_most() {
     let (sim, fake) = new(1);
     let pool = fake.pool().close_timeout(2 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -106,13 +114,13 @@ fn a_goodbye_that_hangs_does_not_hold_up_a_close_beyond_close_timeout() {
 }
 
 #[test]
-fn two_closes_at_once_both_end() {
+fn concurrent_closes_both_complete() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
     let closes = [(); 2].map(|()| {
         let pool = pool.clone();
-        go(&sim, async move { pool.close(10 * SECOND).await })
+        spawn(&sim, async move { pool.close(10 * SECOND).await })
     });
     sim.advance(SECOND);
     assert!(!closes.iter().any(Job::has_ended));
@@ -124,7 +132,7 @@ fn two_closes_at_once_both_end() {
 }
 
 #[test]
-fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
+fn dropped_close_has_closed_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -135,41 +143,41 @@ fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
     }
     assert!(pool.is_closed());
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (1, 1));
+    assert_eq!((fake.alive(), graceful_closes(&fake).len()), (1, 1));
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), sim.tasks()), (0, 0));
 }
 
 #[test]
-fn a_close_that_is_never_polled_closes_nothing() {
+fn close_that_is_never_polled_has_no_effect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     drop(pool.close(SECOND));
     assert!(!pool.is_closed());
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn what_is_under_check_when_the_pool_closes_is_destroyed() {
+fn connection_under_check_when_the_pool_closes_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Fail);
     fake.next(Call::Ping, [Behavior::Take(SECOND)]);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     let pool_ = pool.clone();
-    let close = go(&sim, async move { pool_.close(10 * SECOND).await });
+    let close = spawn(&sim, async move { pool_.close(10 * SECOND).await });
     sim.advance(2 * SECOND);
-    // It may be lent or refused, but it is not kept.
-    drop(job.take().expect("it has ended"));
+    // The get may succeed or fail, but the connection must not be kept.
+    drop(job.take().expect("get is still pending"));
     sim.settle();
     assert_eq!(fake.alive(), 0);
     assert!(close.has_ended());
 }
 
 #[test]
-fn clear_and_resize_of_a_closed_pool_do_nothing_bad() {
+fn clear_and_resize_of_a_closed_pool_open_nothing() {
     let (sim, fake) = new(1);
     let pool = fake.pool().min_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);

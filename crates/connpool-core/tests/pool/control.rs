@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
-    poll_once,
+    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold,
+    new, poll_once, spawn, spawn_get,
 };
 use connpool_core::{CloseReason, Runtime};
 
 // ---- clear
 
 #[test]
-fn clear_reaches_what_is_idle_out_and_under_way() {
+fn clear_invalidates_idle_borrowed_and_connecting_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 4);
     fake.next(Call::Connect, [Behavior::Take(SECOND)]);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     held.truncate(3);
     sim.settle();
-    // One of them went to the one in line; its connect goes on.
-    held.push(waiter.take().expect("served").unwrap());
+    // One connection went to the waiter, whose connect continues.
+    held.push(waiter.take().expect("not served").unwrap());
     held.truncate(2);
-    // Two are idle now, the waiter's among them.
+    // Two are idle now, including the one of the waiter.
     sim.settle();
     let stats = pool.stats();
     assert_eq!((stats.available, stats.active, stats.connecting), (2, 2, 1));
@@ -35,37 +35,37 @@ fn clear_reaches_what_is_idle_out_and_under_way() {
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
     assert_eq!(closed(&pool, CloseReason::Cleared), 5);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 6);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn who_waits_for_a_connect_that_is_cleared_gets_a_newer_one() {
+fn waiter_for_a_cleared_connect_gets_a_newer_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Take(SECOND)]);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
-    assert_eq!(waiter.take().expect("served").unwrap().id(), 2);
+    assert_eq!(waiter.take().expect("not served").unwrap().id(), 2);
     assert_eq!(fake.dropped(), [1]);
 }
 
 #[test]
-fn who_waits_for_a_return_that_is_cleared_gets_a_new_one() {
+fn waiter_for_a_cleared_connection_gets_a_new_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     pool.clear();
     drop(held);
     sim.settle();
-    assert_eq!(waiter.take().expect("served").unwrap().id(), 2);
+    assert_eq!(waiter.take().expect("not served").unwrap().id(), 2);
 }
 
 #[test]
-fn what_was_handed_over_before_a_clear_is_not_lent_after_it() {
+fn connection_assigned_before_a_clear_is_not_lent_after_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -77,54 +77,50 @@ fn what_was_handed_over_before_a_clear_is_not_lent_after_it() {
 }
 
 #[test]
-fn what_is_being_pinged_during_a_clear_is_not_lent_after_it() {
+fn connection_pinged_during_a_clear_is_not_lent_after_it() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.next(Call::Ping, [Behavior::Take(MILLI)]);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
-    assert_eq!(job.take().expect("served").unwrap().id(), 2);
+    assert_eq!(job.take().expect("not served").unwrap().id(), 2);
 }
 
-/// It says nothing about the backend.
+/// Its failure says nothing about the backend.
 #[test]
-fn a_connect_from_before_a_clear_that_fails_after_it_answers_nobody() {
+fn connect_started_before_a_clear_that_fails_after_it_fails_no_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
-    let getter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     pool.clear();
     sim.advance(SECOND);
-    let guard = getter.take().expect("it was served at once").unwrap();
+    let guard = waiter.take().expect("not served immediately").unwrap();
     assert_eq!(guard.connect(), 2);
-    assert_eq!(
-        fake.connects_at(),
-        [Duration::ZERO, SECOND],
-        "without a pause"
-    );
+    assert_eq!(fake.connects_at(), [Duration::ZERO, SECOND], "backed off");
 }
 
 #[test]
-fn a_clear_is_not_taken_for_a_failed_connect() {
+fn clear_does_not_count_as_a_failed_connect() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().build_lazy().unwrap();
         let mut get = Box::pin(pool.get_owned());
         assert!(poll_once(get.as_mut()).is_pending());
-        // The new one is handed over; the next poll looks at it.
+        // The new connection is assigned; the next poll would take it.
         sim.settle();
         pool.clear();
         assert_eq!(sim.block_on(get).unwrap().id(), 2);
-        assert_eq!(sim.elapsed(), Duration::ZERO, "it paused: seed {seed}");
+        assert_eq!(sim.elapsed(), Duration::ZERO, "backed off: seed {seed}");
     }
 }
 
 // ---- resize
 
 #[test]
-fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
+fn shrinking_closes_idle_connections_now_and_borrowed_ones_on_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(6).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 6);
@@ -132,7 +128,7 @@ fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
     pool.resize(3).unwrap();
     sim.settle();
     assert_eq!(fake.alive(), 4);
-    assert_eq!(fake.goodbyes().len(), 2);
+    assert_eq!(graceful_closes(&fake).len(), 2);
     held.pop();
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (3, 0));
@@ -149,11 +145,11 @@ fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
 }
 
 #[test]
-fn a_waiter_of_a_pool_made_smaller_waits_until_it_is_small_enough() {
+fn waiter_of_a_shrunk_pool_waits_until_it_fits_max_size() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     pool.resize(1).unwrap();
     held.pop();
     held.pop();
@@ -166,22 +162,22 @@ fn a_waiter_of_a_pool_made_smaller_waits_until_it_is_small_enough() {
 }
 
 #[test]
-fn a_pool_made_larger_serves_those_in_line() {
+fn growing_the_pool_serves_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let jobs = [(); 3].map(|()| go_get(&sim, &pool));
+    let jobs = [(); 3].map(|()| spawn_get(&sim, &pool));
     pool.resize(3).unwrap();
     sim.settle();
     let ended: Vec<bool> = jobs.iter().map(Job::has_ended).collect();
     assert_eq!(ended, [true, true, false]);
     drop((held, jobs));
     sim.settle();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
+fn growing_a_pool_without_a_maintenance_task_serves_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
@@ -196,11 +192,11 @@ fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
 }
 
 #[test]
-fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
+fn connects_beyond_a_smaller_max_size_are_closed_once_established() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs = [(); 4].map(|()| go_get(&sim, &pool));
+    let jobs = [(); 4].map(|()| spawn_get(&sim, &pool));
     pool.resize(1).unwrap();
     sim.advance(SECOND);
     assert_eq!((fake.alive(), pool.stats().connecting), (1, 0));
@@ -208,7 +204,7 @@ fn connects_under_way_beyond_a_smaller_size_are_closed_when_they_are_there() {
 }
 
 #[test]
-fn a_size_that_cannot_be_is_refused_and_changes_nothing() {
+fn invalid_resize_is_rejected_and_changes_nothing() {
     let (sim, fake) = new(1);
     let pool = sim
         .block_on(fake.pool().max_size(5).min_size(2).build())
@@ -224,11 +220,11 @@ fn a_size_that_cannot_be_is_refused_and_changes_nothing() {
         );
     }
     assert_eq!(pool.config().max_size, 5);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn resizing_up_and_down_at_random_loses_nothing() {
+fn random_resizes_lose_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();
@@ -237,7 +233,7 @@ fn resizing_up_and_down_at_random_loses_nothing() {
         let jobs: Vec<_> = (0..40)
             .map(|_| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     sim_.sleep(MILLI * (sim_.random() % 40) as u32).await;
                     let guard = pool.get_owned().await.unwrap();
                     pool.resize(1 + (sim_.random() % 8) as usize).unwrap();
@@ -255,6 +251,6 @@ fn resizing_up_and_down_at_random_loses_nothing() {
             fake.alive()
         );
         pool.resize(8).unwrap();
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }

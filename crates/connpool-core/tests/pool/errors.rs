@@ -1,20 +1,20 @@
-//! What errors say of themselves.
+//! Errors: kinds, texts, sources and conversions.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, go, hold, new};
+use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, hold, new, spawn};
 use connpool_core::{BuildError, GetError, PoolConfig};
 
 #[test]
-fn an_error_knows_what_it_is() {
+fn get_error_kinds_are_distinguishable() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    let lent = sim.block_on(pool.get()).unwrap();
+    let held = sim.block_on(pool.get()).unwrap();
     let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
     let exhausted = pool.try_get().unwrap_err();
-    drop(lent);
+    drop(held);
     sim.block_on(pool.close(SECOND));
     let closed = sim.block_on(pool.get()).unwrap_err();
     let kinds = [timeout, exhausted, closed].map(|error| (error.is_timeout(), error.is_closed()));
@@ -22,41 +22,41 @@ fn an_error_knows_what_it_is() {
 }
 
 #[test]
-fn an_error_can_be_printed_for_those_who_debug() {
+fn get_error_debug_output_names_variant_and_diagnosis() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
-    let refused = sim.block_on(pool.get()).unwrap_err();
-    assert!(format!("{refused:?}").starts_with("Connect(ScriptedError("));
+    let connect_error = sim.block_on(pool.get()).unwrap_err();
+    assert!(format!("{connect_error:?}").starts_with("Connect(ScriptedError("));
     let panicked = sim.block_on(pool.get()).unwrap_err();
     assert!(format!("{panicked:?}").starts_with("Panicked { step: \"connect\", message: "));
-    let lent = sim.block_on(pool.get()).unwrap();
+    let held = sim.block_on(pool.get()).unwrap();
     let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
     assert!(format!("{timeout:?}").starts_with("Timeout { phase: Wait, diagnosis: Diagnosis {"));
     let exhausted = pool.try_get().unwrap_err();
     assert!(format!("{exhausted:?}").starts_with("Exhausted(Diagnosis {"));
-    drop(lent);
+    drop(held);
     let closed: GetError<ScriptedError> = GetError::Closed;
     assert_eq!(format!("{closed:?}"), "Closed");
 }
 
 #[test]
-fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
+fn get_error_converts_to_io_error_and_keeps_its_text() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    let through = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
+    let get = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
-    let refused = sim.block_on(through(SECOND)).unwrap_err();
-    let panicked = sim.block_on(through(SECOND)).unwrap_err();
-    let lent = sim.block_on(pool.get()).unwrap();
-    let timeout = sim.block_on(through(MILLI)).unwrap_err();
+    let connect_error = sim.block_on(get(SECOND)).unwrap_err();
+    let panicked = sim.block_on(get(SECOND)).unwrap_err();
+    let held = sim.block_on(pool.get()).unwrap();
+    let timeout = sim.block_on(get(MILLI)).unwrap_err();
     let exhausted = io::Error::from(pool.try_get().unwrap_err());
-    drop(lent);
+    drop(held);
     sim.block_on(pool.close(SECOND));
-    let closed = sim.block_on(through(SECOND)).unwrap_err();
+    let closed = sim.block_on(get(SECOND)).unwrap_err();
     let other = GetError::Connect(Arc::new(io::Error::from(ErrorKind::ConnectionReset)));
     let kinds = [
-        &refused,
+        &connect_error,
         &panicked,
         &timeout,
         &exhausted,
@@ -73,25 +73,25 @@ fn an_error_can_pass_for_one_of_io_and_keeps_what_it_says() {
         ErrorKind::ConnectionReset,
     ];
     assert_eq!(kinds, expected);
-    let inside = timeout.get_ref().and_then(|inside| inside.downcast_ref());
-    assert!(inside.is_some_and(GetError::<ScriptedError>::is_timeout));
+    let inner = timeout.get_ref().and_then(|inner| inner.downcast_ref());
+    assert!(inner.is_some_and(GetError::<ScriptedError>::is_timeout));
     assert!(timeout.to_string().contains("1 of 1 in use"), "{timeout}");
 }
 
 #[test]
-fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
-    let mut wrong = PoolConfig::default();
-    wrong.max_size = 0;
-    let refused = BuildError::Connect(Arc::new(ScriptedError(7)));
-    let cause = refused.source().map(ToString::to_string);
+fn build_errors_name_the_cause_or_the_remedy() {
+    let mut config = PoolConfig::default();
+    config.max_size = 0;
+    let connect_error = BuildError::Connect(Arc::new(ScriptedError(7)));
+    let cause = connect_error.source().map(ToString::to_string);
     assert_eq!(cause, Some(ScriptedError(7).to_string()));
-    let config = BuildError::<ScriptedError>::from(wrong.validate().unwrap_err());
-    assert!(config.source().is_some());
+    let invalid = BuildError::<ScriptedError>::from(config.validate().unwrap_err());
+    assert!(invalid.source().is_some());
     let panicked = BuildError::<ScriptedError>::Panicked("too hot".to_owned());
     assert!(panicked.source().is_none());
     let texts = [
-        (config, "max_size is 0: it must be at least 1"),
-        (refused, "cannot connect: refused"),
+        (invalid, "max_size is 0: it must be at least 1"),
+        (connect_error, "cannot connect: refused"),
         (panicked, "connect panicked: too hot"),
         (BuildError::Timeout, "use build_lazy"),
         (
@@ -105,11 +105,11 @@ fn every_error_of_a_build_says_what_to_do_or_what_went_wrong() {
 }
 
 #[test]
-fn who_stands_too_far_back_for_a_place_is_counted_all_the_same() {
+fn waiter_beyond_the_counted_queue_positions_is_counted_as_waiting() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
-    let _others: Vec<_> = (0..1_024).map(|_| go(&sim, pool.get_owned())).collect();
+    let _waiters: Vec<_> = (0..1_024).map(|_| spawn(&sim, pool.get_owned())).collect();
     sim.settle();
     let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
     let GetError::Timeout { diagnosis, .. } = error else {

@@ -1,9 +1,9 @@
-//! Every setting at its extremes.
+//! Settings at their extremes: zero, one nanosecond, the maximum.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{Behavior, Call, Fake, MILLI, SECOND, fill, new};
 use connpool_core::{Backoff, Breaker, Builder, Event, Pool};
 
@@ -29,11 +29,12 @@ const DURATIONS: [(&str, Set); 12] = [
 
 const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
 
-/// Uses a pool for two seconds, in every way, with a manager that is `slow` or not.
-fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u64, u64) {
+/// Uses a pool in all ways for two seconds; if `slow`, each call of the manager takes a
+/// millisecond. Returns the numbers of successful and failed gets.
+fn exercise(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u64, u64) {
     let (sim, fake) = new(1);
     fake.with_resets();
-    let runtime = Watched::new(&sim, 60_000);
+    let runtime = CountingRuntime::new(&sim, 60_000);
     let builder = Pool::builder(fake.clone(), runtime.clone());
     let pool = settings(builder.max_size(2).min_size(1))
         .build_lazy()
@@ -45,8 +46,8 @@ fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (
     }
     let (mut good, mut bad) = (0, 0);
     for _ in 0..20 {
-        // A limit of its own, so that a get_timeout of Duration::MAX ends.
-        match sim.block_on(runtime.watch(pool.get())) {
+        // The polls are counted, so a pool that spins fails the test.
+        match sim.block_on(runtime.count_polls(pool.get())) {
             Ok(_) => good += 1,
             Err(_) => bad += 1,
         }
@@ -54,37 +55,37 @@ fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (
         sim.advance(100 * MILLI);
     }
     fake.calm();
-    sim.block_on(runtime.watch(pool.close(SECOND)));
+    sim.block_on(runtime.count_polls(pool.close(SECOND)));
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
     assert!(fake.peak() <= 2);
     (good, bad)
 }
 
-/// How many of the gets must succeed.
-fn must_succeed(name: &str, span: Duration, slow: bool) -> std::ops::RangeInclusive<u64> {
+/// Returns how many of the gets must succeed.
+fn expected_successes(name: &str, span: Duration, slow: bool) -> std::ops::RangeInclusive<u64> {
     match (name, span < MILLI, slow) {
         ("connect_timeout", true, true) => 0..=0,
-        // What the pool opens by itself is lent once; its reset then always takes too long.
+        // Connections opened for min_size are checked out once; their reset then exceeds the timeout.
         ("get_timeout", true, true) => 9..=11,
-        // The first one finds nothing that is idle.
+        // The first get finds no idle connection.
         ("get_timeout", true, false) => 19..=20,
         _ => 20..=20,
     }
 }
 
 #[test]
-fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
+fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
     for (name, set) in DURATIONS {
         for span in SPANS {
             for slow in [false, true] {
-                let lived =
-                    catch_unwind(AssertUnwindSafe(|| live_with(|pool| set(pool, span), slow)));
-                let Ok((good, bad)) = lived else {
+                let outcome =
+                    catch_unwind(AssertUnwindSafe(|| exercise(|pool| set(pool, span), slow)));
+                let Ok((good, bad)) = outcome else {
                     panic!("{name} = {span:?}, slow: {slow}");
                 };
                 assert!(
-                    must_succeed(name, span, slow).contains(&good),
+                    expected_successes(name, span, slow).contains(&good),
                     "{name} = {span:?}, slow: {slow}: {good} good, {bad} bad"
                 );
             }
@@ -93,11 +94,11 @@ fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
 }
 
 #[test]
-fn all_durations_may_be_extreme_together() {
+fn all_duration_settings_may_be_extreme_together() {
     for span in SPANS {
         for slow in [false, true] {
-            let lived = catch_unwind(AssertUnwindSafe(|| {
-                live_with(
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                exercise(
                     |pool| {
                         DURATIONS
                             .iter()
@@ -106,7 +107,7 @@ fn all_durations_may_be_extreme_together() {
                     slow,
                 )
             }));
-            let Ok((good, _)) = lived else {
+            let Ok((good, _)) = outcome else {
                 panic!("{span:?}, slow: {slow}");
             };
             if span == Duration::MAX {
@@ -117,10 +118,10 @@ fn all_durations_may_be_extreme_together() {
 }
 
 #[test]
-fn a_running_pool_may_be_given_every_extreme_and_given_back() {
+fn running_pool_survives_extreme_settings_and_their_reversal() {
     for span in SPANS.map(Some).into_iter().chain([None]) {
         let (sim, fake) = new(1);
-        let runtime = Watched::new(&sim, 60_000);
+        let runtime = CountingRuntime::new(&sim, 60_000);
         let pool = Pool::builder(fake.clone(), runtime.clone())
             .max_size(2)
             .observer(|_: &str, _: &Event<'_>| ())
@@ -147,24 +148,25 @@ fn a_running_pool_may_be_given_every_extreme_and_given_back() {
         (config.max_size, config.increment) = (usize::MAX, usize::MAX);
         (config.max_idle, config.max_waiters) = (Some(usize::MAX), Some(0));
         config.max_uses = Some(u64::MAX);
-        // Else every connect that is begun is one more to be counted.
+        // Limits the number of connect tasks, whose polls are counted.
         config.max_connecting = Some(1);
         pool.reconfigure(config).unwrap();
         for _ in 0..10 {
-            let _ = sim.block_on(runtime.watch(pool.get_timeout(SECOND)));
-            let _ = sim.block_on(runtime.watch(pool.get_many_timeout(2, span.unwrap_or(SECOND))));
+            let _ = sim.block_on(runtime.count_polls(pool.get_timeout(SECOND)));
+            let _ =
+                sim.block_on(runtime.count_polls(pool.get_many_timeout(2, span.unwrap_or(SECOND))));
             sim.advance(10 * MILLI);
         }
         pool.reconfigure(before).unwrap();
         pool.clear();
         sim.advance(SECOND);
-        let all = sim.block_on(runtime.watch(pool.get_many(2))).unwrap();
+        let all = sim.block_on(runtime.count_polls(pool.get_many(2))).unwrap();
         assert_eq!(all.len(), 2, "{span:?}");
     }
 }
 
 #[test]
-fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
+fn backoff_may_be_zero_one_nanosecond_or_max() {
     for first in SPANS {
         for max in SPANS {
             if first > max {
@@ -172,7 +174,7 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
             }
             let (sim, fake) = new(1);
             let backoff = Backoff::new(first, max, 2.0);
-            let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
+            let pool = Pool::builder(fake.clone(), CountingRuntime::new(&sim, 60_000))
                 .fail_fast(false)
                 .backoff(backoff)
                 .build_lazy()
@@ -185,12 +187,12 @@ fn a_backoff_may_be_zero_a_nanosecond_or_for_ever() {
 }
 
 #[test]
-fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
+fn breaker_probe_interval_may_be_zero_one_nanosecond_or_max() {
     for probe_every in SPANS {
         for failures in [1, u32::MAX] {
             let (sim, fake) = new(1);
             let breaker = Breaker::new(failures, probe_every);
-            let pool = Pool::builder(fake.clone(), Watched::new(&sim, 60_000))
+            let pool = Pool::builder(fake.clone(), CountingRuntime::new(&sim, 60_000))
                 .fail_fast(false)
                 .breaker(breaker)
                 .build_lazy()
@@ -204,9 +206,9 @@ fn a_breaker_may_probe_at_once_every_nanosecond_or_never() {
 }
 
 #[test]
-fn a_pool_may_be_as_large_as_numbers_go() {
+fn size_settings_may_be_the_largest_integers() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 10_000);
+    let runtime = CountingRuntime::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .max_size(usize::MAX)
         .max_waiters(usize::MAX)
@@ -230,14 +232,14 @@ fn a_pool_may_be_as_large_as_numbers_go() {
 }
 
 #[test]
-fn an_evict_interval_below_a_millisecond_is_a_millisecond() {
+fn evict_interval_below_one_millisecond_counts_as_one_millisecond() {
     for every in [Duration::ZERO, Duration::from_nanos(1)] {
         let (sim, fake) = new(1);
         let pool = fake.pool().evict_interval(every).build_lazy().unwrap();
         fill(&sim, &pool, 1);
         let before = fake.probes();
         sim.advance(100 * MILLI);
-        let looks = fake.probes() - before;
-        assert!((90..=101).contains(&looks), "{looks} looks in 100 ms");
+        let probes = fake.probes() - before;
+        assert!((90..=101).contains(&probes), "{probes} probes in 100 ms");
     }
 }

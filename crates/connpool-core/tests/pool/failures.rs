@@ -1,29 +1,29 @@
-//! A backend that is down, slow, or says hello and hangs up.
+//! Backends that are down, hang, or accept and close.
 
 use std::error::Error;
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all, fill,
-    go_get, hold, new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
+    fill, hold, new, spawn_get,
 };
 use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
 
 // ---- fail_fast
 
 #[test]
-fn each_failed_connect_answers_one() {
+fn each_failed_connect_fails_one_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
-    let jobs: Vec<_> = (0..5).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..5).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(MILLI);
-    let answered = jobs.iter().filter(|job| job.has_ended()).count();
-    assert_eq!(answered, 3);
+    let failed = jobs.iter().filter(|job| job.has_ended()).count();
+    assert_eq!(failed, 3);
     let error = jobs[0]
         .take()
-        .expect("first in, first answered")
+        .expect("the first waiter did not fail first")
         .unwrap_err();
     assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
     assert!(
@@ -39,40 +39,41 @@ fn each_failed_connect_answers_one() {
     assert!(jobs[1..].iter().all(Job::has_ended));
     assert_eq!(pool.stats().connect_failed, 3);
     drop(jobs);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_failed_connect_that_answers_one_makes_room_for_the_next() {
+fn failed_connect_frees_its_slot_for_the_next_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 1);
     sim.advance(SECOND);
-    let ends = jobs.map_results();
-    assert_eq!(ends, [false, false, true]);
+    let outcomes = jobs.map_results();
+    assert_eq!(outcomes, [false, false, true]);
 }
 
-/// Whether each of some `get`s got a connection.
-trait Ends {
+/// Takes the outcomes of gets.
+trait Outcomes {
+    /// Returns for each get whether it succeeded. Panics if one is pending.
     fn map_results(&self) -> Vec<bool>;
 }
 
-impl Ends for Vec<Job<crate::support::Got>> {
+impl Outcomes for Vec<Job<crate::support::Got>> {
     fn map_results(&self) -> Vec<bool> {
-        let ends = self.iter().map(|job| job.take().expect("no end"));
-        ends.map(|got| got.is_ok()).collect()
+        let outcomes = self.iter().map(|job| job.take().expect("still pending"));
+        outcomes.map(|got| got.is_ok()).collect()
     }
 }
 
 #[test]
-fn with_nobody_in_line_a_failed_connect_answers_nobody() {
+fn failed_connect_without_waiters_fails_no_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     drop(held);
     sim.settle();
     assert!(waiter.take().is_some_and(|got| got.is_ok()));
@@ -82,7 +83,7 @@ fn with_nobody_in_line_a_failed_connect_answers_nobody() {
 }
 
 #[test]
-fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
+fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -96,7 +97,7 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
     let GetError::Timeout { phase, diagnosis } = &error else {
         panic!("{error:?}");
     };
-    assert_eq!(*phase, Phase::Connect, "that is what it waited for");
+    assert_eq!(*phase, Phase::Connect, "wrong phase");
     assert!(diagnosis.last_error.is_some());
     let last = fake.calls(Call::Connect);
     let source = error.source().and_then(|source| source.downcast_ref());
@@ -108,11 +109,11 @@ fn without_fail_fast_they_wait_on_and_the_timeout_carries_the_last_error() {
 }
 
 #[test]
-fn without_fail_fast_who_waits_is_served_when_the_backend_is_back() {
+fn without_fail_fast_waiters_are_served_when_the_backend_recovers() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail; 4]);
-    let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(2 * SECOND);
     let served = jobs.iter().filter_map(Job::take).filter(|got| got.is_ok());
     assert_eq!(served.count(), 4);
@@ -120,7 +121,7 @@ fn without_fail_fast_who_waits_is_served_when_the_backend_is_back() {
         let _all = hold_all(&pool).await;
         pool.get_timeout(SECOND).await.unwrap_err()
     });
-    assert!(error.source().is_none(), "an old error: {error}");
+    assert!(error.source().is_none(), "outdated error: {error}");
 }
 
 async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
@@ -132,7 +133,7 @@ async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
 }
 
 #[test]
-fn a_build_fails_with_the_first_error_and_leaves_nothing() {
+fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
     let (sim, fake) = new(1);
     fake.next(
         Call::Connect,
@@ -147,7 +148,7 @@ fn a_build_fails_with_the_first_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
+fn build_without_fail_fast_retries_until_its_timeout() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Fail; 3]);
     let pool = sim
@@ -157,7 +158,7 @@ fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
     fake.always(Call::Connect, Behavior::Fail);
     let start = sim.elapsed();
     let build = fake.pool().min_size(2).fail_fast(false).get_timeout(SECOND);
-    // With the reason, not only the fact.
+    // The error is the cause, not only the timeout.
     assert!(matches!(
         sim.block_on(build.build()),
         Err(BuildError::Connect(_))
@@ -167,7 +168,7 @@ fn a_build_without_fail_fast_waits_for_the_backend_until_its_time_is_up() {
 
 // ---- backoff
 
-/// The pauses between the attempts of somebody who waits for a minute.
+/// Returns the pauses between the connects for a get that waits for a minute.
 fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
     let (sim, fake) = new(seed);
     let mut builder = fake
@@ -186,7 +187,7 @@ fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
 }
 
 #[test]
-fn pauses_stay_below_a_ceiling_that_doubles_up_to_five_seconds() {
+fn backoff_ceiling_doubles_up_to_five_seconds() {
     let mut longest = [Duration::ZERO; 8];
     for seed in 0..40 {
         let pauses = pauses(seed, None);
@@ -200,18 +201,18 @@ fn pauses_stay_below_a_ceiling_that_doubles_up_to_five_seconds() {
         }
         assert!(pauses.len() >= 12, "{} attempts in a minute", pauses.len());
     }
-    // Full jitter uses the whole range.
+    // Full jitter covers the whole range.
     for (nth, longest) in longest.into_iter().enumerate() {
         let ceiling = (50 * MILLI * 2_u32.pow(nth as u32)).min(5 * SECOND);
         assert!(
             longest > ceiling / 2,
-            "the pause {nth} is too short: {longest:?}"
+            "pause {nth} is too short: {longest:?}"
         );
     }
 }
 
 #[test]
-fn pauses_follow_the_settings() {
+fn backoff_follows_the_settings() {
     let backoff = Backoff::new(SECOND, SECOND, 1.0);
     let pauses = pauses(1, Some(backoff));
     assert!(pauses.iter().all(|pause| *pause <= SECOND));
@@ -219,7 +220,7 @@ fn pauses_follow_the_settings() {
 }
 
 #[test]
-fn one_success_ends_the_backoff() {
+fn one_successful_connect_ends_the_backoff() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail; 5]);
@@ -229,18 +230,18 @@ fn one_success_ends_the_backoff() {
     let more = hold(&sim, &pool, 1);
     assert!(
         sim.elapsed() - start <= 50 * MILLI,
-        "still as if it were down"
+        "the backoff was not reset"
     );
     drop((held, more));
 }
 
 #[test]
-fn failures_of_one_moment_count_once() {
+fn simultaneous_connect_failures_count_once_for_backoff() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(10).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 10]);
-        let jobs: Vec<_> = (0..10).map(|_| go_get(&sim, &pool)).collect();
+        let jobs: Vec<_> = (0..10).map(|_| spawn_get(&sim, &pool)).collect();
         assert_eq!(fake.calls(Call::Connect), 10);
         sim.advance(MILLI);
         assert!(jobs.iter().all(Job::has_ended));
@@ -251,7 +252,7 @@ fn failures_of_one_moment_count_once() {
 }
 
 #[test]
-fn a_dead_backend_does_not_keep_what_is_idle_from_being_lent() {
+fn idle_connections_are_lent_while_connects_fail() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -269,9 +270,9 @@ fn a_dead_backend_does_not_keep_what_is_idle_from_being_lent() {
 }
 
 #[test]
-fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
+fn min_size_respects_backoff_while_the_backend_is_down() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 10_000);
+    let runtime = CountingRuntime::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .max_size(20)
         .min_size(5)
@@ -280,7 +281,7 @@ fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
     fake.always(Call::Connect, Behavior::Fail);
     let _ = sim.block_on(pool.get());
     sim.advance(60 * SECOND);
-    // Five at a time, once for each pause.
+    // Up to five connects per backoff pause.
     let calls = fake.calls(Call::Connect);
     assert!((10..300).contains(&calls), "{calls} connects in a minute");
     fake.calm();
@@ -291,7 +292,7 @@ fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
 // ---- connects that hang
 
 #[test]
-fn a_connect_that_hangs_ends_at_its_timeout_and_answers_the_first() {
+fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -309,11 +310,11 @@ fn a_connect_that_hangs_ends_at_its_timeout_and_answers_the_first() {
         }
     ));
     assert_eq!(sim.elapsed(), 2 * SECOND);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
+fn hanging_connect_of_a_dropped_get_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -325,13 +326,13 @@ fn a_connect_that_hangs_frees_its_slot_even_if_its_getter_has_left() {
     assert!(sim.block_on(pool.get_timeout(SECOND)).is_err());
     assert_eq!(pool.stats().connecting, 1);
     sim.advance(SECOND);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(pool.stats().connect_failed, 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn who_comes_while_a_connect_hangs_gets_the_next_one() {
+fn get_during_a_hanging_connect_is_served_by_the_next_connect() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -340,8 +341,8 @@ fn who_comes_while_a_connect_hangs_gets_the_next_one() {
         .build_lazy()
         .unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
-    let first = go_get(&sim, &pool);
-    let second = go_get(&sim, &pool);
+    let first = spawn_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     sim.advance(2 * SECOND + 50 * MILLI);
     assert!(first.take().is_some_and(|got| got.is_err()));
     assert!(second.take().is_some_and(|got| got.is_ok()));
@@ -349,9 +350,9 @@ fn who_comes_while_a_connect_hangs_gets_the_next_one() {
 
 // ---- a backend that accepts and hangs up
 
-fn accept_then_dead(increment: usize, getters: usize, fail_fast: bool) -> (usize, bool) {
+fn run_accept_and_close(increment: usize, gets: usize, fail_fast: bool) -> (usize, bool) {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 100_000);
+    let runtime = CountingRuntime::new(&sim, 100_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .max_size(20)
         .increment(increment)
@@ -359,46 +360,46 @@ fn accept_then_dead(increment: usize, getters: usize, fail_fast: bool) -> (usize
         .build_lazy()
         .unwrap();
     fake.set_liveness(Liveness::Closed);
-    let jobs: Vec<_> = (0..getters).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..gets).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(SECOND);
     let calls = fake.calls(Call::Connect);
     let got = jobs.iter().filter_map(Job::take).any(|got| got.is_ok());
     drop(jobs);
     sim.advance(60 * SECOND);
     fake.calm();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
     (calls, got)
 }
 
 #[test]
-fn a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff() {
     for fail_fast in [true, false] {
-        let (calls, got) = accept_then_dead(1, 1, fail_fast);
-        assert!(!got, "a dead connection was lent");
+        let (calls, got) = run_accept_and_close(1, 1, fail_fast);
+        assert!(!got, "got a dead connection");
         assert!((2..=20).contains(&calls), "{calls} connects in a second");
     }
 }
 
 #[test]
-fn nor_by_many_who_wait() {
-    let (calls, got) = accept_then_dead(1, 3, true);
-    assert!(!got, "a dead connection was lent");
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_many_waiters() {
+    let (calls, got) = run_accept_and_close(1, 3, true);
+    assert!(!got, "got a dead connection");
     assert!((2..=60).contains(&calls), "{calls} connects in a second");
 }
 
-/// The surplus of a batch becomes idle without anybody looking at it: that proves nothing.
+/// Surplus connections of an increment become idle without a probe, which proves nothing.
 #[test]
-fn nor_by_a_pool_that_grows_in_batches() {
-    let (calls, got) = accept_then_dead(5, 1, true);
-    assert!(!got, "a dead connection was lent");
-    // Batches of five.
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_by_increments() {
+    let (calls, got) = run_accept_and_close(5, 1, true);
+    assert!(!got, "got a dead connection");
+    // Increments of five.
     assert!((2..=100).contains(&calls), "{calls} connects in a second");
 }
 
 #[test]
-fn nor_to_keep_up_min_size() {
+fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_min_size() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 200_000);
+    let runtime = CountingRuntime::new(&sim, 200_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .min_size(2)
         .evict_interval(10 * MILLI)
@@ -409,14 +410,14 @@ fn nor_to_keep_up_min_size() {
     let before = fake.calls(Call::Connect);
     sim.advance(SECOND);
     let calls = fake.calls(Call::Connect) - before;
-    // Two at a time.
+    // Two connects at a time.
     assert!(calls <= 40, "{calls} connects in a second");
 }
 
-// ---- how many at once
+// ---- max_connecting
 
 #[test]
-fn no_more_connects_are_under_way_than_allowed() {
+fn max_connecting_limits_concurrent_connects() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -425,7 +426,7 @@ fn no_more_connects_are_under_way_than_allowed() {
         .build_lazy()
         .unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs: Vec<_> = (0..6).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..6).map(|_| spawn_get(&sim, &pool)).collect();
     for second in 1..=3 {
         assert_eq!(pool.stats().connecting, 2);
         sim.advance(SECOND);
@@ -438,7 +439,7 @@ fn no_more_connects_are_under_way_than_allowed() {
 }
 
 #[test]
-fn a_build_opens_many_a_few_at_a_time() {
+fn max_connecting_limits_the_connects_of_a_build() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Take(MILLI));
     let build = fake.pool().max_size(50).min_size(50).max_connecting(10);
@@ -448,7 +449,7 @@ fn a_build_opens_many_a_few_at_a_time() {
 }
 
 #[test]
-fn with_max_connecting_a_failed_connect_lets_the_next_begin() {
+fn failed_connect_under_max_connecting_lets_the_next_begin() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -457,7 +458,7 @@ fn with_max_connecting_a_failed_connect_lets_the_next_begin() {
         .build_lazy()
         .unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI), Behavior::Hang]);
-    let jobs: Vec<_> = (0..4).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(8 * SECOND);
     assert_eq!(jobs.map_results(), [false, false, true, true]);
 }

@@ -1,4 +1,4 @@
-//! What a user can do with a connection in hand, and managers of other kinds.
+//! Guards, and managers behind `BoxManager` and `Arc`.
 
 use std::io::IoSlice;
 use std::pin::pin;
@@ -6,32 +6,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Fake, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all, closed,
-    fill, go_get, hold, new, poll_once,
+    Behavior, Call, Fake, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
+    closed, fill, graceful_closes, hold, new, poll_once, spawn_get,
 };
 use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-// ---- a connection in hand
+// ---- guards
 
 #[test]
-fn a_marked_connection_is_destroyed_and_the_next_in_line_gets_a_new_one() {
+fn marked_connection_is_destroyed_and_the_waiter_gets_a_new_one() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let mut guard = hold(&sim, &pool, 1).remove(0);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     guard.mark_unusable();
     drop(guard);
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!(closed(&pool, CloseReason::Marked), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
 }
 
-/// The backend never sees more than `max_size`, not even for an instant.
+/// The backend never sees more than `max_size` connections, not even for an instant.
 #[test]
-fn a_slot_is_held_until_its_connection_is_gone() {
+fn slot_is_held_until_its_connection_is_dropped() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -49,14 +49,14 @@ fn a_slot_is_held_until_its_connection_is_gone() {
     let mut marked = hold(&sim, &pool, 1);
     marked[0].mark_unusable();
     drop(marked);
-    for goodbye in [
+    for close in [
         None,
         Some(Behavior::Succeed),
         Some(Behavior::Pend(1)),
         Some(Behavior::Hang),
     ] {
         let held = hold(&sim, &pool, 1);
-        match goodbye {
+        match close {
             None => pool.clear(),
             Some(act) => {
                 fake.always(Call::Close, act);
@@ -65,8 +65,8 @@ fn a_slot_is_held_until_its_connection_is_gone() {
         }
         drop(held);
         pool.resize(2).unwrap();
-        if goodbye.is_some() {
-            // One too many, so that one of them is told goodbye.
+        if close.is_some() {
+            // One connection too many, so that one is closed gracefully.
             drop(hold(&sim, &pool, 2));
         }
         pool.resize(1).unwrap();
@@ -79,7 +79,7 @@ fn a_slot_is_held_until_its_connection_is_gone() {
 }
 
 #[test]
-fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
+fn return_does_not_wait_for_the_peer() {
     let (sim, fake) = new(1);
     let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -93,7 +93,7 @@ fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
 }
 
 #[test]
-fn one_that_is_not_reusable_is_destroyed() {
+fn connection_that_is_not_reusable_is_destroyed_on_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.reusable(|conn| conn.id() != 1);
@@ -103,11 +103,11 @@ fn one_that_is_not_reusable_is_destroyed() {
 }
 
 #[test]
-fn a_detached_connection_is_its_users_and_its_slot_is_free() {
+fn detached_connection_leaves_the_pool_and_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     let conn = guard.detach();
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
@@ -125,44 +125,44 @@ fn a_detached_connection_is_its_users_and_its_slot_is_free() {
 }
 
 #[test]
-fn an_exchange_spoils_its_connection_unless_it_ends_well() {
+fn exchange_that_fails_or_is_dropped_makes_its_connection_unusable() {
     #[derive(Debug, Clone, Copy, PartialEq)]
-    enum End {
-        Well,
-        BadAnswer,
+    enum Outcome {
+        Ok,
+        ApplicationError,
         Failed,
         Dropped,
-        FailedThenWell,
+        FailedThenOk,
     }
-    for end in [
-        End::Well,
-        End::BadAnswer,
-        End::Failed,
-        End::Dropped,
-        End::FailedThenWell,
+    for outcome in [
+        Outcome::Ok,
+        Outcome::ApplicationError,
+        Outcome::Failed,
+        Outcome::Dropped,
+        Outcome::FailedThenOk,
     ] {
         let (sim, fake) = new(1);
         let pool = fake.pool().max_size(1).build_lazy().unwrap();
         let mut guard = hold(&sim, &pool, 1).remove(0);
-        match end {
-            End::Well => {
+        match outcome {
+            Outcome::Ok => {
                 let done =
                     sim.block_on(guard.exchange(async |conn| Ok::<_, ScriptedError>(conn.id())));
                 assert_eq!(done, Ok(1));
             }
-            End::BadAnswer => {
+            Outcome::ApplicationError => {
                 let answer = async |_: &mut _| Ok::<Result<(), &str>, ScriptedError>(Err("no"));
                 assert_eq!(sim.block_on(guard.exchange(answer)), Ok(Err("no")));
             }
-            End::Failed | End::FailedThenWell => {
+            Outcome::Failed | Outcome::FailedThenOk => {
                 let failed = async |_: &mut _| Err::<(), _>(ScriptedError(7));
                 assert_eq!(sim.block_on(guard.exchange(failed)), Err(ScriptedError(7)));
-                if end == End::FailedThenWell {
-                    let well = async |_: &mut _| Ok::<_, ScriptedError>(());
-                    assert_eq!(sim.block_on(guard.exchange(well)), Ok(()));
+                if outcome == Outcome::FailedThenOk {
+                    let succeed = async |_: &mut _| Ok::<_, ScriptedError>(());
+                    assert_eq!(sim.block_on(guard.exchange(succeed)), Ok(()));
                 }
             }
-            End::Dropped => {
+            Outcome::Dropped => {
                 let mut exchange = pin!(guard.exchange(async |_| -> Result<(), ScriptedError> {
                     std::future::pending().await
                 }));
@@ -170,15 +170,15 @@ fn an_exchange_spoils_its_connection_unless_it_ends_well() {
             }
         }
         drop(guard);
-        let kept = usize::from(matches!(end, End::Well | End::BadAnswer));
-        assert_eq!(fake.alive(), kept, "{end:?}");
+        let kept = usize::from(matches!(outcome, Outcome::Ok | Outcome::ApplicationError));
+        assert_eq!(fake.alive(), kept, "{outcome:?}");
         assert_eq!(closed(&pool, CloseReason::Unfinished), 1 - kept as u64);
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
 #[test]
-fn a_guard_tells_its_number_its_age_and_its_uses() {
+fn guard_reports_id_age_and_uses() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).name("p").build_lazy().unwrap();
     for use_ in 1..=3 {
@@ -196,7 +196,7 @@ fn a_guard_tells_its_number_its_age_and_its_uses() {
 }
 
 #[test]
-fn a_connection_on_loan_does_not_age_away_in_its_users_hands() {
+fn borrowed_connection_is_not_closed_by_age_or_idle_limits() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -212,7 +212,7 @@ fn a_connection_on_loan_does_not_age_away_in_its_users_hands() {
 }
 
 #[test]
-fn the_figures_read_well() {
+fn stats_display_lists_all_counters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
@@ -226,10 +226,10 @@ fn the_figures_read_well() {
     );
 }
 
-// ---- managers of other kinds
+// ---- wrapped managers
 
-/// Fills, checks, resets, closes: every method of the manager behind `pool` is called.
-fn walk_through<M>(sim: &SimRuntime, fake: &Fake, pool: &Pool<M>)
+/// Has the pool call every method of its manager.
+fn call_every_method<M>(sim: &SimRuntime, fake: &Fake, pool: &Pool<M>)
 where
     M: Manager<Connection = crate::support::Conn, Error = ScriptedError>,
 {
@@ -240,7 +240,7 @@ where
         guard.used_by(1);
     });
     assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (1, 1));
-    assert!(pool.try_get().is_err(), "resets() went astray");
+    assert!(pool.try_get().is_err(), "needs_reset was not forwarded");
     fake.reusable(|_| false);
     drop(sim.block_on(pool.get()).unwrap());
     assert_eq!(fake.dropped(), [1]);
@@ -258,22 +258,22 @@ where
     assert!(matches!(error, GetError::Connect(_)));
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
-    assert_eq!((fake.goodbyes(), fake.alive()), (vec![4], 0));
+    assert_eq!((graceful_closes(fake), fake.alive()), (vec![4], 0));
 }
 
 #[test]
-fn a_boxed_manager_does_all_that_its_inside_does() {
+fn boxed_manager_forwards_every_method() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = Pool::builder(BoxManager::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    walk_through(&sim, &fake, &pool);
+    call_every_method(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_guard_passes_on_what_is_written_in_pieces() {
+fn guard_forwards_vectored_writes() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut guard = sim.block_on(pool.get()).unwrap();
@@ -286,7 +286,7 @@ fn a_guard_passes_on_what_is_written_in_pieces() {
 }
 
 #[test]
-fn a_boxed_manager_resets_if_its_inside_does() {
+fn boxed_manager_forwards_needs_reset() {
     let (_, fake) = new(1);
     assert!(!BoxManager::new(fake.clone()).needs_reset());
     fake.with_resets();
@@ -294,7 +294,7 @@ fn a_boxed_manager_resets_if_its_inside_does() {
 }
 
 #[test]
-fn what_is_printed_for_debugging_names_settings_and_no_manager() {
+fn builder_debug_output_names_settings_but_not_the_manager() {
     let (_, fake) = new(1);
     assert_eq!(format!("{:?}", BoxManager::new(fake.clone())), "BoxManager");
     let builder = format!("{:?}", fake.pool().max_size(7));
@@ -306,20 +306,20 @@ fn what_is_printed_for_debugging_names_settings_and_no_manager() {
 }
 
 #[test]
-fn a_shared_manager_does_all_that_its_inside_does() {
+fn arc_manager_forwards_every_method() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = Pool::builder(Arc::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    walk_through(&sim, &fake, &pool);
+    call_every_method(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_manager_is_told_how_long_a_connect_may_take() {
-    struct Told(Arc<std::sync::Mutex<Vec<Option<Duration>>>>);
-    impl Manager for Told {
+fn manager_receives_connect_timeout_as_the_limit() {
+    struct LimitRecorder(Arc<std::sync::Mutex<Vec<Option<Duration>>>>);
+    impl Manager for LimitRecorder {
         type Connection = ();
         type Error = ScriptedError;
 
@@ -333,20 +333,20 @@ fn a_manager_is_told_how_long_a_connect_may_take() {
         }
     }
     for limit in [None, Some(3 * SECOND)] {
-        let told = Arc::default();
+        let limits = Arc::default();
         let (sim, _) = new(1);
-        let manager = BoxManager::new(Arc::new(Told(Arc::clone(&told))));
+        let manager = BoxManager::new(Arc::new(LimitRecorder(Arc::clone(&limits))));
         let pool = Pool::builder(manager, sim.clone())
             .connect_timeout(limit)
             .build_lazy()
             .unwrap();
         assert!(sim.block_on(pool.get()).is_ok());
-        assert_eq!(*told.lock().unwrap(), [limit]);
+        assert_eq!(*limits.lock().unwrap(), [limit]);
     }
 }
 
 #[test]
-fn a_pool_is_usable_through_many_handles_and_threads() {
+fn pool_clones_on_many_threads_share_the_idle_set() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 4);
@@ -355,12 +355,12 @@ fn a_pool_is_usable_through_many_handles_and_threads() {
             let pool = pool.clone();
             threads.spawn(move || {
                 for _ in 0..1_000 {
-                    let guard = pool.try_get().expect("one for each thread");
+                    let guard = pool.try_get().expect("fewer connections than threads");
                     drop(guard);
                 }
             });
         }
     });
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(fake.calls(Call::Connect), 4);
 }

@@ -1,4 +1,4 @@
-//! Who has what: as a list, in errors, in the report of a close, and as warnings.
+//! Holders: in `Pool::holders`, in the report of a close, and in leak warnings.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::support::{Behavior, Call, Fake, MILLI, SECOND, hold, new};
 use connpool_core::{Builder, Event, GetError, Holder, Pool};
 
-fn line_of(holder: &Holder) -> u32 {
-    let site = holder.site.expect("there are few");
+fn call_site_line(holder: &Holder) -> u32 {
+    let site = holder.site.expect("no call site recorded");
     assert_eq!(site.file(), file!());
     site.line()
 }
 
 #[test]
-fn every_way_to_get_a_connection_notes_the_line_that_asked() {
+fn every_get_method_records_its_call_site() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let (mut lines, mut owned, mut borrowed) = (Vec::new(), Vec::new(), Vec::new());
@@ -36,14 +36,14 @@ fn every_way_to_get_a_connection_notes_the_line_that_asked() {
         borrowed.push(pool.try_get().unwrap());
         lines.push(line!() + 1);
         let exchange = pool.exchange(async |_| {
-            let mut found: Vec<u32> = pool.holders().iter().map(line_of).collect();
+            let mut found: Vec<u32> = pool.holders().iter().map(call_site_line).collect();
             found.sort_unstable();
             Ok::<_, GetError<_>>(found)
         });
         assert_eq!(exchange.await.unwrap(), lines);
     });
     lines.pop();
-    let mut found: Vec<u32> = pool.holders().iter().map(line_of).collect();
+    let mut found: Vec<u32> = pool.holders().iter().map(call_site_line).collect();
     found.sort_unstable();
     assert_eq!(found, lines);
     drop((owned, borrowed));
@@ -51,7 +51,7 @@ fn every_way_to_get_a_connection_notes_the_line_that_asked() {
 }
 
 #[test]
-fn a_holder_is_known_by_its_time_and_its_label() {
+fn holder_reports_held_time_and_label() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut first = hold(&sim, &pool, 1).remove(0);
@@ -61,12 +61,12 @@ fn a_holder_is_known_by_its_time_and_its_label() {
     first.label("nightly report");
     sim.advance(SECOND);
     let holders = pool.holders();
-    let told: Vec<_> = holders
+    let summary: Vec<_> = holders
         .iter()
         .map(|holder| (holder.id, holder.label.as_deref(), holder.held))
         .collect();
     assert_eq!(
-        told,
+        summary,
         [
             (first.id(), Some("nightly report"), Some(3 * SECOND)),
             (second.id(), None, Some(SECOND)),
@@ -86,7 +86,7 @@ fn a_holder_is_known_by_its_time_and_its_label() {
 }
 
 #[test]
-fn a_connection_that_was_pinged_is_held_from_then_on() {
+fn held_time_starts_after_the_ping() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -104,22 +104,22 @@ fn a_connection_that_was_pinged_is_held_from_then_on() {
 }
 
 #[test]
-fn without_any_limit_nobody_knows_for_how_long() {
+fn held_time_is_unknown_without_any_time_limit() {
     let (sim, fake) = new(1);
     let lazy = |builder: Builder<Fake>| builder.ping_after(None).build_lazy().unwrap();
     let pool = lazy(fake.pool());
     let _held = hold(&sim, &pool, 1);
     assert_eq!(pool.holders()[0].held, None);
-    let watched = lazy(fake.pool().leak_warning(SECOND));
-    let _held = hold(&sim, &watched, 1);
+    let tracked = lazy(fake.pool().leak_warning(SECOND));
+    let _held = hold(&sim, &tracked, 1);
     sim.advance(MILLI);
-    assert_eq!(watched.holders()[0].held, Some(MILLI));
+    assert_eq!(tracked.holders()[0].held, Some(MILLI));
 }
 
 #[test]
-fn a_watched_pool_that_reads_no_clock_else_knows_when_it_lent_by_whatever_way() {
+fn leak_warning_alone_records_held_time_on_every_checkout_path() {
     let (sim, fake) = new(1);
-    let (pool, _) = watched(&fake, |pool| pool.ping_after(None));
+    let (pool, _) = pool_with_leak_log(&fake, |pool| pool.ping_after(None));
     sim.advance(SECOND);
     for _ in 0..2 {
         drop(hold(&sim, &pool, 1));
@@ -131,7 +131,7 @@ fn a_watched_pool_that_reads_no_clock_else_knows_when_it_lent_by_whatever_way() 
 }
 
 #[test]
-fn a_close_reports_who_is_still_out_and_since_when() {
+fn close_report_lists_holders_and_their_held_time() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut kept = hold(&sim, &pool, 2);
@@ -155,13 +155,13 @@ fn a_close_reports_who_is_still_out_and_since_when() {
 
 // ---- leaks
 
-/// A pool whose warnings are noted.
-fn watched(
+/// Builds a pool and a log of its leak events.
+fn pool_with_leak_log(
     fake: &Fake,
     settings: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
 ) -> (Pool<Fake>, Arc<Mutex<Vec<String>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let notes = Arc::clone(&told);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&log);
     let builder = fake.pool().observer(move |_: &str, event: &Event<'_>| {
         let holder = match event {
             Event::LeakSuspected { holder, .. } | Event::LeakReturned { holder, .. } => holder,
@@ -170,26 +170,26 @@ fn watched(
         let note = format!("{} {} {:?}", event.label(), holder.id, holder.held.unwrap());
         notes.lock().unwrap().push(note);
     });
-    (settings(builder).build_lazy().unwrap(), told)
+    (settings(builder).build_lazy().unwrap(), log)
 }
 
 #[test]
-fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
+fn leak_is_reported_once_and_again_on_its_return() {
     let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| {
+    let (pool, log) = pool_with_leak_log(&fake, |pool| {
         pool.leak_warning(10 * SECOND).evict_interval(None)
     });
     let first = hold(&sim, &pool, 1);
     sim.advance(4 * SECOND);
     let second = hold(&sim, &pool, 1);
     sim.advance(5 * SECOND + 999 * MILLI);
-    assert_eq!(*told.lock().unwrap(), [""; 0]);
+    assert_eq!(*log.lock().unwrap(), [""; 0]);
     sim.advance(MILLI);
-    assert_eq!(*told.lock().unwrap(), ["leak_suspected 1 10s"]);
+    assert_eq!(*log.lock().unwrap(), ["leak_suspected 1 10s"]);
     sim.advance(4 * SECOND);
     sim.advance(60 * SECOND);
     assert_eq!(
-        *told.lock().unwrap(),
+        *log.lock().unwrap(),
         ["leak_suspected 1 10s", "leak_suspected 2 10s"]
     );
     drop(first);
@@ -198,19 +198,19 @@ fn what_does_not_come_back_is_told_once_and_once_more_when_it_does() {
         .map(|guard| guard.detach())
         .collect::<Vec<_>>();
     let back = ["leak_returned 1 74s", "leak_returned 2 70s"];
-    assert_eq!(told.lock().unwrap()[2..], back);
-    // The next lending of the same connection is another one.
+    assert_eq!(log.lock().unwrap()[2..], back);
+    // The next lease of the same connection is a new one.
     let third = hold(&sim, &pool, 1);
     sim.advance(9 * SECOND);
     drop(third);
     sim.advance(60 * SECOND);
-    assert_eq!(told.lock().unwrap().len(), 4);
+    assert_eq!(log.lock().unwrap().len(), 4);
     assert_eq!(pool.stats().leaked, 2);
     assert!(pool.stats().to_string().contains(" leaked=2"));
 }
 
 #[test]
-fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
+fn returned_leak_reports_its_label_which_the_next_lease_does_not_inherit() {
     let (sim, fake) = new(1);
     let labels = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&labels);
@@ -231,25 +231,25 @@ fn what_comes_back_is_told_by_its_label_which_goes_no_further() {
 }
 
 #[test]
-fn a_warning_can_be_switched_on_and_off_while_connections_are_out() {
+fn leak_warning_can_be_switched_while_connections_are_borrowed() {
     let (sim, fake) = new(1);
-    let (pool, told) = watched(&fake, |pool| pool);
+    let (pool, log) = pool_with_leak_log(&fake, |pool| pool);
     let _held = hold(&sim, &pool, 1);
     sim.advance(60 * SECOND);
     let mut config = pool.config();
     config.leak_warning = Some(SECOND);
     pool.reconfigure(config.clone()).unwrap();
     sim.settle();
-    assert_eq!(*told.lock().unwrap(), ["leak_suspected 1 60s"]);
+    assert_eq!(*log.lock().unwrap(), ["leak_suspected 1 60s"]);
     config.leak_warning = None;
     pool.reconfigure(config).unwrap();
     let _other = hold(&sim, &pool, 1);
     sim.advance(60 * SECOND);
-    assert_eq!(told.lock().unwrap().len(), 1);
+    assert_eq!(log.lock().unwrap().len(), 1);
 }
 
 #[test]
-fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
+fn extreme_leak_warnings_neither_spin_nor_overflow() {
     for (after, leaks) in [
         (Duration::ZERO, 1),
         (Duration::from_nanos(1), 1),
@@ -265,7 +265,7 @@ fn a_warning_at_once_or_never_neither_spins_nor_overflows() {
 }
 
 #[test]
-fn a_warning_later_than_any_moment_is_not_looked_for() {
+fn leak_warning_beyond_the_clock_range_arms_no_timer() {
     let (sim, fake) = new(1);
     sim.advance(SECOND);
     let never = Duration::from_nanos(u64::MAX - 1);

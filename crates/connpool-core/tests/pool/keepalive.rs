@@ -1,48 +1,50 @@
-//! Pings of idle connections that nobody asks for.
+//! Keepalive pings of idle connections.
 
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new,
+    spawn_get,
 };
 use connpool_core::{Builder, CloseReason, Liveness, Pool};
 use connpool_testkit::SimRuntime;
 
-/// A pool that pings what was idle for ten seconds, and looks at nothing for any other reason.
-fn kept_alive(fake: &Fake) -> Builder<Fake> {
+/// A pool that pings connections after ten seconds of idleness and makes no other checks.
+fn with_keepalive(fake: &Fake) -> Builder<Fake> {
     fake.pool()
         .keepalive(10 * SECOND)
         .evict_interval(None)
         .ping_after(None)
 }
 
-fn until_a_ping_begins(sim: &SimRuntime, fake: &Fake) {
+fn advance_to_first_ping(sim: &SimRuntime, fake: &Fake) {
     while fake.calls(Call::Ping) == 0 {
         sim.advance(MILLI);
     }
 }
 
 #[test]
-fn idle_connections_are_pinged_without_anybody_asking() {
+fn keepalive_pings_idle_connections_without_a_get() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 5);
     sim.advance(7 * SECOND);
     assert_eq!(fake.calls(Call::Ping), 0, "too early");
     sim.advance(53 * SECOND);
     let pings = fake.calls(Call::Ping);
-    // Once in ten seconds, less a quarter, more the half until the next look.
+    // Every ten seconds, minus up to a quarter of jitter, plus up to half of it until the next
+    // round.
     assert!(
         (5 * 4..=5 * 8).contains(&pings),
         "{pings} pings in a minute"
     );
     assert_eq!((pool.stats().available, fake.alive()), (5, 5));
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn without_keepalive_nobody_is_pinged() {
+fn no_connection_is_pinged_without_keepalive() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -51,9 +53,9 @@ fn without_keepalive_nobody_is_pinged() {
 }
 
 #[test]
-fn what_was_used_of_late_is_not_pinged() {
+fn keepalive_skips_recently_used_connections() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).build_lazy().unwrap();
     for _ in 0..60 {
         fill(&sim, &pool, 2);
         sim.advance(SECOND);
@@ -62,39 +64,43 @@ fn what_was_used_of_late_is_not_pinged() {
 }
 
 #[test]
-fn one_is_pinged_at_a_time_and_the_others_are_lent_meanwhile() {
+fn keepalive_pings_one_connection_at_a_time_while_others_are_lent() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.always(Call::Ping, Behavior::Take(100 * MILLI));
-    until_a_ping_begins(&sim, &fake);
+    advance_to_first_ping(&sim, &fake);
     let others = hold(&sim, &pool, 2);
     assert_eq!(fake.calls(Call::Ping), 1);
-    let waiter = go_get(&sim, &pool);
-    assert!(!waiter.has_ended(), "there is no room for another one");
+    let waiter = spawn_get(&sim, &pool);
+    assert!(!waiter.has_ended(), "a connect beyond max_size");
     sim.advance(100 * MILLI);
     assert!(waiter.take().is_some_and(|got| got.is_ok()));
     drop(others);
     sim.advance(400 * MILLI);
-    assert_eq!(fake.calls(Call::Ping), 1, "the others have just been used");
+    assert_eq!(
+        fake.calls(Call::Ping),
+        1,
+        "recently used connections were pinged"
+    );
 }
 
 #[test]
-fn who_comes_while_the_last_one_is_pinged_gets_a_new_one() {
+fn get_during_a_keepalive_ping_of_the_last_connection_gets_a_new_one() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).max_size(2).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Take(100 * MILLI));
-    until_a_ping_begins(&sim, &fake);
+    advance_to_first_ping(&sim, &fake);
     let start = sim.elapsed();
     assert_eq!(hold(&sim, &pool, 1)[0].id(), 2);
     assert_eq!(sim.elapsed(), start);
 }
 
 #[test]
-fn a_round_of_slow_pings_goes_on_to_its_end() {
+fn keepalive_round_of_slow_pings_runs_to_its_end() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 10_000);
+    let runtime = CountingRuntime::new(&sim, 10_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .max_size(20)
         .keepalive(60 * SECOND)
@@ -111,12 +117,12 @@ fn a_round_of_slow_pings_goes_on_to_its_end() {
 }
 
 #[test]
-fn nobody_is_pinged_while_somebody_waits() {
+fn keepalive_pings_nothing_while_a_get_waits() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     let held = hold(&sim, &pool, 3);
-    let jobs: Vec<_> = (0..2).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..2).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(9 * SECOND);
     drop(held);
     sim.settle();
@@ -125,7 +131,7 @@ fn nobody_is_pinged_while_somebody_waits() {
 }
 
 #[test]
-fn one_that_does_not_answer_is_closed() {
+fn connection_that_fails_a_keepalive_ping_is_closed() {
     for (act, reason) in [
         (Behavior::Fail, CloseReason::PingFailed),
         (Behavior::Hang, CloseReason::PingTimeout),
@@ -133,21 +139,21 @@ fn one_that_does_not_answer_is_closed() {
     ] {
         for ping_timeout in [Some(SECOND), None] {
             let (sim, fake) = new(1);
-            let build = kept_alive(&fake).min_size(2).ping_timeout(ping_timeout);
+            let build = with_keepalive(&fake).min_size(2).ping_timeout(ping_timeout);
             let pool = sim.block_on(build.build()).unwrap();
             fake.next(Call::Ping, [act]);
             sim.advance(40 * SECOND);
             assert_eq!(closed(&pool, reason), 1, "{reason:?}, {ping_timeout:?}");
-            assert_eq!(pool.stats().available, 2, "min_size is kept up");
-            assert_lends_all(&sim, &fake, &pool);
+            assert_eq!(pool.stats().available, 2, "min_size was not restored");
+            assert_full_capacity(&sim, &fake, &pool);
         }
     }
 }
 
 #[test]
-fn what_the_ping_left_unread_is_found() {
+fn bytes_left_unread_by_a_keepalive_ping_close_the_connection() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     let asked = fake.clone();
     fake.look(move |_| match asked.calls(Call::Ping) {
@@ -159,14 +165,14 @@ fn what_the_ping_left_unread_is_found() {
 }
 
 #[test]
-fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
-    for what in 0..4 {
+fn clear_resize_close_and_drop_during_a_keepalive_ping_lose_nothing() {
+    for case in 0..4 {
         let (sim, fake) = new(1);
-        let pool = kept_alive(&fake).max_size(3).build_lazy().unwrap();
+        let pool = with_keepalive(&fake).max_size(3).build_lazy().unwrap();
         fill(&sim, &pool, 3);
         fake.always(Call::Ping, Behavior::Take(100 * MILLI));
-        until_a_ping_begins(&sim, &fake);
-        match what {
+        advance_to_first_ping(&sim, &fake);
+        match case {
             0 => pool.clear(),
             1 => pool.resize(2).unwrap(),
             2 => {
@@ -184,8 +190,8 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
             }
         }
         sim.advance(SECOND);
-        assert_eq!(fake.alive(), [0, 2, 0][what]);
-        if what < 2 {
+        assert_eq!(fake.alive(), [0, 2, 0][case]);
+        if case < 2 {
             fake.calm();
             let size = pool.config().max_size;
             assert_eq!(hold(&sim, &pool, size).len(), size);
@@ -194,12 +200,12 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
 }
 
 #[test]
-fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
+fn runtime_shutdown_during_a_keepalive_ping_destroys_the_connection() {
     let (sim, fake) = new(1);
-    let pool = kept_alive(&fake).build_lazy().unwrap();
+    let pool = with_keepalive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 2);
     fake.always(Call::Ping, Behavior::Hang);
-    until_a_ping_begins(&sim, &fake);
+    advance_to_first_ping(&sim, &fake);
     sim.shut_down();
     assert_eq!((fake.alive(), pool.stats().available), (1, 1));
     assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
@@ -208,14 +214,14 @@ fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
 }
 
 #[test]
-fn the_extremes_of_keepalive_neither_spin_nor_stop_anything() {
+fn extreme_keepalive_intervals_neither_spin_nor_stall() {
     for (keepalive, pings) in [
         (Duration::ZERO, 2 * 90..=2 * 101),
         (Duration::from_nanos(1), 2 * 90..=2 * 101),
         (Duration::MAX, 0..=0),
     ] {
         let (sim, fake) = new(1);
-        let runtime = Watched::new(&sim, 10_000);
+        let runtime = CountingRuntime::new(&sim, 10_000);
         let pool = Pool::builder(fake.clone(), runtime)
             .keepalive(keepalive)
             .build_lazy()

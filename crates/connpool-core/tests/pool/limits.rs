@@ -1,16 +1,17 @@
-//! Age, idleness and number of uses.
+//! Limits on lifetime, idle time, uses and idle connections.
 
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_books, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_at_rest, closed, fill, graceful_closes, hold, new,
+    spawn_get,
 };
 use connpool_core::CloseReason;
 
 // ---- idle_timeout
 
 #[test]
-fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
+fn idle_timeout_closes_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -24,12 +25,12 @@ fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
     sim.advance(SECOND + MILLI);
     assert_eq!(fake.alive(), 0);
     let stats = pool.stats();
-    assert_eq!((stats.idle_closed, fake.goodbyes().len()), (4, 4));
-    assert_books(&pool, &fake, 0);
+    assert_eq!((stats.idle_closed, graceful_closes(&fake).len()), (4, 4));
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
-fn one_that_is_used_does_not_become_idle_for_too_long() {
+fn idle_timeout_spares_connections_in_regular_use() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -42,12 +43,16 @@ fn one_that_is_used_does_not_become_idle_for_too_long() {
         sim.advance(3 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
     }
-    assert_eq!(fake.alive(), 1, "the last used is kept warm");
+    assert_eq!(
+        fake.alive(),
+        1,
+        "only the most recently used connection stays"
+    );
     assert_eq!(fake.calls(Call::Connect), 3);
 }
 
 #[test]
-fn a_get_does_not_lend_what_was_idle_for_too_long() {
+fn get_does_not_lend_a_connection_past_idle_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -64,7 +69,7 @@ fn a_get_does_not_lend_what_was_idle_for_too_long() {
 }
 
 #[test]
-fn idleness_never_takes_the_pool_below_min_size() {
+fn idle_timeout_keeps_min_size_connections() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -79,15 +84,19 @@ fn idleness_never_takes_the_pool_below_min_size() {
         assert!(fake.alive() >= 2);
     }
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(fake.calls(Call::Connect), 6, "closed and opened in turn");
-    // What is spared is also lent.
+    assert_eq!(
+        fake.calls(Call::Connect),
+        6,
+        "connections were closed and reopened"
+    );
+    // Connections spared by min_size can be checked out as well.
     assert!(pool.try_get().is_ok());
 }
 
 // ---- max_lifetime
 
 #[test]
-fn a_connection_over_its_age_is_closed_idle_or_on_return() {
+fn expired_connection_is_closed_while_idle_or_on_return() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -101,15 +110,15 @@ fn a_connection_over_its_age_is_closed_idle_or_on_return() {
     sim.advance(9 * SECOND);
     assert_eq!(fake.alive(), 2);
     sim.advance(SECOND);
-    assert_eq!(fake.alive(), 1, "the idle one");
+    assert_eq!(fake.alive(), 1, "the idle connection was not closed");
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().lifetime_closed), (0, 2));
-    assert_eq!(fake.goodbyes().len(), 2);
+    assert_eq!(graceful_closes(&fake).len(), 2);
 }
 
 #[test]
-fn a_get_does_not_lend_a_connection_over_its_age() {
+fn get_does_not_lend_an_expired_connection() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -126,7 +135,7 @@ fn a_get_does_not_lend_a_connection_over_its_age() {
 }
 
 #[test]
-fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
+fn connection_that_expires_during_its_ping_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -145,7 +154,7 @@ fn a_connection_that_comes_of_age_during_its_ping_is_not_lent() {
 }
 
 #[test]
-fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
+fn expired_min_size_connections_are_closed_and_replaced() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(3).max_lifetime(10 * SECOND);
     let pool = sim
@@ -157,7 +166,7 @@ fn min_size_does_not_save_from_old_age_and_is_kept_up_all_the_same() {
 }
 
 #[test]
-fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
+fn lifetime_jitter_shortens_each_lifetime_once_within_its_fraction() {
     let (sim, fake) = new(7);
     let pool = fake
         .pool()
@@ -176,9 +185,9 @@ fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
         per_second.push(before - fake.alive());
     }
     assert_eq!(fake.alive(), 0, "lengthened");
-    // Drawn again at every sweep, nearly all of them would die in the first second.
-    let most = per_second.iter().max();
-    assert!(most.is_some_and(|most| *most < 30), "{per_second:?}");
+    // If the jitter were drawn at every sweep, nearly all would expire in the first second.
+    let max = per_second.iter().max();
+    assert!(max.is_some_and(|max| *max < 30), "{per_second:?}");
     let seconds_with_some = per_second.iter().filter(|count| **count > 0).count();
     assert!(seconds_with_some >= 8, "{per_second:?}");
 }
@@ -186,12 +195,12 @@ fn jitter_shortens_each_lifetime_once_by_at_most_its_fraction() {
 // ---- max_uses, max_idle
 
 #[test]
-fn a_connection_is_lent_max_uses_times() {
+fn connection_is_lent_max_uses_times() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_uses(3).build_lazy().unwrap();
     let ids: Vec<_> = (0..7)
         .map(|_| {
-            // Nobody is in line when the driver says its goodbye.
+            // No get waits while the maintenance task closes it gracefully.
             sim.settle();
             let guard = sim.block_on(pool.get()).unwrap();
             (guard.id(), guard.uses())
@@ -201,15 +210,15 @@ fn a_connection_is_lent_max_uses_times() {
     assert_eq!(ids, expected);
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
-    assert_eq!(fake.goodbyes(), [1, 2]);
+    assert_eq!(graceful_closes(&fake), [1, 2]);
 }
 
 #[test]
-fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
+fn waiter_gets_a_new_connection_when_the_returned_one_reached_max_uses() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_uses(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     fake.always(Call::Close, Behavior::Hang);
     drop(held);
     sim.settle();
@@ -218,28 +227,28 @@ fn a_waiter_gets_a_new_one_when_the_returned_one_is_used_up() {
 }
 
 #[test]
-fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
+fn return_beyond_max_idle_closes_the_connection_unless_a_get_waits() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).max_idle(2).build_lazy().unwrap();
     drop(hold(&sim, &pool, 5));
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(fake.goodbyes().len(), 3);
+    assert_eq!(graceful_closes(&fake).len(), 3);
 
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     drop(held);
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 1);
     sim.settle();
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
-fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
+fn prewarmed_connection_with_zero_lifetime_is_lent_once() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).max_lifetime(Duration::ZERO);
     let pool = sim.block_on(build.build()).unwrap();
@@ -250,6 +259,6 @@ fn with_a_lifetime_of_zero_what_was_opened_ahead_is_lent_once() {
     assert_eq!(pool.stats().lifetime_closed, 0);
     drop(held);
     sim.settle();
-    assert_eq!(pool.stats().lifetime_closed, 2, "used once");
-    assert_eq!(fake.calls(Call::Connect), 4, "and replaced once");
+    assert_eq!(pool.stats().lifetime_closed, 2, "not closed on return");
+    assert_eq!(fake.calls(Call::Connect), 4, "not replaced");
 }

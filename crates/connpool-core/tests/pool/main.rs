@@ -1,32 +1,32 @@
-//! The pool as its users see it, in virtual time.
+//! Tests of the pool's public API in virtual time.
 
+mod admin;
+mod backoff;
+mod batch;
 mod breaker;
+mod burst;
 mod cancel;
 mod checks;
 mod close;
+mod coarse_clock;
 mod control;
 mod errors;
 mod extremes;
 mod failures;
+mod fifo;
 mod guard;
+mod guard_io;
 mod holders;
-mod in_hand;
 mod keepalive;
-mod lag;
-mod lend;
 mod limits;
 mod managers;
-mod many;
-mod meanwhile;
 mod observer;
 mod panics;
 mod pause;
+mod races;
 mod reconfigure;
 mod runtime_ends;
-mod stock;
 mod support;
-mod suspicion;
 mod sweep;
 mod threads;
-mod trouble;
-mod without_waiting;
+mod try_get_and_limits;

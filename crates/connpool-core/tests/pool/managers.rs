@@ -1,4 +1,4 @@
-//! Managers of the simplest kinds: with nothing but a connect, shared, or made of a closure.
+//! Minimal managers: defaults, `Arc`, and `object_fn`.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use crate::support::ScriptedError;
 use connpool_core::{CloseReason, Liveness, Manager, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 
-/// Has nothing but what it must have.
-struct Plain;
+/// Implements only the required methods.
+struct Minimal;
 
-impl Manager for Plain {
+impl Manager for Minimal {
     type Connection = u32;
     type Error = ScriptedError;
 
@@ -19,15 +19,15 @@ impl Manager for Plain {
 }
 
 #[test]
-fn a_manager_resets_and_keeps_what_comes_back_unless_it_says_otherwise() {
-    assert!(Plain.needs_reset());
-    assert!(Plain.is_reusable(&mut 7));
-    assert_eq!(Plain.liveness(&mut 7), Liveness::Unknown);
+fn default_manager_methods_reset_and_reuse_connections() {
+    assert!(Minimal.needs_reset());
+    assert!(Minimal.is_reusable(&mut 7));
+    assert_eq!(Minimal.liveness(&mut 7), Liveness::Unknown);
 }
 
 #[test]
-fn a_shared_manager_answers_as_its_inside_does() {
-    assert!(Arc::new(Plain).needs_reset());
+fn arc_manager_forwards_needs_reset_and_is_reusable() {
+    assert!(Arc::new(Minimal).needs_reset());
     assert!(!Arc::new(sevens()).needs_reset());
     let never = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     assert!(!Arc::new(never).is_reusable(&mut 7));
@@ -38,7 +38,7 @@ fn sevens() -> impl Manager<Connection = u32, Error = ScriptedError> + std::fmt:
 }
 
 #[test]
-fn what_a_closure_makes_is_lent_again_without_a_question() {
+fn object_fn_connections_are_reused_without_checks() {
     let sim = SimRuntime::new(1);
     let manager = sevens();
     assert!(!manager.needs_reset());
@@ -49,7 +49,7 @@ fn what_a_closure_makes_is_lent_again_without_a_question() {
 }
 
 #[test]
-fn a_closure_lends_again_only_what_it_is_told_to() {
+fn with_is_reusable_decides_about_reuse() {
     let sim = SimRuntime::new(1);
     let manager = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
@@ -58,7 +58,7 @@ fn a_closure_lends_again_only_what_it_is_told_to() {
 }
 
 #[test]
-fn a_closure_looks_as_it_is_told_to() {
+fn with_liveness_sets_the_liveness_probe() {
     let sim = SimRuntime::new(1);
     let odd_is_dead = |conn: &mut u32| match *conn % 2 {
         0 => Liveness::Alive,
@@ -72,6 +72,6 @@ fn a_closure_looks_as_it_is_told_to() {
 }
 
 #[test]
-fn a_closure_shows_nothing_of_itself() {
+fn from_fn_debug_output_hides_its_closures() {
     assert_eq!(format!("{:?}", sevens()), "FromFn");
 }

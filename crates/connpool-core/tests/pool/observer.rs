@@ -1,87 +1,84 @@
-//! What an observer is told.
+//! Events as an observer receives them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
-    poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, fill, hold, new, poll_once,
+    spawn, spawn_get,
 };
 use connpool_core::{Breaker, Event, Liveness, Observer, Pool, Runtime, WeakPool};
 
-/// Keeps the events as they print, and counts them by label.
+/// Records the text and the label of every event.
 #[derive(Default)]
-struct Notes(Mutex<Vec<(&'static str, String)>>);
+struct EventLog(Mutex<Vec<(&'static str, String)>>);
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn on_event(&self, pool: &str, event: &Event<'_>) {
         assert_eq!(pool, "orders");
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.push((event.label(), event.to_string()));
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push((event.label(), event.to_string()));
     }
 }
 
-impl Notes {
-    /// What was told since it was last asked.
-    fn told(&self) -> Vec<String> {
-        let notes = std::mem::take(&mut *self.0.lock().unwrap());
-        notes.into_iter().map(|(_, text)| text).collect()
+impl EventLog {
+    /// Takes the texts of all events since the last call.
+    fn take(&self) -> Vec<String> {
+        let log = std::mem::take(&mut *self.0.lock().unwrap());
+        log.into_iter().map(|(_, text)| text).collect()
     }
 
     fn count(&self, label: &str) -> usize {
-        let notes = self.0.lock().unwrap();
-        notes.iter().filter(|(other, _)| *other == label).count()
+        let log = self.0.lock().unwrap();
+        log.iter().filter(|(other, _)| *other == label).count()
     }
 
-    /// What was told under this label since it was last asked.
+    /// Takes all events since the last call and returns the texts of those with this label.
     fn only(&self, label: &str) -> Vec<String> {
-        let notes = std::mem::take(&mut *self.0.lock().unwrap());
-        let these = notes.into_iter().filter(|(other, _)| *other == label);
-        these.map(|(_, text)| text).collect()
+        let log = std::mem::take(&mut *self.0.lock().unwrap());
+        let matching = log.into_iter().filter(|(other, _)| *other == label);
+        matching.map(|(_, text)| text).collect()
     }
 }
 
-fn watched(fake: &Fake) -> (Arc<Notes>, connpool_core::Builder<Fake>) {
-    let notes = Arc::new(Notes::default());
-    let builder = fake.pool().name("orders").observer(Arc::clone(&notes));
-    (notes, builder)
+fn logged_pool(fake: &Fake) -> (Arc<EventLog>, connpool_core::Builder<Fake>) {
+    let log = Arc::new(EventLog::default());
+    let builder = fake.pool().name("orders").observer(Arc::clone(&log));
+    (log, builder)
 }
 
 #[test]
-fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
+fn observer_receives_breaker_burst_and_pause_events() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let breaker = Breaker::new(1, SECOND);
     let pool = builder.breaker(breaker).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
-    assert_eq!(
-        notes.only("breaker"),
-        ["the breaker was closed and is open"]
-    );
+    assert_eq!(log.only("breaker"), ["the breaker was closed and is open"]);
     sim.advance(SECOND);
     fill(&sim, &pool, 8);
-    let told = [
+    let texts = [
         "the breaker was open and is half open",
         "the breaker was half open and is closed",
     ];
-    assert_eq!(notes.only("breaker"), told);
+    assert_eq!(log.only("breaker"), texts);
     fake.look(|conn| match conn.id() {
         6.. => Liveness::Closed,
         _ => Liveness::Alive,
     });
     drop(sim.block_on(pool.get_timeout(MILLI)));
-    assert_eq!(notes.only("burst").len(), 1);
+    assert_eq!(log.only("burst").len(), 1);
     pool.pause();
     pool.pause();
     pool.resume();
-    assert_eq!(notes.told(), ["paused: nothing is lent", "resumed"]);
+    assert_eq!(log.take(), ["paused: nothing is lent", "resumed"]);
 }
 
 #[test]
-fn the_life_of_a_connection_is_told_in_order() {
+fn observer_receives_the_events_of_a_connection_in_order() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool = builder.max_uses(2).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Take(20 * MILLI)]);
     let guard = sim.block_on(pool.get()).unwrap();
@@ -91,7 +88,7 @@ fn the_life_of_a_connection_is_told_in_order() {
     drop(pool.try_get().unwrap());
     sim.settle();
     assert_eq!(
-        notes.told(),
+        log.take(),
         [
             "a get has to wait",
             "opened connection 1 in 20.0ms",
@@ -107,7 +104,7 @@ fn the_life_of_a_connection_is_told_in_order() {
     pool.clear();
     pool.resize(3).unwrap();
     assert_eq!(
-        notes.told()[3..],
+        log.take()[3..],
         [
             "connection 2 was detached",
             "cleared: nothing opened until now is lent again",
@@ -117,9 +114,9 @@ fn the_life_of_a_connection_is_told_in_order() {
 }
 
 #[test]
-fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
+fn observer_receives_connect_failures_with_error_and_count() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool = builder
         .connect_timeout(MILLI)
         .fail_fast(false)
@@ -128,8 +125,8 @@ fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
     let failures = [Behavior::Fail, Behavior::Hang, Behavior::Panic];
     fake.next(Call::Connect, failures);
     drop(sim.block_on(pool.get()).unwrap());
-    let told = notes.told();
-    let failed: Vec<_> = told
+    let texts = log.take();
+    let failed: Vec<_> = texts
         .iter()
         .filter(|text| text.contains("cannot"))
         .cloned()
@@ -142,13 +139,13 @@ fn a_connect_that_fails_is_told_with_its_error_and_how_many_there_were() {
             "cannot connect (failure 3 in a row, after 0.0ns): it panicked: scripted panic in Connect",
         ]
     );
-    assert!(told.contains(&String::from("connect panicked: scripted panic in Connect")));
+    assert!(texts.contains(&String::from("connect panicked: scripted panic in Connect")));
 }
 
 #[test]
-fn a_get_that_takes_too_long_is_told_whatever_comes_of_it() {
+fn observer_receives_slow_gets_whatever_their_outcome() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool = builder
         .max_size(1)
         .get_timeout(5 * SECOND)
@@ -156,23 +153,23 @@ fn a_get_that_takes_too_long_is_told_whatever_comes_of_it() {
         .build_lazy()
         .unwrap();
     let held = hold(&sim, &pool, 1);
-    let mut given_up = Box::pin(pool.get_owned());
-    let mut too_early = Box::pin(pool.get_owned());
-    assert!(poll_once(given_up.as_mut()).is_pending());
-    assert!(poll_once(too_early.as_mut()).is_pending());
-    let timed_out = go_get(&sim, &pool);
+    let mut cancelled = Box::pin(pool.get_owned());
+    let mut cancelled_early = Box::pin(pool.get_owned());
+    assert!(poll_once(cancelled.as_mut()).is_pending());
+    assert!(poll_once(cancelled_early.as_mut()).is_pending());
+    let timed_out = spawn_get(&sim, &pool);
     sim.advance(SECOND);
-    drop(too_early);
+    drop(cancelled_early);
     sim.advance(SECOND);
-    drop(given_up);
-    let served = go_get(&sim, &pool);
+    drop(cancelled);
+    let served = spawn_get(&sim, &pool);
     sim.advance(3 * SECOND);
     drop(held);
     sim.settle();
     assert!(timed_out.has_ended() && served.has_ended());
     let end = "; see the pool's statistics, and max_size or the backend";
     assert_eq!(
-        notes.only("slow_get"),
+        log.only("slow_get"),
         [
             format!("a get took 2.0s and got no connection{end}"),
             format!("a get took 5.0s and got no connection{end}"),
@@ -189,14 +186,14 @@ fn a_get_that_takes_too_long_is_told_whatever_comes_of_it() {
         config.slow_get_warning = limit;
         pool.reconfigure(config.clone()).unwrap();
         drop(sim.block_on(pool.get()).unwrap());
-        assert_eq!(notes.only("slow_get").len(), expected, "{limit:?}");
+        assert_eq!(log.only("slow_get").len(), expected, "{limit:?}");
     }
 }
 
 #[test]
-fn a_goodbye_that_is_given_up_is_told() {
+fn observer_receives_abandoned_graceful_closes() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool = builder
         .max_size(1)
         .max_uses(1)
@@ -210,7 +207,7 @@ fn a_goodbye_that_is_given_up_is_told() {
     sim.settle();
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(
-        notes.only("graceful_close_failed"),
+        log.only("graceful_close_failed"),
         [
             "gave up the goodbye to connection 1: it took longer than close_timeout",
             "gave up the goodbye to connection 2: somebody waits for its slot",
@@ -220,10 +217,10 @@ fn a_goodbye_that_is_given_up_is_told() {
 }
 
 #[test]
-fn every_panic_that_is_caught_is_told() {
+fn observer_receives_every_caught_panic() {
     let (sim, fake) = new(1);
     fake.with_resets();
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool = builder
         .max_size(3)
         .ping_after(Duration::ZERO)
@@ -248,22 +245,22 @@ fn every_panic_that_is_caught_is_told() {
     fake.next(Call::Close, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
-    let told = notes.only("panicked");
-    let steps: Vec<_> = told
+    let texts = log.only("panicked");
+    let steps: Vec<_> = texts
         .iter()
         .map(|text| text.split(' ').next().unwrap())
         .collect();
     assert_eq!(
         steps,
         ["ping", "reset", "is_reusable", "drop", "close"],
-        "{told:?}"
+        "{texts:?}"
     );
 }
 
 // ---- observers that misbehave
 
 #[test]
-fn an_observer_that_panics_each_time_changes_nothing() {
+fn panicking_observer_changes_nothing() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -278,18 +275,18 @@ fn an_observer_that_panics_each_time_changes_nothing() {
     pool.clear();
     pool.resize(1).unwrap();
     pool.resize(2).unwrap();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
     sim.block_on(pool.close(SECOND));
     assert_eq!(fake.alive(), 0);
 }
 
 #[test]
-fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
+fn observer_may_use_the_pool_without_unbounded_recursion() {
     let (sim, fake) = new(1);
-    let place: Arc<Mutex<Option<WeakPool<Fake>>>> = Arc::default();
+    let cell: Arc<Mutex<Option<WeakPool<Fake>>>> = Arc::default();
     let deepest = Arc::new(Mutex::new((0, 0)));
-    let (pool_of, depth) = (Arc::clone(&place), Arc::clone(&deepest));
-    let meddle = move |_: &str, _: &Event<'_>| {
+    let (pool_of, depth) = (Arc::clone(&cell), Arc::clone(&deepest));
+    let use_pool = move |_: &str, _: &Event<'_>| {
         let pool = pool_of.lock().unwrap().as_ref().and_then(WeakPool::upgrade);
         let Some(pool) = pool else { return };
         {
@@ -304,10 +301,10 @@ fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
     let pool = fake
         .pool()
         .max_size(2)
-        .observer(meddle)
+        .observer(use_pool)
         .build_lazy()
         .unwrap();
-    *place.lock().unwrap() = Some(pool.downgrade());
+    *cell.lock().unwrap() = Some(pool.downgrade());
     fill(&sim, &pool, 2);
     let _held = hold(&sim, &pool, 2);
     let mut waiter = Box::pin(pool.get());
@@ -316,18 +313,19 @@ fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
     drop((waiter, _held));
     sim.settle();
     assert_eq!(*deepest.lock().unwrap(), (0, 4));
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
-// ---- all together
+// ---- all events together
 
-/// Every connection is opened once and ends once, and is lent and returned in turns.
+/// Every connection is opened once and closed or detached once, and its checkouts and returns
+/// alternate.
 #[test]
-fn what_is_told_of_a_wild_hour_adds_up() {
+fn observer_event_counts_match_stats_under_random_faults() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
         fake.with_resets();
-        let (notes, builder) = watched(&fake);
+        let (log, builder) = logged_pool(&fake);
         let pool = builder
             .max_size(4)
             .max_lifetime(30 * MILLI)
@@ -351,7 +349,7 @@ fn what_is_told_of_a_wild_hour_adds_up() {
         let jobs: Vec<_> = (0..60)
             .map(|nth| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     sim_.sleep(MILLI * (sim_.random() % 60) as u32).await;
                     let Ok(mut guard) = pool.get_owned().await else {
                         return;
@@ -370,7 +368,7 @@ fn what_is_told_of_a_wild_hour_adds_up() {
         sim.advance(60 * SECOND);
         assert!(jobs.iter().all(Job::has_ended));
         let stats = pool.stats();
-        let count = |label: &str| notes.count(label) as u64;
+        let count = |label: &str| log.count(label) as u64;
         assert_eq!(count("opened"), stats.created);
         assert_eq!(count("connect_failed"), stats.connect_failed);
         assert_eq!(count("lent"), stats.success);
@@ -388,22 +386,22 @@ fn what_is_told_of_a_wild_hour_adds_up() {
 }
 
 #[test]
-fn a_driver_in_the_background_is_not_silent() {
+fn observer_receives_events_of_the_maintenance_task() {
     let (sim, fake) = new(1);
-    let (notes, builder) = watched(&fake);
+    let (log, builder) = logged_pool(&fake);
     let pool: Pool<Fake> = sim
         .block_on(builder.min_size(2).evict_interval(SECOND).build())
         .unwrap();
-    assert_eq!(notes.only("opened").len(), 2);
+    assert_eq!(log.only("opened").len(), 2);
     fake.hang_up_all();
     sim.advance(2 * SECOND);
-    let told = notes.told();
+    let texts = log.take();
     assert_eq!(
-        told.iter().filter(|text| text.contains("(dead)")).count(),
+        texts.iter().filter(|text| text.contains("(dead)")).count(),
         2
     );
     assert_eq!(
-        told.iter().filter(|text| text.contains("opened")).count(),
+        texts.iter().filter(|text| text.contains("opened")).count(),
         2
     );
     drop(pool);

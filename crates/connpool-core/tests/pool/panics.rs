@@ -1,11 +1,12 @@
-//! Code of managers and users that panics costs one connection, and nothing else.
+//! Panics in managers, connections and user code cost one connection each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, SECOND, ScriptedError, assert_lends_all, fill, go_get, hold, new, weak_stats,
+    Behavior, Call, SECOND, ScriptedError, assert_full_capacity, fill, graceful_closes, hold, new,
+    spawn_get, use_pool,
 };
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Manager, Pool, PooledConnection};
 
@@ -13,15 +14,15 @@ fn scripted() -> ! {
     panic!("scripted panic")
 }
 
-// ---- the manager's
+// ---- panics of the manager
 
 #[test]
-fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
+fn panicking_connect_fails_the_first_waiter_and_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Panic]);
-    let first = go_get(&sim, &pool);
-    let second = go_get(&sim, &pool);
+    let first = spawn_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     match first.take() {
         Some(Err(GetError::Panicked { step, message })) => {
             assert_eq!(
@@ -34,20 +35,20 @@ fn a_connect_that_panics_answers_the_first_in_line_and_frees_its_slot() {
     sim.advance(SECOND);
     assert!(second.take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().connect_failed, 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_connect_that_panics_without_fail_fast_is_tried_again() {
+fn panicking_connect_without_fail_fast_is_retried() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Panic, Behavior::Panic]);
     assert!(sim.block_on(pool.get()).is_ok());
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_build_whose_connect_panics_says_so() {
+fn build_with_a_panicking_connect_returns_panicked() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Succeed, Behavior::Panic]);
     match sim.block_on(fake.pool().min_size(3).build()) {
@@ -55,11 +56,11 @@ fn a_build_whose_connect_panics_says_so() {
         other => panic!("{:?}", other.map(|pool| pool.stats())),
     }
     sim.settle();
-    assert_eq!(fake.alive(), 0, "what was opened is closed again");
+    assert_eq!(fake.alive(), 0, "an opened connection was kept");
 }
 
 #[test]
-fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
+fn panicking_ping_destroys_its_connection_and_the_next_is_tried() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -68,21 +69,21 @@ fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
     sim.settle();
     assert_eq!((fake.alive(), fake.calls(Call::Connect)), (1, 2));
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_reset_that_panics_destroys_its_connection() {
+fn panicking_reset_destroys_its_connection() {
     let (sim, fake) = new(1);
     fake.with_resets().next(Call::Reset, [Behavior::Panic]);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_look_that_panics_destroys_its_connection() {
+fn panicking_liveness_probe_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -94,11 +95,11 @@ fn a_look_that_panics_destroys_its_connection() {
     sim.settle();
     assert_eq!(fake.alive(), 0);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 4);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
+fn panicking_sweep_probe_does_not_end_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -109,11 +110,11 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
     sim.advance(SECOND);
-    assert_eq!(fake.alive(), 0, "nobody sweeps any more");
+    assert_eq!(fake.alive(), 0, "the sweeps have stopped");
 }
 
 #[test]
-fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
+fn panicking_probe_of_a_new_connection_destroys_that_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.look(|conn| match conn.id() {
@@ -121,39 +122,39 @@ fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
         _ => Liveness::Alive,
     });
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn an_is_reusable_that_panics_destroys_its_connection_and_not_its_user() {
+fn panicking_is_reusable_destroys_its_connection_only() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.reusable(|_| scripted());
     let held = hold(&sim, &pool, 1);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     drop(held);
     fake.calm();
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_goodbye_that_panics_frees_its_slot() {
+fn panicking_graceful_close_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_idle(0).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Panic);
     drop(hold(&sim, &pool, 2));
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 0));
-    assert_lends_all(&sim, &fake, &pool);
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (2, 0));
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
-// ---- the connection's
+// ---- panics of the connection
 
 #[test]
-fn a_connection_whose_drop_panics_still_frees_its_slot() {
+fn connection_whose_drop_panics_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fake.at_drop(|_| scripted());
@@ -171,12 +172,12 @@ fn a_connection_whose_drop_panics_still_frees_its_slot() {
     assert_eq!(fake.alive(), 1);
     pool.resize(3).unwrap();
     fake.calm();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
-/// The future of the goodbye owns the connection, and drops it when its time is up.
+/// The graceful close owns the connection and drops it at close_timeout.
 #[test]
-fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() {
+fn connection_whose_drop_panics_at_close_timeout_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -189,14 +190,14 @@ fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() 
     fake.at_drop(|_| scripted());
     drop(hold(&sim, &pool, 2));
     let passed = catch_unwind(AssertUnwindSafe(|| sim.advance(2 * SECOND)));
-    assert!(passed.is_ok(), "the panic went through to the runtime");
+    assert!(passed.is_ok(), "the panic reached the runtime");
     assert_eq!(fake.alive(), 0);
     fake.calm();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_connection_whose_drop_panics_when_somebody_hurries_its_goodbye_frees_its_slot() {
+fn connection_whose_drop_panics_in_an_expedited_close_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
@@ -206,26 +207,26 @@ fn a_connection_whose_drop_panics_when_somebody_hurries_its_goodbye_frees_its_sl
     let got = catch_unwind(AssertUnwindSafe(|| sim.block_on(pool.get_owned())));
     match got {
         Ok(got) => assert!(got.is_ok()),
-        Err(_) => panic!("the panic went through to the runtime"),
+        Err(_) => panic!("the panic reached the runtime"),
     }
 }
 
 #[test]
-fn a_connection_whose_drop_panics_when_the_pool_goes_is_caught() {
+fn connection_whose_drop_panics_with_the_pool_is_caught() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.at_drop(|_| scripted());
     sim.shut_down();
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(pool)));
-    assert!(dropped.is_ok(), "the drop of a pool has panicked");
+    assert!(dropped.is_ok(), "dropping the pool panicked");
     assert_eq!(fake.alive(), 0);
 }
 
-// ---- the user's
+// ---- panics of the user
 
 #[test]
-fn an_exchange_that_panics_spoils_its_connection() {
+fn panicking_exchange_makes_its_connection_unusable() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let mut guard = hold(&sim, &pool, 1).remove(0);
@@ -236,17 +237,17 @@ fn an_exchange_that_panics_spoils_its_connection() {
     drop(guard);
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Unfinished), 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_guard_dropped_while_its_thread_panics_is_destroyed() {
+fn guard_dropped_by_a_panicking_thread_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    let asked = std::sync::Arc::new(AtomicBool::new(false));
-    let asked_ = asked.clone();
+    let called = std::sync::Arc::new(AtomicBool::new(false));
+    let called_ = called.clone();
     fake.reusable(move |_| {
-        asked_.store(true, Ordering::SeqCst);
+        called_.store(true, Ordering::SeqCst);
         true
     });
     let guard = hold(&sim, &pool, 1).remove(0);
@@ -261,12 +262,15 @@ fn a_guard_dropped_while_its_thread_panics_is_destroyed() {
     let Err::<std::convert::Infallible, _>(_) = result;
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert!(!asked.load(Ordering::SeqCst), "asked about a lost one");
-    assert_lends_all(&sim, &fake, &pool);
+    assert!(
+        !called.load(Ordering::SeqCst),
+        "is_reusable was called for a lost connection"
+    );
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_panic_of_a_user_that_is_caught_before_the_guard_is_dropped_is_his_own_affair() {
+fn panic_caught_before_the_guard_drops_keeps_the_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
@@ -276,11 +280,11 @@ fn a_panic_of_a_user_that_is_caught_before_the_guard_is_dropped_is_his_own_affai
 }
 
 #[test]
-fn a_waiter_is_served_by_the_guard_of_a_thread_that_panics() {
+fn waiter_is_served_after_a_panicking_thread_drops_its_guard() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let guard = hold(&sim, &pool, 1).remove(0);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _guard = guard;
         scripted()
@@ -290,9 +294,9 @@ fn a_waiter_is_served_by_the_guard_of_a_thread_that_panics() {
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
 }
 
-// ---- no foreign code under a lock
+// ---- user code never runs under a lock
 
-/// Whatever the pool calls may call the pool.
+/// Every callback of the pool may call the pool.
 #[test]
 fn every_callback_may_use_the_pool() {
     let (sim, fake) = new(1);
@@ -307,16 +311,16 @@ fn every_callback_may_use_the_pool() {
         .build_lazy()
         .unwrap();
     let weak = [(); 3].map(|()| pool.downgrade());
-    let [looking, asking, dropping] = weak;
+    let [in_liveness, in_is_reusable, in_drop] = weak;
     fake.look(move |_| {
-        weak_stats(&looking);
+        use_pool(&in_liveness);
         Liveness::Alive
     });
     fake.reusable(move |_| {
-        weak_stats(&asking);
+        use_pool(&in_is_reusable);
         true
     });
-    fake.at_drop(move |_| weak_stats(&dropping));
+    fake.at_drop(move |_| use_pool(&in_drop));
     for _ in 0..10 {
         let held = hold(&sim, &pool, 4);
         drop(held);
@@ -332,9 +336,9 @@ fn every_callback_may_use_the_pool() {
     assert_eq!(fake.alive(), 0);
 }
 
-/// A manager that returns a connection of the pool from within a callback of the pool.
+/// A connection that returns another connection of the pool when it is dropped.
 #[test]
-fn a_guard_can_be_dropped_by_a_connections_drop() {
+fn guard_can_be_dropped_by_the_drop_of_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
@@ -346,20 +350,23 @@ fn a_guard_can_be_dropped_by_a_connections_drop() {
     held[0].mark_unusable();
     drop(held);
     assert_eq!((pool.stats().available, fake.alive()), (1, 1));
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
-// ---- panics that are not the pool's
+// ---- panics outside of a poll
 
-/// `connect` is an ordinary function that returns a future; both halves can panic.
+/// `connect` is an ordinary function that returns a future; the call and the future can both panic.
 #[test]
-fn a_manager_that_panics_before_it_returns_a_future_is_caught_too() {
+fn panic_in_connect_before_its_future_is_caught() {
     struct Eager;
     impl Manager for Eager {
         type Connection = u8;
         type Error = ScriptedError;
 
-        #[allow(clippy::manual_async_fn, reason = "the point is what runs before it")]
+        #[allow(
+            clippy::manual_async_fn,
+            reason = "the test is about the code before the future"
+        )]
         fn connect(&self) -> impl Future<Output = Result<u8, ScriptedError>> + Send {
             if true {
                 scripted();
@@ -379,11 +386,11 @@ fn a_manager_that_panics_before_it_returns_a_future_is_caught_too() {
     assert_eq!(pool.stats().connecting, 0);
 }
 
-/// The pool drops a connect whose time is up, and what it drops is the user's code.
+/// The pool drops a connect at its timeout, and that drop runs user code.
 #[test]
-fn a_connect_that_panics_when_it_is_given_up_frees_its_slot() {
-    struct Sore;
-    impl Manager for Sore {
+fn connect_that_panics_on_drop_at_connect_timeout_frees_its_slot() {
+    struct PanickingConnect;
+    impl Manager for PanickingConnect {
         type Connection = u8;
         type Error = ScriptedError;
 
@@ -399,16 +406,12 @@ fn a_connect_that_panics_when_it_is_given_up_frees_its_slot() {
         }
     }
     let (sim, _) = new(1);
-    let pool = Pool::builder(Sore, sim.clone())
+    let pool = Pool::builder(PanickingConnect, sim.clone())
         .max_size(1)
         .connect_timeout(SECOND)
         .build_lazy()
         .unwrap();
     let got = catch_unwind(AssertUnwindSafe(|| sim.block_on(pool.get()).is_err()));
     assert_eq!(pool.stats().connecting, 0);
-    assert_eq!(
-        got.ok(),
-        Some(true),
-        "the panic went through to the runtime"
-    );
+    assert_eq!(got.ok(), Some(true), "the panic reached the runtime");
 }

@@ -1,14 +1,14 @@
-//! A pool that lends nothing until it is resumed.
+//! `pause` and `resume`.
 
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, MILLI, SECOND, assert_lends_all, fill, go, go_get, hold, new,
+    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, fill, hold, new, spawn, spawn_get,
 };
 use connpool_core::{Breaker, GetError, Phase};
 
 #[test]
-fn while_paused_nothing_is_lent_and_all_stand_in_line() {
+fn paused_pool_lends_nothing_and_queues_every_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -16,7 +16,7 @@ fn while_paused_nothing_is_lent_and_all_stand_in_line() {
     pool.pause();
     pool.pause();
     assert!(pool.is_paused());
-    let jobs: Vec<_> = (0..5).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..5).map(|_| spawn_get(&sim, &pool)).collect();
     drop(held);
     sim.advance(SECOND);
     assert!(!jobs.iter().any(Job::has_ended));
@@ -31,15 +31,15 @@ fn while_paused_nothing_is_lent_and_all_stand_in_line() {
     assert_eq!(
         served,
         [true, true, true, false, false],
-        "first in, first out"
+        "not served in FIFO order"
     );
     drop(jobs);
     sim.settle();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn who_waits_in_a_paused_pool_has_his_own_deadline() {
+fn waiter_in_a_paused_pool_keeps_its_own_deadline() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -61,11 +61,11 @@ fn who_waits_in_a_paused_pool_has_his_own_deadline() {
 }
 
 #[test]
-fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
+fn paused_empty_pool_connects_for_waiters_only_after_resume() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     pool.pause();
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(SECOND);
     assert_eq!(fake.calls(Call::Connect), 0);
     pool.resume();
@@ -75,12 +75,12 @@ fn a_cold_pool_opens_nothing_for_the_line_until_it_is_resumed() {
 }
 
 #[test]
-fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
+fn connection_that_passes_its_check_during_a_pause_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     fake.next(Call::Ping, [Behavior::Take(SECOND)]);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     pool.pause();
     sim.advance(2 * SECOND);
     assert!(!job.has_ended());
@@ -91,7 +91,7 @@ fn what_passed_its_check_when_the_pool_was_paused_is_not_lent() {
 }
 
 #[test]
-fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
+fn connect_that_ends_during_a_pause_serves_and_fails_no_waiter() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -102,7 +102,7 @@ fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
         Call::Connect,
         [Behavior::FailAfter(SECOND), Behavior::Take(SECOND)],
     );
-    let jobs: Vec<_> = (0..2).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..2).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 2);
     pool.pause();
     sim.advance(2 * SECOND);
@@ -117,12 +117,12 @@ fn a_connect_that_ends_while_the_pool_is_paused_answers_nobody() {
 }
 
 #[test]
-fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
+fn paused_pool_keeps_min_size_and_finds_dead_connections() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).evict_interval(SECOND);
     let pool = sim.block_on(build.build()).unwrap();
     pool.pause();
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     fake.hang_up_all();
     fake.look(|conn| match conn.id() {
         1 | 2 => connpool_core::Liveness::Closed,
@@ -134,31 +134,31 @@ fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
 }
 
 #[test]
-fn a_close_ends_the_pause_and_tells_everybody() {
+fn close_ends_the_pause_and_fails_all_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
     pool.pause();
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     let report = sim.block_on(pool.close(SECOND));
     assert_eq!((report.closed, report.timed_out), (2, false));
     sim.settle();
     assert!(matches!(job.take(), Some(Err(GetError::Closed))));
     pool.pause();
-    assert!(!pool.is_paused(), "a closed pool is closed");
+    assert!(!pool.is_paused(), "a closed pool was paused");
 }
 
 #[test]
-fn a_failover_is_a_pause_a_clear_and_a_resume() {
+fn failover_by_pause_clear_and_resume_fails_no_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 4);
     let busy: Vec<_> = (0..8)
         .map(|_| {
             let (pool, sim_) = (pool.clone(), sim.clone());
-            go(&sim, async move {
+            spawn(&sim, async move {
                 for _ in 0..100 {
-                    let guard = pool.get().await.expect("held in line, not failed");
+                    let guard = pool.get().await.expect("failed instead of queued");
                     sim_.sleep(MILLI).await;
                     drop(guard);
                 }
@@ -174,5 +174,5 @@ fn a_failover_is_a_pause_a_clear_and_a_resume() {
     sim.advance(SECOND);
     assert!(busy.iter().all(Job::has_ended));
     assert!(pool.stats().created >= 5);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }

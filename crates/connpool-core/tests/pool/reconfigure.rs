@@ -1,22 +1,23 @@
-//! Settings that change while the pool runs.
+//! `reconfigure`: settings that change while the pool runs.
 
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, assert_lends_all, closed, fill, go, go_get, hold, new,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes,
+    hold, new, spawn, spawn_get,
 };
 use connpool_core::{Breaker, CloseReason, Pool, PoolConfig, Runtime};
 
-fn change(pool: &Pool<Fake>, change: impl FnOnce(&mut PoolConfig)) {
+fn reconfigure(pool: &Pool<Fake>, reconfigure: impl FnOnce(&mut PoolConfig)) {
     let mut config = pool.config();
-    change(&mut config);
+    reconfigure(&mut config);
     pool.reconfigure(config.clone()).unwrap();
     assert_eq!(pool.config(), config);
 }
 
 #[test]
-fn all_settings_change_or_none() {
+fn reconfigure_applies_all_settings_or_none() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("orders").build_lazy().unwrap();
     let before = pool.config();
@@ -38,28 +39,28 @@ fn all_settings_change_or_none() {
     pool.reconfigure(config.clone()).unwrap();
     config.name = Some(String::from("orders"));
     assert_eq!(pool.config(), config);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_resize_and_a_reconfigure_read_back_together() {
+fn resize_and_reconfigure_read_back_the_same_config() {
     let (_, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     pool.resize(3).unwrap();
-    change(&pool, |c| c.min_size = 3);
+    reconfigure(&pool, |c| c.min_size = 3);
     assert!(pool.resize(2).is_err());
     assert_eq!((pool.config().max_size, pool.config().min_size), (3, 3));
 }
 
 #[test]
-fn a_larger_min_size_is_opened_and_a_smaller_one_let_go() {
+fn larger_min_size_is_opened_and_smaller_min_size_is_released() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    change(&pool, |c| c.min_size = 4);
+    reconfigure(&pool, |c| c.min_size = 4);
     sim.settle();
     assert_eq!(fake.alive(), 4);
-    change(&pool, |c| {
+    reconfigure(&pool, |c| {
         (c.min_size, c.idle_timeout, c.evict_interval) = (2, Some(SECOND), Some(SECOND));
     });
     sim.advance(2 * SECOND);
@@ -68,20 +69,20 @@ fn a_larger_min_size_is_opened_and_a_smaller_one_let_go() {
 }
 
 #[test]
-fn a_smaller_max_idle_closes_what_is_too_much_now() {
+fn smaller_max_idle_closes_surplus_idle_connections_now() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(5).build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    change(&pool, |c| c.max_idle = Some(2));
+    reconfigure(&pool, |c| c.max_idle = Some(2));
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(fake.goodbyes().len(), 3);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_eq!(graceful_closes(&fake).len(), 3);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_shorter_lifetime_reaches_connections_idle_and_out() {
+fn shorter_lifetime_applies_to_idle_and_borrowed_connections() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -91,7 +92,7 @@ fn a_shorter_lifetime_reaches_connections_idle_and_out() {
     let mut held = hold(&sim, &pool, 3);
     drop(held.pop());
     sim.advance(10 * SECOND);
-    change(&pool, |c| {
+    reconfigure(&pool, |c| {
         (c.max_lifetime, c.evict_interval) = (Some(5 * SECOND), Some(SECOND));
     });
     sim.advance(SECOND);
@@ -99,18 +100,18 @@ fn a_shorter_lifetime_reaches_connections_idle_and_out() {
     drop(held.pop());
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::Lifetime), 2);
-    // Without the limit, what was opened under it keeps its own.
-    change(&pool, |c| c.max_lifetime = None);
+    // Connections opened under the limit keep it after its removal.
+    reconfigure(&pool, |c| c.max_lifetime = None);
     drop(held.pop());
     sim.settle();
     assert_eq!(pool.stats().available, 1);
 }
 
-/// Nobody has noted since when they are idle, as no limit asked for it.
+/// The pool does not record idle times while no limit needs them.
 #[test]
-fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
+fn first_idle_timeout_counts_from_its_reconfigure() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 60_000);
+    let runtime = CountingRuntime::new(&sim, 60_000);
     let pool = Pool::builder(fake.clone(), runtime)
         .ping_after(None)
         .evict_interval(SECOND)
@@ -119,7 +120,7 @@ fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
     fill(&sim, &pool, 2);
     let held = hold(&sim, &pool, 1);
     sim.advance(3_600 * SECOND);
-    change(&pool, |c| c.idle_timeout = Some(60 * SECOND));
+    reconfigure(&pool, |c| c.idle_timeout = Some(60 * SECOND));
     drop(held);
     sim.advance(55 * SECOND);
     assert_eq!(fake.alive(), 2);
@@ -128,50 +129,50 @@ fn a_first_idle_timeout_counts_from_the_moment_it_is_set() {
 }
 
 #[test]
-fn limits_on_time_count_from_the_next_use() {
+fn changed_time_limits_apply_from_the_next_use() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let early = go_get(&sim, &pool);
-    change(&pool, |c| c.get_timeout = Some(SECOND));
-    let late = go_get(&sim, &pool);
+    let early = spawn_get(&sim, &pool);
+    reconfigure(&pool, |c| c.get_timeout = Some(SECOND));
+    let late = spawn_get(&sim, &pool);
     sim.advance(2 * SECOND);
     assert!(!early.has_ended() && late.take().unwrap().is_err());
     drop((held, early));
     sim.settle();
-    change(&pool, |c| {
+    reconfigure(&pool, |c| {
         (c.ping_after, c.ping_timeout) = (Some(Duration::ZERO), Some(MILLI));
     });
     fake.next(Call::Ping, [Behavior::Hang]);
     assert!(sim.block_on(pool.get()).is_ok());
     assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
-    change(&pool, |c| c.max_uses = Some(1));
+    reconfigure(&pool, |c| c.max_uses = Some(1));
     drop(sim.block_on(pool.get()).unwrap());
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
-    change(&pool, |c| c.connect_timeout = Some(MILLI));
+    reconfigure(&pool, |c| c.connect_timeout = Some(MILLI));
     fake.next(Call::Connect, [Behavior::Hang]);
     assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
 }
 
 #[test]
-fn a_shorter_evict_interval_does_not_wait_for_the_end_of_the_old_one() {
+fn shorter_evict_interval_takes_effect_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(None).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     sim.advance(SECOND);
-    let looks = fake.probes();
-    change(&pool, |c| c.evict_interval = Some(10 * MILLI));
+    let before = fake.probes();
+    reconfigure(&pool, |c| c.evict_interval = Some(10 * MILLI));
     sim.advance(SECOND);
-    assert!(fake.probes() - looks > 90);
-    change(&pool, |c| c.evict_interval = None);
-    let looks = fake.probes();
+    assert!(fake.probes() - before > 90);
+    reconfigure(&pool, |c| c.evict_interval = None);
+    let before = fake.probes();
     sim.advance(SECOND);
-    assert_eq!(fake.probes(), looks);
+    assert_eq!(fake.probes(), before);
 }
 
 #[test]
-fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
+fn shorter_backoff_takes_effect_immediately() {
     let probing = |probe_every| {
         let failures = 1;
         Some(Breaker::new(failures, probe_every))
@@ -185,10 +186,10 @@ fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
             .build_lazy()
             .unwrap();
         fake.next(Call::Connect, [Behavior::Fail]);
-        let job = go_get(&sim, &pool);
+        let job = spawn_get(&sim, &pool);
         sim.advance(2 * SECOND);
         assert_eq!(fake.calls(Call::Connect), 1);
-        change(&pool, |config| {
+        reconfigure(&pool, |config| {
             config.breaker = shorter;
             config.backoff.max = SECOND;
         });
@@ -198,20 +199,20 @@ fn a_shorter_pause_does_not_wait_for_the_end_of_the_old_one() {
 }
 
 #[test]
-fn a_pool_that_may_hold_fewer_waiters_keeps_those_who_stand() {
+fn smaller_max_waiters_keeps_queued_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let stands = go_get(&sim, &pool);
-    change(&pool, |c| c.max_waiters = Some(0));
-    assert!(go_get(&sim, &pool).take().unwrap().is_err());
+    let waiter = spawn_get(&sim, &pool);
+    reconfigure(&pool, |c| c.max_waiters = Some(0));
+    assert!(spawn_get(&sim, &pool).take().unwrap().is_err());
     drop(held);
     sim.settle();
-    assert!(stands.take().unwrap().is_ok());
+    assert!(waiter.take().unwrap().is_ok());
 }
 
 #[test]
-fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
+fn constant_reconfigures_lose_no_connection_and_no_waiter() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(8).build_lazy().unwrap();
@@ -220,14 +221,14 @@ fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
         let jobs: Vec<_> = (0..40)
             .map(|_| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     let up_to = |n| sim_.random() % n;
                     let millis = |n| MILLI * (sim_.random() % n) as u32;
                     sim_.sleep(millis(40)).await;
                     let guard = pool.get_owned().await.unwrap();
                     let max_size = 1 + up_to(8) as usize;
                     let min_size = up_to(max_size as u64 + 1) as usize;
-                    change(&pool, |c| {
+                    reconfigure(&pool, |c| {
                         (c.max_size, c.min_size) = (max_size, min_size);
                         c.max_idle = (up_to(2) == 0).then_some(min_size);
                         c.increment = 1 + up_to(3) as usize;
@@ -247,30 +248,30 @@ fn settings_that_change_all_the_time_lose_no_connection_and_no_waiter() {
         let size = pool.config().max_size;
         assert!(fake.alive() <= size, "seed {seed}");
         pool.reconfigure(PoolConfig::default()).unwrap();
-        // What was opened under a short lifetime keeps it.
+        // Connections opened under a short lifetime keep it.
         pool.clear();
         sim.advance(SECOND);
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
 #[test]
-fn fewer_uses_reach_connections_that_are_idle() {
+fn smaller_max_uses_applies_to_idle_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     for _ in 0..2 {
         fill(&sim, &pool, 1);
     }
-    change(&pool, |c| c.max_uses = Some(2));
+    reconfigure(&pool, |c| c.max_uses = Some(2));
     let guard = sim.block_on(pool.get_owned()).unwrap();
     assert_eq!((guard.id(), guard.uses()), (2, 1));
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
-    assert_eq!(fake.goodbyes(), [1]);
+    assert_eq!(graceful_closes(&fake), [1]);
 }
 
 #[test]
-fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
+fn shorter_lifetime_applies_to_a_connection_under_a_ping() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -281,15 +282,15 @@ fn a_shorter_lifetime_reaches_a_connection_under_a_ping() {
         .unwrap();
     fill(&sim, &pool, 1);
     fake.next(Call::Ping, [Behavior::Take(2 * SECOND)]);
-    let get = go_get(&sim, &pool);
-    change(&pool, |c| c.max_lifetime = Some(SECOND));
+    let get = spawn_get(&sim, &pool);
+    reconfigure(&pool, |c| c.max_lifetime = Some(SECOND));
     sim.advance(2 * SECOND);
     assert_eq!(get.take().unwrap().unwrap().id(), 2);
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
 }
 
 #[test]
-fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_under_way() {
+fn smaller_max_uses_applies_to_a_connection_under_a_keepalive_ping() {
     let (sim, fake) = new(1);
     let builder = fake
         .pool()
@@ -304,21 +305,21 @@ fn what_was_lent_too_often_for_new_settings_is_not_lent_after_a_ping_that_was_un
     while fake.calls(Call::Ping) == 0 {
         sim.advance(MILLI);
     }
-    change(&pool, |config| config.max_uses = Some(2));
+    reconfigure(&pool, |config| config.max_uses = Some(2));
     sim.advance(SECOND);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!((guard.id(), guard.uses()), (2, 1));
 }
 
 #[test]
-fn a_lifetime_that_was_short_for_a_while_leaves_no_mark() {
+fn temporarily_shorter_lifetime_leaves_no_trace() {
     let (sim, fake) = new(1);
     let builder = fake.pool().max_size(1).idle_timeout(None).ping_after(None);
     let pool = builder.max_lifetime(3_600 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    change(&pool, |config| config.max_lifetime = Some(60 * SECOND));
+    reconfigure(&pool, |config| config.max_lifetime = Some(60 * SECOND));
     fill(&sim, &pool, 1);
-    change(&pool, |config| config.max_lifetime = Some(3_600 * SECOND));
+    reconfigure(&pool, |config| config.max_lifetime = Some(3_600 * SECOND));
     sim.advance(120 * SECOND);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 1);
 }

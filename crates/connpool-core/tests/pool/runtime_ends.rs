@@ -1,14 +1,14 @@
-//! What is left of a pool when its runtime, its driver or its handles are gone.
+//! Pools whose runtime, maintenance task or handles are gone.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, MILLI, SECOND, Wakes, assert_books, assert_lends_all, fill, go, go_get,
-    hold, new, poll_once,
+    Behavior, Call, Fake, MILLI, SECOND, Wakes, assert_at_rest, assert_full_capacity, fill,
+    graceful_closes, hold, new, poll_once, spawn, spawn_get,
 };
 use connpool_core::{
     Backoff, BoxFuture, BuildError, CloseReason, GetError, Instant, Phase, Pool, Runtime,
@@ -18,7 +18,7 @@ use connpool_testkit::SimRuntime;
 // ---- guards
 
 #[test]
-fn a_guard_can_be_dropped_outside_of_any_runtime() {
+fn guard_can_be_dropped_outside_of_any_runtime() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
@@ -26,31 +26,31 @@ fn a_guard_can_be_dropped_outside_of_any_runtime() {
         threads.spawn(move || drop(held));
     });
     assert_eq!(pool.stats().available, 2);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_guard_can_be_dropped_after_its_runtime_was_shut_down() {
-    for spoiled in [false, true] {
+fn guard_can_be_dropped_after_runtime_shutdown() {
+    for marked in [false, true] {
         let (sim, fake) = new(1);
         let pool = fake.pool().max_size(1).build_lazy().unwrap();
         let mut held = hold(&sim, &pool, 1);
         sim.shut_down();
         let spawned = sim.spawned();
-        if spoiled {
+        if marked {
             held[0].mark_unusable();
         }
         drop(held);
-        assert_eq!(sim.spawned(), spawned, "a drop has spawned");
-        let kept = usize::from(!spoiled);
+        assert_eq!(sim.spawned(), spawned, "a drop spawned a task");
+        let kept = usize::from(!marked);
         assert_eq!((fake.alive(), pool.stats().available), (kept, kept));
         sim.start_again();
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
 #[test]
-fn a_guard_dropped_while_nothing_runs_serves_who_waits() {
+fn guard_dropped_after_runtime_shutdown_serves_a_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -62,7 +62,7 @@ fn a_guard_dropped_while_nothing_runs_serves_who_waits() {
 }
 
 #[test]
-fn an_owned_guard_outlives_its_pool_and_what_it_brings_back_is_destroyed() {
+fn owned_guard_outlives_its_pool_and_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -77,7 +77,7 @@ fn an_owned_guard_outlives_its_pool_and_what_it_brings_back_is_destroyed() {
 }
 
 #[test]
-fn a_guard_is_not_a_handle() {
+fn guard_does_not_keep_the_pool_open() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -88,32 +88,32 @@ fn a_guard_is_not_a_handle() {
     drop(held);
 }
 
-// ---- a runtime that takes no tasks
+// ---- a runtime that drops all tasks
 
 #[test]
-fn a_get_on_a_runtime_that_refuses_all_tasks_ends_at_its_deadline_without_spinning() {
+fn get_on_a_runtime_without_tasks_ends_at_its_deadline_without_spinning() {
     for fail_fast in [false, true] {
         let (sim, fake) = new(1);
         sim.shut_down();
-        let runtime = Watched::new(&sim, 1_000);
+        let runtime = CountingRuntime::new(&sim, 1_000);
         let pool = Pool::builder(fake.clone(), runtime.clone())
             .fail_fast(fail_fast)
             .get_timeout(10 * SECOND)
             .build_lazy()
             .unwrap();
-        let error = sim.block_on(runtime.watch(pool.get())).unwrap_err();
+        let error = sim.block_on(runtime.count_polls(pool.get())).unwrap_err();
         assert!(error.is_timeout(), "{error}");
         assert_eq!(sim.elapsed(), 10 * SECOND);
         assert!(runtime.polls() <= 5, "{} polls", runtime.polls());
         assert!(sim.spawned() <= 10, "{} tasks", sim.spawned());
-        assert_books(&pool, &fake, 0);
+        assert_at_rest(&pool, &fake, 0);
     }
 }
 
 #[test]
-fn many_gets_on_a_runtime_that_refuses_all_tasks_do_not_wake_each_other_for_ever() {
+fn gets_on_a_runtime_without_tasks_do_not_wake_each_other_forever() {
     let (sim, fake) = new(1);
-    let pool = Pool::builder(fake.clone(), Watched::new(&sim, 100_000))
+    let pool = Pool::builder(fake.clone(), CountingRuntime::new(&sim, 100_000))
         .max_size(3)
         .get_timeout(10 * SECOND)
         .build_lazy()
@@ -122,31 +122,31 @@ fn many_gets_on_a_runtime_that_refuses_all_tasks_do_not_wake_each_other_for_ever
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut context = Context::from_waker(&waker);
-    let mut line: Vec<_> = (0..10).map(|_| Box::pin(pool.get_owned())).collect();
+    let mut gets: Vec<_> = (0..10).map(|_| Box::pin(pool.get_owned())).collect();
     let mut rounds = 0;
     let mut seen = usize::MAX;
     while seen != wakes.count() {
         seen = wakes.count();
         rounds += 1;
-        assert!(rounds < 50, "they keep waking each other");
-        for get in &mut line {
+        assert!(rounds < 50, "the gets keep waking each other");
+        for get in &mut gets {
             assert!(get.as_mut().poll(&mut context).is_pending());
         }
     }
     sim.advance(10 * SECOND);
-    for get in &mut line {
+    for get in &mut gets {
         match get.as_mut().poll(&mut context) {
             Poll::Ready(Err(GetError::Timeout { .. })) => {}
             Poll::Ready(other) => panic!("{other:?}"),
-            Poll::Pending => panic!("its time is up"),
+            Poll::Pending => panic!("still pending after its deadline"),
         }
     }
     sim.start_again();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn what_is_idle_is_lent_by_a_runtime_that_refuses_all_tasks() {
+fn idle_connections_are_lent_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -157,11 +157,11 @@ fn what_is_idle_is_lent_by_a_runtime_that_refuses_all_tasks() {
         drop(held);
         assert!(pool.try_get().is_ok());
     }
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
-fn a_build_on_a_runtime_that_refuses_all_tasks_says_so_at_once() {
+fn build_on_a_runtime_without_tasks_fails_immediately() {
     let (sim, fake) = new(1);
     sim.shut_down();
     match sim.block_on(fake.pool().min_size(2).build()) {
@@ -172,42 +172,42 @@ fn a_build_on_a_runtime_that_refuses_all_tasks_says_so_at_once() {
 }
 
 #[test]
-fn a_build_that_waits_on_ends_on_a_runtime_that_refuses_all_tasks() {
+fn build_without_fail_fast_ends_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     sim.shut_down();
-    let runtime = Watched::new(&sim, 1_000);
+    let runtime = CountingRuntime::new(&sim, 1_000);
     let build = Pool::builder(fake, runtime.clone())
         .min_size(2)
         .fail_fast(false)
         .get_timeout(SECOND)
         .build();
-    match sim.block_on(runtime.watch(build)) {
+    match sim.block_on(runtime.count_polls(build)) {
         Err(BuildError::Timeout | BuildError::NoRuntime) => {}
         other => panic!("{:?}", other.map(|pool| pool.stats())),
     }
     assert!(sim.elapsed() <= SECOND);
 }
 
-/// Each failure wants the next attempt at once, and the deadline still counts.
+/// Each failure is retried immediately, and the deadline still applies.
 #[test]
-fn a_build_without_pauses_ends_on_a_runtime_that_refuses_all_tasks() {
+fn build_without_backoff_ends_on_a_runtime_without_tasks() {
     let (sim, fake) = new(1);
     sim.shut_down();
-    let runtime = Watched::new(&sim, 1_000);
+    let runtime = CountingRuntime::new(&sim, 1_000);
     let build = Pool::builder(fake, runtime.clone())
         .min_size(2)
         .fail_fast(false)
         .get_timeout(Duration::ZERO)
         .backoff(Backoff::new(Duration::ZERO, Duration::ZERO, 1.0))
         .build();
-    match sim.block_on(runtime.watch(build)) {
+    match sim.block_on(runtime.count_polls(build)) {
         Err(BuildError::Timeout | BuildError::NoRuntime) => {}
         other => panic!("{:?}", other.map(|pool| pool.stats())),
     }
 }
 
 #[test]
-fn a_close_on_a_runtime_that_refuses_all_tasks_closes_everything() {
+fn close_on_a_runtime_without_tasks_closes_all_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -220,7 +220,7 @@ fn a_close_on_a_runtime_that_refuses_all_tasks_closes_everything() {
 // ---- a runtime that is shut down and started again
 
 #[test]
-fn a_connect_that_its_runtime_drops_frees_its_slot() {
+fn connect_dropped_by_its_runtime_frees_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
@@ -232,11 +232,11 @@ fn a_connect_that_its_runtime_drops_frees_its_slot() {
     assert_eq!(pool.stats().connecting, 0);
     assert!(sim.block_on(get).unwrap_err().is_timeout());
     sim.start_again();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
+fn waiter_restarts_tasks_that_the_runtime_dropped() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
@@ -246,12 +246,15 @@ fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
     sim.shut_down();
     sim.start_again();
     assert!(sim.block_on(get).is_ok());
-    assert!(sim.elapsed() <= 50 * MILLI, "no more than a first pause");
+    assert!(
+        sim.elapsed() <= 50 * MILLI,
+        "more than the first backoff pause"
+    );
     assert_eq!(fake.calls(Call::Connect), 2);
 }
 
 #[test]
-fn a_pool_whose_driver_was_dropped_still_lends_takes_back_and_grows() {
+fn pool_restarts_a_dropped_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -264,16 +267,16 @@ fn a_pool_whose_driver_was_dropped_still_lends_takes_back_and_grows() {
     for _ in 0..3 {
         sim.shut_down();
         sim.start_again();
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
-    // The new driver does the old one's work.
+    // The new maintenance task takes over.
     sim.advance(3 * SECOND);
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Idle), 3);
 }
 
 #[test]
-fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
+fn graceful_closes_dropped_by_their_runtime_free_their_slots() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -285,36 +288,36 @@ fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 2));
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 2));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (2, 2));
     sim.shut_down();
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
     sim.start_again();
-    assert_lends_all_hanging(&sim, &fake, &pool);
+    assert_full_capacity_when_calm(&sim, &fake, &pool);
 }
 
-fn assert_lends_all_hanging(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
+fn assert_full_capacity_when_calm(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
     fake.calm();
-    assert_lends_all(sim, fake, pool);
+    assert_full_capacity(sim, fake, pool);
 }
 
 #[test]
-fn what_the_driver_was_to_close_is_closed_without_it() {
+fn connections_queued_for_closing_are_closed_without_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    // All three are left to the driver, which never runs again.
+    // All three are queued for the maintenance task, which never runs again.
     pool.clear();
     assert_eq!(fake.alive(), 3);
     sim.shut_down();
     assert_eq!(fake.alive(), 0);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 // ---- handles
 
 #[test]
-fn the_last_handle_closes_the_pool_with_goodbyes_and_ends_its_driver() {
+fn last_handle_closes_idle_connections_gracefully_and_ends_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -324,12 +327,12 @@ fn the_last_handle_closes_the_pool_with_goodbyes_and_ends_its_driver() {
     assert_eq!(fake.alive(), 3);
     drop(clone);
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 0));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (3, 0));
     assert_eq!(sim.tasks(), 0);
 }
 
 #[test]
-fn a_pool_whose_driver_rests_is_freed_with_its_last_handle() {
+fn pool_with_a_sleeping_maintenance_task_is_freed_with_its_last_handle() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -340,11 +343,11 @@ fn a_pool_whose_driver_rests_is_freed_with_its_last_handle() {
     sim.settle();
     drop(pool);
     sim.settle();
-    assert_eq!(sim.tasks(), 0, "the driver outlives its pool");
+    assert_eq!(sim.tasks(), 0, "the maintenance task outlived its pool");
 }
 
 #[test]
-fn the_last_handle_without_a_runtime_drops_what_is_idle_in_place() {
+fn last_handle_without_a_runtime_drops_idle_connections_in_place() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -355,19 +358,19 @@ fn the_last_handle_without_a_runtime_drops_what_is_idle_in_place() {
 }
 
 #[test]
-fn a_pool_that_was_never_used_leaves_nothing() {
+fn unused_pool_spawns_and_arms_nothing() {
     let (sim, fake) = new(1);
     drop(fake.pool().build_lazy().unwrap());
     assert_eq!((sim.spawned(), sim.slept()), (0, 0));
 }
 
 #[test]
-fn the_last_handle_tells_those_who_wait_and_ends_their_connects() {
+fn last_handle_fails_waiters_and_ends_their_connects() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Hang);
-    let jobs = [0, 1, 2].map(|_| go(&sim, pool.get_owned()));
+    let jobs = [0, 1, 2].map(|_| spawn(&sim, pool.get_owned()));
     sim.settle();
     assert_eq!(pool.stats().waiting, 3);
     drop(pool);
@@ -381,7 +384,7 @@ fn the_last_handle_tells_those_who_wait_and_ends_their_connects() {
 }
 
 #[test]
-fn a_get_that_is_first_polled_after_the_last_handle_is_gone_finds_the_pool_closed() {
+fn get_first_polled_after_the_last_handle_dropped_returns_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let get = pool.get_owned();
@@ -391,12 +394,12 @@ fn a_get_that_is_first_polled_after_the_last_handle_is_gone_finds_the_pool_close
 }
 
 #[test]
-fn the_last_handle_can_be_dropped_by_a_connections_own_drop() {
+fn last_handle_can_be_dropped_by_the_drop_of_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 2);
-    let keeper = std::sync::Mutex::new(Some(pool.clone()));
-    fake.at_drop(move |_| drop(keeper.lock().unwrap().take()));
+    let last_handle = std::sync::Mutex::new(Some(pool.clone()));
+    fake.at_drop(move |_| drop(last_handle.lock().unwrap().take()));
     pool.clear();
     drop(pool);
     sim.settle();
@@ -407,10 +410,10 @@ fn the_last_handle_can_be_dropped_by_a_connections_own_drop() {
 // ---- clocks
 
 #[test]
-fn a_coarse_clock_makes_nothing_spin() {
+fn coarse_clock_does_not_cause_spinning() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
-    let runtime = Watched::new(&sim, 5_000).coarse(70 * MILLI);
+    let runtime = CountingRuntime::new(&sim, 5_000).coarse(70 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime.clone())
         .max_size(2)
         .min_size(1)
@@ -427,7 +430,7 @@ fn a_coarse_clock_makes_nothing_spin() {
     );
     fake.next(Call::Ping, [Behavior::Hang]);
     for _ in 0..20 {
-        let got = sim.block_on(runtime.watch(pool.get_timeout(7 * SECOND)));
+        let got = sim.block_on(runtime.count_polls(pool.get_timeout(7 * SECOND)));
         assert!(got.is_ok());
         sim.advance(100 * MILLI);
     }
@@ -435,10 +438,10 @@ fn a_coarse_clock_makes_nothing_spin() {
     assert_eq!(pool.stats().available, 1);
 }
 
-/// Moves its timers forward by less than was asked, as a runtime with a resolution of its own may.
-struct Early(SimRuntime);
+/// A runtime whose timers fire up to a millisecond early.
+struct EarlyTimers(SimRuntime);
 
-impl Runtime for Early {
+impl Runtime for EarlyTimers {
     fn now(&self) -> Instant {
         self.0.now()
     }
@@ -458,9 +461,9 @@ impl Runtime for Early {
 }
 
 #[test]
-fn a_timer_that_fires_early_counts_as_its_deadline() {
+fn timer_that_fires_early_counts_as_its_deadline() {
     let (sim, fake) = new(1);
-    let pool = Pool::builder(fake.clone(), Early(sim.clone()))
+    let pool = Pool::builder(fake.clone(), EarlyTimers(sim.clone()))
         .max_size(1)
         .evict_interval(SECOND)
         .idle_timeout(SECOND)
@@ -481,7 +484,7 @@ fn a_timer_that_fires_early_counts_as_its_deadline() {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
+fn panicking_waker_does_not_keep_other_waiters_from_being_woken() {
     struct Bomb;
     impl std::task::Wake for Bomb {
         fn wake(self: Arc<Self>) {
@@ -495,7 +498,7 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
     let mut first = pin!(pool.get_owned());
     let polled = first.as_mut().poll(&mut Context::from_waker(&bomb));
     assert!(polled.is_pending());
-    let second = go_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     let mut close = pin!(pool.close(SECOND));
     assert!(poll_once(close.as_mut()).is_pending());
     sim.settle();
@@ -505,11 +508,11 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_told() {
 }
 
 #[test]
-fn a_connect_that_ends_with_its_runtime_is_one_that_failed() {
+fn connect_ended_by_its_runtime_counts_as_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);
-    let waiter = go_get(&sim, &pool);
+    let waiter = spawn_get(&sim, &pool);
     assert_eq!(pool.stats().connecting, 1);
     sim.shut_down();
     let stats = pool.stats();

@@ -1,11 +1,12 @@
-//! The driver's looks, and its goodbyes.
+//! The maintenance task: sweeps, min_size and graceful closes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_books, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_at_rest, assert_full_capacity, closed, fill,
+    graceful_closes, hold, new, spawn_get,
 };
 use connpool_core::{BoxFuture, CloseReason, Instant, Liveness, Pool, Runtime};
 use connpool_testkit::SimRuntime;
@@ -14,7 +15,7 @@ use futures_lite::future::yield_now;
 // ---- sweeps
 
 #[test]
-fn a_sweep_finds_dead_ones_without_anybody_asking() {
+fn sweep_closes_dead_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -27,11 +28,11 @@ fn a_sweep_finds_dead_ones_without_anybody_asking() {
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Dead), 2);
     assert_eq!(closed(&pool, CloseReason::Unsolicited), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
 }
 
 #[test]
-fn without_an_evict_interval_nothing_is_swept() {
+fn no_sweep_without_evict_interval() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -41,14 +42,14 @@ fn without_an_evict_interval_nothing_is_swept() {
         .unwrap();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
-    let (looks, slept) = (fake.probes(), sim.slept());
+    let (probes, slept) = (fake.probes(), sim.slept());
     sim.advance(1_000 * SECOND);
-    assert_eq!((fake.probes(), sim.slept()), (looks, slept));
+    assert_eq!((fake.probes(), sim.slept()), (probes, slept));
     assert_eq!(fake.alive(), 3);
 }
 
 #[test]
-fn without_an_evict_interval_min_size_is_still_kept_up() {
+fn min_size_is_maintained_without_evict_interval() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).evict_interval(None).build();
     let pool = sim.block_on(build).unwrap();
@@ -60,7 +61,7 @@ fn without_an_evict_interval_min_size_is_still_kept_up() {
 }
 
 #[test]
-fn a_sweep_pings_nobody_and_keeps_the_order() {
+fn sweep_pings_nothing_and_keeps_the_order() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -80,10 +81,10 @@ fn a_sweep_pings_nobody_and_keeps_the_order() {
     assert_eq!(ids, [4, 3, 2, 1]);
 }
 
-/// The seed's evictor took everything out before it looked.
+/// The evictor of the Go library took all connections out of the pool before probing them.
 #[test]
-fn a_sweep_hides_no_healthy_connection_from_a_getter() {
-    for evil in [false, true] {
+fn sweep_hides_no_healthy_connection_from_try_get() {
+    for with_dead in [false, true] {
         let (sim, fake) = new(1);
         let pool = fake
             .pool()
@@ -96,33 +97,37 @@ fn a_sweep_hides_no_healthy_connection_from_a_getter() {
         let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
         let inside = AtomicUsize::new(0);
         fake.look(move |conn| {
-            // The look that the inner try_get takes does not ask again.
+            // The probe of the inner try_get does not recurse.
             if inside.fetch_add(1, Ordering::SeqCst) == 0 {
                 let pool = weak.upgrade().unwrap();
                 let got = pool.try_get();
-                assert!(got.is_ok(), "nothing to lend: {}", pool.stats());
+                assert!(
+                    got.is_ok(),
+                    "the sweep hid all connections: {}",
+                    pool.stats()
+                );
                 served_.fetch_add(1, Ordering::SeqCst);
             }
             inside.fetch_sub(1, Ordering::SeqCst);
             match conn.id() % 2 {
-                0 if evil => Liveness::Closed,
+                0 if with_dead => Liveness::Closed,
                 _ => Liveness::Alive,
             }
         });
         sim.advance(60 * SECOND);
-        // With every second one dead, a try_get may find three of these in a row.
+        // With every second connection dead, a try_get may find three dead ones in a row.
         assert!(served.load(Ordering::SeqCst) >= 500);
         fake.calm();
         assert_eq!(pool.stats().available, fake.alive());
-        assert_lends_all(&sim, &fake, &pool);
-        if evil {
+        assert_full_capacity(&sim, &fake, &pool);
+        if with_dead {
             break;
         }
     }
 }
 
 #[test]
-fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
+fn get_between_two_sweep_steps_is_served_immediately() {
     let (sim, fake) = new(3);
     let pool = fake
         .pool()
@@ -136,7 +141,7 @@ fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
     let jobs: Vec<_> = (0..50)
         .map(|_| {
             let (pool, sim_) = (pool.clone(), sim.clone());
-            crate::support::go(&sim, async move {
+            crate::support::spawn(&sim, async move {
                 sim_.sleep(MILLI).await;
                 for _ in 0..20 {
                     drop(pool.get_owned().await.unwrap());
@@ -147,12 +152,12 @@ fn a_get_between_two_steps_of_a_sweep_is_served_at_once() {
         .collect();
     sim.advance(10 * MILLI);
     assert!(jobs.iter().all(crate::support::Job::has_ended));
-    assert_eq!(pool.stats().created, all, "connects were begun");
+    assert_eq!(pool.stats().created, all, "a connect was started");
     assert_eq!(pool.stats().available, 1_000);
 }
 
 #[test]
-fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
+fn get_during_the_sweep_of_the_only_connection_does_not_connect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -160,22 +165,22 @@ fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
     let (got_, sim_, weak) = (Arc::clone(&got), sim.clone(), pool.downgrade());
     fake.look(move |_| {
         if got_.lock().unwrap().is_none() {
-            // As if from another thread, in the middle of the look.
+            // As if from another thread, during the probe.
             let pool = weak.upgrade().unwrap();
             let mut get = Box::pin(pool.get_owned());
             assert!(crate::support::poll_once(get.as_mut()).is_pending());
-            *got_.lock().unwrap() = Some(crate::support::go(&sim_, get));
+            *got_.lock().unwrap() = Some(crate::support::spawn(&sim_, get));
         }
         Liveness::Alive
     });
     sim.advance(SECOND);
-    let job = got.lock().unwrap().take().expect("swept");
-    assert_eq!(job.take().expect("served").unwrap().id(), 1);
+    let job = got.lock().unwrap().take().expect("no sweep");
+    assert_eq!(job.take().expect("not served").unwrap().id(), 1);
     assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]
-fn min_size_is_kept_up_in_the_background() {
+fn min_size_is_maintained_in_the_background() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(3).build()).unwrap();
     assert_eq!(pool.stats().available, 3);
@@ -195,7 +200,7 @@ fn min_size_is_kept_up_in_the_background() {
 }
 
 #[test]
-fn a_lazy_pool_opens_nothing_before_it_is_asked() {
+fn lazy_pool_opens_nothing_before_the_first_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().min_size(3).build_lazy().unwrap();
     sim.advance(100 * SECOND);
@@ -205,10 +210,10 @@ fn a_lazy_pool_opens_nothing_before_it_is_asked() {
     assert_eq!(pool.stats().size, 3);
 }
 
-// ---- goodbyes
+// ---- graceful closes
 
 #[test]
-fn only_clean_connections_get_a_goodbye() {
+fn marked_and_cleared_connections_are_not_closed_gracefully() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
@@ -217,11 +222,11 @@ fn only_clean_connections_get_a_goodbye() {
     sim.settle();
     pool.clear();
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (0, 0));
+    assert_eq!((fake.alive(), graceful_closes(&fake).len()), (0, 0));
 }
 
 #[test]
-fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
+fn graceful_close_holds_its_slot_until_close_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -236,26 +241,26 @@ fn a_goodbye_ends_at_close_timeout_and_holds_its_slot_until_then() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, fake.alive()), (1, 0, 1));
     sim.advance(MILLI);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
 }
 
 #[test]
-fn a_goodbye_is_skipped_while_somebody_waits() {
+fn graceful_close_is_skipped_while_a_get_waits() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     let held = hold(&sim, &pool, 2);
-    let waiters = [(); 4].map(|()| go_get(&sim, &pool));
+    let waiters = [(); 4].map(|()| spawn_get(&sim, &pool));
     drop(held);
     sim.settle();
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(graceful_closes(&fake), [0; 0]);
     assert_eq!(waiters.iter().filter(|job| job.has_ended()).count(), 2);
     assert_eq!(sim.elapsed(), Duration::ZERO);
 }
 
 #[test]
-fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
+fn graceful_close_is_cut_short_by_a_waiter_for_its_slot() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -267,52 +272,56 @@ fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 3));
     sim.advance(SECOND);
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 3));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (3, 3));
     let held = hold(&sim, &pool, 1);
     assert_eq!(sim.elapsed(), SECOND);
-    assert_eq!(fake.dropped().len(), 1, "the others were left in peace");
+    assert_eq!(
+        fake.dropped().len(),
+        1,
+        "another graceful close was cut short"
+    );
     let more = hold(&sim, &pool, 2);
     assert_eq!((sim.elapsed(), fake.peak()), (SECOND, 3));
     drop((held, more));
 }
 
 #[test]
-fn a_goodbye_is_left_in_peace_while_there_is_room() {
+fn graceful_close_continues_while_there_is_room() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 1));
     sim.settle();
     let held = hold(&sim, &pool, 1);
-    assert_eq!((fake.goodbyes(), fake.dropped()), (vec![1], vec![]));
+    assert_eq!((graceful_closes(&fake), fake.dropped()), (vec![1], vec![]));
     drop(held);
 }
 
 #[test]
-fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
+fn hanging_graceful_close_does_not_delay_others() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.next(Call::Close, [Behavior::Hang]);
     fill(&sim, &pool, 5);
     pool.resize(1).unwrap();
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (4, 2));
+    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (4, 2));
 }
 
-// ---- a clock that runs while it is looked at
+// ---- a clock that advances when it is read
 
-/// Each look at the clock takes ten microseconds.
+/// Each read of the clock takes ten microseconds.
 #[derive(Clone)]
-struct Busy {
+struct AdvancingClock {
     sim: SimRuntime,
-    looks: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
-impl Runtime for Busy {
+impl Runtime for AdvancingClock {
     fn now(&self) -> Instant {
-        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
-        assert!(looks < 1_000_000, "nobody else gets the thread");
-        Instant::from_nanos(looks * 10_000)
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        assert!(reads < 1_000_000, "the sweep does not yield");
+        Instant::from_nanos(reads * 10_000)
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
@@ -334,11 +343,11 @@ impl Runtime for Busy {
 }
 
 #[test]
-fn a_round_that_takes_longer_than_its_interval_leaves_the_thread_to_others() {
+fn sweep_longer_than_evict_interval_yields_to_other_tasks() {
     let (sim, fake) = new(1);
-    let runtime = Busy {
+    let runtime = AdvancingClock {
         sim: sim.clone(),
-        looks: Arc::default(),
+        reads: Arc::default(),
     };
     let pool = Pool::builder(fake, runtime)
         .max_size(200)

@@ -1,4 +1,4 @@
-//! Real threads on one pool: what only their interleaving can break.
+//! Real threads on one pool.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,17 +6,17 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Fake, assert_books, assert_lends_all, fill};
+use crate::support::{Fake, assert_at_rest, assert_full_capacity, fill};
 use connpool_core::Pool;
 use connpool_testkit::SimRuntime;
 use futures_lite::future::block_on;
 
 const THREADS: usize = 8;
 
-/// A lost wake-up would hang the test; this is how long it may take before it is taken for one.
+/// A lost wake-up hangs the test; after this time a thread counts as hanging.
 const HANG: Duration = Duration::from_secs(60);
 
-/// Runs `work` on many threads, while this one runs the tasks of the pool.
+/// Runs `work` on many threads while another one runs the tasks of the pool.
 fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
     let (done, all_done) = channel();
     for nth in 0..THREADS {
@@ -44,7 +44,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
         tasks.join().unwrap();
         ended
     });
-    assert_eq!(ended, THREADS, "some of the threads panicked or hang");
+    assert_eq!(ended, THREADS, "a thread panicked or hangs");
     sim.settle();
 }
 
@@ -62,7 +62,7 @@ fn pool_of(size: usize) -> (SimRuntime, Fake, Pool<Fake>) {
 }
 
 #[test]
-fn threads_that_contend_for_few_connections_all_get_theirs() {
+fn contending_threads_are_all_served() {
     let (sim, fake, pool) = pool_of(2);
     let shared = pool.clone();
     on_threads(&sim, move |_| {
@@ -71,13 +71,13 @@ fn threads_that_contend_for_few_connections_all_get_theirs() {
         }
     });
     assert_eq!(fake.alive(), 2);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
     assert_eq!(pool.stats().success, 2 + 2_000 * THREADS as u64);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn threads_that_give_up_at_once_lose_nothing() {
+fn threads_that_drop_their_gets_lose_nothing() {
     let (sim, fake, pool) = pool_of(2);
     let shared = pool.clone();
     on_threads(&sim, move |nth| {
@@ -91,12 +91,12 @@ fn threads_that_give_up_at_once_lose_nothing() {
         }
     });
     assert_eq!(fake.alive(), 2);
-    assert_books(&pool, &fake, 0);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_at_rest(&pool, &fake, 0);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn threads_that_break_clear_and_resize_lose_nothing() {
+fn threads_that_mark_clear_and_resize_lose_nothing() {
     let (sim, fake, pool) = pool_of(4);
     let shared = pool.clone();
     on_threads(&sim, move |nth| {
@@ -113,14 +113,14 @@ fn threads_that_break_clear_and_resize_lose_nothing() {
     });
     pool.resize(4).unwrap();
     sim.settle();
-    assert_books(&pool, &fake, 0);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_at_rest(&pool, &fake, 0);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
-/// Gauges are computed from what they tell of, under one lock; a count kept beside it would be
-/// wrong for an instant, and whoever goes by it then goes wrong for ever.
+/// Gauges are computed under one lock from the state they describe. Counters beside it could be
+/// wrong for an instant, and decisions based on them wrong for good.
 #[test]
-fn no_figure_is_ever_beyond_what_there_is() {
+fn stats_never_exceed_the_true_counts() {
     let (sim, fake, pool) = pool_of(1);
     let shared = pool.clone();
     on_threads(&sim, move |_| {
@@ -130,11 +130,11 @@ fn no_figure_is_ever_beyond_what_there_is() {
             assert!(stats.available <= 1 && stats.size == 1, "{stats}");
         }
     });
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
-fn a_close_among_threads_ends_all_of_them() {
+fn close_ends_the_gets_of_all_threads() {
     for round in 0..20 {
         let (sim, fake, pool) = pool_of(2);
         let shared = pool.clone();

@@ -8,7 +8,7 @@ use futures_lite::AsyncWriteExt;
 use futures_lite::future::poll_once;
 
 use super::client::{adds_up, echo, pool_of, talk, until, until_closed};
-use super::greeted::{Greeter, greet};
+use super::handshake::{Greeter, greet};
 use super::kernel::eventually;
 use super::server::{Echo, LIMIT, Server};
 use crate::adapter::{
@@ -63,7 +63,7 @@ fn has_an_end(mut end: TcpStream) {
     }
 }
 
-pub(crate) async fn a_goodbye_that_nobody_hears_holds_up_nobody() {
+pub(crate) async fn unread_graceful_close_does_not_delay_a_get() {
     let server = Server::start();
     let pool = loquacious(&server)
         .max_size(2)
@@ -85,7 +85,7 @@ pub(crate) async fn a_goodbye_that_nobody_hears_holds_up_nobody() {
     has_an_end(deaf);
 }
 
-pub(crate) async fn a_goodbye_that_nobody_hears_ends_at_close_timeout() {
+pub(crate) async fn unread_graceful_close_ends_at_close_timeout() {
     let server = Server::start();
     let pool = loquacious(&server)
         .close_timeout(Duration::from_millis(30))
@@ -99,7 +99,7 @@ pub(crate) async fn a_goodbye_that_nobody_hears_ends_at_close_timeout() {
     has_an_end(deaf);
 }
 
-pub(crate) async fn a_close_is_not_held_up_by_goodbyes_that_nobody_hears() {
+pub(crate) async fn unread_graceful_closes_do_not_delay_close() {
     let server = Server::start();
     let pools = [
         loquacious(&server).close_timeout(Duration::from_millis(30)),
@@ -125,7 +125,7 @@ pub(crate) async fn a_close_is_not_held_up_by_goodbyes_that_nobody_hears() {
 
 // ---- resize
 
-pub(crate) async fn a_pool_made_smaller_closes_what_comes_back_beyond_its_size() {
+pub(crate) async fn shrunk_pool_closes_returned_connections_beyond_max_size() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(6).build().await.unwrap();
     let mut lent = Vec::new();
@@ -152,7 +152,7 @@ pub(crate) async fn a_pool_made_smaller_closes_what_comes_back_beyond_its_size()
     until_closed(&pool, CloseReason::Shrunk, 4).await;
 }
 
-pub(crate) async fn a_pool_made_larger_serves_those_in_line() {
+pub(crate) async fn growing_the_pool_serves_waiters() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(1)
@@ -174,7 +174,7 @@ pub(crate) async fn a_pool_made_larger_serves_those_in_line() {
     assert_eq!(pool.stats().size, 6);
 }
 
-pub(crate) async fn a_pool_can_be_resized_under_load() {
+pub(crate) async fn pool_can_be_resized_under_load() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(8)
@@ -213,7 +213,7 @@ pub(crate) async fn a_pool_can_be_resized_under_load() {
 
 // ---- close
 
-pub(crate) async fn a_close_ends_what_is_idle_and_under_way_and_waits_for_what_is_out() {
+pub(crate) async fn close_ends_idle_and_connecting_connections_and_waits_for_borrowed_ones() {
     let server = Greeter::start();
     let pool = builder(server.manager())
         .connect_timeout(None)
@@ -267,7 +267,7 @@ pub(crate) async fn a_close_ends_what_is_idle_and_under_way_and_waits_for_what_i
     );
 }
 
-pub(crate) async fn a_close_tells_everybody_in_line() {
+pub(crate) async fn close_fails_all_waiters() {
     let server = Greeter::start();
     let pool = builder(server.manager())
         .max_size(2)

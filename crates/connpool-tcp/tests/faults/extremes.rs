@@ -23,7 +23,7 @@ const DURATIONS: [(&str, Set); 10] = [
 
 const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
 
-pub(crate) async fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
+pub(crate) async fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
     let server = Echo::start();
     for (name, set) in DURATIONS {
         for span in SPANS {
@@ -55,7 +55,7 @@ pub(crate) async fn every_duration_may_be_zero_a_nanosecond_or_for_ever() {
     }
 }
 
-pub(crate) async fn a_close_may_take_no_time_or_for_ever() {
+pub(crate) async fn close_timeout_may_be_zero_one_nanosecond_or_max() {
     let server = Echo::start();
     for limit in SPANS {
         let pool = builder(TcpManager::new(server.address())).min_size(2);

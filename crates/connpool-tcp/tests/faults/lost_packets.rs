@@ -46,7 +46,7 @@ async fn take<M: Manager>(pool: &Pool<M>, count: usize) -> Vec<PooledConnection<
     guards
 }
 
-pub(crate) async fn three_lost_connections_are_enough_for_a_new_one() {
+pub(crate) async fn get_opens_a_new_connection_after_three_unreachable_ones() {
     let server = Echo::start();
     let pool = pinging(server.address())
         .max_size(10)
@@ -66,7 +66,7 @@ pub(crate) async fn three_lost_connections_are_enough_for_a_new_one() {
     lost.no_more();
 }
 
-pub(crate) async fn a_get_is_over_in_time_while_nothing_arrives_and_all_is_well_after() {
+pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_it() {
     let server = Echo::start();
     let pool = pinging(server.address())
         .max_size(4)
@@ -94,7 +94,7 @@ pub(crate) async fn a_get_is_over_in_time_while_nothing_arrives_and_all_is_well_
     until_closed(&pool, CloseReason::Cancelled, 2).await;
 }
 
-pub(crate) async fn a_lost_connection_is_found_by_the_kernels_own_probes() {
+pub(crate) async fn unreachable_connection_is_found_by_tcp_keepalive() {
     let server = Server::start();
     let second = Duration::from_secs(1);
     let probing = TcpKeepalive::new(second, second, 1);
@@ -117,7 +117,7 @@ pub(crate) async fn a_lost_connection_is_found_by_the_kernels_own_probes() {
     talk(&mut *conn, &mut ends[2]).await;
 }
 
-pub(crate) async fn a_request_that_gets_lost_fails_after_user_timeout() {
+pub(crate) async fn lost_request_fails_after_user_timeout() {
     let server = Echo::start();
     let manager = TcpManager::new(server.address()).user_timeout(Duration::from_millis(200));
     let pool = builder(manager).max_size(1).build().await.unwrap();
@@ -133,7 +133,7 @@ pub(crate) async fn a_request_that_gets_lost_fails_after_user_timeout() {
     lost.no_more();
 }
 
-pub(crate) async fn a_guard_of_a_lost_connection_frees_its_slot_and_its_socket_as_it_is_dropped() {
+pub(crate) async fn guard_of_an_unreachable_connection_frees_slot_and_socket_on_drop() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut guards = take(&pool, 1).await;
@@ -153,7 +153,7 @@ pub(crate) async fn a_guard_of_a_lost_connection_frees_its_slot_and_its_socket_a
     lost.no_more();
 }
 
-pub(crate) async fn connects_that_get_lost_are_timeouts_and_the_pool_is_well_after() {
+pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(2)

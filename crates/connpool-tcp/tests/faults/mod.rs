@@ -3,20 +3,20 @@
 //!
 //! | fault | what shows it |
 //! |---|---|
-//! | F1 reset while idle | scenario `idle::a_connection_reset_while_idle_is_replaced` |
-//! | F2 closed while idle | scenarios `idle::a_connection_closed_while_idle_is_replaced`, `idle::a_connection_whose_peer_only_stopped_writing_is_replaced`, `many` |
-//! | F3 bytes, then closed, while idle | scenario `idle::a_connection_with_garbage_and_then_closed_is_replaced` |
-//! | F4 bytes while idle | scenario `idle::a_connection_with_garbage_is_replaced` |
-//! | F5 an urgent byte while idle | scenario `idle::a_connection_with_an_urgent_byte_is_replaced` |
-//! | F6 closed or reset while lent | `while_lent`; scenarios `lent`, `faults::a_peer_that_hangs_up_when_it_is_pinged_is_replaced` |
+//! | F1 reset while idle | scenario `idle::connection_reset_while_idle_is_replaced` |
+//! | F2 closed while idle | scenarios `idle::connection_closed_while_idle_is_replaced`, `idle::idle_connection_half_closed_by_its_peer_is_replaced`, `many` |
+//! | F3 bytes, then closed, while idle | scenario `idle::idle_connection_with_unsolicited_bytes_before_its_end_is_replaced` |
+//! | F4 bytes while idle | scenario `idle::idle_connection_with_unsolicited_bytes_is_replaced` |
+//! | F5 an urgent byte while idle | scenario `idle::idle_connection_with_an_urgent_byte_is_replaced` |
+//! | F6 closed or reset while lent | `while_lent`; scenarios `lent`, `faults::connection_whose_peer_closes_on_ping_is_replaced` |
 //! | F7 half open while idle: the peer is silent, or gone | `silence`, `three_..` and `silent_..`; `lost_packets`, `three_..`, `a_get_..` and `a_lost_..` |
 //! | F8 the same while lent | `silence`, `a_guard_..`; `lost_packets`, `a_guard_..` and `a_request_..` |
-//! | F9 connects that get lost | `lost_packets`, `connects_..`; scenarios `connect::a_connect_that_hangs_is_a_timeout_and_the_pool_works_after`, `connect::a_connect_over_its_own_limit_is_a_timeout_and_frees_its_slot` |
-//! | F10 connects refused | scenarios `faults::a_peer_that_refuses_is_not_dialled_without_rest`, `connect::a_refused_connect_says_what_refused_it`, `connect::a_server_that_comes_back_is_found`; core `failures`, `trouble` |
-//! | F11 accepted, then closed | `outage`; scenarios `faults::a_peer_that_accepts_and_hangs_up_is_not_dialled_without_rest`, `faults::a_peer_that_accepts_and_resets_is_not_dialled_without_rest`; core `failures::a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest` and the three after it |
+//! | F9 connects that get lost | `lost_packets`, `connects_..`; scenarios `connect::hanging_connect_is_a_timeout_and_the_pool_recovers`, `connect::connect_over_connect_timeout_frees_its_slot` |
+//! | F10 connects refused | scenarios `faults::peer_that_refuses_is_dialled_with_backoff`, `connect::refused_connect_names_the_address`, `connect::recovered_server_is_found`; core `failures`, `trouble` |
+//! | F11 accepted, then closed | `outage`; scenarios `faults::peer_that_accepts_and_closes_is_dialled_with_backoff`, `faults::peer_that_accepts_and_resets_is_dialled_with_backoff`; core `failures::backend_that_accepts_and_closes_is_dialled_with_backoff` and the three after it |
 //! | F12 slow handshakes | `silence`, `no_more_..` and `who_waits_..` |
-//! | F13 a reply byte by byte | scenario `faults::a_ping_that_is_answered_byte_by_byte_is_out_of_time`; core `checks::ten_pings_that_hang_do_not_stretch_the_deadline` |
-//! | F14 restart with 1000 idle | `restart`, `the_first_..`, `one_round_..` and `min_size_..`; scenario `many::a_restarted_server_gets_new_connections_only` |
+//! | F13 a reply byte by byte | scenario `faults::ping_answered_byte_by_byte_times_out`; core `checks::hanging_pings_do_not_extend_the_get_deadline` |
+//! | F14 restart with 1000 idle | `restart`, `the_first_..`, `one_round_..` and `min_size_..`; scenario `many::restarted_server_gets_only_new_connections` |
 //! | F15 restart with 1000 waiting | `restart`, `a_thousand_..` |
 //! | F16 no files left | `open_files` |
 //! | F17 no ports left | `ports`, `without_ports_..` and `who_waits_..` |
@@ -29,9 +29,9 @@
 //! | F24 a task that panics with a guard | `panics`, `a_task_..`; core `panics` |
 //! | F25 a runtime that ends before the guards | `runtimes`, `guards_..`, `a_pool_is_closed_..` and `tasks_..`; `runtime` of `connpool-tokio`; core `runtime_ends` |
 //! | F26 a pool that goes on in another runtime | `runtimes`, `a_pool_works_..` and `the_background_..`; `runtime` of `connpool-tokio` |
-//! | F27 dropped at any await | core `cancel`; scenario `tasks::a_cancelled_get_takes_nothing_along`; `given_up` |
-//! | F28 stopped and continued | `standstill`, `rounds_..` and `what_..`; core `sweep::a_round_that_takes_longer_than_its_interval_leaves_the_thread_to_others` |
-//! | F29 a starved executor | `standstill`, `a_get_..`; core `lend::what_was_handed_over_in_time_beats_a_late_timer` |
+//! | F27 dropped at any await | core `cancel`; scenario `tasks::cancelled_get_keeps_its_connection_in_the_pool`; `given_up` |
+//! | F28 stopped and continued | `standstill`, `rounds_..` and `what_..`; core `sweep::sweep_longer_than_evict_interval_yields_to_other_tasks` |
+//! | F29 a starved executor | `standstill`, `a_get_..`; core `lend::connection_assigned_in_time_beats_a_late_timer` |
 //! | F30 extreme durations | `extremes`; core `extremes` |
 //! | F31 a goodbye that takes long | `control`, `a_goodbye_..` and `a_close_is_not_..`; core `sweep`, `close` |
 //! | F32 resized | `control`, `a_pool_..`; core `control` |
@@ -41,21 +41,22 @@
 //! "Scenarios" are those in the folder beside this one, "core" is `tests/pool` of `connpool-core`.
 //!
 //! A test target that includes this brings what `support` needs and, in its root, `Tasks`: an
-//! executor that can be ended. Some faults concern a whole process or network, see `place`; they
+//! executor that can be ended. Some faults concern a whole process or network, see `isolation`; they
 //! need `iproute2`, `nftables`, `redis-server` and root.
 
 pub(crate) use crate::support::{client, server};
 
-pub(crate) mod counted;
-pub(crate) mod greeted;
+pub(crate) mod counting;
+pub(crate) mod handshake;
+pub(crate) mod isolation;
 pub(crate) mod kernel;
 pub(crate) mod network;
-pub(crate) mod place;
 pub(crate) mod redis;
 
+pub(crate) mod cancelled_requests;
 pub(crate) mod control;
+pub(crate) mod disconnect_in_use;
 pub(crate) mod extremes;
-pub(crate) mod given_up;
 pub(crate) mod lost_packets;
 pub(crate) mod names;
 pub(crate) mod open_files;
@@ -65,104 +66,103 @@ pub(crate) mod ports;
 pub(crate) mod restart;
 pub(crate) mod runtimes;
 pub(crate) mod silence;
-pub(crate) mod standstill;
-pub(crate) mod while_lent;
+pub(crate) mod stopped_process;
 
 /// Makes a test of every fault, run by `$run`. The only list of them: which module, and where its
-/// tests run, see [`place`].
+/// tests run, see [`isolation`].
 macro_rules! faults_on {
     ($run:path) => {
         $crate::faults::tests! { $run;
-            here while_lent {
-                who_waits_for_a_connection_that_was_closed_gets_a_new_one
-                who_waits_for_a_connection_that_was_reset_gets_a_new_one
-                who_waits_for_a_connection_that_failed_its_user_gets_a_new_one
-                who_waits_for_a_connection_that_was_marked_gets_a_new_one
+            here disconnect_in_use {
+                waiter_for_a_connection_closed_in_use_gets_a_new_one
+                waiter_for_a_connection_reset_in_use_gets_a_new_one
+                waiter_for_a_connection_that_failed_in_use_gets_a_new_one
+                waiter_for_a_marked_connection_gets_a_new_one
             }
             here silence {
-                three_silent_connections_are_enough_for_a_new_one
-                silent_connections_do_not_stretch_a_get_beyond_its_time
-                a_guard_whose_peer_is_silent_frees_its_slot_as_it_is_dropped
-                a_handshake_that_never_ends_is_given_up_and_its_socket_closed
-                a_handshake_that_never_ends_is_given_up_also_if_its_getter_has_left
-                no_more_handshakes_are_under_way_than_allowed
-                who_waits_for_a_slow_handshake_takes_what_comes_back_first
+                get_opens_a_new_connection_after_three_silent_ones
+                silent_connections_do_not_extend_the_get_deadline
+                guard_with_a_silent_peer_frees_its_slot_on_drop
+                hanging_handshake_ends_at_connect_timeout_and_closes_its_socket
+                hanging_handshake_of_a_dropped_get_ends_at_connect_timeout
+                max_connecting_limits_concurrent_handshakes
+                waiter_for_a_slow_handshake_takes_an_earlier_return
             }
             own_network lost_packets {
-                three_lost_connections_are_enough_for_a_new_one
-                a_get_is_over_in_time_while_nothing_arrives_and_all_is_well_after
-                a_lost_connection_is_found_by_the_kernels_own_probes
-                a_request_that_gets_lost_fails_after_user_timeout
-                a_guard_of_a_lost_connection_frees_its_slot_and_its_socket_as_it_is_dropped
-                connects_that_get_lost_are_timeouts_and_the_pool_is_well_after
+                get_opens_a_new_connection_after_three_unreachable_ones
+                get_ends_at_its_deadline_during_packet_loss_and_works_after_it
+                unreachable_connection_is_found_by_tcp_keepalive
+                lost_request_fails_after_user_timeout
+                guard_of_an_unreachable_connection_frees_slot_and_socket_on_drop
+                lost_connects_time_out_and_the_pool_recovers
             }
             own_process restart {
-                the_first_get_after_a_restart_is_served
-                one_round_of_looks_finds_all_of_a_thousand_dead
-                min_size_is_open_again_after_a_restart_and_not_all_at_once
-                a_thousand_who_wait_out_a_restart_are_all_served
-                a_thousand_who_wait_during_a_restart_are_served_or_told_why_not
+                first_get_after_a_restart_is_served
+                one_sweep_finds_a_thousand_dead_connections
+                min_size_is_restored_after_a_restart_within_max_connecting
+                thousand_waiters_without_fail_fast_are_served_after_a_restart
+                thousand_waiters_with_fail_fast_are_served_or_refused_during_a_restart
             }
             own_process open_files {
-                without_files_what_is_open_is_lent_and_no_more_is_opened
-                who_waits_out_a_want_of_files_is_served_by_a_return_or_when_there_are_some
-                a_name_cannot_be_looked_up_without_files_and_the_error_names_it
+                open_connections_are_lent_without_free_file_descriptors
+                waiter_without_file_descriptors_is_served_by_a_return_or_a_later_connect
+                failed_lookup_without_file_descriptors_names_the_host
             }
-            own_network given_up {
-                no_reply_reaches_another_request_than_its_own
+            own_network cancelled_requests {
+                replies_of_cancelled_requests_never_reach_other_requests
             }
             here outage {
-                a_backend_that_is_down_is_not_stormed_by_a_thousand_who_wait
+                backend_that_is_down_gets_at_most_twenty_connects_per_second_from_a_thousand_waiters
             }
             own_network ports {
-                without_ports_what_is_open_is_lent_and_no_more_is_opened
-                who_waits_out_a_want_of_ports_is_served_when_there_are_some
-                a_connection_to_itself_is_never_lent
+                open_connections_are_lent_without_free_ports
+                waiter_without_free_ports_is_served_when_ports_are_available
+                self_connection_is_never_lent
             }
             own_network names {
-                a_name_is_looked_up_for_every_connection
-                a_name_that_is_not_known_yet_is_an_error_that_names_it
-                a_name_server_that_does_not_answer_holds_nobody_beyond_connect_timeout
-                a_close_does_not_wait_for_a_name_server
-                an_address_where_nobody_listens_is_passed_over
-                an_address_that_does_not_answer_leaves_time_for_the_next
+                name_is_resolved_for_every_connection
+                unknown_name_is_an_error_that_names_the_host
+                unresponsive_name_server_delays_connects_by_connect_timeout_at_most
+                close_does_not_wait_for_a_name_server
+                address_without_a_listener_is_skipped
+                unresponsive_address_leaves_time_for_the_next
             }
             own_process panics {
-                a_connect_that_panics_is_answered_so_and_its_socket_is_closed
-                a_check_that_panics_costs_one_connection_and_no_get
-                a_drop_that_panics_in_a_round_of_looks_keeps_no_other_from_being_closed
-                a_drop_that_panics_does_not_reach_whoever_brings_back_or_closes
-                a_task_that_panics_with_a_connection_passes_its_slot_on
+                panicking_connect_is_reported_and_its_socket_is_closed
+                panicking_check_costs_one_connection_and_no_get
+                panicking_drop_in_a_sweep_does_not_keep_others_from_being_closed
+                panicking_drop_does_not_reach_the_caller_of_drop_or_close
+                panicking_task_with_a_guard_passes_its_slot_on
             }
-            own_process standstill {
-                rounds_that_a_stopped_process_missed_are_not_made_up_for
-                what_expired_in_a_stopped_process_is_replaced_without_a_storm
-                what_was_idle_in_a_stopped_process_is_closed_down_to_min_size
-                a_get_that_is_polled_too_late_has_what_came_in_time
-                a_get_that_is_polled_too_late_has_what_came_too_late
+            own_process stopped_process {
+                sweeps_missed_by_a_stopped_process_are_not_made_up
+                connections_expired_in_a_stopped_process_are_replaced_within_max_connecting
+                connections_idle_in_a_stopped_process_are_closed_down_to_min_size
+                get_polled_after_its_deadline_takes_a_connection_that_came_before_it
+                get_polled_after_its_deadline_takes_a_connection_that_came_after_it
             }
             here extremes {
-                every_duration_may_be_zero_a_nanosecond_or_for_ever
-                a_close_may_take_no_time_or_for_ever
+                each_duration_setting_may_be_zero_one_nanosecond_or_max
+                close_timeout_may_be_zero_one_nanosecond_or_max
             }
             here control {
-                a_goodbye_that_nobody_hears_holds_up_nobody
-                a_goodbye_that_nobody_hears_ends_at_close_timeout
-                a_close_is_not_held_up_by_goodbyes_that_nobody_hears
-                a_pool_made_smaller_closes_what_comes_back_beyond_its_size
-                a_pool_made_larger_serves_those_in_line
-                a_pool_can_be_resized_under_load
-                a_close_ends_what_is_idle_and_under_way_and_waits_for_what_is_out
-                a_close_tells_everybody_in_line
+                unread_graceful_close_does_not_delay_a_get
+                unread_graceful_close_ends_at_close_timeout
+                unread_graceful_closes_do_not_delay_close
+                shrunk_pool_closes_returned_connections_beyond_max_size
+                growing_the_pool_serves_waiters
+                pool_can_be_resized_under_load
+                close_ends_idle_and_connecting_connections_and_waits_for_borrowed_ones
+                close_fails_all_waiters
             }
         }
         $crate::faults::tests_across! { $run;
             own_process runtimes {
-                guards_that_outlive_their_runtime_come_back
-                a_pool_is_closed_after_its_runtime
-                a_pool_works_in_one_runtime_after_the_other
-                the_background_of_a_pool_begins_again_in_the_next_runtime
-                tasks_that_end_with_their_executor_give_back_what_they_hold
+                guards_that_outlive_their_runtime_return_their_connections
+                pool_can_be_closed_after_its_runtime_ended
+                pool_works_in_successive_runtimes
+                maintenance_task_restarts_in_the_next_runtime
+                tasks_dropped_with_their_executor_return_their_connections
             }
         }
     };
@@ -175,7 +175,7 @@ macro_rules! tests {
             $(#[test]
             fn $name() {
                 let test = || $run($crate::faults::$module::$name);
-                $crate::faults::place::$place($crate::faults::name_of!($name), test);
+                $crate::faults::isolation::$place($crate::faults::name_of!($name), test);
             })*
         })*
     };
@@ -189,7 +189,7 @@ macro_rules! tests_across {
             fn $name() {
                 let test =
                     || $crate::faults::$module::$name(|part| $run($crate::faults::once(part)));
-                $crate::faults::place::$place($crate::faults::name_of!($name), test);
+                $crate::faults::isolation::$place($crate::faults::name_of!($name), test);
             })*
         })*
     };

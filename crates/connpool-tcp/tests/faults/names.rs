@@ -24,7 +24,7 @@ fn peer(conn: &PooledConnection<'_, TcpManager>) -> String {
     address.as_socket().unwrap().ip().to_string()
 }
 
-pub(crate) async fn a_name_is_looked_up_for_every_connection() {
+pub(crate) async fn name_is_resolved_for_every_connection() {
     let names = Names::none();
     let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());
     let pool = pool_of_db().build().await.unwrap();
@@ -35,7 +35,7 @@ pub(crate) async fn a_name_is_looked_up_for_every_connection() {
     assert_eq!((peer(&one), peer(&two)), (ONE.into(), TWO.into()));
 }
 
-pub(crate) async fn a_name_that_is_not_known_yet_is_an_error_that_names_it() {
+pub(crate) async fn unknown_name_is_an_error_that_names_the_host() {
     let names = Names::none();
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
     let pool = pool_of_db().build().await.unwrap();
@@ -57,7 +57,7 @@ pub(crate) async fn a_name_that_is_not_known_yet_is_an_error_that_names_it() {
     drop(pool.get().await.expect("what is open needs no name"));
 }
 
-pub(crate) async fn a_name_server_that_does_not_answer_holds_nobody_beyond_connect_timeout() {
+pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_at_most() {
     let names = Names::none();
     let _mute = UdpSocket::bind((ONE, 53)).unwrap();
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
@@ -86,7 +86,7 @@ pub(crate) async fn a_name_server_that_does_not_answer_holds_nobody_beyond_conne
     assert_eq!(peer(&conn), ONE);
 }
 
-pub(crate) async fn a_close_does_not_wait_for_a_name_server() {
+pub(crate) async fn close_does_not_wait_for_a_name_server() {
     let _names = Names::none();
     let mute = UdpSocket::bind((ONE, 53)).unwrap();
     mute.set_nonblocking(true).unwrap();
@@ -100,7 +100,7 @@ pub(crate) async fn a_close_does_not_wait_for_a_name_server() {
     assert_eq!((stats.connecting, stats.connect_failed), (0, 0), "{stats}");
 }
 
-pub(crate) async fn an_address_where_nobody_listens_is_passed_over() {
+pub(crate) async fn address_without_a_listener_is_skipped() {
     let names = Names::none();
     names.are("db.test", &[ONE, TWO]);
     // In one of the two rounds the dead one is the first, whatever the order they are tried in.
@@ -112,7 +112,7 @@ pub(crate) async fn an_address_where_nobody_listens_is_passed_over() {
     }
 }
 
-pub(crate) async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+pub(crate) async fn unresponsive_address_leaves_time_for_the_next() {
     let names = Names::none();
     names.are("db.test", &[ONE, TWO]);
     let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 
-use super::place::Tool;
+use super::isolation::Tool;
 
 /// Everything that is run for it.
 pub(crate) const TOOLS: [Tool; 4] = [

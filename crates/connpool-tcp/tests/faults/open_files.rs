@@ -13,7 +13,7 @@ use crate::adapter::GetError;
 /// `EMFILE`, too many open files.
 const TOO_MANY: i32 = 24;
 
-pub(crate) async fn without_files_what_is_open_is_lent_and_no_more_is_opened() {
+pub(crate) async fn open_connections_are_lent_without_free_file_descriptors() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(8).build().await.unwrap();
     let mut guards = Vec::new();
@@ -46,7 +46,7 @@ pub(crate) async fn without_files_what_is_open_is_lent_and_no_more_is_opened() {
     assert_eq!(pool.stats().created, 8);
 }
 
-pub(crate) async fn who_waits_out_a_want_of_files_is_served_by_a_return_or_when_there_are_some() {
+pub(crate) async fn waiter_without_file_descriptors_is_served_by_a_return_or_a_later_connect() {
     let server = Server::start();
     let pool = pool_of(server.address())
         .fail_fast(false)
@@ -76,7 +76,7 @@ pub(crate) async fn who_waits_out_a_want_of_files_is_served_by_a_return_or_when_
     assert!(adds_up(&pool.stats()));
 }
 
-pub(crate) async fn a_name_cannot_be_looked_up_without_files_and_the_error_names_it() {
+pub(crate) async fn failed_lookup_without_file_descriptors_names_the_host() {
     let server = Server::start();
     let port = server.address().rsplit(':').next().unwrap().to_owned();
     let pool = pool_of(format!("localhost:{port}")).build().await.unwrap();

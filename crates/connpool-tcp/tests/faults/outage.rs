@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::client::{adds_up, echo, until};
-use super::counted::Counted;
-use super::greeted::{Greeted, HELLO};
+use super::counting::Counted;
+use super::handshake::{Greeted, HELLO};
 use super::server::{LIMIT, Server};
 use crate::adapter::{GetError, builder};
 
@@ -66,7 +66,8 @@ impl Backend {
     }
 }
 
-pub(crate) async fn a_backend_that_is_down_is_not_stormed_by_a_thousand_who_wait() {
+pub(crate) async fn backend_that_is_down_gets_at_most_twenty_connects_per_second_from_a_thousand_waiters()
+ {
     let backend = Arc::new(Backend::default());
     let server = Server::start().serve({
         let backend = Arc::clone(&backend);

@@ -114,7 +114,7 @@ async fn lends_all(pool: &Pool<Bomb>, sockets: usize) {
     until_open_sockets_are(sockets + size).await;
 }
 
-pub(crate) async fn a_connect_that_panics_is_answered_so_and_its_socket_is_closed() {
+pub(crate) async fn panicking_connect_is_reported_and_its_socket_is_closed() {
     let server = Server::start();
     let (pool, fuse) = pool_of(&server);
     let pool = pool.max_size(2).build().await.unwrap();
@@ -133,7 +133,7 @@ pub(crate) async fn a_connect_that_panics_is_answered_so_and_its_socket_is_close
     assert_eq!((stats.created, stats.connect_failed), (2, 1), "{stats}");
 }
 
-pub(crate) async fn a_check_that_panics_costs_one_connection_and_no_get() {
+pub(crate) async fn panicking_check_costs_one_connection_and_no_get() {
     for step in [Step::Look, Step::Ping, Step::Return] {
         let server = Server::start();
         let (pool, fuse) = pool_of(&server);
@@ -155,7 +155,7 @@ pub(crate) async fn a_check_that_panics_costs_one_connection_and_no_get() {
     }
 }
 
-pub(crate) async fn a_drop_that_panics_in_a_round_of_looks_keeps_no_other_from_being_closed() {
+pub(crate) async fn panicking_drop_in_a_sweep_does_not_keep_others_from_being_closed() {
     let server = Server::start();
     let (pool, fuse) = pool_of(&server);
     let pool = pool
@@ -186,7 +186,7 @@ pub(crate) async fn a_drop_that_panics_in_a_round_of_looks_keeps_no_other_from_b
     lends_all(&pool, sockets).await;
 }
 
-pub(crate) async fn a_drop_that_panics_does_not_reach_whoever_brings_back_or_closes() {
+pub(crate) async fn panicking_drop_does_not_reach_the_caller_of_drop_or_close() {
     let server = Server::start();
     let (pool, fuse) = pool_of(&server);
     let pool = pool.max_size(3).build().await.unwrap();
@@ -203,7 +203,7 @@ pub(crate) async fn a_drop_that_panics_does_not_reach_whoever_brings_back_or_clo
     until_open_sockets_are(sockets).await;
 }
 
-pub(crate) async fn a_task_that_panics_with_a_connection_passes_its_slot_on() {
+pub(crate) async fn panicking_task_with_a_guard_passes_its_slot_on() {
     let server = Server::start();
     let (pool, _) = pool_of(&server);
     let pool = pool.max_size(1).build().await.unwrap();

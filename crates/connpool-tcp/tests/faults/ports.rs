@@ -12,7 +12,7 @@ use crate::adapter::{Backoff, CloseReason, GetError};
 /// Out of every range below.
 const SERVER: &str = "127.0.0.1:7000";
 
-pub(crate) async fn without_ports_what_is_open_is_lent_and_no_more_is_opened() {
+pub(crate) async fn open_connections_are_lent_without_free_ports() {
     take_ports_from(40_000..=40_003);
     let server = TcpListener::bind(SERVER).unwrap();
     let pool = pool_of(SERVER.to_owned())
@@ -46,7 +46,7 @@ pub(crate) async fn without_ports_what_is_open_is_lent_and_no_more_is_opened() {
     assert_eq!((stats.closed.total(), stats.connect_failed), (0, 1));
 }
 
-pub(crate) async fn who_waits_out_a_want_of_ports_is_served_when_there_are_some() {
+pub(crate) async fn waiter_without_free_ports_is_served_when_ports_are_available() {
     take_ports_from(40_000..=40_001);
     let server = TcpListener::bind(SERVER).unwrap();
     let pool = pool_of(SERVER.to_owned())
@@ -72,7 +72,7 @@ pub(crate) async fn who_waits_out_a_want_of_ports_is_served_when_there_are_some(
     assert_eq!(pool.stats().created, 3);
 }
 
-pub(crate) async fn a_connection_to_itself_is_never_lent() {
+pub(crate) async fn self_connection_is_never_lent() {
     take_ports_from(40_000..=40_007);
     let nobody = "127.0.0.1:40004";
     let no_pause = Backoff::new(Duration::ZERO, Duration::ZERO, 1.0);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::{Domain, Socket, Type};
 
-use super::place::Tool;
+use super::isolation::Tool;
 use super::server::LIMIT;
 use crate::adapter::{Connection, TcpManager};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::{adds_up, until, until_closed};
-use super::counted::{Count, Counted};
+use super::counting::{Count, Counted};
 use super::kernel::{established_to, eventually, open_sockets, until_open_sockets_are};
 use super::redis::{Redis, ping};
 use super::server::LIMIT;
@@ -41,7 +41,7 @@ async fn kill(redis: &mut Redis) {
     eventually("the end of all connections", || established_to(port) == 0).await;
 }
 
-pub(crate) async fn the_first_get_after_a_restart_is_served() {
+pub(crate) async fn first_get_after_a_restart_is_served() {
     let mut redis = Redis::start();
     let (pool, _) = pool_of(&redis);
     let pool = pool.evict_interval(None).build().await.unwrap();
@@ -66,7 +66,7 @@ pub(crate) async fn the_first_get_after_a_restart_is_served() {
     assert_eq!((stats.size, stats.connect_failed), (MANY, 0), "{stats}");
 }
 
-pub(crate) async fn one_round_of_looks_finds_all_of_a_thousand_dead() {
+pub(crate) async fn one_sweep_finds_a_thousand_dead_connections() {
     let mut redis = Redis::start();
     let (pool, count) = pool_of(&redis);
     let pool = pool
@@ -89,7 +89,7 @@ pub(crate) async fn one_round_of_looks_finds_all_of_a_thousand_dead() {
     ping(&mut *pool.get().await.unwrap()).await.unwrap();
 }
 
-pub(crate) async fn min_size_is_open_again_after_a_restart_and_not_all_at_once() {
+pub(crate) async fn min_size_is_restored_after_a_restart_within_max_connecting() {
     let mut redis = Redis::start();
     let manager = Counted::new(redis.manager());
     let count = manager.count.clone();
@@ -119,7 +119,7 @@ pub(crate) async fn min_size_is_open_again_after_a_restart_and_not_all_at_once()
     }
 }
 
-pub(crate) async fn a_thousand_who_wait_out_a_restart_are_all_served() {
+pub(crate) async fn thousand_waiters_without_fail_fast_are_served_after_a_restart() {
     let mut redis = Redis::start();
     let (pool, _) = pool_of(&redis);
     let pool = pool.max_size(10).fail_fast(false).build().await.unwrap();
@@ -133,7 +133,7 @@ pub(crate) async fn a_thousand_who_wait_out_a_restart_are_all_served() {
     assert!(stats.created <= 20 && adds_up(&stats), "{stats}");
 }
 
-pub(crate) async fn a_thousand_who_wait_during_a_restart_are_served_or_told_why_not() {
+pub(crate) async fn thousand_waiters_with_fail_fast_are_served_or_refused_during_a_restart() {
     let mut redis = Redis::start();
     let (pool, _) = pool_of(&redis);
     let pool = pool.max_size(10).build().await.unwrap();

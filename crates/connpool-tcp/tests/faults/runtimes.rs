@@ -37,7 +37,7 @@ fn lent_by_an_ended_runtime(
     kept.unwrap()
 }
 
-pub(crate) fn guards_that_outlive_their_runtime_come_back(run: impl Fn(Part<'_>)) {
+pub(crate) fn guards_that_outlive_their_runtime_return_their_connections(run: impl Fn(Part<'_>)) {
     let server = Server::start();
     run(Box::pin(async {}));
     let (pool, mut guards) = lent_by_an_ended_runtime(run, server.address(), 6);
@@ -65,7 +65,7 @@ pub(crate) fn guards_that_outlive_their_runtime_come_back(run: impl Fn(Part<'_>)
     assert!(weak.upgrade().is_none());
 }
 
-pub(crate) fn a_pool_is_closed_after_its_runtime(run: impl Fn(Part<'_>)) {
+pub(crate) fn pool_can_be_closed_after_its_runtime_ended(run: impl Fn(Part<'_>)) {
     let server = Server::start();
     run(Box::pin(async {}));
     let (pool, mut guards) = lent_by_an_ended_runtime(run, server.address(), 3);
@@ -80,7 +80,7 @@ pub(crate) fn a_pool_is_closed_after_its_runtime(run: impl Fn(Part<'_>)) {
     block_on(until_open_sockets_are(sockets));
 }
 
-pub(crate) fn a_pool_works_in_one_runtime_after_the_other(run: impl Fn(Part<'_>)) {
+pub(crate) fn pool_works_in_successive_runtimes(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
     let (pool, mut guards) = lent_by_an_ended_runtime(&run, server.address(), 4);
     for _ in 0..3 {
@@ -107,7 +107,7 @@ pub(crate) fn a_pool_works_in_one_runtime_after_the_other(run: impl Fn(Part<'_>)
     }
 }
 
-pub(crate) fn the_background_of_a_pool_begins_again_in_the_next_runtime(run: impl Fn(Part<'_>)) {
+pub(crate) fn maintenance_task_restarts_in_the_next_runtime(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
     let mut kept = None;
     run(Box::pin(async {
@@ -136,7 +136,7 @@ pub(crate) fn the_background_of_a_pool_begins_again_in_the_next_runtime(run: imp
     }));
 }
 
-pub(crate) fn tasks_that_end_with_their_executor_give_back_what_they_hold(run: impl Fn(Part<'_>)) {
+pub(crate) fn tasks_dropped_with_their_executor_return_their_connections(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
     run(Box::pin(async {
         let pool = pool_of(server.address())

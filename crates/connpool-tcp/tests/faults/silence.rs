@@ -7,8 +7,8 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{pool_of, talk, until, until_closed};
-use super::counted::Counted;
-use super::greeted::{Greeter, greet};
+use super::counting::Counted;
+use super::handshake::{Greeter, greet};
 use super::server::{LIMIT, Server};
 use crate::adapter::{
     Builder, CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder,
@@ -35,7 +35,7 @@ async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) {
     assert_eq!(pool.stats().available, count);
 }
 
-pub(crate) async fn three_silent_connections_are_enough_for_a_new_one() {
+pub(crate) async fn get_opens_a_new_connection_after_three_silent_ones() {
     let server = Server::start();
     let pool = pinging(&server)
         .max_size(10)
@@ -53,7 +53,7 @@ pub(crate) async fn three_silent_connections_are_enough_for_a_new_one() {
     assert_eq!((stats.available, stats.created), (6, 10), "{stats}");
 }
 
-pub(crate) async fn silent_connections_do_not_stretch_a_get_beyond_its_time() {
+pub(crate) async fn silent_connections_do_not_extend_the_get_deadline() {
     let server = Server::start();
     let pool = pinging(&server).ping_timeout(LIMIT).build().await.unwrap();
     fill(&pool, 5).await;
@@ -67,7 +67,7 @@ pub(crate) async fn silent_connections_do_not_stretch_a_get_beyond_its_time() {
     assert_eq!(pool.stats().available, 4);
 }
 
-pub(crate) async fn a_guard_whose_peer_is_silent_frees_its_slot_as_it_is_dropped() {
+pub(crate) async fn guard_with_a_silent_peer_frees_its_slot_on_drop() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -88,7 +88,7 @@ pub(crate) async fn a_guard_whose_peer_is_silent_frees_its_slot_as_it_is_dropped
     );
 }
 
-pub(crate) async fn a_handshake_that_never_ends_is_given_up_and_its_socket_closed() {
+pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_socket() {
     let server = Greeter::start();
     let pool = builder(server.manager())
         .max_size(1)
@@ -107,7 +107,7 @@ pub(crate) async fn a_handshake_that_never_ends_is_given_up_and_its_socket_close
     assert_eq!(server.meet().await.read(&mut [0; 1]).unwrap(), 0);
 }
 
-pub(crate) async fn a_handshake_that_never_ends_is_given_up_also_if_its_getter_has_left() {
+pub(crate) async fn hanging_handshake_of_a_dropped_get_ends_at_connect_timeout() {
     let server = Greeter::start();
     let pool = builder(server.manager())
         .max_size(1)
@@ -124,7 +124,7 @@ pub(crate) async fn a_handshake_that_never_ends_is_given_up_also_if_its_getter_h
     assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
 }
 
-pub(crate) async fn no_more_handshakes_are_under_way_than_allowed() {
+pub(crate) async fn max_connecting_limits_concurrent_handshakes() {
     let server = Greeter::start();
     let manager = Counted::new(server.manager());
     let count = manager.count.clone();
@@ -151,7 +151,7 @@ pub(crate) async fn no_more_handshakes_are_under_way_than_allowed() {
     assert_eq!(pool.stats().size, 6);
 }
 
-pub(crate) async fn who_waits_for_a_slow_handshake_takes_what_comes_back_first() {
+pub(crate) async fn waiter_for_a_slow_handshake_takes_an_earlier_return() {
     let server = Greeter::start();
     let pool = patient(server.manager()).max_size(2).build().await.unwrap();
     let getter = crate::spawn(pool.get_owned());

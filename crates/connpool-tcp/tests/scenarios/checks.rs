@@ -14,7 +14,7 @@ fn pinging(manager: TcpManager) -> Builder<TcpManager> {
     builder(manager).max_size(1).ping_after(Duration::ZERO)
 }
 
-pub(crate) async fn a_ping_that_is_answered_keeps_the_connection() {
+pub(crate) async fn answered_ping_keeps_the_connection() {
     let server = Echo::start();
     let manager = TcpManager::new(server.address()).ping(async |conn| {
         conn.write_all(b"are you there?\n").await?;
@@ -32,7 +32,7 @@ pub(crate) async fn a_ping_that_is_answered_keeps_the_connection() {
     assert_eq!(pool.stats().created, 1);
 }
 
-pub(crate) async fn a_ping_that_is_answered_wrongly_replaces_it() {
+pub(crate) async fn wrongly_answered_ping_replaces_the_connection() {
     /// A named function will do as well.
     async fn ping(conn: &mut TcpConn) -> io::Result<()> {
         conn.write_all(b"PING\n").await?;
@@ -54,7 +54,7 @@ pub(crate) async fn a_ping_that_is_answered_wrongly_replaces_it() {
     assert_eq!(pool.stats().ping_failed, 1);
 }
 
-pub(crate) async fn a_ping_that_is_not_answered_replaces_it() {
+pub(crate) async fn unanswered_ping_replaces_the_connection() {
     let server = Server::start();
     let manager = TcpManager::new(server.address()).ping(async |conn| {
         conn.write_all(b"PING\n").await?;
@@ -78,7 +78,7 @@ pub(crate) async fn a_ping_that_is_not_answered_replaces_it() {
     assert_eq!(pool.stats().ping_failed, 1);
 }
 
-pub(crate) async fn a_ping_of_a_dead_connection_is_not_even_sent() {
+pub(crate) async fn ping_is_not_sent_on_a_dead_connection() {
     let server = Server::start();
     let manager = TcpManager::new(server.address())
         .ping(async |_conn| Err(io::Error::other("the look comes first")));
@@ -92,7 +92,7 @@ pub(crate) async fn a_ping_of_a_dead_connection_is_not_even_sent() {
     until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
-pub(crate) async fn a_connection_over_its_lifetime_is_replaced() {
+pub(crate) async fn connection_past_its_lifetime_is_replaced() {
     let server = Echo::start();
     let pool = builder(TcpManager::new(server.address()))
         .max_lifetime(Duration::ZERO)
@@ -108,7 +108,7 @@ pub(crate) async fn a_connection_over_its_lifetime_is_replaced() {
     assert_eq!(pool.stats().lifetime_closed, 3);
 }
 
-pub(crate) async fn a_connection_idle_for_too_long_is_closed() {
+pub(crate) async fn connection_past_idle_timeout_is_closed() {
     let server = Echo::start();
     let pool = builder(TcpManager::new(server.address()))
         .idle_timeout(Duration::from_millis(1))

@@ -33,7 +33,7 @@ async fn failure(address: String) -> (ErrorKind, String) {
     (cause.kind(), text)
 }
 
-pub(crate) async fn a_refused_connect_says_what_refused_it() {
+pub(crate) async fn refused_connect_names_the_address() {
     let nobody = Port::new();
     let (kind, text) = failure(nobody.address()).await;
     assert_eq!(kind, ErrorKind::ConnectionRefused);
@@ -41,19 +41,19 @@ pub(crate) async fn a_refused_connect_says_what_refused_it() {
     assert!(text.contains("refused"), "{text}");
 }
 
-pub(crate) async fn a_name_that_does_not_exist_is_named() {
+pub(crate) async fn nonexistent_name_is_named_in_the_error() {
     // RFC 6761: nobody is ever called so.
     let (_, text) = failure(String::from("x.invalid:1")).await;
     assert!(text.contains("x.invalid:1"), "{text}");
 }
 
-pub(crate) async fn an_address_without_a_port_is_named() {
+pub(crate) async fn address_without_a_port_is_named_in_the_error() {
     let (kind, text) = failure(String::from("localhost")).await;
     assert_eq!(kind, ErrorKind::InvalidInput, "{text}");
     assert!(text.contains("localhost:"), "{text}");
 }
 
-pub(crate) async fn a_connect_that_hangs_is_a_timeout_and_the_pool_works_after() {
+pub(crate) async fn hanging_connect_is_a_timeout_and_the_pool_recovers() {
     let server = FullServer::start();
     let pool = pool_of(server.address())
         .max_size(1)
@@ -76,7 +76,7 @@ pub(crate) async fn a_connect_that_hangs_is_a_timeout_and_the_pool_works_after()
     assert_eq!(pool.stats().created, 1);
 }
 
-pub(crate) async fn a_connect_over_its_own_limit_is_a_timeout_and_frees_its_slot() {
+pub(crate) async fn connect_over_connect_timeout_frees_its_slot() {
     let server = FullServer::start();
     let pool = pool_of(server.address())
         .max_size(1)
@@ -104,7 +104,7 @@ pub(crate) async fn a_connect_over_its_own_limit_is_a_timeout_and_frees_its_slot
     assert_eq!(pool.stats().size, 1);
 }
 
-pub(crate) async fn a_server_that_comes_back_is_found() {
+pub(crate) async fn recovered_server_is_found() {
     let port = Port::new();
     let pool = pool_of(port.address()).build().await.unwrap();
     for _ in 0..3 {
@@ -120,7 +120,7 @@ pub(crate) async fn a_server_that_comes_back_is_found() {
     assert!(adds_up(&stats), "{stats}");
 }
 
-pub(crate) async fn the_options_are_set_on_every_socket() {
+pub(crate) async fn socket_options_are_set_on_every_socket() {
     let server = Echo::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let conn = pool.get().await.unwrap();

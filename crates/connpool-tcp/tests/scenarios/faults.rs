@@ -18,11 +18,11 @@ use crate::support::server::{self, LIMIT, Port, Server};
 /// at most, 100 ms, 200 ms and so on; far fewer than without any.
 const FEW: u64 = 25;
 
-pub(crate) async fn a_peer_that_accepts_and_hangs_up_is_not_dialled_without_rest() {
+pub(crate) async fn peer_that_accepts_and_closes_is_dialled_with_backoff() {
     not_dialled_without_rest(|_| ()).await;
 }
 
-pub(crate) async fn a_peer_that_accepts_and_resets_is_not_dialled_without_rest() {
+pub(crate) async fn peer_that_accepts_and_resets_is_dialled_with_backoff() {
     not_dialled_without_rest(server::will_reset).await;
 }
 
@@ -54,7 +54,7 @@ async fn not_dialled_without_rest(attend: impl Fn(&TcpStream) + Send + Sync + 's
     assert_eq!(stats.closed.get(CloseReason::Dead), stats.closed.total());
 }
 
-pub(crate) async fn a_peer_that_refuses_is_not_dialled_without_rest() {
+pub(crate) async fn peer_that_refuses_is_dialled_with_backoff() {
     let nobody = Port::new();
     let pool = pool_of(nobody.address()).fail_fast(false);
     let pool = pool.build().await.unwrap();
@@ -76,7 +76,7 @@ async fn nothing_is_lent_for_half_a_second<M: Manager>(pool: &Pool<M>) {
 }
 
 /// Each read of the ping is answered soon. The limit is on all of it.
-pub(crate) async fn a_ping_that_is_answered_byte_by_byte_is_out_of_time() {
+pub(crate) async fn ping_answered_byte_by_byte_times_out() {
     async fn ping(conn: &mut TcpConn) -> io::Result<()> {
         conn.write_all(b"?").await?;
         conn.read_exact(&mut [0; 10_000]).await
@@ -115,7 +115,7 @@ fn drip(mut stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-pub(crate) async fn a_peer_that_hangs_up_when_it_is_pinged_is_replaced() {
+pub(crate) async fn connection_whose_peer_closes_on_ping_is_replaced() {
     async fn ping(conn: &mut TcpConn) -> io::Result<()> {
         conn.write_all(b"PING").await?;
         conn.read_exact(&mut [0; 4]).await

@@ -9,7 +9,7 @@ use crate::adapter::{CloseReason, GetError};
 use crate::support::client::{Spy, pool_of, talk, until_closed};
 use crate::support::server::{self, Server};
 
-pub(crate) async fn a_connection_closed_while_idle_is_replaced() {
+pub(crate) async fn connection_closed_while_idle_is_replaced() {
     replaced(|end, client| {
         drop(end);
         client.sees_something();
@@ -18,7 +18,7 @@ pub(crate) async fn a_connection_closed_while_idle_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_connection_reset_while_idle_is_replaced() {
+pub(crate) async fn connection_reset_while_idle_is_replaced() {
     replaced(|end, client| {
         server::reset(end);
         client.sees_a_reset();
@@ -27,7 +27,7 @@ pub(crate) async fn a_connection_reset_while_idle_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_connection_with_garbage_is_replaced() {
+pub(crate) async fn idle_connection_with_unsolicited_bytes_is_replaced() {
     let mut open = Vec::new();
     replaced(|mut end, client| {
         end.write_all(b"good night").unwrap();
@@ -38,7 +38,7 @@ pub(crate) async fn a_connection_with_garbage_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_connection_with_garbage_and_then_closed_is_replaced() {
+pub(crate) async fn idle_connection_with_unsolicited_bytes_before_its_end_is_replaced() {
     replaced(|mut end, client| {
         end.write_all(b"good night").unwrap();
         drop(end);
@@ -48,7 +48,7 @@ pub(crate) async fn a_connection_with_garbage_and_then_closed_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_connection_with_an_urgent_byte_is_replaced() {
+pub(crate) async fn idle_connection_with_an_urgent_byte_is_replaced() {
     let mut open = Vec::new();
     replaced(|end, client| {
         SockRef::from(&end).send_out_of_band(b"!").unwrap();
@@ -59,7 +59,7 @@ pub(crate) async fn a_connection_with_an_urgent_byte_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_connection_whose_peer_only_stopped_writing_is_replaced() {
+pub(crate) async fn idle_connection_half_closed_by_its_peer_is_replaced() {
     let mut open = Vec::new();
     replaced(|end, client| {
         end.shutdown(Shutdown::Write).unwrap();
@@ -106,7 +106,7 @@ async fn replaced(mut harm: impl FnMut(TcpStream, Spy) -> CloseReason) {
     assert_eq!(pool.stats().created, 3);
 }
 
-pub(crate) async fn a_dead_connection_among_good_ones_costs_only_itself() {
+pub(crate) async fn dead_connection_among_healthy_ones_costs_only_itself() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(3).build().await.unwrap();
     let mut lent = Vec::new();
@@ -132,7 +132,7 @@ pub(crate) async fn a_dead_connection_among_good_ones_costs_only_itself() {
     until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
-pub(crate) async fn a_quiet_connection_is_lent_again() {
+pub(crate) async fn quiet_connection_is_lent_again() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let conn = pool.get().await.unwrap();

@@ -7,7 +7,7 @@ use crate::adapter::{BuildError, CloseReason, TcpManager, builder};
 use crate::support::client::{adds_up, echo, pool_of, until};
 use crate::support::server::{Echo, Port, Server};
 
-pub(crate) async fn the_quick_start_works() {
+pub(crate) async fn quick_start_works() {
     use crate::adapter::io::{AsyncReadExt, AsyncWriteExt};
 
     let server = Echo::start();
@@ -39,7 +39,7 @@ pub(crate) async fn the_quick_start_works() {
     assert_eq!(pool.name(), "my-pool");
 }
 
-pub(crate) async fn a_pool_that_cannot_open_its_first_connections_is_not_built() {
+pub(crate) async fn build_fails_without_its_first_connections() {
     let nobody = Port::new();
     let built = builder(TcpManager::new(nobody.address()))
         .min_size(2)
@@ -54,7 +54,7 @@ pub(crate) async fn a_pool_that_cannot_open_its_first_connections_is_not_built()
     }
 }
 
-pub(crate) async fn the_extension_traits_of_the_runtime_work_on_the_guard() {
+pub(crate) async fn runtime_extension_traits_work_on_the_guard() {
     use crate::adapter::io::{AsyncReadExt, AsyncWriteExt};
 
     let server = Echo::start();
@@ -68,7 +68,7 @@ pub(crate) async fn the_extension_traits_of_the_runtime_work_on_the_guard() {
     assert_eq!(&reply, b"one two\n");
 }
 
-pub(crate) async fn the_extension_traits_of_futures_lite_work_on_the_guard() {
+pub(crate) async fn futures_lite_extension_traits_work_on_the_guard() {
     use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
     let server = Echo::start();
@@ -82,7 +82,7 @@ pub(crate) async fn the_extension_traits_of_futures_lite_work_on_the_guard() {
     assert_eq!(&reply, b"one two\n");
 }
 
-pub(crate) async fn a_line_can_be_read_through_a_buffered_reader() {
+pub(crate) async fn line_can_be_read_through_a_buffered_reader() {
     use crate::adapter::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     let server = Echo::start();
@@ -95,7 +95,7 @@ pub(crate) async fn a_line_can_be_read_through_a_buffered_reader() {
     assert_eq!(line, "a line\n");
 }
 
-pub(crate) async fn every_connection_made_is_accounted_for() {
+pub(crate) async fn every_opened_connection_is_accounted_for() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(6).build().await.unwrap();
     let mut guards = Vec::new();

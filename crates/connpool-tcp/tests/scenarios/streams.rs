@@ -75,12 +75,12 @@ async fn only_writes<M: Manager<Connection = UnixIo>>(pool: &Pool<M>, ends: &Rec
     assert_eq!((stats.created, stats.closed.total()), (1, 0), "{stats}");
 }
 
-pub(crate) async fn a_look_at_a_stream_leaves_it_clean() {
+pub(crate) async fn liveness_probe_leaves_a_stream_clean() {
     let (pool, ends) = pool_of_one().await;
     only_writes(&pool, &ends).await;
 }
 
-pub(crate) async fn a_pool_made_of_a_closure_keeps_clean_streams_and_no_others() {
+pub(crate) async fn io_fn_pool_reuses_only_clean_streams() {
     let (pool, ends) = pool_of_a_closure().await;
     only_writes(&pool, &ends).await;
     let (pool, _ends) = pool_of_a_closure().await;
@@ -116,7 +116,7 @@ async fn replaced(why: CloseReason, harm: impl FnOnce(UnixStream) -> Option<Unix
     until_closed(&pool, why, 1).await;
 }
 
-pub(crate) async fn a_stream_whose_peer_is_gone_is_replaced() {
+pub(crate) async fn stream_closed_by_its_peer_is_replaced() {
     replaced(CloseReason::Dead, |end| {
         drop(end);
         None
@@ -124,7 +124,7 @@ pub(crate) async fn a_stream_whose_peer_is_gone_is_replaced() {
     .await;
 }
 
-pub(crate) async fn a_stream_with_bytes_nobody_asked_for_is_replaced() {
+pub(crate) async fn stream_with_unsolicited_bytes_is_replaced() {
     replaced(CloseReason::Unsolicited, |mut end| {
         end.write_all(b"good night").unwrap();
         Some(end)
@@ -134,7 +134,7 @@ pub(crate) async fn a_stream_with_bytes_nobody_asked_for_is_replaced() {
 
 /// What the runtime has no chance to notice: the peer hangs up after a reply, and the next `get` comes
 /// before the thread has turned to the reactor.
-pub(crate) async fn no_ended_socket_is_hidden_from_a_look_in_the_kernel() {
+pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
     let (sender, ends) = channel();
     let manager = socket_fn(move || {
         let stream = pair(&sender).map(Io::into_inner);
@@ -154,7 +154,7 @@ pub(crate) async fn no_ended_socket_is_hidden_from_a_look_in_the_kernel() {
     assert_eq!(conn.id(), 101);
 }
 
-pub(crate) async fn a_stream_left_half_read_is_not_lent_again() {
+pub(crate) async fn stream_with_a_pending_read_is_not_lent_again() {
     let (pool, _ends) = pool_of_one().await;
     half_read(&pool).await;
 }

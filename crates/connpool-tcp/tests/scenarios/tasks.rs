@@ -10,7 +10,7 @@ use crate::adapter::CloseReason;
 use crate::support::client::{adds_up, echo, pool_of, talk, until, until_closed};
 use crate::support::server::{Echo, LIMIT, Server};
 
-pub(crate) async fn a_guard_can_be_dropped_on_a_thread_without_a_runtime() {
+pub(crate) async fn guard_can_be_dropped_on_a_thread_without_a_runtime() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(2).build().await.unwrap();
     let good = pool.get_owned().await.unwrap();
@@ -40,7 +40,7 @@ pub(crate) async fn a_guard_can_be_dropped_on_a_thread_without_a_runtime() {
     echo(&mut *conn, b"hello").await.unwrap();
 }
 
-pub(crate) async fn a_guard_can_be_dropped_after_the_pool() {
+pub(crate) async fn guard_can_be_dropped_after_the_pool() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get_owned().await.unwrap();
@@ -51,7 +51,7 @@ pub(crate) async fn a_guard_can_be_dropped_after_the_pool() {
     assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
 }
 
-pub(crate) async fn a_detached_connection_goes_on_without_the_pool() {
+pub(crate) async fn detached_connection_works_without_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut mine = pool.get().await.unwrap().detach();
@@ -65,7 +65,7 @@ pub(crate) async fn a_detached_connection_goes_on_without_the_pool() {
     echo(&mut mine, b"and still").await.unwrap();
 }
 
-pub(crate) async fn a_connection_can_be_had_in_a_task() {
+pub(crate) async fn connection_can_be_borrowed_in_a_task() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mine = pool.clone();
@@ -82,7 +82,7 @@ pub(crate) async fn a_connection_can_be_had_in_a_task() {
     echo(&mut *conn, b"from outside").await.unwrap();
 }
 
-pub(crate) async fn an_exchange_in_a_task_can_borrow() {
+pub(crate) async fn exchange_in_a_task_can_borrow_locals() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mine = pool.clone();
@@ -108,7 +108,7 @@ pub(crate) async fn an_exchange_in_a_task_can_borrow() {
     assert_eq!((stats.available, stats.closed.total()), (1, 0));
 }
 
-pub(crate) async fn tasks_share_fewer_connections_than_they_are() {
+pub(crate) async fn tasks_share_fewer_connections_than_tasks() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(3)
@@ -139,7 +139,7 @@ pub(crate) async fn tasks_share_fewer_connections_than_they_are() {
     assert!(adds_up(&stats), "{stats}");
 }
 
-pub(crate) async fn a_cancelled_get_takes_nothing_along() {
+pub(crate) async fn cancelled_get_keeps_its_connection_in_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     // The connect that it asked for goes on without it.
@@ -158,7 +158,7 @@ pub(crate) async fn a_cancelled_get_takes_nothing_along() {
     assert_eq!(pool.stats().created, 1);
 }
 
-pub(crate) async fn a_closed_pool_closes_its_sockets() {
+pub(crate) async fn closed_pool_closes_its_sockets() {
     let server = Server::start();
     let pool = pool_of(server.address()).min_size(3).build().await.unwrap();
     let out = pool.get_owned().await.unwrap();

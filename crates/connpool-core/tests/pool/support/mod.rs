@@ -1,12 +1,12 @@
-//! A runtime that is watched, and small tools for the tests.
+//! Instrumented runtimes and helpers for the tests.
 #![allow(
     dead_code,
     unused_imports,
-    reason = "each test binary uses its own part of it"
+    reason = "each test binary uses a part of this module"
 )]
 
-pub(crate) mod meddling;
-pub(crate) mod watched;
+pub(crate) mod counting;
+pub(crate) mod hooks;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,8 +19,7 @@ use connpool_core::{CloseReason, GetError, Pool, PooledConnection, Runtime, Weak
 use connpool_testkit::{SimRuntime, silence_scripted_panics};
 
 pub(crate) use connpool_testkit::{
-    Behavior, Call, FaultyConn as Conn, FaultyManager as Fake, ScriptedError,
-    assert_at_rest as assert_books,
+    Behavior, Call, FaultyConn as Conn, FaultyManager as Fake, ScriptedError, assert_at_rest,
 };
 
 use std::sync::Mutex;
@@ -31,29 +30,34 @@ pub(crate) const MILLI: Duration = Duration::from_millis(1);
 pub(crate) type Guard = PooledConnection<'static, Fake>;
 pub(crate) type Got = Result<Guard, GetError<ScriptedError>>;
 
-/// A simulation and a manager in it.
+/// Creates a simulation and a manager in it.
 pub(crate) fn new(seed: u64) -> (SimRuntime, Fake) {
     let sim = SimRuntime::new(seed);
     let fake = fake(&sim);
     (sim, fake)
 }
 
-/// A manager in a simulation.
+/// Creates a manager in a simulation.
 pub(crate) fn fake(sim: &SimRuntime) -> Fake {
     silence_scripted_panics();
     Fake::new(sim.clone())
 }
 
-/// How many connections were closed for this reason.
+/// Returns how many connections were closed for this reason.
 pub(crate) fn closed(pool: &Pool<Fake>, reason: CloseReason) -> u64 {
     pool.stats().closed.get(reason)
 }
 
-/// A task of a test, and what it came to.
+/// Returns the ids of the connections whose graceful close was started, in order.
+pub(crate) fn graceful_closes(fake: &Fake) -> Vec<u64> {
+    fake.goodbyes()
+}
+
+/// The handle of a task of a test.
 pub(crate) struct Job<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Job<T> {
-    /// Takes what it came to, if it has ended.
+    /// Takes the result of the task, if it has ended.
     pub(crate) fn take(&self) -> Option<T> {
         self.0.lock().unwrap().take()
     }
@@ -63,33 +67,33 @@ impl<T> Job<T> {
     }
 }
 
-/// Runs `future` as a task of its own, beginning with the next turn of the simulation.
-pub(crate) fn go<T: Send + 'static>(
+/// Spawns `future` as a task. It first runs when the simulation does.
+pub(crate) fn spawn<T: Send + 'static>(
     sim: &SimRuntime,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Job<T> {
-    let place = Arc::new(Mutex::new(None));
-    let job = Job(Arc::clone(&place));
+    let cell = Arc::new(Mutex::new(None));
+    let job = Job(Arc::clone(&cell));
     sim.spawn(Box::pin(async move {
         let result = future.await;
-        *place.lock().unwrap() = Some(result);
+        *cell.lock().unwrap() = Some(result);
     }));
     job
 }
 
-/// A `get` of one connection as a task of its own, which has had its first poll.
-pub(crate) fn go_get(sim: &SimRuntime, pool: &Pool<Fake>) -> Job<Got> {
-    let job = go(sim, pool.get_owned());
+/// Spawns a task that gets one connection, and polls it once.
+pub(crate) fn spawn_get(sim: &SimRuntime, pool: &Pool<Fake>) -> Job<Got> {
+    let job = spawn(sim, pool.get_owned());
     sim.settle();
     job
 }
 
-/// Polls once, with nobody to wake.
+/// Polls once, with a waker that does nothing.
 pub(crate) fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A waker that counts.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -105,34 +109,34 @@ impl Wake for Wakes {
     }
 }
 
-/// `count` connections, held at once.
+/// Borrows `count` connections at once.
 pub(crate) fn hold(sim: &SimRuntime, pool: &Pool<Fake>, count: usize) -> Vec<Guard> {
     (0..count)
-        .map(|nth| match sim.block_on(pool.get_owned()) {
+        .map(|index| match sim.block_on(pool.get_owned()) {
             Ok(guard) => guard,
-            Err(error) => panic!("connection {} of {count}: {error}", nth + 1),
+            Err(error) => panic!("connection {} of {count}: {error}", index + 1),
         })
         .collect()
 }
 
-/// Opens `count` connections and leaves them idle, used once.
+/// Opens `count` connections and returns them.
 pub(crate) fn fill(sim: &SimRuntime, pool: &Pool<Fake>, count: usize) {
     drop(hold(sim, pool, count));
     sim.settle();
     assert_eq!(pool.stats().available, count);
 }
 
-/// The pool has lost nothing: it lends all that it may, at once.
-pub(crate) fn assert_lends_all(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
+/// Asserts that the pool has lost no capacity: `max_size` connections can be checked out at once.
+pub(crate) fn assert_full_capacity(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
     let all = hold(sim, pool, pool.config().max_size);
-    assert_books(pool, fake, all.len());
+    assert_at_rest(pool, fake, all.len());
     drop(all);
     sim.settle();
-    assert_books(pool, fake, 0);
+    assert_at_rest(pool, fake, 0);
 }
 
-/// A pool that does not keep its own manager's hooks alive.
-pub(crate) fn weak_stats(pool: &WeakPool<Fake>) {
+/// Uses a pool from a callback that must not keep it open.
+pub(crate) fn use_pool(pool: &WeakPool<Fake>) {
     if let Some(pool) = pool.upgrade() {
         let _ = pool.stats();
         let _ = pool.try_get();

@@ -34,7 +34,7 @@ async fn not_lent_again(server: &Server, pool: &Pool<TcpManager>, conn: Guard, w
     until_closed(pool, why, 1).await;
 }
 
-pub(crate) async fn a_connection_closed_while_lent_and_not_used_is_not_lent_again() {
+pub(crate) async fn connection_closed_while_borrowed_and_unused_is_not_lent_again() {
     harmed_while_lent_and_not_used(|end, client| {
         drop(end);
         client.sees_something();
@@ -42,7 +42,7 @@ pub(crate) async fn a_connection_closed_while_lent_and_not_used_is_not_lent_agai
     .await;
 }
 
-pub(crate) async fn a_connection_reset_while_lent_and_not_used_is_not_lent_again() {
+pub(crate) async fn connection_reset_while_borrowed_and_unused_is_not_lent_again() {
     harmed_while_lent_and_not_used(|end, client| {
         server::reset(end);
         client.sees_a_reset();
@@ -62,28 +62,28 @@ async fn harmed_while_lent_and_not_used(harm: impl FnOnce(TcpStream, Spy)) {
     until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
-pub(crate) async fn a_read_left_pending_is_not_lent_again() {
+pub(crate) async fn connection_with_a_pending_read_is_not_lent_again() {
     let (server, pool, mut conn, _end) = one().await;
     let mut buffer = [0; 8];
     assert!(poll_once(conn.read(&mut buffer)).await.is_none());
     not_lent_again(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
-pub(crate) async fn a_write_left_pending_is_not_lent_again() {
+pub(crate) async fn connection_with_a_pending_write_is_not_lent_again() {
     let (server, pool, mut conn, _end) = one().await;
     let much = vec![0; 64 << 20];
     assert!(poll_once(conn.write_all(&much)).await.is_none());
     not_lent_again(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
-pub(crate) async fn a_connection_whose_end_was_read_is_not_lent_again() {
+pub(crate) async fn connection_whose_end_was_read_is_not_lent_again() {
     let (server, pool, mut conn, end) = one().await;
     drop(end);
     assert_eq!(conn.read(&mut [0; 8]).await.unwrap(), 0);
     not_lent_again(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
-pub(crate) async fn a_connection_that_failed_a_write_is_not_lent_again() {
+pub(crate) async fn connection_with_a_failed_write_is_not_lent_again() {
     let (server, pool, mut conn, end) = one().await;
     let client = Spy::on(&conn);
     server::reset(end);
@@ -99,13 +99,13 @@ pub(crate) async fn a_connection_that_failed_a_write_is_not_lent_again() {
     not_lent_again(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
-pub(crate) async fn a_connection_that_was_shut_down_is_not_lent_again() {
+pub(crate) async fn connection_that_was_shut_down_is_not_lent_again() {
     let (server, pool, mut conn, _end) = one().await;
     conn.close().await.unwrap();
     not_lent_again(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
-pub(crate) async fn a_clean_request_and_reply_leave_the_connection_for_the_next() {
+pub(crate) async fn connection_is_reused_after_complete_exchanges() {
     let server = Echo::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let id = pool.get().await.unwrap().id();
@@ -123,7 +123,7 @@ pub(crate) async fn a_clean_request_and_reply_leave_the_connection_for_the_next(
     assert_eq!(pool.stats().created, 1);
 }
 
-pub(crate) async fn a_reply_that_nobody_read_does_not_reach_the_next_user() {
+pub(crate) async fn unread_reply_does_not_reach_the_next_user() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -137,7 +137,7 @@ pub(crate) async fn a_reply_that_nobody_read_does_not_reach_the_next_user() {
     until_closed(&pool, CloseReason::Unsolicited, 1).await;
 }
 
-pub(crate) async fn a_cancelled_exchange_spoils_the_connection() {
+pub(crate) async fn cancelled_exchange_makes_the_connection_unusable() {
     let (server, pool, mut conn, _end) = one().await;
     // The request is written and no read has begun: only the exchange knows.
     let exchange = conn.exchange(async |conn| {
@@ -149,7 +149,7 @@ pub(crate) async fn a_cancelled_exchange_spoils_the_connection() {
     not_lent_again(&server, &pool, conn, CloseReason::Unfinished).await;
 }
 
-pub(crate) async fn a_marked_connection_is_not_lent_again() {
+pub(crate) async fn marked_connection_is_not_lent_again() {
     let (server, pool, mut conn, mut end) = one().await;
     talk(&mut *conn, &mut end).await;
     conn.mark_unusable();

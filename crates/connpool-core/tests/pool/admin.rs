@@ -4,14 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold, new,
+    spawn_get,
 };
 use connpool_core::{AddError, CloseReason, Manager};
 
 // ---- retain
 
 #[test]
-fn retain_closes_what_is_idle_and_not_wanted_with_a_goodbye() {
+fn retain_gracefully_closes_rejected_idle_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(6).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
@@ -24,75 +25,75 @@ fn retain_closes_what_is_idle_and_not_wanted_with_a_goodbye() {
     sim.settle();
     seen.sort_unstable();
     assert_eq!((seen, count), (vec![2, 3, 4, 5], 2));
-    assert_eq!(fake.goodbyes(), [3, 5]);
+    assert_eq!(graceful_closes(&fake), [3, 5]);
     assert_eq!(closed(&pool, CloseReason::Evicted), 2);
     assert_eq!(pool.stats().available, 2);
     drop(held);
     assert_eq!(pool.retain(|_| true), 0);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn retain_looks_at_those_never_lent_as_well_and_keeps_their_order() {
-    let lent_after = |looks: usize| {
+fn retain_visits_prewarmed_connections_and_keeps_the_order() {
+    let ids_after = |rounds: usize| {
         let (sim, fake) = new(1);
         let pool = sim
             .block_on(fake.pool().max_size(5).min_size(5).build())
             .unwrap();
         drop(hold(&sim, &pool, 3));
-        let mut looked = 0;
-        for _ in 0..looks {
+        let mut visited = 0;
+        for _ in 0..rounds {
             pool.retain(|_| {
-                looked += 1;
+                visited += 1;
                 true
             });
         }
-        assert_eq!(looked, 5 * looks);
+        assert_eq!(visited, 5 * rounds);
         let guards = hold(&sim, &pool, 5);
         guards.iter().map(|guard| guard.id()).collect::<Vec<_>>()
     };
-    assert_eq!(lent_after(1), lent_after(0));
-    assert_eq!(lent_after(2), lent_after(0));
+    assert_eq!(ids_after(1), ids_after(0));
+    assert_eq!(ids_after(2), ids_after(0));
 }
 
 #[test]
-fn a_predicate_may_use_the_pool() {
+fn retain_predicate_may_use_the_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    let mut lent = Vec::new();
+    let mut held = Vec::new();
     let mut calls = 0;
     let closed = pool.retain(|_| {
         calls += 1;
-        lent.extend(pool.try_get());
+        held.extend(pool.try_get());
         pool.stats().available > 3
     });
-    // Each look was followed by one loan, and what is lent is not looked at.
-    assert_eq!((calls, closed, lent.len()), (2, 2, 1));
-    drop(lent);
+    // Each call is followed by one checkout, and borrowed connections are not visited.
+    assert_eq!((calls, closed, held.len()), (2, 2, 1));
+    drop(held);
     sim.settle();
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn what_was_looked_at_goes_to_who_came_meanwhile() {
+fn get_during_retain_receives_the_visited_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     for (keep, id) in [(true, 1), (false, 2)] {
         let mut waiter = None;
         pool.retain(|_| {
-            waiter = Some(go_get(&sim, &pool));
+            waiter = Some(spawn_get(&sim, &pool));
             keep
         });
         sim.settle();
-        let guard = waiter.unwrap().take().expect("served").unwrap();
+        let guard = waiter.unwrap().take().expect("not served").unwrap();
         assert_eq!(guard.id(), id);
     }
 }
 
 #[test]
-fn a_clear_and_a_close_reach_what_is_being_looked_at() {
+fn clear_and_close_apply_to_a_connection_visited_by_retain() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -116,7 +117,7 @@ fn a_clear_and_a_close_reach_what_is_being_looked_at() {
 }
 
 #[test]
-fn a_predicate_that_panics_costs_one_connection_and_is_heard() {
+fn panicking_retain_predicate_costs_one_connection_and_propagates() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -126,13 +127,13 @@ fn a_predicate_that_panics_costs_one_connection_and_is_heard() {
     assert!(panicked.is_err());
     assert_eq!(fake.alive(), 2);
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 // ---- add
 
 #[test]
-fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
+fn added_connection_is_lent_like_a_new_one() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = fake
@@ -143,45 +144,45 @@ fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
         .lifetime_jitter(0.0)
         .build_lazy()
         .unwrap();
-    let made = sim.block_on(fake.connect()).unwrap();
-    pool.add(made).unwrap();
+    let conn = sim.block_on(fake.connect()).unwrap();
+    pool.add(conn).unwrap();
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, stats.created), (1, 1, 1));
-    let guard = pool.try_get().expect("it needs no reset");
+    let guard = pool.try_get().expect("the added connection was reset");
     assert_eq!((guard.id(), guard.uses()), (1, 1));
     sim.advance(SECOND);
     drop(guard);
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn what_is_added_goes_to_the_first_in_line() {
+fn added_connection_goes_to_the_first_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
-    let waiter = go_get(&sim, &pool);
-    let made = sim.block_on(fake.connect()).unwrap();
-    pool.add(made).unwrap();
+    let waiter = spawn_get(&sim, &pool);
+    let conn = sim.block_on(fake.connect()).unwrap();
+    pool.add(conn).unwrap();
     sim.settle();
-    assert!(waiter.take().expect("served").is_ok());
+    assert!(waiter.take().expect("not served").is_ok());
 }
 
 #[test]
-fn there_must_be_room_for_what_is_added_or_it_comes_back() {
+fn add_without_room_returns_the_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_idle(1).build_lazy().unwrap();
-    let made = sim.block_on(fake.connect()).unwrap();
-    pool.add(made).unwrap();
-    let made = sim.block_on(fake.connect()).unwrap();
-    let error = pool.add(made).unwrap_err();
+    let conn = sim.block_on(fake.connect()).unwrap();
+    pool.add(conn).unwrap();
+    let conn = sim.block_on(fake.connect()).unwrap();
+    let error = pool.add(conn).unwrap_err();
     assert_eq!(format!("{error:?}"), "Full(..)");
-    let made = error.into_inner();
+    let conn = error.into_inner();
     let held = hold(&sim, &pool, 1);
-    pool.add(made).unwrap();
-    let made = sim.block_on(fake.connect()).unwrap();
-    let error = pool.add(made).unwrap_err();
+    pool.add(conn).unwrap();
+    let conn = sim.block_on(fake.connect()).unwrap();
+    let error = pool.add(conn).unwrap_err();
     assert!(error.to_string().contains("raise max_size"), "{error}");
     drop(held);
     sim.block_on(pool.close(SECOND));
@@ -193,7 +194,7 @@ fn there_must_be_room_for_what_is_added_or_it_comes_back() {
 }
 
 #[test]
-fn a_detached_connection_can_come_back() {
+fn detached_connection_can_be_added_again() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let conn = sim.block_on(pool.get()).unwrap().detach();

@@ -1,4 +1,4 @@
-//! What counts as trouble with the backend, what ends it, and what is told of it.
+//! Backoff: its start and end, and the errors that report it.
 
 use std::error::Error;
 use std::future::Future;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Pool};
 
-use crate::support::watched::Watched;
+use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, Wakes, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, Wakes, assert_full_capacity, closed, fill, hold, new, spawn_get,
 };
 
 #[test]
-fn a_connection_older_than_the_failure_ends_no_pause() {
+fn connection_older_than_the_failure_does_not_end_the_backoff() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -23,7 +23,7 @@ fn a_connection_older_than_the_failure_ends_no_pause() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 2);
-    // Never lent, and good: but opened before the backend went away.
+    // Healthy and never checked out, but opened before the backend failed.
     sim.advance(SECOND);
     fake.always(Call::Connect, Behavior::Fail);
     let held = hold(&sim, &pool, 2);
@@ -37,7 +37,7 @@ fn a_connection_older_than_the_failure_ends_no_pause() {
 }
 
 #[test]
-fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_old_ones() {
+fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
     let (sim, fake) = new(1);
     let pool = sim
         .block_on(
@@ -52,18 +52,18 @@ fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_o
     sim.advance(SECOND);
     fake.always(Call::Connect, Behavior::Fail);
     let before = fake.calls(Call::Connect);
-    // Two idle ones were asked for and one is gone: the sweep looks at the one never lent.
+    // min_size is 2 and one connection is gone: the sweep probes the other, which was never checked out.
     drop(guard.detach());
     sim.advance(60 * SECOND);
     let calls = fake.calls(Call::Connect) - before;
     assert!((1..=75).contains(&calls), "{calls} connects in a minute");
     fake.calm();
     sim.advance(10 * SECOND);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn the_trouble_is_over_even_if_the_first_lending_pings() {
+fn backoff_ends_even_if_the_first_checkout_pings() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -79,12 +79,12 @@ fn the_trouble_is_over_even_if_the_first_lending_pings() {
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(fake.calls(Call::Ping), pings + 1);
     let error = sim.block_on(pool.get()).unwrap_err();
-    assert!(error.source().is_none(), "an old story: {error}");
+    assert!(error.source().is_none(), "outdated error: {error}");
     drop(guard);
 }
 
 #[test]
-fn a_server_that_speaks_first_is_explained() {
+fn timeout_explains_a_server_that_speaks_first() {
     let (sim, fake) = new(1);
     let pool = fake.pool().get_timeout(SECOND).build_lazy().unwrap();
     fake.set_liveness(Liveness::Unsolicited);
@@ -99,7 +99,7 @@ fn a_server_that_speaks_first_is_explained() {
 }
 
 #[test]
-fn a_timeout_tells_of_connects_that_took_too_long() {
+fn timeout_reports_connects_over_connect_timeout() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -117,11 +117,11 @@ fn a_timeout_tells_of_connects_that_took_too_long() {
 }
 
 #[test]
-fn connects_that_a_close_ends_have_not_failed() {
+fn connects_ended_by_close_do_not_count_as_failed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     sim.block_on(pool.close(SECOND));
     sim.settle();
     assert!(matches!(job.take(), Some(Err(GetError::Closed))));
@@ -129,7 +129,7 @@ fn connects_that_a_close_ends_have_not_failed() {
 }
 
 #[test]
-fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
+fn graceful_close_in_progress_does_not_count_as_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -141,15 +141,15 @@ fn a_goodbye_that_goes_on_is_not_a_closed_connection_yet() {
 }
 
 #[test]
-fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
+fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
-    // Whoever is older than ten seconds is dead, and nobody ever asks for one.
+    // Connections older than ten seconds are dead, and no get asks for one.
     let clock = sim.clone();
     let opened = fake.clone();
     fake.look(move |conn| {
-        let born = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
-        if clock.elapsed() - born > 10 * SECOND {
+        let created_at = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
+        if clock.elapsed() - created_at > 10 * SECOND {
             Liveness::Closed
         } else {
             Liveness::Alive
@@ -159,12 +159,12 @@ fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
     assert!(closed(&pool, CloseReason::Dead) >= 20);
     let start = sim.elapsed();
     let held = hold(&sim, &pool, 10);
-    assert_eq!(sim.elapsed(), start, "nothing to wait for");
+    assert_eq!(sim.elapsed(), start, "the get had to wait");
     drop(held);
 }
 
 #[test]
-fn a_try_get_tells_of_dead_new_connections_like_a_get() {
+fn dead_new_connections_found_by_try_get_cause_backoff() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
     fake.set_liveness(Liveness::Closed);
@@ -178,9 +178,9 @@ fn a_try_get_tells_of_dead_new_connections_like_a_get() {
 }
 
 #[test]
-fn a_coarse_clock_does_not_shorten_the_pauses() {
+fn coarse_clock_does_not_shorten_the_backoff() {
     let (sim, fake) = new(1);
-    let runtime = Watched::new(&sim, 100_000).coarse(15 * MILLI);
+    let runtime = CountingRuntime::new(&sim, 100_000).coarse(15 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime)
         .fail_fast(false)
         .get_timeout(None)
@@ -190,7 +190,7 @@ fn a_coarse_clock_does_not_shorten_the_pauses() {
         Call::Connect,
         Behavior::FailAfter(Duration::from_micros(50)),
     );
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     sim.advance(10 * SECOND);
     assert!(!job.has_ended());
     let calls = fake.calls(Call::Connect);
@@ -198,7 +198,7 @@ fn a_coarse_clock_does_not_shorten_the_pauses() {
 }
 
 #[test]
-fn a_build_whose_driver_is_gone_says_so() {
+fn build_whose_maintenance_task_is_dropped_returns_no_runtime() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Fail);
     let mut build = Box::pin(
@@ -216,7 +216,7 @@ fn a_build_whose_driver_is_gone_says_so() {
     assert!(build.as_mut().poll(&mut cx).is_pending());
     let before = wakes.count();
     sim.shut_down();
-    assert!(wakes.count() > before, "nobody tells the build");
+    assert!(wakes.count() > before, "the build was not woken");
     let built = sim.block_on(build);
     assert!(matches!(built, Err(BuildError::NoRuntime)));
 }

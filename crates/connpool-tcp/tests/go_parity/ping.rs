@@ -24,7 +24,7 @@ pub(crate) async fn ping_is_called_before_a_connection_is_lent() {
 }
 
 /// The seed pings what it has connected the moment before.
-pub(crate) async fn a_new_connection_is_lent_without_a_ping() {
+pub(crate) async fn new_connection_is_lent_without_a_ping() {
     let peer = Peer::start();
     let pool = peer.pool().build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -33,7 +33,7 @@ pub(crate) async fn a_new_connection_is_lent_without_a_ping() {
 }
 
 /// The seed pings at every `Get`, as `ping_after` zero does.
-pub(crate) async fn by_default_a_ping_waits_until_the_last_use_is_a_second_ago() {
+pub(crate) async fn ping_is_skipped_within_a_second_of_use_by_default() {
     let clock = Clock::new();
     let peer = Peer::start();
     let manager = TcpManager::new(peer.address()).ping(ping);
@@ -49,7 +49,7 @@ pub(crate) async fn by_default_a_ping_waits_until_the_last_use_is_a_second_ago()
     assert_eq!(peer.pings(), 1);
 }
 
-pub(crate) async fn a_connection_whose_ping_fails_is_discarded_and_another_is_tried() {
+pub(crate) async fn connection_whose_ping_fails_is_discarded_and_another_is_tried() {
     let peer = Peer::start();
     let pool = peer.pool().build().await.unwrap();
     let good = pool.get().await.unwrap();
@@ -66,7 +66,7 @@ pub(crate) async fn a_connection_whose_ping_fails_is_discarded_and_another_is_tr
     assert_eq!((pool.stats().created, peer.pings()), (2, 2));
 }
 
-pub(crate) async fn without_a_ping_a_peer_is_asked_nothing() {
+pub(crate) async fn peer_receives_nothing_without_a_ping() {
     let server = Server::start();
     let pool = builder(TcpManager::new(server.address()))
         .ping_after(Duration::ZERO)
@@ -83,7 +83,7 @@ pub(crate) async fn without_a_ping_a_peer_is_asked_nothing() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
-pub(crate) async fn the_checks_are_lifetime_then_idle_time_then_ping() {
+pub(crate) async fn checks_run_in_the_order_lifetime_idle_time_ping() {
     let clock = Clock::new();
     let server = Server::start();
     let manager = TcpManager::new(server.address()).ping(async |conn| {
@@ -140,7 +140,7 @@ async fn sample_ping(conn: &mut TcpConn) -> io::Result<()> {
     }
 }
 
-pub(crate) async fn bytes_that_the_sample_ping_would_eat_are_found_and_never_lent() {
+pub(crate) async fn unsolicited_bytes_are_found_before_the_sample_ping_consumes_them() {
     for pinged in [false, true] {
         let server = Server::start();
         let mut manager = TcpManager::new(server.address());
@@ -166,7 +166,7 @@ pub(crate) async fn bytes_that_the_sample_ping_would_eat_are_found_and_never_len
     }
 }
 
-pub(crate) async fn a_dead_connection_is_found_without_the_sample_ping() {
+pub(crate) async fn dead_connection_is_found_without_the_sample_ping() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();
@@ -179,7 +179,7 @@ pub(crate) async fn a_dead_connection_is_found_without_the_sample_ping() {
     until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
-pub(crate) async fn the_sample_ping_keeps_a_quiet_connection() {
+pub(crate) async fn sample_ping_keeps_a_quiet_connection() {
     let server = Server::start();
     let pool = builder(TcpManager::new(server.address()).ping(sample_ping))
         .ping_after(Duration::ZERO)

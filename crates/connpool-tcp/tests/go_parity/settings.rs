@@ -10,7 +10,7 @@ use crate::adapter::{BuildError, Builder, TcpManager};
 use crate::support::client::{echo, pool_of, until};
 use crate::support::server::{Echo, LIMIT, Server};
 
-pub(crate) async fn the_defaults_are_those_of_the_seed() {
+pub(crate) async fn defaults_match_the_go_library() {
     let pool = pool_of(String::from("127.0.0.1:1")).build_lazy().unwrap();
     let config = pool.config();
     assert_eq!(config.min_size, 0);
@@ -31,7 +31,7 @@ pub(crate) async fn min_size_connections_are_open_when_build_returns() {
     assert!(!server.has_a_caller(), "and no more than these");
 }
 
-pub(crate) async fn a_min_size_of_zero_opens_nothing() {
+pub(crate) async fn min_size_zero_opens_nothing() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     assert_eq!(pool.stats().size, 0);
@@ -107,7 +107,7 @@ impl Guests {
     }
 }
 
-pub(crate) async fn increment_is_how_many_are_opened_when_the_pool_grows() {
+pub(crate) async fn increment_is_the_number_opened_when_the_pool_grows() {
     let server = Server::start();
     let pool = pool_of(server.address())
         .max_size(10)
@@ -128,7 +128,7 @@ pub(crate) async fn increment_is_how_many_are_opened_when_the_pool_grows() {
 }
 
 /// The seed demands `Increment <= MaxSize - MinSize`, and so has no pool of fixed size.
-pub(crate) async fn a_pool_of_fixed_size_is_allowed_whatever_its_increment() {
+pub(crate) async fn fixed_size_pool_is_allowed_with_any_increment() {
     for increment in [1, 5] {
         let server = Echo::start();
         let pool = pool_of(server.address())
@@ -146,18 +146,18 @@ pub(crate) async fn a_pool_of_fixed_size_is_allowed_whatever_its_increment() {
     }
 }
 
-pub(crate) async fn a_max_size_of_zero_is_an_error() {
+pub(crate) async fn max_size_zero_is_an_error() {
     let error = error_of(|pool| pool.max_size(0)).await;
     assert_eq!(error, "max_size is 0: it must be at least 1");
 }
 
-pub(crate) async fn a_min_size_above_max_size_is_an_error() {
+pub(crate) async fn min_size_above_max_size_is_an_error() {
     let error = error_of(|pool| pool.min_size(5).max_size(4)).await;
     let expected = "min_size is 5: it must be at most max_size, which is 4";
     assert_eq!(error, expected);
 }
 
-pub(crate) async fn an_increment_of_zero_is_an_error() {
+pub(crate) async fn increment_zero_is_an_error() {
     let error = error_of(|pool| pool.increment(0)).await;
     assert_eq!(error, "increment is 0: it must be at least 1");
 }

@@ -10,12 +10,12 @@ use crate::support::server::{Echo, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(crate) async fn idle_timeout_closes_idle_connections_without_anybodys_get() {
+pub(crate) async fn idle_timeout_closes_idle_connections_without_a_get() {
     let limit = |pool: Builder<_>| pool.idle_timeout(Duration::from_millis(20));
     closed_without_anybodys_get(limit, CloseReason::Idle).await;
 }
 
-pub(crate) async fn max_lifetime_closes_old_connections_without_anybodys_get() {
+pub(crate) async fn max_lifetime_closes_old_connections_without_a_get() {
     let limit = |pool: Builder<_>| pool.max_lifetime(Duration::from_millis(20));
     closed_without_anybodys_get(limit, CloseReason::Lifetime).await;
 }
@@ -75,7 +75,7 @@ async fn replaced_on_get(
     assert_eq!(first.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
 }
 
-pub(crate) async fn max_lifetime_counts_from_the_connect_however_busy_it_is() {
+pub(crate) async fn max_lifetime_counts_from_the_connect_of_a_busy_connection() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock
@@ -97,7 +97,7 @@ pub(crate) async fn max_lifetime_counts_from_the_connect_however_busy_it_is() {
     until_closed(&pool, CloseReason::Lifetime, 1).await;
 }
 
-pub(crate) async fn a_tenth_of_jitter_spreads_lifetimes_and_never_lengthens_one() {
+pub(crate) async fn lifetime_jitter_spreads_lifetimes_and_never_lengthens_them() {
     const MANY: usize = 64;
     let clock = Clock::new();
     let server = Echo::start();
@@ -133,7 +133,7 @@ fn still_lent(pool: &Pool<TcpManager>) -> usize {
     lent.len()
 }
 
-pub(crate) async fn without_limits_nothing_is_closed_for_its_age() {
+pub(crate) async fn connections_without_limits_are_not_closed_for_age() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock.pool_of(server.address()).build().await.unwrap();
@@ -144,7 +144,7 @@ pub(crate) async fn without_limits_nothing_is_closed_for_its_age() {
     echo(&mut *conn, b"hello").await.unwrap();
 }
 
-pub(crate) async fn a_connection_in_use_is_left_alone_until_it_comes_back() {
+pub(crate) async fn connection_in_use_is_not_closed_before_its_return() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock

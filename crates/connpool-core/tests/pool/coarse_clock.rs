@@ -1,4 +1,4 @@
-//! A runtime whose cheap clock lags behind.
+//! Pools on a runtime whose coarse clock lags behind the precise one.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use connpool_testkit::SimRuntime;
 
 const LAG: Duration = Duration::from_millis(10);
 
-/// The simulation, whose `recent` is always as late as it may be.
+/// The simulation with a `recent` clock that always lags by [`LAG`].
 #[derive(Clone)]
-struct Lagging(SimRuntime);
+struct LaggingRuntime(SimRuntime);
 
-impl Runtime for Lagging {
+impl Runtime for LaggingRuntime {
     fn now(&self) -> Instant {
         self.0.now()
     }
@@ -38,49 +38,49 @@ impl Runtime for Lagging {
 
 fn pool(settings: impl FnOnce(Builder<Fake>) -> Builder<Fake>) -> (SimRuntime, Pool<Fake>) {
     let sim = SimRuntime::new(1);
-    let fake = Fake::new(Lagging(sim.clone()));
+    let fake = Fake::new(LaggingRuntime(sim.clone()));
     let builder = fake.pool().max_size(2).lifetime_jitter(0.0);
     let pool = settings(builder.evict_interval(None).ping_after(None));
     sim.advance(SECOND);
     (sim, pool.build_lazy().unwrap())
 }
 
-fn lent(sim: &SimRuntime, pool: &Pool<Fake>) -> u64 {
+fn get_id(sim: &SimRuntime, pool: &Pool<Fake>) -> u64 {
     sim.block_on(pool.get()).unwrap().id()
 }
 
 #[test]
-fn a_lifetime_ends_when_the_clock_that_lags_is_there() {
+fn lifetime_ends_by_the_lagging_coarse_clock() {
     let (sim, pool) = pool(|pool| pool.max_lifetime(2 * SECOND));
     fill(&sim, &pool, 1);
     sim.advance(2 * SECOND + LAG - MILLI);
-    assert_eq!(lent(&sim, &pool), 1);
+    assert_eq!(get_id(&sim, &pool), 1);
     sim.advance(MILLI);
-    assert_eq!(lent(&sim, &pool), 2);
+    assert_eq!(get_id(&sim, &pool), 2);
 }
 
 #[test]
-fn idleness_is_as_long_as_it_is_since_both_ends_lag() {
+fn idle_time_is_exact_because_both_readings_lag() {
     let (sim, pool) = pool(|pool| pool.idle_timeout(2 * SECOND));
     fill(&sim, &pool, 1);
     sim.advance(2 * SECOND - MILLI);
-    assert_eq!(lent(&sim, &pool), 1);
+    assert_eq!(get_id(&sim, &pool), 1);
     sim.advance(2 * SECOND);
-    assert_eq!(lent(&sim, &pool), 2);
+    assert_eq!(get_id(&sim, &pool), 2);
 }
 
 #[test]
-fn a_setting_below_half_a_second_is_told_by_the_precise_clock() {
+fn limits_below_half_a_second_use_the_precise_clock() {
     let (sim, pool) = pool(|pool| pool.max_lifetime(100 * MILLI));
     fill(&sim, &pool, 1);
     sim.advance(100 * MILLI - Duration::from_nanos(1));
-    assert_eq!(lent(&sim, &pool), 1);
+    assert_eq!(get_id(&sim, &pool), 1);
     sim.advance(Duration::from_nanos(1));
-    assert_eq!(lent(&sim, &pool), 2);
+    assert_eq!(get_id(&sim, &pool), 2);
 }
 
 #[test]
-fn a_deadline_is_not_early_and_a_hand_over_not_missed() {
+fn get_deadline_under_a_coarse_clock_is_exact() {
     let (sim, pool) = pool(|pool| pool.get_timeout(2 * SECOND));
     let mut held = hold(&sim, &pool, 2);
     let began = sim.now();

@@ -1,4 +1,4 @@
-//! A guard as the byte stream that it guards, and what may be printed of a pool.
+//! Guards as byte streams, and Debug output.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use connpool_core::{Instant, Pool, object_fn};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A stream that notes what is done to it. Its answers are told apart by their length.
+/// A stream that records its calls. Each call returns a different length.
 #[derive(Default)]
 struct Recorder(Vec<&'static str>);
 
 impl Recorder {
-    fn note<T>(&mut self, what: &'static str, answer: T) -> Poll<io::Result<T>> {
-        self.0.push(what);
-        Poll::Ready(Ok(answer))
+    fn note<T>(&mut self, call: &'static str, result: T) -> Poll<io::Result<T>> {
+        self.0.push(call);
+        Poll::Ready(Ok(result))
     }
 }
 
@@ -35,7 +35,7 @@ impl AsyncRead for Recorder {
         _: &mut Context<'_>,
         _: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.note("read in pieces", 3)
+        self.note("read_vectored", 3)
     }
 }
 
@@ -53,7 +53,7 @@ impl AsyncWrite for Recorder {
         _: &mut Context<'_>,
         _: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.note("write in pieces", 5)
+        self.note("write_vectored", 5)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -66,7 +66,7 @@ impl AsyncWrite for Recorder {
 }
 
 #[test]
-fn a_guard_passes_on_whatever_is_done_to_the_stream() {
+fn guard_forwards_every_io_operation() {
     let sim = SimRuntime::new(1);
     let manager = object_fn(|| async { Ok::<_, ScriptedError>(Recorder::default()) });
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
@@ -92,9 +92,9 @@ fn a_guard_passes_on_whatever_is_done_to_the_stream() {
     assert_eq!(lengths, [2, 3, 4, 5]);
     let all = [
         "read",
-        "read in pieces",
+        "read_vectored",
         "write",
-        "write in pieces",
+        "write_vectored",
         "flush",
         "close",
     ];
@@ -102,10 +102,10 @@ fn a_guard_passes_on_whatever_is_done_to_the_stream() {
 }
 
 #[test]
-fn a_get_that_moves_to_another_task_is_woken_there() {
+fn get_moved_to_another_task_wakes_that_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    let lent = hold(&sim, &pool, 1);
+    let held = hold(&sim, &pool, 1);
     let mut get = Box::pin(pool.get());
     let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
     for task in &tasks {
@@ -116,12 +116,12 @@ fn a_get_that_moves_to_another_task_is_woken_there() {
                 .is_pending()
         );
     }
-    drop(lent);
+    drop(held);
     assert_eq!(tasks.map(|task| task.count()), [0, 1]);
 }
 
 #[test]
-fn what_is_printed_of_a_pool_is_its_name_and_its_figures() {
+fn pool_debug_output_shows_name_and_stats() {
     let (sim, fake) = new(1);
     let pool = fake.pool().name("orders").build_lazy().unwrap();
     let guard = sim.block_on(pool.get()).unwrap();

@@ -13,7 +13,7 @@ use crate::support::client::{adds_up, echo, pool_of, until};
 use crate::support::server::{Echo, LIMIT};
 
 /// `New`, `Get`, `MarkUnusable`, `Close`, `Stats`, `Name`, `Stop`, in the order of the seed's README.
-pub(crate) async fn the_quick_start_runs() {
+pub(crate) async fn quick_start_runs() {
     let peer = Peer::start();
     let pool = peer
         .pool()
@@ -50,19 +50,19 @@ pub(crate) async fn the_quick_start_runs() {
     assert_eq!(pool.close(LIMIT).await.closed, 5);
 }
 
-pub(crate) async fn a_name_can_be_given() {
+pub(crate) async fn name_can_be_given() {
     let pool = pool_of(String::from("127.0.0.1:1")).name("orders");
     assert_eq!(pool.build_lazy().unwrap().name(), "orders");
 }
 
-pub(crate) async fn a_name_is_made_up_if_none_is_given() {
+pub(crate) async fn name_is_generated_if_none_is_given() {
     let pool = pool_of(String::from("127.0.0.1:1")).build_lazy().unwrap();
     let number = pool.name().strip_prefix("pool-").unwrap();
     assert!(number.parse::<u32>().is_ok(), "{number}");
     assert_eq!(pool.config().name.as_deref(), Some(pool.name()));
 }
 
-pub(crate) async fn the_factory_is_called_when_the_pool_has_to_grow() {
+pub(crate) async fn factory_is_called_when_the_pool_has_to_grow() {
     let server = Echo::start();
     let tcp = Arc::new(TcpManager::new(server.address()));
     let calls = Arc::new(AtomicUsize::new(0));
@@ -85,7 +85,7 @@ pub(crate) async fn the_factory_is_called_when_the_pool_has_to_grow() {
     assert_eq!(calls(), 2);
 }
 
-pub(crate) async fn a_pool_can_be_used_from_many_threads() {
+pub(crate) async fn pool_can_be_used_from_many_threads() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(3)

@@ -16,7 +16,7 @@ use crate::adapter::{CloseReason, Pool, TcpConn, TcpManager};
 const TASKS: u64 = 8;
 const REQUESTS: u64 = 5_000;
 
-pub(crate) async fn no_reply_reaches_another_request_than_its_own() {
+pub(crate) async fn replies_of_cancelled_requests_never_reach_other_requests() {
     let server = Server::start().serve(|stream| {
         // Whether it ends in an error is for the client to judge.
         let _ = answer(stream);

@@ -33,7 +33,7 @@ pub(crate) async fn stop_closes_every_connection() {
     assert!(!server.has_a_caller(), "min_size is kept no longer");
 }
 
-pub(crate) async fn stop_waits_for_what_is_out() {
+pub(crate) async fn stop_waits_for_borrowed_connections() {
     let server = Echo::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get_owned().await.unwrap();
@@ -45,7 +45,7 @@ pub(crate) async fn stop_waits_for_what_is_out() {
     assert_eq!((report.closed, report.still_out.len()), (1, 0));
 }
 
-pub(crate) async fn stop_wakes_everybody_who_waits() {
+pub(crate) async fn stop_wakes_every_waiter() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .max_size(1)
@@ -62,7 +62,7 @@ pub(crate) async fn stop_wakes_everybody_who_waits() {
     }
 }
 
-pub(crate) async fn a_get_after_stop_says_that_the_pool_is_closed() {
+pub(crate) async fn get_after_stop_returns_closed() {
     let server = Echo::start();
     let pool = pool_of(server.address()).min_size(1).build().await.unwrap();
     assert!(!pool.is_closed());
@@ -87,7 +87,7 @@ pub(crate) async fn stop_can_be_repeated() {
 }
 
 /// The seed's pool, forgotten without a `Stop`, goes on in its evictor.
-pub(crate) async fn a_pool_that_nobody_has_any_more_stops_by_itself() {
+pub(crate) async fn dropped_pool_stops_by_itself() {
     let server = Server::start();
     let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
     let other = pool.clone();

@@ -16,7 +16,7 @@ use crate::support::server::{Echo, LIMIT, Server};
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(crate) async fn it_finds_the_dead_without_anybodys_get() {
+pub(crate) async fn evictor_finds_dead_connections_without_a_get() {
     let server = Server::start();
     let pool = pool_of(server.address()).evict_interval(5 * MILLI);
     let pool = pool.increment(5).max_size(5).build().await.unwrap();
@@ -26,7 +26,7 @@ pub(crate) async fn it_finds_the_dead_without_anybodys_get() {
     assert_eq!((pool.stats().size, pool.stats().request), (0, 1));
 }
 
-pub(crate) async fn it_replenishes_to_min_size() {
+pub(crate) async fn evictor_replenishes_to_min_size() {
     let server = Server::start();
     let pool = pool_of(server.address()).evict_interval(5 * MILLI);
     let pool = pool.min_size(3).max_size(5).build().await.unwrap();
@@ -48,7 +48,7 @@ pub(crate) async fn it_replenishes_to_min_size() {
     }
 }
 
-pub(crate) async fn it_keeps_min_size_while_lifetimes_end() {
+pub(crate) async fn evictor_keeps_min_size_while_lifetimes_end() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .min_size(2)
@@ -68,7 +68,7 @@ pub(crate) async fn it_keeps_min_size_while_lifetimes_end() {
 }
 
 /// The seed closes these as well, and opens as many in their place.
-pub(crate) async fn it_leaves_min_size_connections_idle_for_longer_than_idle_timeout() {
+pub(crate) async fn evictor_keeps_min_size_connections_past_idle_timeout() {
     let server = Echo::start();
     let (manager, looks) = Looked::new(server.address());
     let pool = builder(manager)
@@ -92,7 +92,7 @@ pub(crate) async fn it_leaves_min_size_connections_idle_for_longer_than_idle_tim
     assert_eq!((stats.size, stats.created), (2, 5), "{stats}");
 }
 
-pub(crate) async fn it_runs_every_thirty_seconds_by_default() {
+pub(crate) async fn evictor_runs_every_thirty_seconds_by_default() {
     let clock = Clock::new();
     let server = Server::start();
     let pool = clock.pool_of(server.address()).build().await.unwrap();
@@ -108,7 +108,7 @@ pub(crate) async fn it_runs_every_thirty_seconds_by_default() {
     assert_eq!(pool.stats().request, 1);
 }
 
-pub(crate) async fn without_an_interval_it_does_not_run() {
+pub(crate) async fn evictor_does_not_run_without_an_interval() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock
@@ -139,7 +139,7 @@ pub(crate) async fn without_an_interval_it_does_not_run() {
 
 /// The seed's evictor drains the channel, looks at everything, and puts back what is good: who comes
 /// meanwhile finds the pool empty, and dials.
-pub(crate) async fn a_get_while_it_runs_finds_the_pool_full() {
+pub(crate) async fn get_during_an_evictor_run_finds_the_pool_full() {
     const MANY: usize = 20;
     let server = Echo::start();
     let (manager, looks) = Looked::new(server.address());

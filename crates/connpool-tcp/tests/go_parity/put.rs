@@ -11,7 +11,7 @@ use crate::adapter::CloseReason;
 use crate::support::client::{echo, pool_of, talk, until_closed};
 use crate::support::server::{Echo, Server};
 
-pub(crate) async fn a_connection_that_comes_back_is_lent_again() {
+pub(crate) async fn returned_connection_is_lent_again() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -25,7 +25,7 @@ pub(crate) async fn a_connection_that_comes_back_is_lent_again() {
     talk(&mut *conn, &mut end).await;
 }
 
-pub(crate) async fn a_connection_marked_unusable_is_destroyed_when_it_comes_back() {
+pub(crate) async fn connection_marked_unusable_is_destroyed_on_return() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -38,7 +38,7 @@ pub(crate) async fn a_connection_marked_unusable_is_destroyed_when_it_comes_back
     assert_eq!((stats.size, stats.closed.get(CloseReason::Marked)), (0, 1));
 }
 
-pub(crate) async fn destroying_one_makes_room_for_another() {
+pub(crate) async fn destroyed_connection_makes_room_for_another() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -52,7 +52,7 @@ pub(crate) async fn destroying_one_makes_room_for_another() {
     talk(&mut *conn, &mut server.accept()).await;
 }
 
-pub(crate) async fn a_connection_that_comes_back_to_a_stopped_pool_is_destroyed() {
+pub(crate) async fn connection_returned_to_a_stopped_pool_is_destroyed() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
@@ -64,7 +64,7 @@ pub(crate) async fn a_connection_that_comes_back_to_a_stopped_pool_is_destroyed(
     assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
 }
 
-pub(crate) async fn coming_back_begins_the_idle_time_anew() {
+pub(crate) async fn return_restarts_the_idle_time() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock
@@ -88,7 +88,7 @@ pub(crate) async fn coming_back_begins_the_idle_time_anew() {
     until_closed(&pool, CloseReason::Idle, 1).await;
 }
 
-pub(crate) async fn what_comes_back_beyond_max_idle_is_destroyed() {
+pub(crate) async fn connection_returned_beyond_max_idle_is_destroyed() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(3).max_idle(1);
     let pool = pool.build().await.unwrap();
@@ -104,7 +104,7 @@ pub(crate) async fn what_comes_back_beyond_max_idle_is_destroyed() {
     echo(&mut *conn, b"hello").await.unwrap();
 }
 
-pub(crate) async fn by_default_all_may_be_idle() {
+pub(crate) async fn all_connections_may_be_idle_by_default() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(3).build().await.unwrap();
     let mut all = Vec::new();

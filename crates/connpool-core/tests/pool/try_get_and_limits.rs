@@ -1,15 +1,15 @@
-//! `try_get`, `get_timeout(0)` and `max_waiters`; and what is counted.
+//! `try_get`, `get_timeout(0)`, `max_waiters`, and the counters of gets and waits.
 
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::support::{Behavior, Call, SECOND, fill, go_get, hold, new, poll_once};
+use crate::support::{Behavior, Call, SECOND, fill, hold, new, poll_once, spawn_get};
 use connpool_core::{GetError, Liveness, Phase};
 
 // ---- try_get and get_timeout(0)
 
 #[test]
-fn try_get_begins_nothing() {
+fn try_get_starts_no_connect_and_no_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     match pool.try_get() {
@@ -34,7 +34,7 @@ fn try_get_does_not_ping() {
 }
 
 #[test]
-fn try_get_gives_up_after_three_unfit_ones() {
+fn try_get_gives_up_after_three_dead_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -42,16 +42,16 @@ fn try_get_gives_up_after_three_unfit_ones() {
         1 => Liveness::Alive,
         _ => Liveness::Closed,
     });
-    let looks = fake.probes();
+    let before = fake.probes();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!(fake.probes() - looks, 3);
+    assert_eq!(fake.probes() - before, 3);
     sim.settle();
     assert_eq!(fake.alive(), 2);
     assert_eq!(pool.try_get().unwrap().id(), 1);
 }
 
 #[test]
-fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
+fn try_get_lends_a_used_connection_only_without_needs_reset() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -60,9 +60,9 @@ fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
     let (sim, fake) = new(1);
     fake.with_resets();
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
-    let used = pool.try_get().expect("one that was never lent");
+    let used = pool.try_get().expect("no prewarmed connection");
     drop(used);
-    let other = pool.try_get().expect("the other one");
+    let other = pool.try_get().expect("no second prewarmed connection");
     drop(other);
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     assert!(sim.block_on(pool.get()).is_ok());
@@ -70,7 +70,7 @@ fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
 }
 
 #[test]
-fn try_get_of_a_closed_pool_says_so() {
+fn try_get_of_a_closed_pool_returns_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -79,7 +79,7 @@ fn try_get_of_a_closed_pool_says_so() {
 }
 
 #[test]
-fn a_get_without_time_lends_what_is_idle_and_else_fails_at_once() {
+fn get_timeout_zero_lends_an_idle_connection_or_fails_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
@@ -97,7 +97,7 @@ fn a_get_without_time_lends_what_is_idle_and_else_fails_at_once() {
 }
 
 #[test]
-fn a_get_without_time_works_in_a_pool_whose_driver_has_not_begun() {
+fn get_timeout_zero_works_before_the_maintenance_task_starts() {
     let (sim, fake) = new(1);
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
     sim.shut_down();
@@ -111,43 +111,49 @@ fn a_get_without_time_works_in_a_pool_whose_driver_has_not_begun() {
 // ---- max_waiters
 
 #[test]
-fn max_waiters_refuses_the_next_one_at_once() {
+fn get_beyond_max_waiters_fails_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let jobs = [go_get(&sim, &pool), go_get(&sim, &pool)];
-    let third = go_get(&sim, &pool).take();
+    let jobs = [spawn_get(&sim, &pool), spawn_get(&sim, &pool)];
+    let third = spawn_get(&sim, &pool).take();
     assert!(matches!(third, Some(Err(GetError::Exhausted(_)))));
     assert_eq!(sim.elapsed(), Duration::ZERO);
     drop(held);
     sim.settle();
     assert!(jobs[0].has_ended());
-    let fourth = go_get(&sim, &pool);
-    assert!(!fourth.has_ended(), "a place had become free");
+    let fourth = spawn_get(&sim, &pool);
+    assert!(
+        !fourth.has_ended(),
+        "rejected despite a free queue position"
+    );
 }
 
 #[test]
-fn with_max_waiters_zero_nobody_waits_for_a_return_and_the_pool_still_grows() {
+fn max_waiters_zero_allows_growth_but_no_wait_for_a_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).max_waiters(0).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs = [go_get(&sim, &pool), go_get(&sim, &pool)];
+    let jobs = [spawn_get(&sim, &pool), spawn_get(&sim, &pool)];
     assert!(matches!(
-        go_get(&sim, &pool).take(),
+        spawn_get(&sim, &pool).take(),
         Some(Err(GetError::Exhausted(_)))
     ));
     sim.advance(SECOND);
     let held = jobs.map(|job| job.take().unwrap().unwrap());
     assert!(matches!(
-        go_get(&sim, &pool).take(),
+        spawn_get(&sim, &pool).take(),
         Some(Err(GetError::Exhausted(_)))
     ));
     drop(held);
-    assert!(sim.block_on(pool.get()).is_ok(), "idle ones are served");
+    assert!(
+        sim.block_on(pool.get()).is_ok(),
+        "the idle connections were not available"
+    );
 }
 
 #[test]
-fn with_max_waiters_zero_one_whose_connection_fails_its_check_is_not_refused_while_there_is_room() {
+fn max_waiters_zero_allows_a_retry_after_a_failed_check() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -165,7 +171,7 @@ fn with_max_waiters_zero_one_whose_connection_fails_its_check_is_not_refused_whi
 // ---- counting
 
 #[test]
-fn one_get_is_one_request_and_at_most_one_success() {
+fn each_get_counts_one_request_and_at_most_one_success() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -193,8 +199,8 @@ fn waits_are_counted_and_timed() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let before = pool.stats();
-    let first = go_get(&sim, &pool);
-    let second = go_get(&sim, &pool);
+    let first = spawn_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     assert_eq!(pool.stats().waiting, 2);
     sim.advance(3 * SECOND);
     drop(held);
@@ -210,16 +216,20 @@ fn waits_are_counted_and_timed() {
     assert_eq!(after.waiting, 0);
 }
 
-/// These waits say that `max_size` is too small; those for a connect would only say that the pool
-/// is young, or its backend slow.
+/// `wait_count` indicates that `max_size` is too small. Waits for a connect do not: they occur in a
+/// young pool, or with a slow backend.
 #[test]
-fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
+fn wait_count_counts_waits_for_a_return_only() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs: Vec<_> = (0..3).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().waiting, 3);
-    assert_eq!(pool.stats().wait_count, 1, "two connects serve two of them");
+    assert_eq!(
+        pool.stats().wait_count,
+        1,
+        "two of the three waits are for connects"
+    );
     sim.advance(SECOND);
     let held = [jobs[0].take(), jobs[1].take()];
     sim.advance(SECOND);
@@ -228,10 +238,11 @@ fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
     assert!(jobs[2].take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().wait_time, 2 * SECOND);
 
-    // A dead one in place of which a new one is opened, though its slot is not free yet.
+    // A dead connection is replaced by a connect although its slot is not free yet: no wait for a
+    // return.
     fill(&sim, &pool, 2);
     fake.set_liveness(Liveness::Closed);
-    let job = go_get(&sim, &pool);
+    let job = spawn_get(&sim, &pool);
     fake.calm();
     sim.advance(SECOND);
     assert!(job.take().is_some_and(|got| got.is_ok()));
@@ -239,7 +250,7 @@ fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
 }
 
 #[test]
-fn a_wait_that_ends_badly_counts_too() {
+fn failed_and_cancelled_waits_are_counted() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
@@ -256,7 +267,7 @@ fn a_wait_that_ends_badly_counts_too() {
 }
 
 #[test]
-fn a_pool_tells_its_name_and_its_settings() {
+fn pool_reports_its_name_and_config() {
     let (_, fake) = new(1);
     let pool = fake
         .pool()
@@ -275,7 +286,7 @@ fn a_pool_tells_its_name_and_its_settings() {
     assert_eq!(pool.config().max_size, 9);
     let again = fake.pool().config(config.clone()).build_lazy().unwrap();
     assert_eq!(again.config(), config);
-    let nameless = [(); 2].map(|()| fake.pool().build_lazy().unwrap());
-    assert!(nameless[0].name().starts_with("pool-"));
-    assert_ne!(nameless[0].name(), nameless[1].name());
+    let unnamed = [(); 2].map(|()| fake.pool().build_lazy().unwrap());
+    assert!(unnamed[0].name().starts_with("pool-"));
+    assert_ne!(unnamed[0].name(), unnamed[1].name());
 }

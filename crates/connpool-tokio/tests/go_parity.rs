@@ -7,8 +7,8 @@ use connpool_tokio::TokioRuntime as RealRuntime;
 use executor::{on_one_thread, on_two_threads, spawn};
 
 mod executor;
-#[path = "../../connpool-tcp/tests/seed/mod.rs"]
-mod seed;
+#[path = "../../connpool-tcp/tests/go_parity/mod.rs"]
+mod go_parity;
 #[path = "../../connpool-tcp/tests/support/mod.rs"]
 mod support;
 
@@ -20,4 +20,4 @@ fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
     on_two_threads(&test);
 }
 
-seed::promises_on!(crate::on_both);
+go_parity::go_parity_on!(crate::on_both);

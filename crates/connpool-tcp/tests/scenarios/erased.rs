@@ -9,7 +9,7 @@ use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, bui
 use crate::support::client::{Spy, echo, until_closed};
 use crate::support::server::{Echo, LIMIT, Port, Server};
 
-pub(crate) async fn a_manager_without_its_type_works_the_same() {
+pub(crate) async fn type_erased_manager_works_the_same() {
     let echoing = Echo::start();
     let silent = Server::start();
     let nobody = Port::new();

@@ -14,7 +14,7 @@ use crate::adapter::{CloseReason, GetError, Phase, TcpManager, builder};
 use crate::support::client::{echo, pool_of, talk, until, until_closed};
 use crate::support::server::{Echo, Server};
 
-pub(crate) async fn an_idle_connection_is_lent_without_waiting() {
+pub(crate) async fn idle_connection_is_lent_without_waiting() {
     let server = Echo::start();
     let pool = pool_of(server.address()).min_size(1).build().await.unwrap();
     let got = poll_once(pool.get()).await;
@@ -23,7 +23,7 @@ pub(crate) async fn an_idle_connection_is_lent_without_waiting() {
     assert_eq!(pool.stats().wait_count, 0);
 }
 
-pub(crate) async fn getting_and_putting_back_allocates_nothing() {
+pub(crate) async fn get_and_return_allocate_nothing() {
     let server = Echo::start();
     let manager = TcpManager::new(server.address());
     let pool = builder(manager)
@@ -47,7 +47,7 @@ pub(crate) async fn getting_and_putting_back_allocates_nothing() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-pub(crate) async fn a_pool_grows_up_to_max_size() {
+pub(crate) async fn pool_grows_up_to_max_size() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(4).build().await.unwrap();
     let mut all = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) async fn a_pool_grows_up_to_max_size() {
     assert!(!server.has_a_caller());
 }
 
-pub(crate) async fn at_max_size_a_get_waits_for_a_connection_to_come_back() {
+pub(crate) async fn get_at_max_size_waits_for_a_return() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();
@@ -76,7 +76,7 @@ pub(crate) async fn at_max_size_a_get_waits_for_a_connection_to_come_back() {
     assert!(!server.has_a_caller());
 }
 
-pub(crate) async fn those_who_wait_are_served_in_their_order() {
+pub(crate) async fn waiters_are_served_in_fifo_order() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get_owned().await.unwrap();
@@ -95,7 +95,7 @@ pub(crate) async fn those_who_wait_are_served_in_their_order() {
     echo(&mut *conn, b"hello").await.unwrap();
 }
 
-pub(crate) async fn a_get_ends_at_its_deadline() {
+pub(crate) async fn get_ends_at_its_deadline() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock.pool_of(server.address()).max_size(1);
@@ -116,7 +116,7 @@ pub(crate) async fn a_get_ends_at_its_deadline() {
 }
 
 /// The seed has no limit but the context's.
-pub(crate) async fn a_get_without_a_deadline_waits_for_ever() {
+pub(crate) async fn get_without_a_deadline_waits_forever() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock.pool_of(server.address()).max_size(1);
@@ -130,7 +130,7 @@ pub(crate) async fn a_get_without_a_deadline_waits_for_ever() {
     echo(&mut *waiting.await.unwrap(), b"hello").await.unwrap();
 }
 
-pub(crate) async fn a_get_can_be_cancelled_and_loses_nothing() {
+pub(crate) async fn cancelled_get_loses_nothing() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();
@@ -150,7 +150,7 @@ pub(crate) async fn a_get_can_be_cancelled_and_loses_nothing() {
     assert_eq!((stats.size, stats.waiting), (1, 0), "{stats}");
 }
 
-pub(crate) async fn after_three_unhealthy_connections_a_new_one_is_opened() {
+pub(crate) async fn get_opens_a_new_connection_after_three_unhealthy_ones() {
     let peer = Peer::start();
     let pool = peer.pool().max_size(5).build().await.unwrap();
     let mut all = Vec::new();
@@ -169,7 +169,7 @@ pub(crate) async fn after_three_unhealthy_connections_a_new_one_is_opened() {
     assert_eq!((stats.request, stats.success), (6, 6), "{stats}");
 }
 
-pub(crate) async fn who_may_not_wait_is_told_that_the_pool_is_exhausted() {
+pub(crate) async fn get_that_may_not_wait_returns_exhausted() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).max_waiters(0);
     let pool = pool.build().await.unwrap();

@@ -11,17 +11,17 @@ use crate::adapter::{CloseReason, Stats};
 use crate::support::client::{adds_up, pool_of, until, until_closed};
 use crate::support::server::{Echo, Port};
 
-pub(crate) async fn size_is_all_connections_idle_and_active() {
+pub(crate) async fn size_counts_idle_and_active_connections() {
     let figures = each_step(|stats| stats.size).await;
     assert_eq!(figures, [2, 2, 2, 3, 3, 2]);
 }
 
-pub(crate) async fn available_is_the_idle_connections() {
+pub(crate) async fn available_counts_idle_connections() {
     let figures = each_step(|stats| stats.available).await;
     assert_eq!(figures, [2, 1, 0, 0, 1, 1]);
 }
 
-pub(crate) async fn active_is_the_connections_checked_out() {
+pub(crate) async fn active_counts_connections_checked_out() {
     let figures = each_step(|stats| stats.active).await;
     assert_eq!(figures, [0, 1, 2, 3, 2, 1]);
 }
@@ -50,7 +50,7 @@ pub(crate) async fn request_counts_every_get() {
     assert_eq!(requests, 4);
 }
 
-pub(crate) async fn success_counts_every_get_that_got_one() {
+pub(crate) async fn success_counts_every_served_get() {
     let (_, successes) = asked_four_times_and_served_twice().await;
     assert_eq!(successes, 2);
 }
@@ -67,12 +67,12 @@ async fn asked_four_times_and_served_twice() -> (u64, u64) {
     (pool.stats().request, pool.stats().success)
 }
 
-pub(crate) async fn idle_closed_counts_those_over_idle_timeout() {
+pub(crate) async fn idle_closed_counts_connections_past_idle_timeout() {
     let stats = three_closed(Some(Duration::from_secs(1)), None).await;
     assert_eq!(closed(&stats), (3, 0, 0), "{stats}");
 }
 
-pub(crate) async fn lifetime_closed_counts_those_over_max_lifetime() {
+pub(crate) async fn lifetime_closed_counts_connections_past_max_lifetime() {
     let stats = three_closed(None, Some(Duration::from_secs(1))).await;
     assert_eq!(closed(&stats), (0, 3, 0), "{stats}");
 }
@@ -99,7 +99,7 @@ async fn three_closed(idle_timeout: Option<Duration>, max_lifetime: Option<Durat
     pool.stats()
 }
 
-pub(crate) async fn ping_failed_counts_those_whose_ping_failed() {
+pub(crate) async fn ping_failed_counts_failed_pings() {
     let peer = Peer::start();
     let pool = peer.pool().max_size(3).build().await.unwrap();
     let all = [
@@ -132,7 +132,7 @@ pub(crate) async fn wait_count_counts_every_get_that_waits_at_max_size() {
     assert_eq!(pool.stats().wait_count, 3);
 }
 
-pub(crate) async fn wait_time_adds_up_what_they_waited() {
+pub(crate) async fn wait_time_adds_up_the_time_of_all_waits() {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock.pool_of(server.address()).max_size(1);

@@ -77,7 +77,7 @@ pub(crate) async fn two_hundred_dead_connections_are_all_replaced() {
     assert_eq!(pool.stats().created, 400);
 }
 
-pub(crate) async fn a_restarted_server_gets_new_connections_only() {
+pub(crate) async fn restarted_server_gets_only_new_connections() {
     let _alone = one_at_a_time();
     let server = Echo::start();
     let address = server.address();
@@ -115,7 +115,7 @@ pub(crate) async fn a_restarted_server_gets_new_connections_only() {
     assert_eq!((pool.stats().created, pool.stats().size), (400, 200));
 }
 
-pub(crate) async fn two_hundred_dead_connections_are_found_without_anybody_asking() {
+pub(crate) async fn two_hundred_dead_connections_are_found_without_a_get() {
     let _alone = one_at_a_time();
     let server = Server::start();
     let pool = pool_of(server.address())
@@ -138,7 +138,7 @@ pub(crate) async fn two_hundred_dead_connections_are_found_without_anybody_askin
     assert_eq!((stats.size, stats.request), (0, asked));
 }
 
-pub(crate) async fn no_dead_connection_is_hidden_from_a_sweep_in_one_go() {
+pub(crate) async fn cooperative_budget_hides_no_dead_connection_from_try_get() {
     let _alone = one_at_a_time();
     let server = Server::start();
     let pool = pool_of(server.address())
@@ -153,7 +153,7 @@ pub(crate) async fn no_dead_connection_is_hidden_from_a_sweep_in_one_go() {
     until_closed(&pool, CloseReason::Dead, 300).await;
 }
 
-pub(crate) async fn no_dead_connection_is_hidden_from_gets_in_one_go() {
+pub(crate) async fn cooperative_budget_hides_no_dead_connection_from_get() {
     let _alone = one_at_a_time();
     let server = Server::start();
     let pool = pool_of(server.address())
@@ -178,7 +178,7 @@ pub(crate) async fn no_dead_connection_is_hidden_from_gets_in_one_go() {
     until(&pool, |stats| stats.closed.get(CloseReason::Dead) == 300).await;
 }
 
-pub(crate) async fn no_ended_stream_is_hidden_from_the_generic_look_in_one_go() {
+pub(crate) async fn cooperative_budget_hides_no_ended_stream_from_the_generic_probe() {
     let _alone = one_at_a_time();
     let server = Server::start();
     let address = server.address();

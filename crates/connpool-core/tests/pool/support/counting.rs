@@ -1,4 +1,4 @@
-//! A runtime around [`SimRuntime`] that counts what is asked of it, and ends what spins.
+//! A runtime around [`SimRuntime`] that counts polls and clock reads, and stops a pool that spins.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 
-/// Clones are the same runtime.
+/// A counting runtime. Clones share the counters.
 #[derive(Clone)]
-pub(crate) struct Watched {
+pub(crate) struct CountingRuntime {
     pub(crate) sim: SimRuntime,
     counts: Arc<Counts>,
 }
@@ -20,44 +20,45 @@ pub(crate) struct Watched {
 struct Counts {
     reads: AtomicUsize,
     polls: AtomicUsize,
-    most: usize,
+    max_polls: usize,
     grain: AtomicU64,
 }
 
-impl Watched {
-    /// Panics when more than `most` polls, or a hundred times as many looks at the clock, were
-    /// needed.
-    pub(crate) fn new(sim: &SimRuntime, most: usize) -> Self {
-        Watched {
+impl CountingRuntime {
+    /// Creates a runtime that panics after `max_polls` polls or a hundred times as many clock
+    /// reads.
+    pub(crate) fn new(sim: &SimRuntime, max_polls: usize) -> Self {
+        CountingRuntime {
             sim: sim.clone(),
             counts: Arc::new(Counts {
                 reads: AtomicUsize::new(0),
                 polls: AtomicUsize::new(0),
-                most,
+                max_polls,
                 grain: AtomicU64::new(1),
             }),
         }
     }
 
-    /// A clock that stands still for `grain` and then jumps; timers are as exact as ever.
+    /// Makes the clock advance in steps of `grain`. Timers stay exact.
     pub(crate) fn coarse(self, grain: Duration) -> Self {
         let nanos = u64::try_from(grain.as_nanos()).unwrap();
         self.counts.grain.store(nanos, Ordering::SeqCst);
         self
     }
 
-    /// How often the clock was read.
+    /// Returns how often the clock was read.
     pub(crate) fn reads(&self) -> usize {
         self.counts.reads.load(Ordering::SeqCst)
     }
 
-    /// How many polls there were, of tasks and of what is [watched](Watched::watch).
+    /// Returns the number of polls of tasks and of futures in
+    /// [`count_polls`](CountingRuntime::count_polls).
     pub(crate) fn polls(&self) -> usize {
         self.counts.polls.load(Ordering::SeqCst)
     }
 
-    /// Counts the polls of `future` among those of the tasks.
-    pub(crate) async fn watch<F: Future>(&self, future: F) -> F::Output {
+    /// Counts the polls of `future` with those of the tasks.
+    pub(crate) async fn count_polls<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|cx| {
             self.counts.polled();
@@ -70,17 +71,17 @@ impl Watched {
 impl Counts {
     fn polled(&self) {
         let polls = self.polls.fetch_add(1, Ordering::SeqCst);
-        assert!(polls < self.most, "it spins: {polls} polls");
+        assert!(polls < self.max_polls, "the pool spins: {polls} polls");
     }
 }
 
-impl Runtime for Watched {
+impl Runtime for CountingRuntime {
     fn now(&self) -> Instant {
         let reads = self.counts.reads.fetch_add(1, Ordering::SeqCst);
-        // Once is enough: destructors look at the clock, too.
+        // Panics only once: destructors read the clock, too.
         assert!(
-            reads / 100 < self.counts.most || panicking(),
-            "it spins: {reads} looks at the clock"
+            reads / 100 < self.counts.max_polls || panicking(),
+            "the pool spins: {reads} clock reads"
         );
         let now = self.sim.now().as_nanos();
         Instant::from_nanos(now - now % self.counts.grain.load(Ordering::SeqCst))

@@ -5,9 +5,9 @@ use connpool_smol::SmolRuntime as RealRuntime;
 use executor::spawn;
 
 mod executor;
-#[path = "../../connpool-tcp/tests/seed/mod.rs"]
-mod seed;
+#[path = "../../connpool-tcp/tests/go_parity/mod.rs"]
+mod go_parity;
 #[path = "../../connpool-tcp/tests/support/mod.rs"]
 mod support;
 
-seed::promises_on!(crate::executor::run);
+go_parity::go_parity_on!(crate::executor::run);

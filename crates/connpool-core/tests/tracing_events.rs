@@ -1,4 +1,4 @@
-//! The feature `tracing`: what a subscriber gets to hear.
+//! The feature `tracing`: events and spans as a subscriber receives them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +11,18 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Writes down events and the spans that are entered. Clones write to the same place.
+/// A subscriber that records events and new spans as lines of text. Clones share the lines.
 #[derive(Clone)]
-struct Scribe {
-    most: Level,
+struct Recorder {
+    max_level: Level,
     lines: Arc<Mutex<Vec<String>>>,
     ids: Arc<AtomicU64>,
 }
 
-impl Scribe {
-    fn up_to(most: Level) -> Self {
-        Scribe {
-            most,
+impl Recorder {
+    fn up_to(max_level: Level) -> Self {
+        Recorder {
+            max_level,
             lines: Arc::default(),
             ids: Arc::default(),
         }
@@ -37,7 +37,7 @@ impl Scribe {
     }
 }
 
-/// `key=value` for each field, in order; the message as it is.
+/// Formats fields as `key=value`.
 #[derive(Default)]
 struct Fields(Vec<String>);
 
@@ -47,9 +47,9 @@ impl Visit for Fields {
     }
 }
 
-impl Subscriber for Scribe {
+impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "connpool" && *metadata.level() <= self.most
+        metadata.target() == "connpool" && *metadata.level() <= self.max_level
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -74,24 +74,24 @@ impl Subscriber for Scribe {
     fn exit(&self, _: &Id) {}
 }
 
-fn heard(most: Level, act: impl FnOnce(&SimRuntime, &FaultyManager)) -> Vec<String> {
-    let scribe = Scribe::up_to(most);
+fn record(max_level: Level, act: impl FnOnce(&SimRuntime, &FaultyManager)) -> Vec<String> {
+    let recorder = Recorder::up_to(max_level);
     let sim = SimRuntime::new(1);
     let fake = FaultyManager::new(sim.clone());
-    with_default(scribe.clone(), || act(&sim, &fake));
-    scribe.take()
+    with_default(recorder.clone(), || act(&sim, &fake));
+    recorder.take()
 }
 
 #[test]
-fn every_get_is_a_span_and_every_event_an_event() {
-    let heard = heard(Level::TRACE, |sim, fake| {
+fn each_get_is_a_span_and_each_pool_event_a_tracing_event() {
+    let lines = record(Level::TRACE, |sim, fake| {
         let pool = fake.pool().name("orders").build_lazy().unwrap();
         drop(sim.block_on(pool.get()).unwrap());
         pool.clear();
         sim.settle();
     });
     assert_eq!(
-        heard,
+        lines,
         [
             r#"span connpool.get pool="orders""#,
             r#"TRACE event="waiting" message=a get has to wait pool="orders""#,
@@ -105,8 +105,8 @@ fn every_get_is_a_span_and_every_event_an_event() {
 }
 
 #[test]
-fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
-    let heard = heard(Level::WARN, |sim, fake| {
+fn only_failures_are_logged_as_warnings() {
+    let lines = record(Level::WARN, |sim, fake| {
         let pool = fake
             .pool()
             .name("orders")
@@ -126,7 +126,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
         fake.next(Call::Ping, [Behavior::Panic]);
         drop(sim.block_on(pool.get_many(1)).unwrap());
     });
-    let kinds: Vec<_> = heard
+    let kinds: Vec<_> = lines
         .iter()
         .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
         .collect();
@@ -141,7 +141,7 @@ fn what_goes_wrong_is_a_warning_and_the_rest_is_not() {
 }
 
 #[test]
-fn a_subscriber_that_panics_changes_nothing() {
+fn panicking_subscriber_changes_nothing() {
     struct Panics;
 
     impl Subscriber for Panics {

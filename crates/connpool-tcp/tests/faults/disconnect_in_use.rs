@@ -9,7 +9,7 @@ use super::client::{Spy, pool_of, talk, until_closed};
 use super::server::{self, LIMIT, Server};
 use crate::adapter::{CloseReason, PooledConnection, TcpManager};
 
-pub(crate) async fn who_waits_for_a_connection_that_was_closed_gets_a_new_one() {
+pub(crate) async fn waiter_for_a_connection_closed_in_use_gets_a_new_one() {
     dies(CloseReason::Dead, async |end, conn| {
         let client = Spy::on(conn);
         drop(end);
@@ -18,7 +18,7 @@ pub(crate) async fn who_waits_for_a_connection_that_was_closed_gets_a_new_one() 
     .await;
 }
 
-pub(crate) async fn who_waits_for_a_connection_that_was_reset_gets_a_new_one() {
+pub(crate) async fn waiter_for_a_connection_reset_in_use_gets_a_new_one() {
     dies(CloseReason::Dead, async |end, conn| {
         let client = Spy::on(conn);
         server::reset(end);
@@ -27,7 +27,7 @@ pub(crate) async fn who_waits_for_a_connection_that_was_reset_gets_a_new_one() {
     .await;
 }
 
-pub(crate) async fn who_waits_for_a_connection_that_failed_its_user_gets_a_new_one() {
+pub(crate) async fn waiter_for_a_connection_that_failed_in_use_gets_a_new_one() {
     dies(CloseReason::NotReusable, async |end, conn| {
         let client = Spy::on(conn);
         server::reset(end);
@@ -37,7 +37,7 @@ pub(crate) async fn who_waits_for_a_connection_that_failed_its_user_gets_a_new_o
     .await;
 }
 
-pub(crate) async fn who_waits_for_a_connection_that_was_marked_gets_a_new_one() {
+pub(crate) async fn waiter_for_a_marked_connection_gets_a_new_one() {
     let mut open = Vec::new();
     dies(CloseReason::Marked, async |end, conn| {
         conn.mark_unusable();

@@ -6,17 +6,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_books, assert_lends_all,
-    closed, fill, go, go_get, hold, new, poll_once,
+    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
+    closed, fill, hold, new, poll_once, spawn, spawn_get,
 };
 use connpool_core::{CloseReason, GetError, Pool, PooledConnection, Runtime};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future::yield_now};
 
-/// A task that gathers `n`, keeps them for a while and gives them back.
-fn go_gather(sim: &SimRuntime, pool: &Pool<Fake>, n: usize, keep: Duration) -> Job<bool> {
+/// Spawns a task that gets `n` connections, holds them for `keep` and returns them. Its result
+/// tells whether it got them.
+fn spawn_get_many(sim: &SimRuntime, pool: &Pool<Fake>, n: usize, keep: Duration) -> Job<bool> {
     let (pool, sim_) = (pool.clone(), sim.clone());
-    let job = go(sim, async move {
+    let job = spawn(sim, async move {
         let all = pool.get_many(n).await;
         sim_.sleep(keep).await;
         all.is_ok_and(|all| all.len() == n)
@@ -32,7 +33,7 @@ fn ids(all: &[PooledConnection<'_, Fake>]) -> Vec<u64> {
 }
 
 #[test]
-fn several_are_lent_at_once_idle_ones_and_new_ones() {
+fn get_many_combines_idle_and_new_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(4).build_lazy().unwrap();
     fill(&sim, &pool, 2);
@@ -40,11 +41,11 @@ fn several_are_lent_at_once_idle_ones_and_new_ones() {
     assert_eq!(ids(&all), [1, 2, 3, 4]);
     assert_eq!(pool.stats().active, 4);
     drop(all);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
+fn get_many_of_zero_or_beyond_max_size_returns_immediately() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     assert_eq!(sim.block_on(pool.get_many(0)).unwrap().len(), 0);
@@ -64,7 +65,7 @@ fn none_at_all_and_more_than_there_can_be_are_answered_at_once() {
 }
 
 #[test]
-fn two_that_want_all_there_is_do_not_wait_for_each_other() {
+fn concurrent_get_many_of_max_size_do_not_deadlock() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake
@@ -76,7 +77,7 @@ fn two_that_want_all_there_is_do_not_wait_for_each_other() {
         fake.always(Call::Connect, Behavior::Take(MILLI));
         let jobs = [(); 6].map(|()| {
             let (pool, sim_) = (pool.clone(), sim.clone());
-            go(&sim, async move {
+            spawn(&sim, async move {
                 let all = pool.get_many(3).await;
                 sim_.sleep(10 * MILLI).await;
                 all.is_ok()
@@ -87,18 +88,18 @@ fn two_that_want_all_there_is_do_not_wait_for_each_other() {
             jobs.iter().all(|job| job.take() == Some(true)),
             "seed {seed}"
         );
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
 #[test]
-fn who_gathers_comes_in_the_order_of_coming() {
+fn get_many_calls_are_served_in_fifo_order() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 2);
-    let first = go_gather(&sim, &pool, 2, SECOND);
-    let second = go_gather(&sim, &pool, 1, SECOND);
-    let third = go_gather(&sim, &pool, 2, SECOND);
+    let first = spawn_get_many(&sim, &pool, 2, SECOND);
+    let second = spawn_get_many(&sim, &pool, 1, SECOND);
+    let third = spawn_get_many(&sim, &pool, 2, SECOND);
     drop(held);
     sim.settle();
     sim.advance(SECOND);
@@ -111,34 +112,34 @@ fn who_gathers_comes_in_the_order_of_coming() {
 }
 
 #[test]
-fn who_gathers_more_than_there_may_be_now_is_told_and_gives_back_what_he_has() {
+fn get_many_beyond_a_shrunk_max_size_fails_and_returns_its_connections() {
     let (sim, fake) = new(1);
     let builder = fake.pool().max_size(3).get_timeout(None);
     let pool = builder.build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
-    let gathering = go_gather(&sim, &pool, 3, MILLI);
-    let behind = go_gather(&sim, &pool, 3, MILLI);
-    let fewer = go_gather(&sim, &pool, 2, MILLI);
+    let current = spawn_get_many(&sim, &pool, 3, MILLI);
+    let queued = spawn_get_many(&sim, &pool, 3, MILLI);
+    let fewer = spawn_get_many(&sim, &pool, 2, MILLI);
     pool.resize(2).unwrap();
     drop(held);
     sim.advance(SECOND);
-    let jobs = [gathering, behind, fewer];
+    let jobs = [current, queued, fewer];
     assert_eq!(jobs.map(|job| job.take()), [false, false, true].map(Some));
     assert_eq!(pool.stats().available, 2);
 }
 
 #[test]
-fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
+fn get_many_that_times_out_returns_its_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let start = sim.elapsed();
     let error = sim.block_on(pool.get_many_timeout(3, SECOND)).unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    assert_eq!(sim.elapsed() - start, SECOND, "one limit for all");
+    assert_eq!(sim.elapsed() - start, SECOND, "the timeout was not shared");
     assert_eq!(pool.stats().available, 2);
-    // The other way round: who waits for his turn to gather has the same limit.
-    let gatherer = go_gather(&sim, &pool, 3, SECOND);
+    // Conversely, a get_many in the queue has the same limit.
+    let many = spawn_get_many(&sim, &pool, 3, SECOND);
     let start = sim.elapsed();
     assert!(
         sim.block_on(pool.get_many_timeout(1, SECOND))
@@ -148,7 +149,7 @@ fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
     assert_eq!(sim.elapsed() - start, SECOND);
     drop(held);
     sim.advance(2 * SECOND);
-    assert_eq!(gatherer.take(), Some(true));
+    assert_eq!(many.take(), Some(true));
     fake.next(Call::Connect, [Behavior::Fail]);
     pool.clear();
     sim.settle();
@@ -157,28 +158,28 @@ fn what_was_gathered_goes_back_when_the_rest_does_not_come() {
         Err(GetError::Connect(_))
     ));
     sim.advance(SECOND);
-    assert_lends_all(&sim, &fake, &pool);
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn a_close_reaches_those_who_gather_and_those_who_will() {
+fn close_fails_active_queued_and_new_get_many() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
-    let mut gathers = pin!(pool.get_many(2));
-    assert!(poll_once(gathers.as_mut()).is_pending());
+    let mut active = pin!(pool.get_many(2));
+    assert!(poll_once(active.as_mut()).is_pending());
     sim.settle();
-    let mut waits = pin!(pool.get_many(1));
-    assert!(poll_once(waits.as_mut()).is_pending());
+    let mut queued = pin!(pool.get_many(1));
+    assert!(poll_once(queued.as_mut()).is_pending());
     sim.block_on(pool.close(Duration::ZERO));
-    assert!(sim.block_on(waits).unwrap_err().is_closed());
-    assert!(sim.block_on(gathers).unwrap_err().is_closed());
+    assert!(sim.block_on(queued).unwrap_err().is_closed());
+    assert!(sim.block_on(active).unwrap_err().is_closed());
     assert!(sim.block_on(pool.get_many(1)).unwrap_err().is_closed());
 }
 
-/// Single gets, gatherers and those who give up, all at once.
+/// Batches of all sizes, with and without timeouts.
 #[test]
-fn gatherers_among_others_at_random_lose_nothing() {
+fn random_get_many_calls_lose_nothing() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
         let pool = fake.pool().max_size(4).build_lazy().unwrap();
@@ -186,7 +187,7 @@ fn gatherers_among_others_at_random_lose_nothing() {
         let jobs: Vec<_> = (0..40)
             .map(|nth| {
                 let (pool, sim_) = (pool.clone(), sim.clone());
-                go(&sim, async move {
+                spawn(&sim, async move {
                     let pause = |most| sim_.sleep(MILLI * (sim_.random() % most) as u32);
                     pause(20).await;
                     let n = 1 + nth % 4;
@@ -202,7 +203,7 @@ fn gatherers_among_others_at_random_lose_nothing() {
             .collect();
         sim.advance(5 * SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
-        assert_lends_all(&sim, &fake, &pool);
+        assert_full_capacity(&sim, &fake, &pool);
     }
 }
 
@@ -227,14 +228,14 @@ impl From<std::io::Error> for Failure {
 }
 
 #[test]
-fn an_exchange_takes_a_connection_and_brings_it_back() {
+fn pool_exchange_borrows_and_returns_a_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
     let mut peer = fake.take_peer(1).unwrap();
     let job = {
         let pool = pool.clone();
-        go(&sim, async move {
+        spawn(&sim, async move {
             pool.exchange(async |conn| {
                 conn.write_all(b"ping").await?;
                 let mut reply = [0; 4];
@@ -255,7 +256,7 @@ fn an_exchange_takes_a_connection_and_brings_it_back() {
 }
 
 #[test]
-fn an_exchange_that_fails_is_dropped_or_panics_costs_its_connection() {
+fn pool_exchange_that_fails_is_dropped_or_panics_closes_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let failed = sim.block_on(
@@ -278,11 +279,11 @@ fn an_exchange_that_fails_is_dropped_or_panics_costs_its_connection() {
     }));
     assert!(panicked.is_err());
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
-    assert_books(&pool, &fake, 0);
+    assert_at_rest(&pool, &fake, 0);
 }
 
 #[test]
-fn an_exchange_without_a_connection_says_why() {
+fn pool_exchange_without_a_connection_returns_the_get_error() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -290,7 +291,7 @@ fn an_exchange_without_a_connection_says_why() {
         .get_timeout(SECOND)
         .build_lazy()
         .unwrap();
-    let held = go_get(&sim, &pool);
+    let held = spawn_get(&sim, &pool);
     let result = sim.block_on(pool.exchange(async |_| Ok::<_, Failure>(())));
     let Err(Failure::Get(error)) = result else {
         panic!("{result:?}");

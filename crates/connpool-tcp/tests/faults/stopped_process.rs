@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use futures_lite::future::poll_once;
 
 use super::client::{echo, pool_of, until, until_closed};
-use super::counted::Counted;
+use super::counting::Counted;
 use super::kernel::{eventually, stand_still};
 use super::server::{Echo, LIMIT};
 use crate::adapter::{CloseReason, TcpManager, builder};
 
 const STOP: Duration = Duration::from_millis(1500);
 
-pub(crate) async fn rounds_that_a_stopped_process_missed_are_not_made_up_for() {
+pub(crate) async fn sweeps_missed_by_a_stopped_process_are_not_made_up() {
     const EVERY: Duration = Duration::from_millis(20);
     let server = Echo::start();
     let manager = Counted::new(TcpManager::new(server.address()));
@@ -36,7 +36,7 @@ pub(crate) async fn rounds_that_a_stopped_process_missed_are_not_made_up_for() {
     assert_eq!(pool.stats().available, 4);
 }
 
-pub(crate) async fn what_expired_in_a_stopped_process_is_replaced_without_a_storm() {
+pub(crate) async fn connections_expired_in_a_stopped_process_are_replaced_within_max_connecting() {
     let server = Echo::start();
     let manager = Counted::new(TcpManager::new(server.address()));
     let count = manager.count.clone();
@@ -68,7 +68,7 @@ pub(crate) async fn what_expired_in_a_stopped_process_is_replaced_without_a_stor
         .unwrap();
 }
 
-pub(crate) async fn what_was_idle_in_a_stopped_process_is_closed_down_to_min_size() {
+pub(crate) async fn connections_idle_in_a_stopped_process_are_closed_down_to_min_size() {
     let server = Echo::start();
     let pool = pool_of(server.address())
         .min_size(3)
@@ -88,7 +88,7 @@ pub(crate) async fn what_was_idle_in_a_stopped_process_is_closed_down_to_min_siz
     assert_eq!((stats.available, stats.created), (3, 8), "{stats}");
 }
 
-pub(crate) async fn a_get_that_is_polled_too_late_has_what_came_in_time() {
+pub(crate) async fn get_polled_after_its_deadline_takes_a_connection_that_came_before_it() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();
@@ -101,7 +101,7 @@ pub(crate) async fn a_get_that_is_polled_too_late_has_what_came_in_time() {
     echo(&mut *waiting.await.unwrap(), b"hello").await.unwrap();
 }
 
-pub(crate) async fn a_get_that_is_polled_too_late_has_what_came_too_late() {
+pub(crate) async fn get_polled_after_its_deadline_takes_a_connection_that_came_after_it() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();

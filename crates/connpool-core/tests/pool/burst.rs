@@ -1,12 +1,12 @@
-//! What the pool makes of several connections that break in a short time.
+//! Bursts: several connections found dead within a short time.
 
 use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_lends_all, closed, fill, go_get, hold, new,
+    Behavior, Call, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new, spawn_get,
 };
 use connpool_core::{CloseReason, Liveness};
 
 #[test]
-fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
+fn burst_of_three_dead_connections_has_the_others_pinged_once() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
@@ -14,7 +14,7 @@ fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
         6..=8 => Liveness::Closed,
         _ => Liveness::Alive,
     });
-    // Three dead ones are enough for one get, which takes a new one.
+    // A get gives up on idle connections after three dead ones.
     let held = hold(&sim, &pool, 1);
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
     assert_eq!((held[0].id(), fake.calls(Call::Ping)), (9, 0));
@@ -23,12 +23,12 @@ fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
     drop((held, others));
     sim.settle();
     drop(hold(&sim, &pool, 6));
-    assert_eq!(fake.calls(Call::Ping), 5, "each once");
-    assert_lends_all(&sim, &fake, &pool);
+    assert_eq!(fake.calls(Call::Ping), 5, "pinged more than once");
+    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
-fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
+fn ping_after_a_burst_finds_connections_that_the_probe_misses() {
     let (sim, fake) = new(1);
     let pool = fake
         .pool()
@@ -44,14 +44,14 @@ fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
     fake.next(Call::Ping, [Behavior::Hang, Behavior::Fail]);
     let held = hold(&sim, &pool, 2);
     let ids: Vec<u64> = held.iter().map(|held| held.id()).collect();
-    assert_eq!(ids, [7, 1], "neither 3 nor 2, of which nobody heard again");
+    assert_eq!(ids, [7, 1], "got a connection whose ping failed");
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
     assert_eq!(closed(&pool, CloseReason::PingFailed), 1);
 }
 
 #[test]
-fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
+fn dead_connections_spread_over_time_are_no_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
@@ -69,7 +69,7 @@ fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
 }
 
 #[test]
-fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
+fn burst_found_by_a_sweep_has_the_others_pinged() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 5);
@@ -79,17 +79,17 @@ fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
     });
     sim.advance(30 * SECOND);
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
-    assert!(pool.try_get().is_ok(), "a try_get looks only");
+    assert!(pool.try_get().is_ok(), "try_get failed");
     drop(hold(&sim, &pool, 2));
     assert_eq!(
         fake.calls(Call::Ping),
         1,
-        "the other one has proved alive since"
+        "the second connection has proved alive since"
     );
 }
 
 #[test]
-fn what_users_break_makes_nobody_suspect() {
+fn marked_connections_are_no_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 8);
@@ -101,13 +101,13 @@ fn what_users_break_makes_nobody_suspect() {
 }
 
 #[test]
-fn a_backend_that_lost_its_connections_is_dialled_by_one_at_first() {
+fn slow_start_follows_a_burst() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(20).build_lazy().unwrap();
     fill(&sim, &pool, 20);
     fake.set_liveness(Liveness::Closed);
     fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs: Vec<_> = (0..20).map(|_| go_get(&sim, &pool)).collect();
+    let jobs: Vec<_> = (0..20).map(|_| spawn_get(&sim, &pool)).collect();
     let mut at_once = Vec::new();
     while jobs.iter().any(|job| !job.has_ended()) {
         at_once.push(pool.stats().connecting);
