@@ -1,4 +1,4 @@
-//! What the scenarios need of the runtime under test.
+//! The environment of a scenario: the runtime under test and helpers built on it.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,55 +10,55 @@ use std::time::Duration;
 use connpool_core::{CloseReason, Instant, Pool, PooledConnection, Runtime, Stats};
 use futures_lite::future::{or, poll_once};
 
-use super::job::Job;
+use super::counting_runtime::CountingRuntime;
+use super::join_handle::JoinHandle;
 use super::watchdog::panic_after;
-use super::watched::Watched;
 use crate::{
     Behavior, Call, FaultyManager, assert_at_rest, assert_invariants, silence_scripted_panics,
 };
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
-/// Long enough to tell before from after.
+/// Long enough to separate two instants on a coarse clock.
 pub(super) const SHORT: Duration = Duration::from_millis(10);
-/// Longer than anything takes: a bound so that a failure ends.
+/// An upper bound for every wait, so that a failing scenario ends.
 pub(super) const LONG: Duration = Duration::from_secs(10);
-/// All of a scenario, in real time.
+/// The limit of a whole scenario, in real time.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) type Guard = PooledConnection<'static, FaultyManager>;
 
-/// The runtime under test, and what can be done on it. Clones are the same one.
+/// The runtime under test, with helpers for scenarios. Clones share the same runtime.
 ///
-/// What a scenario reads must have happened before. The pool's counters are ordered with nothing
-/// else; its gauges are read under its lock, as the manager's truth is under the manager's. So a
-/// scenario waits for a gauge of the pool ([`until_stats`](Host::until_stats)) or for a task
-/// ([`spawn`](Host::spawn)), and then the counters are exact: all that led there is visible with it.
-/// What the manager has seen is no such sign: a connection is gone before the pool has counted it.
+/// The counters of a pool are relaxed and ordered with nothing else; its gauges are read under its
+/// lock. A scenario therefore waits for a gauge ([`until_stats`](Env::until_stats)) or for a task
+/// ([`spawn`](Env::spawn)) before it compares counters: everything that led to the gauge is visible
+/// with it. State observed by the manager gives no such guarantee: a connection is dropped before the
+/// pool counts it.
 #[derive(Clone)]
-pub struct Host {
-    runtime: Arc<Watched>,
+pub struct Env {
+    runtime: Arc<CountingRuntime>,
 }
 
-/// Runs a scenario to its end on `runtime`, for a minute at most, and sees that it leaves no task
-/// behind.
-pub(super) async fn run<F>(runtime: Arc<dyn Runtime>, scenario: fn(Host) -> F)
+/// Runs a scenario to completion on `runtime`, for at most a minute of real time, and waits until no
+/// task is left.
+pub(super) async fn run<F>(runtime: Arc<dyn Runtime>, scenario: fn(Env) -> F)
 where
     F: Future<Output = ()>,
 {
     silence_scripted_panics();
-    let host = Host {
-        runtime: Arc::new(Watched::new(runtime)),
+    let env = Env {
+        runtime: Arc::new(CountingRuntime::new(runtime)),
     };
     let whole = async {
-        scenario(host.clone()).await;
-        host.until(|| host.tasks() == 0).await;
+        scenario(env.clone()).await;
+        env.until(|| env.tasks() == 0).await;
     };
     or(whole, panic_after(LIMIT)).await;
 }
 
 // ---- the runtime
 
-impl Host {
+impl Env {
     pub(super) fn runtime(&self) -> &dyn Runtime {
         &*self.runtime
     }
@@ -67,9 +67,10 @@ impl Host {
         self.runtime.now()
     }
 
-    /// Sleeps until the clock has moved by `span`: a coarse one may lag behind the timer.
+    /// Sleeps until the clock has advanced by `span`. Checks the clock again after the timer, since a
+    /// coarse clock may lag behind it.
     pub(super) async fn sleep(&self, span: Duration) {
-        let later = |span| self.now().checked_add(span).expect("too late to tell");
+        let later = |span| self.now().checked_add(span).expect("an instant in range");
         let end = later(span);
         self.runtime.sleep_until(end).await;
         while self.now() < end {
@@ -77,18 +78,18 @@ impl Host {
         }
     }
 
-    /// A task of its own, and its end.
+    /// Spawns a task and returns a handle to its output.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
-    ) -> Job<T> {
-        let (job, promise) = Job::new();
+    ) -> JoinHandle<T> {
+        let (task, completer) = JoinHandle::new();
         self.runtime
-            .spawn(Box::pin(async move { promise.keep(future.await) }));
-        job
+            .spawn(Box::pin(async move { completer.complete(future.await) }));
+        task
     }
 
-    /// `count` tasks, each told its number, run to their ends.
+    /// Runs `count` tasks, each given its index, and returns their outputs in order.
     pub(super) async fn run_tasks<F>(
         &self,
         count: usize,
@@ -97,93 +98,93 @@ impl Host {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let jobs: Vec<_> = (0..count).map(|nth| self.spawn(task(nth))).collect();
+        let tasks: Vec<_> = (0..count).map(|nth| self.spawn(task(nth))).collect();
         let mut outputs = Vec::with_capacity(count);
-        for job in jobs {
-            outputs.push(job.await);
+        for task in tasks {
+            outputs.push(task.await);
         }
         outputs
     }
 
-    /// Waits until it is so, and fails when it is not so for long.
+    /// Waits until the condition holds. Panics after 10 s.
     #[track_caller]
     pub(super) fn until(
         &self,
-        mut is_so: impl FnMut() -> bool + Send,
+        mut condition: impl FnMut() -> bool + Send,
     ) -> impl Future<Output = ()> + Send {
-        self.look_until(Location::caller(), move || (!is_so()).then_some(()))
+        self.poll_until(Location::caller(), move || (!condition()).then_some(()))
     }
 
-    /// Looks every millisecond until nothing is found that is not so yet, and fails after a while with
-    /// what was found.
-    async fn look_until<E: Debug>(
+    /// Calls `check` every millisecond until it returns `None`. Panics after 10 s with the value that
+    /// it last returned.
+    async fn poll_until<E: Debug>(
         &self,
         caller: &Location<'_>,
-        mut look: impl FnMut() -> Option<E>,
+        mut check: impl FnMut() -> Option<E>,
     ) {
         let start = self.now();
-        while let Some(found) = look() {
+        while let Some(last) = check() {
             assert!(
                 self.now().since(start) < LONG,
-                "{caller}: not so after {LONG:?}: {found:?}"
+                "{caller}: condition not met within {LONG:?}; last value: {last:?}"
             );
             self.sleep(MILLI).await;
         }
     }
 
-    /// How many tasks were ever spawned, and how many timers made.
+    /// Returns the numbers of tasks spawned and timers created so far.
     pub(super) fn spawned_and_timers(&self) -> (usize, usize) {
         (self.runtime.spawned(), self.runtime.timers())
     }
 
-    /// How many tasks have not ended.
+    /// Returns the number of tasks that have not ended.
     pub(super) fn tasks(&self) -> usize {
         self.runtime.tasks()
     }
 
-    /// From now on new tasks are dropped, or taken again.
+    /// Makes the runtime drop new tasks, or accept them again.
     pub(super) fn refuse_tasks(&self, refuse: bool) {
         self.runtime.refuse_tasks(refuse);
     }
 
-    /// From now on every pause after a failure is as long as it may be.
-    pub(super) fn draw_the_longest_pauses(&self) {
-        self.runtime.draw_always(u64::MAX);
+    /// Makes every later backoff as long as its jitter allows.
+    pub(super) fn use_longest_backoff(&self) {
+        self.runtime.set_random(u64::MAX);
     }
 }
 
 // ---- a pool on it
 
-impl Host {
+impl Env {
     pub(super) fn backend(&self) -> FaultyManager {
         FaultyManager::new(Arc::clone(&self.runtime))
     }
 
-    /// Waits until the figures of the pool are such.
+    /// Waits until the statistics of the pool meet the condition. Panics after 10 s.
     #[track_caller]
     pub(super) fn until_stats(
         &self,
         pool: &Pool<FaultyManager>,
-        mut are_such: impl FnMut(&Stats) -> bool + Send,
+        mut condition: impl FnMut(&Stats) -> bool + Send,
     ) -> impl Future<Output = ()> + Send {
-        self.look_until(Location::caller(), move || {
+        self.poll_until(Location::caller(), move || {
             let stats = pool.stats();
-            (!are_such(&stats)).then_some(stats)
+            (!condition(&stats)).then_some(stats)
         })
     }
 
-    /// Waits until a call is held, and lets it go on.
+    /// Waits until a call is held, and releases it.
     #[track_caller]
     pub(super) fn release(
         &self,
         backend: &FaultyManager,
-        op: Call,
-        act: Behavior,
+        call: Call,
+        behavior: Behavior,
     ) -> impl Future<Output = ()> + Send {
-        self.until(move || backend.release(op, act))
+        self.until(move || backend.release(call, behavior))
     }
 
-    /// `count` connections, held at once.
+    /// Checks out `count` connections at once.
     pub(super) async fn hold(&self, pool: &Pool<FaultyManager>, count: usize) -> Vec<Guard> {
         let mut held = Vec::with_capacity(count);
         for nth in 1..=count {
@@ -195,51 +196,56 @@ impl Host {
         held
     }
 
-    /// Opens `count` connections, and leaves them idle: used once, the last one last.
+    /// Opens `count` connections and returns them. Each was used once; the last one returned has the
+    /// highest id.
     pub(super) async fn fill(&self, pool: &Pool<FaultyManager>, count: usize) {
         drop(self.hold(pool, count).await);
         self.until_stats(pool, |stats| stats.available == count)
             .await;
     }
 
-    /// Waits until nothing is under way and nobody waits, with `out` connections on loan; then the
-    /// books must agree with what exists.
+    /// Waits until no connect is pending and no caller waits, with `out` connections borrowed, and
+    /// checks that the statistics agree with the connections that exist.
     #[track_caller]
-    pub(super) fn rest(
+    pub(super) fn until_at_rest(
         &self,
         pool: &Pool<FaultyManager>,
         backend: &FaultyManager,
         out: usize,
     ) -> impl Future<Output = Stats> + Send {
-        let rests = self.until_stats(pool, move |stats| {
+        let settled = self.until_stats(pool, move |stats| {
             (stats.active, stats.connecting, stats.waiting) == (out, 0, 0)
         });
         async move {
-            rests.await;
+            settled.await;
             assert_at_rest(pool, backend, out);
             assert_invariants(pool, backend, pool.config().max_size, 0);
             pool.stats()
         }
     }
 
-    /// The pool has lost nothing: it lends all that it may, at once.
-    pub(super) async fn lends_all(&self, pool: &Pool<FaultyManager>, backend: &FaultyManager) {
+    /// Checks that no capacity was lost: `max_size` connections can be borrowed at once.
+    pub(super) async fn assert_full_capacity(
+        &self,
+        pool: &Pool<FaultyManager>,
+        backend: &FaultyManager,
+    ) {
         let all = self.hold(pool, pool.config().max_size).await;
-        self.rest(pool, backend, all.len()).await;
+        self.until_at_rest(pool, backend, all.len()).await;
         drop(all);
-        self.rest(pool, backend, 0).await;
+        self.until_at_rest(pool, backend, 0).await;
     }
 }
 
-/// How many connections were closed for this reason.
+/// Returns the number of connections closed for `reason`.
 pub(super) fn closed(pool: &Pool<FaultyManager>, reason: CloseReason) -> u64 {
     pool.stats().closed.get(reason)
 }
 
-/// A future that has been polled once and has to wait: a `get` that stands in line.
+/// Polls `future` once and checks that it is pending: a `get` is then in the wait queue.
 pub(super) async fn waiting<F: Future>(future: F) -> Pin<Box<F>> {
     let mut future = Box::pin(future);
     let ended = poll_once(&mut future).await.is_some();
-    assert!(!ended, "it did not have to wait");
+    assert!(!ended, "the future was ready at its first poll");
     future
 }
