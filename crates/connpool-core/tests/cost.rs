@@ -69,7 +69,7 @@ struct Cost {
 }
 
 fn round_trip(watched: &Watched, pool: &Pool<Numbers>) -> Cost {
-    let (spawned, slept) = (watched.sim.spawned(), watched.sim.slept());
+    let (spawned, slept) = (watched.sim.spawned(), watched.sim.timers_created());
     let mut reads = [watched.reads(), 0, 0];
     let info = measure(|| {
         let guard = take(pool);
@@ -81,7 +81,7 @@ fn round_trip(watched: &Watched, pool: &Pool<Numbers>) -> Cost {
     Cost {
         allocations: info.count_total,
         spawned: watched.sim.spawned() - spawned,
-        slept: watched.sim.slept() - slept,
+        slept: watched.sim.timers_created() - slept,
         reads: (reads[1] - reads[0], reads[2] - reads[1]),
     }
 }
@@ -205,7 +205,7 @@ fn a_refusal_allocates_no_more_however_many_are_out() {
 fn a_wait_costs_one_timer_and_one_wake() {
     let (watched, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
-    let (spawned, slept) = (watched.sim.spawned(), watched.sim.slept());
+    let (spawned, slept) = (watched.sim.spawned(), watched.sim.timers_created());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut context = Context::from_waker(&waker);
@@ -217,7 +217,7 @@ fn a_wait_costs_one_timer_and_one_wake() {
     watched.sim.settle();
     assert_eq!(wakes.count(), 1);
     assert!(get.as_mut().poll(&mut context).is_ready());
-    assert_eq!(watched.sim.slept() - slept, 1);
+    assert_eq!(watched.sim.timers_created() - slept, 1);
     assert_eq!(watched.sim.spawned() - spawned, 0);
 }
 
@@ -225,12 +225,12 @@ fn a_wait_costs_one_timer_and_one_wake() {
 fn a_wait_without_a_deadline_costs_no_timer() {
     let (watched, pool) = pool_of(1, |pool| pool.get_timeout(None));
     let held = take(&pool);
-    let slept = watched.sim.slept();
+    let slept = watched.sim.timers_created();
     let mut get = pin!(pool.get());
     assert!(poll_once(get.as_mut()).is_pending());
     drop(held);
     assert!(poll_once(get.as_mut()).is_ready());
-    assert_eq!(watched.sim.slept(), slept);
+    assert_eq!(watched.sim.timers_created(), slept);
 }
 
 #[test]

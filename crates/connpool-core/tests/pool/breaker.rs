@@ -29,9 +29,9 @@ fn goes_down(fake: &Fake, how: Behavior) {
 }
 
 fn comes_back(fake: &Fake) {
-    let newest = fake.truth().opened;
-    fake.calm();
-    fake.look(move |conn| match conn.id() <= newest {
+    let newest = fake.observed().opened;
+    fake.clear_script();
+    fake.set_liveness_with(move |conn| match conn.id() <= newest {
         true => Liveness::Closed,
         false => Liveness::Alive,
     });
@@ -93,7 +93,7 @@ fn a_backend_that_is_down_for_ten_seconds_is_dialled_twenty_times_a_second_at_mo
             let most = most_in_a_second(&attempts);
             let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
             assert!((1..=20).contains(&most), "{most} in a second; {case}");
-            assert_eq!(fake.truth().most_connecting, 1, "{case}");
+            assert_eq!(fake.observed().most_connecting, 1, "{case}");
             assert_eq!(closed(&pool, CloseReason::Dead), 100, "{case}");
             all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
         }
@@ -126,7 +126,7 @@ fn nor_more_often_if_all_connections_are_in_use_when_it_goes_down() {
             let most = most_in_a_second(&attempts);
             let case = format!("fail_fast {fail_fast}, {how:?}: {}", pool.stats());
             assert!((1..=20).contains(&most), "{most} in a second; {case}");
-            let at_once = fake.truth().most_connecting;
+            let at_once = fake.observed().most_connecting;
             assert!(at_once <= 4, "{at_once} at once; {case}");
             all_are_served_once_it_is_back(&sim, &fake, &pool, &jobs, &case);
         }
@@ -317,7 +317,7 @@ fn without_fail_fast_all_wait_until_a_probe_succeeds() {
     assert_eq!((ended(&jobs), pool.stats().waiting), (0, 20));
     let calls = fake.calls(Call::Connect);
     assert!((11..=12).contains(&calls), "{calls} attempts");
-    fake.calm();
+    fake.clear_script();
     sim.advance(SECOND);
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     drop(
@@ -393,7 +393,7 @@ fn a_probe_for_nobody_ends_the_trouble_however_short_its_life() {
         fake.always(Call::Connect, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
         assert_eq!(pool.stats().breaker, BreakerState::Open);
-        fake.calm();
+        fake.clear_script();
         sim.advance(10 * SECOND);
         assert_eq!(
             pool.stats().breaker,

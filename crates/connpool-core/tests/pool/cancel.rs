@@ -86,7 +86,7 @@ fn at_every_poll(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) 
                 case.held.clear();
                 case.sim.settle();
                 case.sim.advance(60 * SECOND);
-                case.fake.calm();
+                case.fake.clear_script();
                 after(case);
             },
         )
@@ -116,7 +116,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_ping() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).ping_after(Duration::ZERO)).filled(2);
-            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -129,7 +129,7 @@ fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
-            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Yield(2)]);
             let (pool, sim) = (case.pool.clone(), case.sim.clone());
             crate::support::go(&case.sim, async move {
                 for _ in 0..3 {
@@ -166,7 +166,7 @@ fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
                 (case, get)
             },
             |case| {
-                case.fake.calm();
+                case.fake.clear_script();
                 case.sim.settle();
                 assert_eq!(case.pool.stats().waiting, 0);
                 assert_lends_all(&case.sim, &case.fake, &case.pool);
@@ -178,9 +178,9 @@ fn a_get_can_be_dropped_at_every_poll_beside_a_keepalive() {
 #[test]
 fn a_get_that_is_the_probe_can_be_dropped_at_every_poll() {
     for probe in [
-        Behavior::Pend(1),
+        Behavior::Yield(1),
         Behavior::Take(2 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
     ] {
         at_every_poll(
             |k| {
@@ -204,7 +204,12 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
             let case = {
                 let sim = SimRuntime::new(k);
                 let fake = crate::support::fake(&sim);
-                let pool = fake.with_resets().pool().max_size(2).build_lazy().unwrap();
+                let pool = fake
+                    .require_reset()
+                    .pool()
+                    .max_size(2)
+                    .build_lazy()
+                    .unwrap();
                 let held = Vec::new();
                 Case {
                     sim,
@@ -214,7 +219,7 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
                 }
             };
             let case = case.filled(2);
-            case.fake.next(Call::Reset, [Behavior::Pend(2)]);
+            case.fake.next(Call::Reset, [Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -226,9 +231,9 @@ fn a_get_can_be_dropped_at_every_poll_of_a_reset() {
 fn a_get_can_be_dropped_at_every_poll_of_a_connect() {
     for act in [
         Behavior::Succeed,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Take(2 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
         Behavior::FailAfter(2 * MILLI),
         Behavior::Panic,
     ] {
@@ -251,9 +256,9 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
             case.fake.next(
                 Call::Connect,
-                [Behavior::Fail, Behavior::Pend(1), Behavior::Panic],
+                [Behavior::Fail, Behavior::Yield(1), Behavior::Panic],
             );
-            case.fake.look(|conn| match conn.id() {
+            case.fake.set_liveness_with(|conn| match conn.id() {
                 1 => Liveness::Closed,
                 _ => Liveness::Alive,
             });
@@ -268,7 +273,7 @@ fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll() {
 fn a_get_that_waits_for_a_return_can_be_dropped_at_every_poll() {
     for ping in [
         Behavior::Succeed,
-        Behavior::Pend(1),
+        Behavior::Yield(1),
         Behavior::Fail,
         Behavior::Panic,
     ] {
@@ -290,10 +295,10 @@ fn a_get_whose_pings_fail_and_that_then_connects_can_be_dropped_at_every_poll() 
     at_every_poll(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
-            let acts = [Behavior::PendThenFail(1), Behavior::Panic, Behavior::Hang];
+            let acts = [Behavior::YieldThenFail(1), Behavior::Panic, Behavior::Hang];
             case.fake.next(Call::Ping, acts);
             case.fake
-                .next(Call::Connect, [Behavior::Pend(1), Behavior::Pend(2)]);
+                .next(Call::Connect, [Behavior::Yield(1), Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -308,7 +313,7 @@ fn an_exchange_can_be_dropped_at_every_poll() {
             let case = Case::new(k, |pool| pool.max_size(1));
             let mut guard = hold(&case.sim, &case.pool, 1).remove(0);
             let fake = case.fake.clone();
-            fake.next(Call::Ping, [Behavior::Pend(2)]);
+            fake.next(Call::Ping, [Behavior::Yield(2)]);
             let work = Box::pin(async move {
                 // Any call of the manager's will do as the request.
                 let done = guard
@@ -326,8 +331,8 @@ fn an_exchange_can_be_dropped_at_every_poll() {
 fn a_gatherer_can_be_dropped_at_every_poll() {
     for ping in [
         Behavior::Succeed,
-        Behavior::Pend(1),
-        Behavior::PendThenFail(1),
+        Behavior::Yield(1),
+        Behavior::YieldThenFail(1),
     ] {
         at_every_poll(
             |k| {
@@ -336,7 +341,7 @@ fn a_gatherer_can_be_dropped_at_every_poll() {
                 case.held = hold(&case.sim, &case.pool, 1);
                 case.fake.next(Call::Ping, [ping]);
                 case.fake
-                    .next(Call::Connect, [Behavior::Pend(1), Behavior::Take(MILLI)]);
+                    .next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI)]);
                 let pool = case.pool.clone();
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
                 (case, gather as BoxFuture)
@@ -413,7 +418,11 @@ fn a_build_can_be_dropped_at_every_poll() {
             let case = Case::new(k, |pool| pool.max_size(2));
             case.fake.next(
                 Call::Connect,
-                [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+                [
+                    Behavior::Yield(1),
+                    Behavior::Take(MILLI),
+                    Behavior::Yield(2),
+                ],
             );
             let build = case.fake.pool().min_size(3).build();
             let built = Arc::clone(&built);
@@ -443,7 +452,7 @@ fn a_close_can_be_dropped_at_every_poll() {
     at_every_poll(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(4)).filled(3);
-            case.fake.always(Call::Close, Behavior::Pend(2));
+            case.fake.always(Call::Close, Behavior::Yield(2));
             case.held = hold(&case.sim, &case.pool, 1);
             let pool = case.pool.clone();
             let work = Box::pin(async move {
@@ -478,7 +487,7 @@ fn a_cancelled_check_destroys_its_connection() {
     sim.settle();
     assert_eq!(fake.dropped(), [1]);
     assert_eq!(pool.stats().closed.get(CloseReason::Cancelled), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(fake.graceful_closes(), [0; 0]);
 }
 
 #[test]
@@ -590,7 +599,7 @@ fn a_waiter_woken_to_begin_what_is_wanted_passes_that_on_when_it_is_dropped() {
     sim.settle();
     // All tasks are gone, and the first in line is told so that it starts them again.
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     drop(first);
     sim.advance(SECOND);
     assert!(

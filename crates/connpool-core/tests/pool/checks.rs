@@ -66,7 +66,7 @@ fn a_timeout_of_a_check_says_so() {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
         if resets {
-            fake.with_resets().always(Call::Reset, Behavior::Hang);
+            fake.require_reset().always(Call::Reset, Behavior::Hang);
             // Its manager is asked when the pool is built.
         } else {
             builder = builder.ping_after(Duration::ZERO);
@@ -110,7 +110,7 @@ fn ten_pings_that_hang_do_not_stretch_the_deadline() {
             _ => Phase::Check,
         };
         assert_eq!(*phase, expected, "{ping_timeout:?}");
-        fake.calm();
+        fake.clear_script();
         sim.advance(20 * SECOND);
         assert_lends_all(&sim, &fake, &pool);
     }
@@ -224,7 +224,7 @@ fn looks_are_saved_within_liveness_after_and_altogether_without_it() {
 #[test]
 fn a_new_connection_is_looked_at_and_neither_pinged_nor_reset() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
     assert_eq!(fake.probes(), 1);
@@ -242,7 +242,7 @@ fn dead_and_talkative_ones_are_replaced() {
         let (sim, fake) = new(1);
         let pool = fake.pool().build_lazy().unwrap();
         fill(&sim, &pool, 1);
-        fake.look(move |conn| {
+        fake.set_liveness_with(move |conn| {
             if conn.id() == 1 {
                 liveness
             } else {
@@ -254,7 +254,7 @@ fn dead_and_talkative_ones_are_replaced() {
         sim.settle();
         if let Some(reason) = reason {
             assert_eq!(pool.stats().closed.get(reason), 1);
-            assert_eq!(fake.goodbyes(), [0; 0]);
+            assert_eq!(fake.graceful_closes(), [0; 0]);
         }
     }
 }
@@ -262,7 +262,7 @@ fn dead_and_talkative_ones_are_replaced() {
 #[test]
 fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     for user in 0..3 {
         sim.block_on(pool.get()).unwrap().used_by(user);
@@ -283,7 +283,7 @@ fn a_connection_is_reset_between_two_users_and_destroyed_if_that_fails() {
 fn no_connection_is_ever_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
-        fake.with_resets().always(Call::Reset, Behavior::Pend(1));
+        fake.require_reset().always(Call::Reset, Behavior::Yield(1));
         fake.next(
             Call::Reset,
             [Behavior::Take(MILLI), Behavior::Fail, Behavior::Panic],
@@ -324,7 +324,7 @@ fn no_connection_is_ever_lent_twice_without_a_reset() {
             .collect();
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
-        fake.calm();
+        fake.clear_script();
         assert_lends_all(&sim, &fake, &pool);
     }
 }

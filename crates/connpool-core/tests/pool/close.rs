@@ -56,7 +56,7 @@ fn a_close_says_goodbye_to_what_is_idle_and_waits_for_it() {
     fake.always(Call::Close, Behavior::Take(SECOND));
     let report = sim.block_on(pool.close(10 * SECOND));
     assert_eq!(numbers(report), (4, 0, false));
-    assert_eq!(fake.goodbyes().len(), 4);
+    assert_eq!(fake.graceful_closes().len(), 4);
     assert_eq!(sim.elapsed(), SECOND, "one after the other");
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 4);
 }
@@ -135,7 +135,7 @@ fn a_close_that_is_dropped_half_way_has_closed_the_pool() {
     }
     assert!(pool.is_closed());
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (1, 1));
+    assert_eq!((fake.alive(), fake.graceful_closes().len()), (1, 1));
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), sim.tasks()), (0, 0));

@@ -35,7 +35,7 @@ fn clear_reaches_what_is_idle_out_and_under_way() {
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
     assert_eq!(closed(&pool, CloseReason::Cleared), 5);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(fake.graceful_closes(), [0; 0]);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 6);
     assert_lends_all(&sim, &fake, &pool);
 }
@@ -132,7 +132,7 @@ fn a_pool_made_smaller_closes_what_is_idle_now_and_the_rest_on_return() {
     pool.resize(3).unwrap();
     sim.settle();
     assert_eq!(fake.alive(), 4);
-    assert_eq!(fake.goodbyes().len(), 2);
+    assert_eq!(fake.graceful_closes().len(), 2);
     held.pop();
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (3, 0));
@@ -189,7 +189,7 @@ fn a_pool_made_larger_without_a_driver_serves_those_in_line() {
     let mut waiter = Box::pin(waiter);
     assert!(poll_once(waiter.as_mut()).is_pending());
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     pool.resize(2).unwrap();
     assert!(sim.block_on(waiter).is_ok());
     assert_eq!(sim.elapsed(), Duration::ZERO);

@@ -32,7 +32,7 @@ const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration:
 /// Uses a pool for two seconds, in every way, with a manager that is `slow` or not.
 fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u64, u64) {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let runtime = Watched::new(&sim, 60_000);
     let builder = Pool::builder(fake.clone(), runtime.clone());
     let pool = settings(builder.max_size(2).min_size(1))
@@ -53,7 +53,7 @@ fn live_with(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (
         let _ = pool.try_get();
         sim.advance(100 * MILLI);
     }
-    fake.calm();
+    fake.clear_script();
     sim.block_on(runtime.watch(pool.close(SECOND)));
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
@@ -222,7 +222,7 @@ fn a_pool_may_be_as_large_as_numbers_go() {
     fake.always(Call::Connect, Behavior::Hang);
     let all = sim.block_on(pool.get_many_timeout(usize::MAX, MILLI));
     assert!(all.unwrap_err().is_timeout());
-    fake.calm();
+    fake.clear_script();
     pool.clear();
     sim.advance(60 * SECOND);
     fill(&sim, &pool, 3);

@@ -283,7 +283,7 @@ fn min_size_is_not_dialled_without_rest_while_the_backend_is_down() {
     // Five at a time, once for each pause.
     let calls = fake.calls(Call::Connect);
     assert!((10..300).contains(&calls), "{calls} connects in a minute");
-    fake.calm();
+    fake.clear_script();
     sim.advance(10 * SECOND);
     assert_eq!(pool.stats().available, 5);
 }
@@ -365,7 +365,7 @@ fn accept_then_dead(increment: usize, getters: usize, fail_fast: bool) -> (usize
     let got = jobs.iter().filter_map(Job::take).any(|got| got.is_ok());
     drop(jobs);
     sim.advance(60 * SECOND);
-    fake.calm();
+    fake.clear_script();
     assert_lends_all(&sim, &fake, &pool);
     (calls, got)
 }

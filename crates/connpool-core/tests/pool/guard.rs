@@ -26,7 +26,7 @@ fn a_marked_connection_is_destroyed_and_the_next_in_line_gets_a_new_one() {
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!(closed(&pool, CloseReason::Marked), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(fake.graceful_closes(), [0; 0]);
 }
 
 /// The backend never sees more than `max_size`, not even for an instant.
@@ -52,7 +52,7 @@ fn a_slot_is_held_until_its_connection_is_gone() {
     for goodbye in [
         None,
         Some(Behavior::Succeed),
-        Some(Behavior::Pend(1)),
+        Some(Behavior::Yield(1)),
         Some(Behavior::Hang),
     ] {
         let held = hold(&sim, &pool, 1);
@@ -81,7 +81,12 @@ fn a_slot_is_held_until_its_connection_is_gone() {
 #[test]
 fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
     let (sim, fake) = new(1);
-    let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
+    let pool = fake
+        .require_reset()
+        .pool()
+        .max_size(1)
+        .build_lazy()
+        .unwrap();
     let held = hold(&sim, &pool, 1);
     for op in [Call::Ping, Call::Reset, Call::Close] {
         fake.always(op, Behavior::Hang);
@@ -96,7 +101,7 @@ fn a_return_asks_nothing_of_a_peer_that_may_not_answer() {
 fn one_that_is_not_reusable_is_destroyed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.reusable(|conn| conn.id() != 1);
+    fake.set_is_reusable_with(|conn| conn.id() != 1);
     drop(hold(&sim, &pool, 2));
     assert_eq!((fake.dropped(), pool.stats().available), (vec![1], 1));
     assert_eq!(closed(&pool, CloseReason::NotReusable), 1);
@@ -241,12 +246,12 @@ where
     });
     assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (1, 1));
     assert!(pool.try_get().is_err(), "resets() went astray");
-    fake.reusable(|_| false);
+    fake.set_is_reusable_with(|_| false);
     drop(sim.block_on(pool.get()).unwrap());
     assert_eq!(fake.dropped(), [1]);
-    fake.calm();
+    fake.clear_script();
     drop(sim.block_on(pool.get()).unwrap());
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         2 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -258,13 +263,13 @@ where
     assert!(matches!(error, GetError::Connect(_)));
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
-    assert_eq!((fake.goodbyes(), fake.alive()), (vec![4], 0));
+    assert_eq!((fake.graceful_closes(), fake.alive()), (vec![4], 0));
 }
 
 #[test]
 fn a_boxed_manager_does_all_that_its_inside_does() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = Pool::builder(BoxManager::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()
@@ -289,7 +294,7 @@ fn a_guard_passes_on_what_is_written_in_pieces() {
 fn a_boxed_manager_resets_if_its_inside_does() {
     let (_, fake) = new(1);
     assert!(!BoxManager::new(fake.clone()).needs_reset());
-    fake.with_resets();
+    fake.require_reset();
     assert!(BoxManager::new(fake).needs_reset());
 }
 
@@ -308,7 +313,7 @@ fn what_is_printed_for_debugging_names_settings_and_no_manager() {
 #[test]
 fn a_shared_manager_does_all_that_its_inside_does() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = Pool::builder(Arc::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()

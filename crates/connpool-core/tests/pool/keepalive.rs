@@ -106,7 +106,7 @@ fn a_round_of_slow_pings_goes_on_to_its_end() {
     fake.always(Call::Ping, Behavior::Take(SECOND));
     sim.advance(90 * SECOND);
     assert_eq!(fake.calls(Call::Ping), 20);
-    assert_eq!(fake.truth().most_connecting, 1);
+    assert_eq!(fake.observed().most_connecting, 1);
     assert_eq!(pool.stats().available, 20);
 }
 
@@ -150,7 +150,7 @@ fn what_the_ping_left_unread_is_found() {
     let pool = kept_alive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     let asked = fake.clone();
-    fake.look(move |_| match asked.calls(Call::Ping) {
+    fake.set_liveness_with(move |_| match asked.calls(Call::Ping) {
         0 => Liveness::Alive,
         _ => Liveness::Unsolicited,
     });
@@ -186,7 +186,7 @@ fn a_pool_that_is_closed_cleared_or_made_smaller_during_a_ping_loses_nothing() {
         sim.advance(SECOND);
         assert_eq!(fake.alive(), [0, 2, 0][what]);
         if what < 2 {
-            fake.calm();
+            fake.clear_script();
             let size = pool.config().max_size;
             assert_eq!(hold(&sim, &pool, size).len(), size);
         }
@@ -203,7 +203,7 @@ fn a_runtime_that_ends_in_the_middle_of_a_ping_destroys_the_connection() {
     sim.shut_down();
     assert_eq!((fake.alive(), pool.stats().available), (1, 1));
     assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
-    fake.calm();
+    fake.clear_script();
     assert!(pool.try_get().is_ok());
 }
 

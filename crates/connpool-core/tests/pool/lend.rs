@@ -179,7 +179,7 @@ fn a_waiter_whose_connection_fails_its_check_keeps_its_place() {
         .unwrap();
     let mut held = hold(&sim, &pool, 2);
     fake.always(Call::Connect, Behavior::Hang);
-    fake.next(Call::Ping, [Behavior::PendThenFail(1)]);
+    fake.next(Call::Ping, [Behavior::YieldThenFail(1)]);
     let first = go_get(&sim, &pool);
     let second = go_get(&sim, &pool);
     drop(held.pop());

@@ -24,7 +24,7 @@ fn what_nobody_wanted_for_too_long_is_closed_without_anybody_asking() {
     sim.advance(SECOND + MILLI);
     assert_eq!(fake.alive(), 0);
     let stats = pool.stats();
-    assert_eq!((stats.idle_closed, fake.goodbyes().len()), (4, 4));
+    assert_eq!((stats.idle_closed, fake.graceful_closes().len()), (4, 4));
     assert_books(&pool, &fake, 0);
 }
 
@@ -105,7 +105,7 @@ fn a_connection_over_its_age_is_closed_idle_or_on_return() {
     drop(held);
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().lifetime_closed), (0, 2));
-    assert_eq!(fake.goodbyes().len(), 2);
+    assert_eq!(fake.graceful_closes().len(), 2);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_connection_is_lent_max_uses_times() {
     assert_eq!(ids, expected);
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
-    assert_eq!(fake.goodbyes(), [1, 2]);
+    assert_eq!(fake.graceful_closes(), [1, 2]);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn what_comes_back_beyond_max_idle_is_closed_unless_somebody_waits() {
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(fake.goodbyes().len(), 3);
+    assert_eq!(fake.graceful_closes().len(), 3);
 
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_idle(0).build_lazy().unwrap();

@@ -72,7 +72,7 @@ fn a_slot_that_is_being_vacated_is_worth_waiting_for() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.look(|conn| {
+    fake.set_liveness_with(|conn| {
         if conn.id() == 1 {
             Liveness::Closed
         } else {
@@ -102,7 +102,7 @@ fn a_getter_that_comes_during_a_look_is_served_when_it_is_over() {
     );
     let (tell, told) = std::sync::mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         if come.lock().unwrap().take().is_some() {
             let pool = weak.upgrade().unwrap();
             let mut get = Box::pin(async move { pool.get_owned().await });
@@ -168,7 +168,7 @@ fn a_connection_that_is_on_its_way_back_when_the_pool_closes_is_not_kept() {
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let weak = pool.downgrade();
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         let pool = weak.upgrade().unwrap();
         let mut close = pin!(pool.close(Duration::ZERO));
         assert!(poll_once(close.as_mut()).is_ready());

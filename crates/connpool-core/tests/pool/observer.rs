@@ -66,7 +66,7 @@ fn what_the_pool_thinks_of_its_backend_is_told_when_it_changes() {
         "the breaker was half open and is closed",
     ];
     assert_eq!(notes.only("breaker"), told);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         6.. => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -222,7 +222,7 @@ fn a_goodbye_that_is_given_up_is_told() {
 #[test]
 fn every_panic_that_is_caught_is_told() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let (notes, builder) = watched(&fake);
     let pool = builder
         .max_size(3)
@@ -233,13 +233,13 @@ fn every_panic_that_is_caught_is_told() {
     fake.next(Call::Ping, [Behavior::Panic]);
     fake.next(Call::Reset, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
-    fake.look(|_| panic!("scripted panic"));
+    fake.set_liveness_with(|_| panic!("scripted panic"));
     assert!(pool.try_get().is_err());
-    fake.look(|_| Liveness::Alive);
+    fake.set_liveness_with(|_| Liveness::Alive);
     sim.advance(SECOND);
-    fake.reusable(|_| panic!("scripted panic"));
+    fake.set_is_reusable_with(|_| panic!("scripted panic"));
     drop(sim.block_on(pool.get()).unwrap());
-    fake.reusable(|_| true);
+    fake.set_is_reusable_with(|_| true);
     fake.at_drop(|_| panic!("scripted panic"));
     let mut marked = sim.block_on(pool.get()).unwrap();
     marked.mark_unusable();
@@ -326,7 +326,7 @@ fn an_observer_may_use_the_pool_and_is_not_told_without_end() {
 fn what_is_told_of_a_wild_hour_adds_up() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
-        fake.with_resets();
+        fake.require_reset();
         let (notes, builder) = watched(&fake);
         let pool = builder
             .max_size(4)

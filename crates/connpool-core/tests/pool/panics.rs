@@ -74,7 +74,7 @@ fn a_ping_that_panics_destroys_its_connection_and_the_next_is_tried() {
 #[test]
 fn a_reset_that_panics_destroys_its_connection() {
     let (sim, fake) = new(1);
-    fake.with_resets().next(Call::Reset, [Behavior::Panic]);
+    fake.require_reset().next(Call::Reset, [Behavior::Panic]);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
@@ -86,7 +86,7 @@ fn a_look_that_panics_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         4.. => Liveness::Alive,
         _ => scripted(),
     });
@@ -102,10 +102,10 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.look(|_| scripted());
+    fake.set_liveness_with(|_| scripted());
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
-    fake.calm();
+    fake.clear_script();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
     sim.advance(SECOND);
@@ -116,7 +116,7 @@ fn a_look_that_panics_during_a_sweep_does_not_end_the_driver() {
 fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 => scripted(),
         _ => Liveness::Alive,
     });
@@ -128,11 +128,11 @@ fn a_look_at_a_new_connection_that_panics_costs_that_connection() {
 fn an_is_reusable_that_panics_destroys_its_connection_and_not_its_user() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.reusable(|_| scripted());
+    fake.set_is_reusable_with(|_| scripted());
     let held = hold(&sim, &pool, 1);
     let waiter = go_get(&sim, &pool);
     drop(held);
-    fake.calm();
+    fake.clear_script();
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
@@ -146,7 +146,7 @@ fn a_goodbye_that_panics_frees_its_slot() {
     fake.always(Call::Close, Behavior::Panic);
     drop(hold(&sim, &pool, 2));
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 0));
+    assert_eq!((fake.graceful_closes().len(), fake.alive()), (2, 0));
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -164,13 +164,13 @@ fn a_connection_whose_drop_panics_still_frees_its_slot() {
     fill(&sim, &pool, 3);
     pool.clear();
     sim.settle();
-    fake.always(Call::Close, Behavior::Pend(1));
+    fake.always(Call::Close, Behavior::Yield(1));
     fill(&sim, &pool, 3);
     pool.resize(1).unwrap();
     sim.settle();
     assert_eq!(fake.alive(), 1);
     pool.resize(3).unwrap();
-    fake.calm();
+    fake.clear_script();
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -191,7 +191,7 @@ fn a_connection_whose_drop_panics_when_its_goodbye_is_given_up_frees_its_slot() 
     let passed = catch_unwind(AssertUnwindSafe(|| sim.advance(2 * SECOND)));
     assert!(passed.is_ok(), "the panic went through to the runtime");
     assert_eq!(fake.alive(), 0);
-    fake.calm();
+    fake.clear_script();
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -245,7 +245,7 @@ fn a_guard_dropped_while_its_thread_panics_is_destroyed() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let asked = std::sync::Arc::new(AtomicBool::new(false));
     let asked_ = asked.clone();
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         asked_.store(true, Ordering::SeqCst);
         true
     });
@@ -296,7 +296,7 @@ fn a_waiter_is_served_by_the_guard_of_a_thread_that_panics() {
 #[test]
 fn every_callback_may_use_the_pool() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake
         .pool()
         .max_size(4)
@@ -308,11 +308,11 @@ fn every_callback_may_use_the_pool() {
         .unwrap();
     let weak = [(); 3].map(|()| pool.downgrade());
     let [looking, asking, dropping] = weak;
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         weak_stats(&looking);
         Liveness::Alive
     });
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         weak_stats(&asking);
         true
     });

@@ -124,7 +124,7 @@ fn min_size_is_kept_up_and_dead_ones_are_found_while_paused() {
     pool.pause();
     let waiter = go_get(&sim, &pool);
     fake.hang_up_all();
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 | 2 => connpool_core::Liveness::Closed,
         _ => connpool_core::Liveness::Alive,
     });

@@ -76,7 +76,7 @@ fn a_smaller_max_idle_closes_what_is_too_much_now() {
     sim.settle();
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(fake.goodbyes().len(), 3);
+    assert_eq!(fake.graceful_closes().len(), 3);
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -266,7 +266,7 @@ fn fewer_uses_reach_connections_that_are_idle() {
     assert_eq!((guard.id(), guard.uses()), (2, 1));
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
-    assert_eq!(fake.goodbyes(), [1]);
+    assert_eq!(fake.graceful_closes(), [1]);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_guard_can_be_dropped_after_its_runtime_was_shut_down() {
         assert_eq!(sim.spawned(), spawned, "a drop has spawned");
         let kept = usize::from(!spoiled);
         assert_eq!((fake.alive(), pool.stats().available), (kept, kept));
-        sim.start_again();
+        sim.restart();
         assert_lends_all(&sim, &fake, &pool);
     }
 }
@@ -141,7 +141,7 @@ fn many_gets_on_a_runtime_that_refuses_all_tasks_do_not_wake_each_other_for_ever
             Poll::Pending => panic!("its time is up"),
         }
     }
-    sim.start_again();
+    sim.restart();
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -231,7 +231,7 @@ fn a_connect_that_its_runtime_drops_frees_its_slot() {
     sim.shut_down();
     assert_eq!(pool.stats().connecting, 0);
     assert!(sim.block_on(get).unwrap_err().is_timeout());
-    sim.start_again();
+    sim.restart();
     assert_lends_all(&sim, &fake, &pool);
 }
 
@@ -244,7 +244,7 @@ fn who_waits_when_all_tasks_are_dropped_starts_them_again() {
     assert!(poll_once(get.as_mut()).is_pending());
     sim.settle();
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     assert!(sim.block_on(get).is_ok());
     assert!(sim.elapsed() <= 50 * MILLI, "no more than a first pause");
     assert_eq!(fake.calls(Call::Connect), 2);
@@ -263,7 +263,7 @@ fn a_pool_whose_driver_was_dropped_still_lends_takes_back_and_grows() {
     fill(&sim, &pool, 1);
     for _ in 0..3 {
         sim.shut_down();
-        sim.start_again();
+        sim.restart();
         assert_lends_all(&sim, &fake, &pool);
     }
     // The new driver does the old one's work.
@@ -285,16 +285,16 @@ fn goodbyes_that_are_dropped_with_their_runtime_free_their_slots() {
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 2));
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (2, 2));
+    assert_eq!((fake.graceful_closes().len(), fake.alive()), (2, 2));
     sim.shut_down();
     assert_books(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
-    sim.start_again();
+    sim.restart();
     assert_lends_all_hanging(&sim, &fake, &pool);
 }
 
 fn assert_lends_all_hanging(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
-    fake.calm();
+    fake.clear_script();
     assert_lends_all(sim, fake, pool);
 }
 
@@ -324,7 +324,7 @@ fn the_last_handle_closes_the_pool_with_goodbyes_and_ends_its_driver() {
     assert_eq!(fake.alive(), 3);
     drop(clone);
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 0));
+    assert_eq!((fake.graceful_closes().len(), fake.alive()), (3, 0));
     assert_eq!(sim.tasks(), 0);
 }
 
@@ -358,7 +358,7 @@ fn the_last_handle_without_a_runtime_drops_what_is_idle_in_place() {
 fn a_pool_that_was_never_used_leaves_nothing() {
     let (sim, fake) = new(1);
     drop(fake.pool().build_lazy().unwrap());
-    assert_eq!((sim.spawned(), sim.slept()), (0, 0));
+    assert_eq!((sim.spawned(), sim.timers_created()), (0, 0));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn retain_closes_what_is_idle_and_not_wanted_with_a_goodbye() {
     sim.settle();
     seen.sort_unstable();
     assert_eq!((seen, count), (vec![2, 3, 4, 5], 2));
-    assert_eq!(fake.goodbyes(), [3, 5]);
+    assert_eq!(fake.graceful_closes(), [3, 5]);
     assert_eq!(closed(&pool, CloseReason::Evicted), 2);
     assert_eq!(pool.stats().available, 2);
     drop(held);
@@ -134,7 +134,7 @@ fn a_predicate_that_panics_costs_one_connection_and_is_heard() {
 #[test]
 fn what_is_added_is_lent_as_if_it_had_just_been_opened() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake
         .pool()
         .max_size(2)

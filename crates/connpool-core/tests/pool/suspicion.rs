@@ -10,7 +10,7 @@ fn three_broken_ones_have_the_others_pinged_before_they_are_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         6..=8 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -37,7 +37,7 @@ fn the_ping_finds_those_of_which_the_kernel_knows_nothing() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 6);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         4..=6 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -56,7 +56,7 @@ fn two_broken_ones_or_three_in_a_longer_time_say_nothing_of_the_others() {
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
     for broken in [8, 7, 6, 5] {
-        fake.look(move |conn| match conn.id() == broken {
+        fake.set_liveness_with(move |conn| match conn.id() == broken {
             true => Liveness::Closed,
             false => Liveness::Alive,
         });
@@ -73,7 +73,7 @@ fn a_sweep_that_finds_broken_ones_makes_the_others_suspect() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1..=3 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -111,7 +111,7 @@ fn a_backend_that_lost_its_connections_is_dialled_by_one_at_first() {
     let mut at_once = Vec::new();
     while jobs.iter().any(|job| !job.has_ended()) {
         at_once.push(pool.stats().connecting);
-        fake.calm();
+        fake.clear_script();
         fake.always(Call::Connect, Behavior::Take(SECOND));
         sim.advance(SECOND);
     }

@@ -18,7 +18,7 @@ fn a_sweep_finds_dead_ones_without_anybody_asking() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         2 | 4 => Liveness::Closed,
         5 => Liveness::Unsolicited,
         _ => Liveness::Alive,
@@ -27,7 +27,7 @@ fn a_sweep_finds_dead_ones_without_anybody_asking() {
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
     assert_eq!(closed(&pool, CloseReason::Dead), 2);
     assert_eq!(closed(&pool, CloseReason::Unsolicited), 1);
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(fake.graceful_closes(), [0; 0]);
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn without_an_evict_interval_nothing_is_swept() {
         .unwrap();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
-    let (looks, slept) = (fake.probes(), sim.slept());
+    let (looks, slept) = (fake.probes(), sim.timers_created());
     sim.advance(1_000 * SECOND);
-    assert_eq!((fake.probes(), sim.slept()), (looks, slept));
+    assert_eq!((fake.probes(), sim.timers_created()), (looks, slept));
     assert_eq!(fake.alive(), 3);
 }
 
@@ -75,7 +75,7 @@ fn a_sweep_pings_nobody_and_keeps_the_order() {
     fake.always(Call::Ping, Behavior::Fail);
     sim.advance(10 * SECOND);
     assert_eq!((fake.calls(Call::Ping), fake.alive()), (0, 4));
-    fake.calm();
+    fake.clear_script();
     let ids: Vec<u64> = hold(&sim, &pool, 4).iter().map(|held| held.id()).collect();
     assert_eq!(ids, [4, 3, 2, 1]);
 }
@@ -95,7 +95,7 @@ fn a_sweep_hides_no_healthy_connection_from_a_getter() {
         let served = Arc::new(AtomicUsize::new(0));
         let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
         let inside = AtomicUsize::new(0);
-        fake.look(move |conn| {
+        fake.set_liveness_with(move |conn| {
             // The look that the inner try_get takes does not ask again.
             if inside.fetch_add(1, Ordering::SeqCst) == 0 {
                 let pool = weak.upgrade().unwrap();
@@ -112,7 +112,7 @@ fn a_sweep_hides_no_healthy_connection_from_a_getter() {
         sim.advance(60 * SECOND);
         // With every second one dead, a try_get may find three of these in a row.
         assert!(served.load(Ordering::SeqCst) >= 500);
-        fake.calm();
+        fake.clear_script();
         assert_eq!(pool.stats().available, fake.alive());
         assert_lends_all(&sim, &fake, &pool);
         if evil {
@@ -158,7 +158,7 @@ fn a_sweep_of_one_connection_does_not_make_a_getter_connect() {
     fill(&sim, &pool, 1);
     let got = Arc::new(std::sync::Mutex::new(None));
     let (got_, sim_, weak) = (Arc::clone(&got), sim.clone(), pool.downgrade());
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         if got_.lock().unwrap().is_none() {
             // As if from another thread, in the middle of the look.
             let pool = weak.upgrade().unwrap();
@@ -189,7 +189,7 @@ fn min_size_is_kept_up_in_the_background() {
     assert_eq!((pool.stats().available, fake.calls(Call::Connect)), (3, 9));
     fake.set_liveness(Liveness::Closed);
     sim.advance(30 * SECOND);
-    fake.calm();
+    fake.clear_script();
     sim.advance(30 * SECOND);
     assert_eq!(pool.stats().available, 3);
 }
@@ -217,7 +217,7 @@ fn only_clean_connections_get_a_goodbye() {
     sim.settle();
     pool.clear();
     sim.settle();
-    assert_eq!((fake.alive(), fake.goodbyes().len()), (0, 0));
+    assert_eq!((fake.alive(), fake.graceful_closes().len()), (0, 0));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_goodbye_is_skipped_while_somebody_waits() {
     let waiters = [(); 4].map(|()| go_get(&sim, &pool));
     drop(held);
     sim.settle();
-    assert_eq!(fake.goodbyes(), [0; 0]);
+    assert_eq!(fake.graceful_closes(), [0; 0]);
     assert_eq!(waiters.iter().filter(|job| job.has_ended()).count(), 2);
     assert_eq!(sim.elapsed(), Duration::ZERO);
 }
@@ -267,7 +267,7 @@ fn a_goodbye_is_cut_short_when_somebody_comes_to_wait_for_its_slot() {
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 3));
     sim.advance(SECOND);
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (3, 3));
+    assert_eq!((fake.graceful_closes().len(), fake.alive()), (3, 3));
     let held = hold(&sim, &pool, 1);
     assert_eq!(sim.elapsed(), SECOND);
     assert_eq!(fake.dropped().len(), 1, "the others were left in peace");
@@ -284,7 +284,7 @@ fn a_goodbye_is_left_in_peace_while_there_is_room() {
     drop(hold(&sim, &pool, 1));
     sim.settle();
     let held = hold(&sim, &pool, 1);
-    assert_eq!((fake.goodbyes(), fake.dropped()), (vec![1], vec![]));
+    assert_eq!((fake.graceful_closes(), fake.dropped()), (vec![1], vec![]));
     drop(held);
 }
 
@@ -296,7 +296,7 @@ fn a_goodbye_that_hangs_keeps_no_other_from_being_said() {
     fill(&sim, &pool, 5);
     pool.resize(1).unwrap();
     sim.settle();
-    assert_eq!((fake.goodbyes().len(), fake.alive()), (4, 2));
+    assert_eq!((fake.graceful_closes().len(), fake.alive()), (4, 2));
 }
 
 // ---- a clock that runs while it is looked at

@@ -57,7 +57,7 @@ fn min_size_that_cannot_be_kept_up_is_not_dialled_without_rest_for_the_sake_of_o
     sim.advance(60 * SECOND);
     let calls = fake.calls(Call::Connect) - before;
     assert!((1..=75).contains(&calls), "{calls} connects in a minute");
-    fake.calm();
+    fake.clear_script();
     sim.advance(10 * SECOND);
     assert_lends_all(&sim, &fake, &pool);
 }
@@ -147,7 +147,7 @@ fn connections_that_sat_idle_until_the_peer_had_enough_are_no_trouble() {
     // Whoever is older than ten seconds is dead, and nobody ever asks for one.
     let clock = sim.clone();
     let opened = fake.clone();
-    fake.look(move |conn| {
+    fake.set_liveness_with(move |conn| {
         let born = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
         if clock.elapsed() - born > 10 * SECOND {
             Liveness::Closed

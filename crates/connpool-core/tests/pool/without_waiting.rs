@@ -18,7 +18,11 @@ fn try_get_begins_nothing() {
     }
     sim.settle();
     assert_eq!(
-        (sim.spawned(), sim.slept(), fake.calls(Call::Connect)),
+        (
+            sim.spawned(),
+            sim.timers_created(),
+            fake.calls(Call::Connect)
+        ),
         (0, 0, 0)
     );
 }
@@ -38,7 +42,7 @@ fn try_get_gives_up_after_three_unfit_ones() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 => Liveness::Alive,
         _ => Liveness::Closed,
     });
@@ -58,7 +62,7 @@ fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset() {
     assert!(pool.try_get().is_ok());
 
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
     let used = pool.try_get().expect("one that was never lent");
     drop(used);
@@ -232,7 +236,7 @@ fn only_those_who_depend_on_a_return_are_counted_as_waiting() {
     fill(&sim, &pool, 2);
     fake.set_liveness(Liveness::Closed);
     let job = go_get(&sim, &pool);
-    fake.calm();
+    fake.clear_script();
     sim.advance(SECOND);
     assert!(job.take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().wait_count, 1);

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use connpool_core::{AddError, CloseReason, Manager};
 
 use super::env::{Env, LONG, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Closes the rejected connections gracefully.
 pub async fn retain_closes_rejected_idle_connections(env: Env) {
@@ -17,7 +17,7 @@ pub async fn retain_closes_rejected_idle_connections(env: Env) {
     assert_eq!(pool.retain(|conn| conn.id() % 2 == 0), 2);
     env.until_stats(&pool, |stats| stats.size == 3).await;
     assert_eq!(closed(&pool, CloseReason::Evicted), 2);
-    assert_eq!(backend.goodbyes(), [3, 5]);
+    assert_eq!(backend.graceful_closes(), [3, 5]);
     drop(held);
     env.assert_full_capacity(&pool, &backend).await;
 }

@@ -3,7 +3,7 @@
 use connpool_core::{Backoff, Breaker, BreakerState, CloseReason, GetError};
 
 use super::env::{Env, LONG, MILLI, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Slow start: one connect after a failure, and one more for each success.
 pub async fn connects_start_slowly_after_a_failure(env: Env) {
@@ -34,7 +34,7 @@ pub async fn connects_start_slowly_after_a_failure(env: Env) {
     for get in waiters {
         assert!(get.await.is_ok());
     }
-    backend.calm();
+    backend.clear_script();
     env.assert_full_capacity(&pool, &backend).await;
 }
 

@@ -6,7 +6,7 @@ use connpool_core::GetError;
 use futures_lite::future::poll_once;
 
 use super::env::{Env, LONG, MILLI, waiting};
-use crate::{Behavior, Call, ScriptedError};
+use crate::script::{Behavior, Call, ScriptedError};
 
 /// Combines idle and new connections; a timeout returns those already gathered.
 pub async fn get_many_returns_all_or_none(env: Env) {

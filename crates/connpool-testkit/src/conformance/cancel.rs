@@ -6,20 +6,21 @@ use connpool_core::{Backoff, BoxFuture, Builder, Pool};
 use futures_lite::future::{poll_once, zip};
 
 use super::env::{Env, Guard, LONG, MILLI};
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 /// Drops a `get` while its connect is pending.
 pub async fn get_can_be_dropped_at_every_poll_of_a_connect(env: Env) {
-    for act in [
+    for behavior in [
         Behavior::Succeed,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Take(3 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
         Behavior::Panic,
     ] {
         at_every_poll(&env, |env| async move {
             let case = Case::new(&env, 0, |pool| pool.increment(2)).await;
-            case.backend.next(Call::Connect, [act]);
+            case.backend.next(Call::Connect, [behavior]);
             let get = case.get();
             (case, get)
         })
@@ -32,7 +33,7 @@ pub async fn get_can_be_dropped_at_every_poll_of_a_check(env: Env) {
     at_every_poll(&env, |env| async move {
         let case = Case::new(&env, 2, |pool| pool).await;
         case.backend
-            .next(Call::Ping, [Behavior::PendThenFail(1), Behavior::Pend(2)]);
+            .next(Call::Ping, [Behavior::YieldThenFail(1), Behavior::Yield(2)]);
         let get = case.get();
         (case, get)
     })
@@ -41,7 +42,7 @@ pub async fn get_can_be_dropped_at_every_poll_of_a_check(env: Env) {
         let case = Case::new(&env, 2, |pool| pool).await;
         case.backend
             .next(Call::Ping, [Behavior::Panic, Behavior::Hang]);
-        case.backend.next(Call::Connect, [Behavior::Pend(1)]);
+        case.backend.next(Call::Connect, [Behavior::Yield(1)]);
         let get = case.get();
         (case, get)
     })
@@ -50,7 +51,7 @@ pub async fn get_can_be_dropped_at_every_poll_of_a_check(env: Env) {
 
 /// Drops a `get` while it waits.
 pub async fn get_can_be_dropped_at_every_poll_of_a_wait(env: Env) {
-    for ping in [Behavior::Succeed, Behavior::Pend(1), Behavior::Fail] {
+    for ping in [Behavior::Succeed, Behavior::Yield(1), Behavior::Fail] {
         at_every_poll(&env, |env| async move {
             let mut case = Case::new(&env, 0, |pool| pool.max_size(1)).await;
             case.held = env.hold(&case.pool, 1).await;
@@ -83,13 +84,13 @@ pub async fn get_from_a_paused_pool_can_be_dropped_at_every_poll(env: Env) {
 pub async fn get_that_outlasts_failures_can_be_dropped_at_every_poll(env: Env) {
     at_every_poll(&env, |env| async move {
         let case = Case::new(&env, 0, |pool| pool.fail_fast(false)).await;
-        let acts = [
+        let behaviors = [
             Behavior::Fail,
             Behavior::HangUp,
             Behavior::Panic,
-            Behavior::Pend(1),
+            Behavior::Yield(1),
         ];
-        case.backend.next(Call::Connect, acts);
+        case.backend.next(Call::Connect, behaviors);
         let get = case.get();
         (case, get)
     })
@@ -101,7 +102,7 @@ pub async fn get_many_can_be_dropped_at_every_poll(env: Env) {
     at_every_poll(&env, |env| async move {
         let mut case = Case::new(&env, 1, |pool| pool).await;
         case.held = env.hold(&case.pool, 1).await;
-        case.backend.next(Call::Ping, [Behavior::Pend(1)]);
+        case.backend.next(Call::Ping, [Behavior::Yield(1)]);
         let gather = || {
             let pool = case.pool.clone();
             async move { drop(pool.get_many(2).await) }
@@ -119,7 +120,7 @@ pub async fn close_can_be_dropped_at_every_poll(env: Env) {
         let mut case = Case::new(&env, 1, |pool| pool).await;
         case.held = env.hold(&case.pool, 2).await;
         case.held.pop();
-        case.backend.always(Call::Close, Behavior::Pend(2));
+        case.backend.always(Call::Close, Behavior::Yield(2));
         let pool = case.pool.clone();
         let close: BoxFuture = Box::pin(async move { _ = pool.close(LONG).await });
         (case, close)
@@ -134,7 +135,11 @@ pub async fn build_can_be_dropped_at_every_poll(env: Env) {
         let backend = env.backend();
         backend.next(
             Call::Connect,
-            [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+            [
+                Behavior::Yield(1),
+                Behavior::Take(MILLI),
+                Behavior::Yield(2),
+            ],
         );
         let mut build = Box::pin(backend.pool().min_size(3).build());
         let mut built = None;
@@ -160,18 +165,18 @@ pub async fn build_can_be_dropped_at_every_poll(env: Env) {
 
 /// P24: every combination of backend outcomes. deadpool, `test_cancellations`.
 pub async fn every_backend_outcome_leaves_full_capacity(env: Env) {
-    let acts = [
+    let behaviors = [
         Behavior::Succeed,
         Behavior::Fail,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Hang,
     ];
-    let tasks = acts.map(|connect| {
+    let tasks = behaviors.map(|connect| {
         let env = env.clone();
         env.clone().spawn(async move {
-            for ping in acts {
-                for reset in acts {
-                    for close in acts {
+            for ping in behaviors {
+                for reset in behaviors {
+                    for close in behaviors {
                         let script = [connect, ping, reset, close];
                         all_capacity_is_left_by(&env, script).await;
                     }
@@ -250,7 +255,7 @@ where
         }
         drop(task);
         case.held.clear();
-        case.backend.calm();
+        case.backend.clear_script();
         // Pending connects may still fail.
         env.until_at_rest(&case.pool, &case.backend, 0).await;
         if case.pool.is_closed() {
@@ -267,7 +272,7 @@ where
 
 async fn all_capacity_is_left_by(env: &Env, script: [Behavior; 4]) {
     let backend = env.backend();
-    backend.with_resets();
+    backend.require_reset();
     let pool = backend
         .pool()
         .max_size(2)
@@ -282,8 +287,8 @@ async fn all_capacity_is_left_by(env: &Env, script: [Behavior; 4]) {
         .build_lazy()
         .unwrap();
     env.fill(&pool, 1).await;
-    for (op, act) in Call::ALL.into_iter().zip(script) {
-        backend.always(op, act);
+    for (call, behavior) in Call::ALL.into_iter().zip(script) {
+        backend.always(call, behavior);
     }
     let limits = [Duration::ZERO, Duration::from_micros(1), MILLI, 3 * MILLI];
     env.run_tasks(limits.len(), |nth| {
@@ -291,7 +296,7 @@ async fn all_capacity_is_left_by(env: &Env, script: [Behavior; 4]) {
         async move { drop(pool.get_timeout(limits[nth]).await) }
     })
     .await;
-    backend.calm();
+    backend.clear_script();
     env.until_at_rest(&pool, &backend, 0).await;
     env.assert_full_capacity(&pool, &backend).await;
     let most = backend.peak();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use connpool_core::{Builder, CloseReason, GetError, Liveness, Phase};
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 /// P15: dead idle connections. pgxpool, `TestPoolAcquireChecksIdleConns`.
 pub async fn get_replaces_three_dead_idle_connections(env: Env) {
@@ -17,7 +18,7 @@ pub async fn get_replaces_three_dead_idle_connections(env: Env) {
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created, stats.success), (1, 4, 4));
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
-    assert_eq!(backend.goodbyes(), [0; 0]);
+    assert_eq!(backend.graceful_closes(), [0; 0]);
 }
 
 /// P16: a slow ping. pgxpool, `TestPoolAcquirePingTimeout`.
@@ -125,7 +126,8 @@ pub async fn check_stops_at_the_first_failure(env: Env) {
         backend.next(Call::Reset, [Behavior::Fail]);
     };
     let reset_fails: Fault = |backend| _ = backend.next(Call::Reset, [Behavior::Fail]);
-    let peer_sends_unsolicited: Fault = |backend| _ = backend.next(Call::Ping, [Behavior::Speak]);
+    let peer_sends_unsolicited: Fault =
+        |backend| _ = backend.next(Call::Ping, [Behavior::SendUnsolicited]);
     let unchanged: Settings = |pool| pool;
     let lifetime_and_idle_expire: Settings = |pool| pool.max_lifetime(MILLI).idle_timeout(MILLI);
     let idle_expires: Settings = |pool| pool.idle_timeout(MILLI);
@@ -160,7 +162,7 @@ pub async fn check_stops_at_the_first_failure(env: Env) {
     ];
     for (settings, fault, reason, expected) in cases {
         let backend = env.backend();
-        backend.with_resets();
+        backend.require_reset();
         let pool = settings(backend.pool())
             .max_size(1)
             .ping_after(Duration::ZERO)
@@ -221,7 +223,7 @@ pub async fn three_failed_checks_free_slots_for_a_connect(env: Env) {
 /// Only a liveness probe precedes the first use of a connection.
 pub async fn new_connection_is_neither_pinged_nor_reset(env: Env) {
     let backend = env.backend();
-    backend.with_resets();
+    backend.require_reset();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
@@ -276,8 +278,8 @@ pub async fn liveness_probe_is_skipped_within_liveness_after(env: Env) {
 /// Covers each outcome of a liveness probe that closes the connection.
 pub async fn closed_reset_and_unsolicited_connections_are_replaced(env: Env) {
     let hangs_up: fn(&FaultyManager) = |backend| backend.hang_up(1);
-    let resets: fn(&FaultyManager) = |backend| backend.break_off(1);
-    let sends: fn(&FaultyManager) = |backend| backend.speak(1, b"a late reply");
+    let resets: fn(&FaultyManager) = |backend| backend.reset_peer(1);
+    let sends: fn(&FaultyManager) = |backend| backend.send(1, b"a late reply");
     for (fault, reason) in [
         (hangs_up, CloseReason::Dead),
         (resets, CloseReason::Dead),
@@ -305,7 +307,7 @@ pub async fn connection_of_unknown_liveness_is_used(env: Env) {
 /// A failed or timed-out reset closes the connection.
 pub async fn connection_is_reset_between_two_users(env: Env) {
     let backend = env.backend();
-    backend.with_resets();
+    backend.require_reset();
     let pool = backend
         .pool()
         .max_size(1)
@@ -347,7 +349,7 @@ pub async fn cancelled_check_closes_its_connection(env: Env) {
     drop(get);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::Cancelled)), (0, 1));
-    assert_eq!(backend.goodbyes(), [0; 0]);
+    assert_eq!(backend.graceful_closes(), [0; 0]);
     env.assert_full_capacity(&pool, &backend).await;
 }
 

@@ -6,7 +6,7 @@ use connpool_core::{CloseReason, CloseReport, GetError};
 use futures_lite::future::poll_once;
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// P6: waiters at close. Vitess, `TestCloseDuringWaitForConn`.
 pub async fn close_fails_all_waiters_at_once(env: Env) {
@@ -54,7 +54,7 @@ pub async fn close_ends_idle_connections_and_reports_the_holders(env: Env) {
     let report = pool.close(Duration::ZERO).await;
     assert_eq!((report.still_out.len(), report.timed_out), (3, true));
     env.until_stats(&pool, |stats| stats.size == 3).await;
-    assert_eq!((backend.goodbyes().len(), backend.alive()), (2, 3));
+    assert_eq!((backend.graceful_closes().len(), backend.alive()), (2, 3));
     // A second close is allowed.
     assert_eq!(summary(pool.close(MILLI).await), (0, 3, true));
     // A connection returned to a closed pool is dropped.
@@ -84,7 +84,7 @@ pub async fn close_waits_for_guards_and_graceful_closes(env: Env) {
         assert_eq!((report.still_out.len(), report.timed_out), (0, false));
     }
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 3);
-    assert_eq!(backend.goodbyes().len(), 2);
+    assert_eq!(backend.graceful_closes().len(), 2);
 }
 
 /// The graceful closes go on after `close` has returned.
@@ -152,7 +152,7 @@ pub async fn dropping_the_last_handle_closes_idle_connections_gracefully(env: En
     env.fill(&pool, 3).await;
     drop(pool);
     env.until(|| backend.alive() == 0).await;
-    assert_eq!(backend.goodbyes().len(), 3);
+    assert_eq!(backend.graceful_closes().len(), 3);
 }
 
 fn summary(report: CloseReport) -> (u64, usize, bool) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use connpool_core::{Backoff, CloseReason, GetError, Phase};
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call, ScriptedError};
+use crate::script::{Behavior, Call, ScriptedError};
 
 /// P12: every connect fails. database/sql, `TestPendingConnsAfterErr`.
 pub async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
@@ -33,7 +33,7 @@ pub async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.connect_failed, stats.size), (6, 0));
     assert_eq!((backend.calls(Call::Connect), stats.created), (6, 0));
-    backend.calm();
+    backend.clear_script();
     env.assert_full_capacity(&pool, &backend).await;
 }
 
@@ -222,7 +222,7 @@ pub async fn max_connecting_limits_concurrent_connects(env: Env) {
         .unwrap();
     env.assert_full_capacity(&pool, &backend).await;
     assert_eq!(pool.stats().created, 8);
-    let most = backend.truth().most_connecting;
+    let most = backend.observed().most_connecting;
     assert!(most <= 2, "{most} at once");
 }
 

@@ -4,7 +4,7 @@ use connpool_core::CloseReason;
 use futures_lite::future::poll_once;
 
 use super::env::{Env, MILLI, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// P25: generations. puddle, `Reset`; MongoDB's connection monitoring and pooling; HikariCP 1836.
 pub async fn clear_reaches_idle_borrowed_and_pending_connections(env: Env) {
@@ -28,7 +28,7 @@ pub async fn clear_reaches_idle_borrowed_and_pending_connections(env: Env) {
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created), (0, 5));
     assert_eq!(closed(&pool, CloseReason::Cleared), 5);
-    assert_eq!(backend.goodbyes(), [0; 0]);
+    assert_eq!(backend.graceful_closes(), [0; 0]);
     assert_eq!(pool.get().await.unwrap().id(), 6);
     env.assert_full_capacity(&pool, &backend).await;
 }
@@ -69,7 +69,7 @@ pub async fn smaller_max_size_closes_idle_now_and_others_on_return(env: Env) {
     held.truncate(4);
     pool.resize(3).unwrap();
     env.until_stats(&pool, |stats| stats.size == 4).await;
-    assert_eq!(backend.goodbyes(), [5, 6]);
+    assert_eq!(backend.graceful_closes(), [5, 6]);
     held.pop();
     env.until_stats(&pool, |stats| stats.size == 3).await;
     assert_eq!(pool.stats().available, 0);

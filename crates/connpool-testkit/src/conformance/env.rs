@@ -13,9 +13,9 @@ use futures_lite::future::{or, poll_once};
 use super::counting_runtime::CountingRuntime;
 use super::join_handle::JoinHandle;
 use super::watchdog::panic_after;
-use crate::{
-    Behavior, Call, FaultyManager, assert_at_rest, assert_invariants, silence_scripted_panics,
-};
+use crate::faulty::{FaultyManager, silence_scripted_panics};
+use crate::invariants::{assert_at_rest, assert_invariants};
+use crate::script::{Behavior, Call};
 
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 /// Long enough to separate two instants on a coarse clock.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use connpool_core::Event;
 
 use super::env::{Env, LONG, MILLI, waiting};
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 /// The labels of the events received so far.
 type Labels = Arc<Mutex<Vec<&'static str>>>;

@@ -6,7 +6,7 @@ use connpool_core::{BuildError, CloseReason, GetError, IdleOrder, Phase};
 use futures_lite::future::poll_once;
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Covers `get`, a zero timeout and `try_get`.
 pub async fn closed_pool_fails_every_get(env: Env) {
@@ -235,7 +235,7 @@ pub async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
 /// Only a connection that was never used needs no reset.
 pub async fn try_get_skips_connections_that_need_a_reset(env: Env) {
     let backend = env.backend();
-    backend.with_resets();
+    backend.require_reset();
     let pool = backend.pool().min_size(1).build().await.unwrap();
     drop(
         pool.try_get()

@@ -3,7 +3,7 @@
 use connpool_core::CloseReason;
 
 use super::env::{Env, LONG, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Broken, marked and cleared connections are dropped without a graceful close.
 pub async fn only_healthy_connections_are_closed_gracefully(env: Env) {
@@ -13,18 +13,18 @@ pub async fn only_healthy_connections_are_closed_gracefully(env: Env) {
     held[0].mark_unusable();
     drop(held);
     env.until_at_rest(&pool, &backend, 0).await;
-    assert_eq!(backend.goodbyes(), [0; 0]);
+    assert_eq!(backend.graceful_closes(), [0; 0]);
     pool.resize(4).unwrap();
     env.until_stats(&pool, |stats| stats.size == 4).await;
-    assert_eq!(backend.goodbyes(), [2]);
+    assert_eq!(backend.graceful_closes(), [2]);
     backend.hang_up(6);
     assert_eq!(pool.get().await.unwrap().id(), 5);
     pool.clear();
     env.until_stats(&pool, |stats| stats.size == 0).await;
-    assert_eq!(backend.goodbyes(), [2]);
+    assert_eq!(backend.graceful_closes(), [2]);
     env.fill(&pool, 2).await;
     pool.close(LONG).await;
-    assert_eq!(backend.goodbyes(), [2, 8, 7]);
+    assert_eq!(backend.graceful_closes(), [2, 8, 7]);
     let reasons = [
         (CloseReason::Marked, 1),
         (CloseReason::Shrunk, 1),
@@ -49,7 +49,7 @@ pub async fn graceful_close_ends_at_close_timeout(env: Env) {
     backend.next(Call::Close, [Behavior::Hang]);
     drop(pool.get().await.unwrap());
     env.until_stats(&pool, |stats| stats.size == 0).await;
-    assert_eq!((backend.goodbyes(), backend.alive()), (vec![1], 0));
+    assert_eq!((backend.graceful_closes(), backend.alive()), (vec![1], 0));
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
 }
 
@@ -80,15 +80,15 @@ pub async fn hanging_graceful_close_yields_its_slot_to_a_waiter(env: Env) {
         .unwrap();
     backend.always(Call::Close, Behavior::Hang);
     drop(pool.get().await.unwrap());
-    env.until(|| backend.goodbyes() == [1]).await;
+    env.until(|| backend.graceful_closes() == [1]).await;
     let guard = pool.get().await.unwrap();
     assert_eq!((guard.id(), backend.dropped()), (2, vec![1]));
     // No graceful close starts while a caller waits.
     let get = waiting(pool.get()).await;
     drop(guard);
     let guard = get.await.unwrap();
-    assert_eq!((guard.id(), backend.goodbyes()), (3, vec![1]));
-    backend.calm();
+    assert_eq!((guard.id(), backend.graceful_closes()), (3, vec![1]));
+    backend.clear_script();
     drop(guard);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((closed(&pool, CloseReason::MaxUses), stats.size), (3, 0));
@@ -109,7 +109,7 @@ pub async fn graceful_closes_cut_short_equal_the_number_of_waiters(env: Env) {
     env.until(|| backend.held(Call::Close) == 3).await;
     let held = env.hold(&pool, 1).await;
     assert_eq!((backend.dropped().len(), backend.held(Call::Close)), (1, 2));
-    backend.calm();
+    backend.clear_script();
     for _ in 0..2 {
         env.release(&backend, Call::Close, Behavior::Succeed).await;
     }
@@ -126,7 +126,10 @@ pub async fn graceful_close_is_not_cut_short_while_there_is_room(env: Env) {
     drop(pool.get().await.unwrap());
     env.until(|| backend.held(Call::Close) == 1).await;
     let guard = pool.get_owned().await.unwrap();
-    assert_eq!((backend.goodbyes(), backend.dropped()), (vec![1], vec![]));
+    assert_eq!(
+        (backend.graceful_closes(), backend.dropped()),
+        (vec![1], vec![])
+    );
     env.release(&backend, Call::Close, Behavior::Succeed).await;
     env.until_at_rest(&pool, &backend, 1).await;
     drop(guard);
@@ -139,7 +142,7 @@ pub async fn hanging_graceful_close_does_not_block_the_others(env: Env) {
     env.fill(&pool, 5).await;
     backend.next(Call::Close, [Behavior::Hold]);
     pool.resize(1).unwrap();
-    env.until(|| (backend.goodbyes().len(), backend.alive()) == (4, 2))
+    env.until(|| (backend.graceful_closes().len(), backend.alive()) == (4, 2))
         .await;
     env.release(&backend, Call::Close, Behavior::Succeed).await;
     env.until_stats(&pool, |stats| stats.size == 1).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use connpool_core::{BreakerState, Event, GetError, Phase};
 
 use super::env::{Env, LONG, MILLI, SHORT, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Lists each borrowed connection with call site and label, and no other connection.
 pub async fn holders_lists_exactly_the_borrowed_connections(env: Env) {

@@ -3,7 +3,8 @@
 use connpool_core::{Builder, CloseReason};
 
 use super::env::{Env, LONG, MILLI, closed};
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 /// Idle connections are pinged repeatedly without a `get`.
 pub async fn keepalive_pings_idle_connections(env: Env) {
@@ -18,13 +19,13 @@ pub async fn keepalive_pings_idle_connections(env: Env) {
 
 /// Covers a ping that fails, hangs and panics.
 pub async fn connection_that_fails_its_keepalive_is_replaced(env: Env) {
-    for (act, reason) in [
+    for (behavior, reason) in [
         (Behavior::Fail, CloseReason::PingFailed),
         (Behavior::Hang, CloseReason::PingTimeout),
         (Behavior::Panic, CloseReason::Panicked),
     ] {
         let backend = env.backend();
-        backend.next(Call::Ping, [act]);
+        backend.next(Call::Ping, [behavior]);
         let build = kept_alive(&backend).min_size(1).ping_timeout(MILLI);
         let pool = build.build().await.unwrap();
         env.until(|| closed(&pool, reason) == 1).await;
@@ -60,7 +61,7 @@ pub async fn close_cancels_a_keepalive_ping(env: Env) {
     env.until(|| backend.calls(Call::Ping) == 1).await;
     assert!(!pool.close(LONG).await.timed_out);
     assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
-    assert_eq!((backend.goodbyes().len(), backend.alive()), (1, 0));
+    assert_eq!((backend.graceful_closes().len(), backend.alive()), (1, 0));
 }
 
 /// Builds a pool that pings connections idle for 2 ms and makes no other check.

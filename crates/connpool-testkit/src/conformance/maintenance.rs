@@ -6,7 +6,7 @@ use connpool_core::{BuildError, CloseReason};
 use futures_lite::future::yield_now;
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// Closes connections idle for `idle_timeout` until `min_size` are left.
 pub async fn idle_timeout_shrinks_the_pool_to_min_size(env: Env) {
@@ -25,7 +25,7 @@ pub async fn idle_timeout_shrinks_the_pool_to_min_size(env: Env) {
     env.until_stats(&pool, |stats| stats.available == 2).await;
     let stats = pool.stats();
     assert_eq!((stats.created, stats.closed.total()), (5, 3));
-    assert_eq!(backend.goodbyes().len(), 3);
+    assert_eq!(backend.graceful_closes().len(), 3);
 }
 
 /// Replaces connections older than `max_lifetime`.
@@ -42,7 +42,7 @@ pub async fn expired_connections_are_replaced_to_keep_min_size(env: Env) {
     env.until_stats(&pool, |stats| stats.lifetime_closed >= 4)
         .await;
     env.until_stats(&pool, |stats| stats.available == 2).await;
-    assert!(backend.goodbyes().len() >= 4);
+    assert!(backend.graceful_closes().len() >= 4);
     assert!(backend.peak() <= 10);
 }
 
@@ -59,7 +59,10 @@ pub async fn sweep_closes_dead_idle_connections(env: Env) {
     backend.hang_up_all();
     env.until(|| closed(&pool, CloseReason::Dead) == 3).await;
     env.until_stats(&pool, |stats| stats.available == 1).await;
-    assert_eq!((pool.stats().created, backend.goodbyes()), (4, vec![]));
+    assert_eq!(
+        (pool.stats().created, backend.graceful_closes()),
+        (4, vec![])
+    );
 }
 
 /// Replaces connections that were marked unusable.
@@ -152,7 +155,7 @@ pub async fn evict_interval_none_stops_only_the_sweep(env: Env) {
     assert_eq!((stats.available, stats.idle_closed), (2, 0));
     // Graceful closes, connects and backoff continue.
     pool.resize(1).unwrap();
-    env.until(|| backend.goodbyes().len() == 1).await;
+    env.until(|| backend.graceful_closes().len() == 1).await;
     pool.clear();
     env.until_stats(&pool, |stats| stats.available == 1).await;
     assert_eq!(pool.stats().connect_failed, 2);
@@ -174,7 +177,7 @@ pub async fn maintenance_task_ends_with_the_last_handle(env: Env) {
     assert_eq!((env.tasks(), backend.alive()), (1, 3));
     drop(clone);
     env.until(|| env.tasks() == 0).await;
-    assert_eq!((backend.goodbyes().len(), backend.alive()), (3, 0));
+    assert_eq!((backend.graceful_closes().len(), backend.alive()), (3, 0));
 }
 
 /// The maintenance task starts the connect when a guard frees its slot.
@@ -216,7 +219,7 @@ pub async fn connection_over_a_limit_is_dropped_without_a_maintenance_task(env: 
     pool.close(Duration::ZERO).await;
     env.until(|| env.tasks() == 0).await;
     drop(guard);
-    assert_eq!((backend.alive(), backend.goodbyes()), (0, vec![]));
+    assert_eq!((backend.alive(), backend.graceful_closes()), (0, vec![]));
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
     assert!(!pool.close(LONG).await.timed_out);
 }

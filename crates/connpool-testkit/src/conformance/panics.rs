@@ -5,7 +5,8 @@ use std::time::Duration;
 use connpool_core::{CloseReason, GetError, Liveness};
 
 use super::env::{Env, MILLI, closed, waiting};
-use crate::{Behavior, Call, FaultyConn};
+use crate::conn::FaultyConn;
+use crate::script::{Behavior, Call};
 
 /// A panic in `connect` fails the first waiter; the second is served.
 pub async fn panicking_connect_fails_the_first_waiter(env: Env) {
@@ -33,7 +34,7 @@ pub async fn panicking_check_closes_its_connection(env: Env) {
     };
     for step in [None, Some(Call::Ping), Some(Call::Reset)] {
         let backend = env.backend();
-        backend.with_resets();
+        backend.require_reset();
         let pool = backend
             .pool()
             .max_size(1)
@@ -42,8 +43,8 @@ pub async fn panicking_check_closes_its_connection(env: Env) {
             .unwrap();
         env.fill(&pool, 1).await;
         match step {
-            Some(op) => _ = backend.next(op, [Behavior::Panic]),
-            None => backend.look(probe),
+            Some(call) => _ = backend.next(call, [Behavior::Panic]),
+            None => backend.set_liveness_with(probe),
         }
         assert_eq!(pool.get().await.unwrap().id(), 2, "{step:?}");
         env.until_at_rest(&pool, &backend, 0).await;
@@ -57,9 +58,9 @@ pub async fn panicking_is_reusable_closes_its_connection_only(env: Env) {
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
-    backend.reusable(|_| scripted());
+    backend.set_is_reusable_with(|_| scripted());
     drop(held);
-    backend.calm();
+    backend.clear_script();
     assert_eq!(get.await.unwrap().id(), 2);
     env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
@@ -75,17 +76,17 @@ pub async fn maintenance_task_survives_every_panic(env: Env) {
         .build_lazy()
         .unwrap();
     env.fill(&pool, 2).await;
-    backend.look(|_| scripted());
+    backend.set_liveness_with(|_| scripted());
     env.until_stats(&pool, |stats| stats.size == 0).await;
     assert_eq!(closed(&pool, CloseReason::Panicked), 2);
-    backend.calm();
+    backend.clear_script();
     backend.always(Call::Close, Behavior::Panic);
     env.fill(&pool, 2).await;
     pool.resize(1).unwrap();
     env.until_stats(&pool, |stats| stats.size == 1).await;
-    assert_eq!(backend.goodbyes().len(), 1);
+    assert_eq!(backend.graceful_closes().len(), 1);
     pool.resize(2).unwrap();
-    backend.calm();
+    backend.clear_script();
     drop(env.hold(&pool, 2).await);
     backend.hang_up_all();
     env.until(|| closed(&pool, CloseReason::Dead) == 2).await;

@@ -3,7 +3,7 @@
 use connpool_core::{GetError, Phase};
 
 use super::env::{Env, LONG, MILLI, SHORT, waiting};
-use crate::Call;
+use crate::script::Call;
 
 /// No connection is handed out while paused; `resume` serves the waiters.
 pub async fn paused_pool_keeps_callers_waiting(env: Env) {

@@ -15,7 +15,8 @@ use futures_lite::future::{or, yield_now};
 
 use super::env::{Env, LONG, closed, waiting};
 use super::join_handle::JoinHandle;
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 /// Detects the wake-up that is lost if checking the idle set and enqueueing are two steps.
 pub async fn concurrent_return_and_get_lose_no_wakeup(env: Env) {
@@ -262,7 +263,7 @@ impl Partner {
     }
 }
 
-/// Waits for the other side, then spins for a random short time, so that either side may act first.
+/// Waits for the other side, then spins for a random short time, so that either side may behavior first.
 async fn start_together(env: &Env, ready: &AtomicUsize) {
     ready.fetch_add(1, Ordering::SeqCst);
     while ready.load(Ordering::SeqCst) < 2 {

@@ -10,7 +10,8 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 
 use super::env::{Env, Guard, SHORT, closed, waiting};
-use crate::{Call, FaultyConn, ScriptedError};
+use crate::conn::FaultyConn;
+use crate::script::{Call, ScriptedError};
 
 /// Serves the first waiter, or puts the connection into the idle set.
 pub async fn returned_connection_goes_to_the_first_waiter(env: Env) {
@@ -133,7 +134,7 @@ pub async fn connection_over_a_limit_is_closed_on_return(env: Env) {
         assert_eq!(pool.get().await.unwrap().id(), 1);
     }
     // No caller is waiting.
-    env.until(|| backend.goodbyes() == [1]).await;
+    env.until(|| backend.graceful_closes() == [1]).await;
     assert_eq!(pool.get().await.unwrap().id(), 2);
     env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
@@ -143,7 +144,7 @@ pub async fn connection_over_a_limit_is_closed_on_return(env: Env) {
     drop(env.hold(&pool, 5).await);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::Overflow)), (2, 3));
-    assert_eq!(backend.goodbyes().len(), 3);
+    assert_eq!(backend.graceful_closes().len(), 3);
 }
 
 /// The slot is released after the connection has been dropped.
@@ -226,7 +227,7 @@ pub async fn guard_does_not_keep_its_pool_open(env: Env) {
 /// A return makes no call, probe, task or timer.
 pub async fn return_calls_no_manager_method(env: Env) {
     let backend = env.backend();
-    backend.with_resets();
+    backend.require_reset();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
@@ -255,5 +256,5 @@ where
     assert_eq!(get.await.unwrap().id(), 2, "{reason:?}");
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((closed(&pool, reason), stats.closed.total()), (1, 1));
-    assert_eq!((stats.created, backend.goodbyes()), (2, vec![]));
+    assert_eq!((stats.created, backend.graceful_closes()), (2, vec![]));
 }

@@ -3,7 +3,8 @@
 use connpool_core::{CloseReason, Pool, PoolConfig};
 
 use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call, FaultyManager};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
 fn change(pool: &Pool<FaultyManager>, change: impl FnOnce(&mut PoolConfig)) {
     let mut config = pool.config();

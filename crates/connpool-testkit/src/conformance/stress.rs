@@ -8,7 +8,7 @@ use connpool_core::{GetError, Phase, Pool};
 use futures_lite::future::{poll_once, yield_now};
 
 use super::env::{Env, LONG, MILLI, SHORT, waiting};
-use crate::FaultyManager;
+use crate::faulty::FaultyManager;
 
 /// P2: exclusive use. Commons Pool, `testNoInstanceOverlap`; Vitess, `TestStackRace`.
 pub async fn no_connection_has_two_holders(env: Env) {
@@ -94,11 +94,11 @@ pub async fn close_under_load_leaves_nothing(env: Env) {
             worker.await;
         }
         resizer.await;
-        let (stats, truth) = (pool.stats(), backend.truth());
+        let (stats, observed) = (pool.stats(), backend.observed());
         assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
-        assert_eq!((truth.alive(), truth.opened), (0, stats.created));
+        assert_eq!((observed.alive(), observed.opened), (0, stats.created));
         assert_eq!(stats.created, stats.closed.total());
-        assert!(truth.peak <= 16, "{} at once", truth.peak);
+        assert!(observed.peak <= 16, "{} at once", observed.peak);
     }
 }
 
@@ -115,7 +115,7 @@ pub async fn statistics_add_up_after_random_operations(env: Env) {
     assert_eq!((stats.request, stats.waiting), (8_000, 0));
     assert_eq!(
         (stats.size, stats.created),
-        (backend.alive(), backend.truth().opened)
+        (backend.alive(), backend.observed().opened)
     );
     let gone = stats.closed.total() + stats.detached;
     assert_eq!(stats.created, stats.size as u64 + gone, "{stats}");

@@ -8,7 +8,7 @@ use connpool_core::{CloseReason, GetError, Phase};
 use futures_lite::future::poll_once;
 
 use super::env::{Env, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use crate::script::{Behavior, Call};
 
 /// P1: `max_size`. HikariCP, `testMaximumPoolLimit`.
 pub async fn twenty_tasks_share_four_connections(env: Env) {
@@ -146,7 +146,7 @@ pub async fn late_connection_beyond_max_idle_is_closed(env: Env) {
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.available), (2, 1));
     assert_eq!(closed(&pool, CloseReason::Overflow), 1);
-    assert_eq!(backend.goodbyes(), [2]);
+    assert_eq!(backend.graceful_closes(), [2]);
 }
 
 /// A waiter takes whichever connection is ready first, here a new one.
@@ -187,7 +187,7 @@ pub async fn returned_connection_serves_a_waiter_beyond_max_connecting(env: Env)
     }
     let stats = env.until_at_rest(&pool, &backend, 3).await;
     assert_eq!((stats.created, backend.calls(Call::Connect)), (3, 3));
-    assert_eq!(backend.truth().most_connecting, 2);
+    assert_eq!(backend.observed().most_connecting, 2);
 }
 
 /// The waiter is requeued at its old position.
