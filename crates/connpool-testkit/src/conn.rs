@@ -11,7 +11,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::stream::SimStream;
 
-/// Is told of the drop of each connection.
+/// Records the drop of each connection.
 pub(crate) trait DropListener: Send + Sync {
     fn connection_dropped(&self, id: u64);
 }

@@ -42,7 +42,7 @@ pub async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
         .get_timeout(LONG)
         .build_lazy()
         .unwrap();
-    let gathered = env
+    let counts = env
         .run_tasks(12, |nth| {
             let (env, pool) = (env.clone(), pool.clone());
             async move {
@@ -52,7 +52,7 @@ pub async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
             }
         })
         .await;
-    assert_eq!(gathered.iter().sum::<usize>(), 36);
+    assert_eq!(counts.iter().sum::<usize>(), 36);
     env.assert_full_capacity(&pool, &backend).await;
 }
 
@@ -66,13 +66,16 @@ pub async fn cancelled_get_many_lets_the_next_one_proceed(env: Env) {
         .build_lazy()
         .unwrap();
     let held = env.hold(&pool, 1).await;
-    let gathers = waiting(pool.get_many(2)).await;
-    let gives_up = waiting(pool.get_many(2)).await;
-    let mut waits = waiting(pool.get_many(1)).await;
-    drop(gives_up);
-    assert!(poll_once(&mut waits).await.is_none(), "it is not its turn");
-    drop(gathers);
-    drop(waits.await.unwrap());
+    let first = waiting(pool.get_many(2)).await;
+    let second = waiting(pool.get_many(2)).await;
+    let mut third = waiting(pool.get_many(1)).await;
+    drop(second);
+    assert!(
+        poll_once(&mut third).await.is_none(),
+        "the first call still waits"
+    );
+    drop(first);
+    drop(third.await.unwrap());
     drop(held);
     env.assert_full_capacity(&pool, &backend).await;
 }
@@ -98,8 +101,8 @@ pub async fn pool_exchange_returns_or_closes_its_connection(env: Env) {
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let id = pool.exchange(async |conn| Ok::<_, Failed>(conn.id())).await;
     assert_eq!(id.unwrap(), 1);
-    let no = pool.exchange(async |_| Err::<(), _>(Failed)).await;
-    assert!(no.is_err());
+    let failed = pool.exchange(async |_| Err::<(), _>(Failed)).await;
+    assert!(failed.is_err());
     backend.next(Call::Connect, [Behavior::Fail]);
     let refused = pool.exchange(async |_| Ok::<_, Failed>(())).await;
     assert!(refused.is_err());

@@ -103,11 +103,11 @@ pub async fn get_many_can_be_dropped_at_every_poll(env: Env) {
         let mut case = Case::new(&env, 1, |pool| pool).await;
         case.held = env.hold(&case.pool, 1).await;
         case.backend.next(Call::Ping, [Behavior::Yield(1)]);
-        let gather = || {
+        let get_many = || {
             let pool = case.pool.clone();
             async move { drop(pool.get_many(2).await) }
         };
-        let both = zip(gather(), gather());
+        let both = zip(get_many(), get_many());
         let both: BoxFuture = Box::pin(async move { _ = both.await });
         (case, both)
     })
@@ -299,6 +299,6 @@ async fn all_capacity_is_left_by(env: &Env, script: [Behavior; 4]) {
     backend.clear_script();
     env.until_at_rest(&pool, &backend, 0).await;
     env.assert_full_capacity(&pool, &backend).await;
-    let most = backend.peak();
-    assert!(most <= 2, "{most} at once: {script:?}");
+    let peak = backend.peak();
+    assert!(peak <= 2, "{peak} at once: {script:?}");
 }

@@ -222,8 +222,8 @@ pub async fn max_connecting_limits_concurrent_connects(env: Env) {
         .unwrap();
     env.assert_full_capacity(&pool, &backend).await;
     assert_eq!(pool.stats().created, 8);
-    let most = backend.observed().most_connecting;
-    assert!(most <= 2, "{most} at once");
+    let peak = backend.observed().most_connecting;
+    assert!(peak <= 2, "{peak} at once");
 }
 
 /// P21: no connect starts for a load that has ended. HikariCP, `ConnectionPoolSizeVsThreadsTest`.

@@ -30,7 +30,7 @@ pub async fn returned_connection_goes_to_the_first_waiter(env: Env) {
 
 /// P14: invalidating frees capacity. Commons Pool, `testInvalidateFreesCapacity`.
 pub async fn connection_marked_unusable_frees_its_slot_for_a_waiter(env: Env) {
-    assert_destroyed(&env, CloseReason::Marked, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::Marked, |mut guard| async move {
         guard.mark_unusable();
     })
     .await;
@@ -38,7 +38,7 @@ pub async fn connection_marked_unusable_frees_its_slot_for_a_waiter(env: Env) {
 
 /// P17: returned in the middle of a request. pgxpool, `TestConnReleaseClosesBusyConn`.
 pub async fn half_read_connection_is_not_reused(env: Env) {
-    assert_destroyed(&env, CloseReason::NotReusable, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::NotReusable, |mut guard| async move {
         guard.write_all(b"a request").await.unwrap();
         let mut reply = [0; 8];
         assert!(poll_once(guard.read(&mut reply)).await.is_none());
@@ -48,7 +48,7 @@ pub async fn half_read_connection_is_not_reused(env: Env) {
 
 /// P17, with a stream that its user shut down.
 pub async fn shut_down_connection_is_not_reused(env: Env) {
-    assert_destroyed(&env, CloseReason::NotReusable, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::NotReusable, |mut guard| async move {
         guard.close().await.unwrap();
     })
     .await;
@@ -56,7 +56,7 @@ pub async fn shut_down_connection_is_not_reused(env: Env) {
 
 /// P17, detected only by `exchange`: one dropped half way, one that failed.
 pub async fn unfinished_exchange_closes_its_connection(env: Env) {
-    assert_destroyed(&env, CloseReason::Unfinished, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::Unfinished, |mut guard| async move {
         let given_up = guard.exchange(async |conn: &mut FaultyConn| {
             conn.write_all(b"a request").await.unwrap();
             std::future::pending::<Result<(), ScriptedError>>().await
@@ -64,7 +64,7 @@ pub async fn unfinished_exchange_closes_its_connection(env: Env) {
         assert!(poll_once(given_up).await.is_none());
     })
     .await;
-    assert_destroyed(&env, CloseReason::Unfinished, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::Unfinished, |mut guard| async move {
         let failed = guard.exchange(async |_: &mut FaultyConn| Err::<(), _>(ScriptedError(0)));
         assert_eq!(failed.await, Err(ScriptedError(0)));
     })
@@ -73,7 +73,7 @@ pub async fn unfinished_exchange_closes_its_connection(env: Env) {
 
 /// A guard dropped during a panic closes its connection.
 pub async fn connection_of_a_panicking_task_is_closed(env: Env) {
-    assert_destroyed(&env, CloseReason::Panicked, |guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::Panicked, |guard| async move {
         let task = async move {
             let _guard = guard;
             panic!("scripted panic of a user");
@@ -242,16 +242,19 @@ pub async fn return_calls_no_manager_method(env: Env) {
     assert_eq!(pool.stats().available, 3);
 }
 
-/// Checks that a connection treated by `spoil` is closed for `reason` and replaced for a waiter.
-async fn assert_destroyed<F>(env: &Env, reason: CloseReason, spoil: impl FnOnce(Guard) -> F)
-where
+/// Checks that a connection treated by `damage` is closed for `reason` and replaced for a waiter.
+async fn assert_closed_and_replaced<F>(
+    env: &Env,
+    reason: CloseReason,
+    damage: impl FnOnce(Guard) -> F,
+) where
     F: Future<Output = ()>,
 {
     let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let guard = pool.get_owned().await.unwrap();
     let get = waiting(pool.get()).await;
-    spoil(guard).await;
+    damage(guard).await;
     // The free slot serves the waiter.
     assert_eq!(get.await.unwrap().id(), 2, "{reason:?}");
     let stats = env.until_at_rest(&pool, &backend, 0).await;

@@ -31,12 +31,12 @@ pub async fn clock_advances_and_never_goes_back(env: Env) {
 pub async fn clock_is_shared_by_all_tasks_and_threads(env: Env) {
     let before = env.now();
     let clock = env.clone();
-    let meanwhile = env.spawn(async move { clock.now() }).await;
+    let in_task = env.spawn(async move { clock.now() }).await;
     let after = env.now();
-    assert!(before <= meanwhile && meanwhile <= after);
+    assert!(before <= in_task && in_task <= after);
     let clock = env.clone();
-    let on_a_thread = thread::spawn(move || clock.now()).join().unwrap();
-    assert!(after <= on_a_thread && on_a_thread <= env.now());
+    let on_thread = thread::spawn(move || clock.now()).join().unwrap();
+    assert!(after <= on_thread && on_thread <= env.now());
 }
 
 /// `sleep_until` an instant in the future.
