@@ -64,7 +64,7 @@ fn run<const N: usize>(
 ) -> Result {
     // Other tests would fail: the checker's locks work only in its models.
     let names_none = harness.iter().all(|arg| arg.starts_with('-'));
-    let models = names_none.then_some("models::");
+    let models = names_none.then_some("model_tests::");
     // A separate target directory: the cfg would rebuild everything else.
     let mut test = cmd!(
         sh,

@@ -70,7 +70,7 @@ struct Cost {
 }
 
 fn round_trip(runtime: &CountingRuntime, pool: &Pool<Numbers>) -> Cost {
-    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.slept());
+    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.timers_created());
     let mut reads = [runtime.reads(), 0, 0];
     let info = measure(|| {
         let guard = take(pool);
@@ -82,7 +82,7 @@ fn round_trip(runtime: &CountingRuntime, pool: &Pool<Numbers>) -> Cost {
     Cost {
         allocations: info.count_total,
         spawned: runtime.sim.spawned() - spawned,
-        slept: runtime.sim.slept() - slept,
+        slept: runtime.sim.timers_created() - slept,
         reads: (reads[1] - reads[0], reads[2] - reads[1]),
     }
 }
@@ -206,7 +206,7 @@ fn failed_try_get_allocates_the_same_for_any_number_of_holders() {
 fn wait_costs_one_timer_and_one_wake() {
     let (runtime, pool) = pool_of(1, |pool| pool);
     let held = take(&pool);
-    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.slept());
+    let (spawned, slept) = (runtime.sim.spawned(), runtime.sim.timers_created());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut context = Context::from_waker(&waker);
@@ -218,7 +218,7 @@ fn wait_costs_one_timer_and_one_wake() {
     runtime.sim.settle();
     assert_eq!(wakes.count(), 1);
     assert!(get.as_mut().poll(&mut context).is_ready());
-    assert_eq!(runtime.sim.slept() - slept, 1);
+    assert_eq!(runtime.sim.timers_created() - slept, 1);
     assert_eq!(runtime.sim.spawned() - spawned, 0);
 }
 
@@ -226,12 +226,12 @@ fn wait_costs_one_timer_and_one_wake() {
 fn wait_without_a_deadline_costs_no_timer() {
     let (runtime, pool) = pool_of(1, |pool| pool.get_timeout(None));
     let held = take(&pool);
-    let slept = runtime.sim.slept();
+    let slept = runtime.sim.timers_created();
     let mut get = pin!(pool.get());
     assert!(poll_once(get.as_mut()).is_pending());
     drop(held);
     assert!(poll_once(get.as_mut()).is_ready());
-    assert_eq!(runtime.sim.slept(), slept);
+    assert_eq!(runtime.sim.timers_created(), slept);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Random traffic in virtual time, seed by seed: what `cargo xtask sim` runs.
+//! Runs `fuzz` for a range of seeds. Called by `cargo xtask sim`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,26 +7,26 @@ use std::thread;
 use clap::Parser;
 use connpool_testkit::fuzz;
 
-/// Random traffic against a pool, all invariants checked after every step.
+/// Runs random operations against a pool and checks all invariants after every step.
 #[derive(Parser)]
 struct Args {
-    /// How many seeds are run
+    /// Number of seeds
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// The first of them
+    /// First seed
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// How many moves each of them makes
+    /// Steps per seed
     #[arg(long, default_value_t = 5_000)]
     steps: usize,
-    /// How many of them run at once
+    /// Seeds run in parallel
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // What panics is told by its violation, and shrinking would tell it a thousand times.
+    // Each violation carries its panic message; minimizing would print it a thousand times.
     std::panic::set_hook(Box::new(|_| ()));
     let next = AtomicU64::new(0);
     let run = || {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             }
             let seed = args.first.saturating_add(nth);
             match fuzz(seed, args.steps) {
-                // In whatever order they end, the sum is the same.
+                // The sum does not depend on the order in which the seeds end.
                 Ok(hash) => trace = trace.wrapping_add(hash),
                 Err(violation) => {
                     violations += 1;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         let threads: Vec<_> = (0..args.threads.max(1)).map(|_| scope.spawn(run)).collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().expect("the runs catch their panics"))
+            .map(|thread| thread.join().expect("fuzz catches panics"))
             .fold((0_u64, 0), |(trace, violations), more| {
                 (trace.wrapping_add(more.0), violations + more.1)
             })

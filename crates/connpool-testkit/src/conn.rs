@@ -1,4 +1,4 @@
-//! The connections of a faulty manager.
+//! The connections of a `FaultyManager`.
 
 use std::fmt;
 use std::io;
@@ -9,74 +9,83 @@ use std::task::{Context, Poll};
 use connpool_core::StreamState;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use crate::SimStream;
-use crate::faulty::World;
+use crate::stream::SimStream;
+
+/// Records the drop of each connection.
+pub(crate) trait DropListener: Send + Sync {
+    fn connection_dropped(&self, id: u64);
+}
 
 /// A connection of a [`FaultyManager`](crate::FaultyManager): a byte stream whose other end the
-/// manager holds. Its drop is noted by the manager.
+/// manager holds. The manager records its drop.
 pub struct FaultyConn {
     id: u64,
     connect: usize,
     user: Option<u32>,
-    /// How many pings and resets were begun on it and did not end well.
-    unanswered: u32,
+    /// The number of pings and resets that were started and did not succeed.
+    unfinished_checks: u32,
     stream: SimStream,
     state: StreamState,
-    world: Arc<World>,
+    drop_listener: Arc<dyn DropListener>,
 }
 
 impl FaultyConn {
-    pub(crate) fn new(id: u64, connect: usize, stream: SimStream, world: Arc<World>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        connect: usize,
+        stream: SimStream,
+        drop_listener: Arc<dyn DropListener>,
+    ) -> Self {
         FaultyConn {
             id,
             connect,
             user: None,
-            unanswered: 0,
+            unfinished_checks: 0,
             stream,
             state: StreamState::new(),
-            world,
+            drop_listener,
         }
     }
 
-    /// Its number among all that were opened; the first has 1.
+    /// Returns the number of the connection among all that were opened, from 1.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The number of the connect that made it, among all that began.
+    /// Returns the number of the connect that opened the connection, among all that were started.
     pub fn connect(&self) -> usize {
         self.connect
     }
 
-    /// Leaves the trace of a user, which only a reset takes away.
+    /// Leaves the state of a user on the connection, which only a reset clears.
     ///
     /// # Panics
     ///
-    /// If there is one already: the connection was lent to a second user without a reset.
+    /// Panics if there is state of a user already: the connection was reused without a reset.
     pub fn used_by(&mut self, user: u32) {
         assert_eq!(
             self.user, None,
-            "connection {} was lent with another user's state on it",
+            "connection {} was reused with the state of another user",
             self.id
         );
         self.user = Some(user);
     }
 
-    /// Whether a ping or a reset was begun on it and did not end well: its answer is still to come,
-    /// whatever was asked since, and whoever is lent it now would read that.
+    /// Returns true if a ping or reset was started and did not succeed. Its reply may still arrive, and
+    /// the next user would read it.
     pub fn is_under_check(&self) -> bool {
-        self.unanswered > 0
+        self.unfinished_checks > 0
     }
 
-    pub(crate) fn asked(&mut self) {
-        self.unanswered += 1;
+    pub(crate) fn check_started(&mut self) {
+        self.unfinished_checks += 1;
     }
 
-    pub(crate) fn answered(&mut self) {
-        self.unanswered -= 1;
+    pub(crate) fn check_done(&mut self) {
+        self.unfinished_checks -= 1;
     }
 
-    pub(crate) fn wash(&mut self) {
+    pub(crate) fn clear_user_state(&mut self) {
         self.user = None;
     }
 
@@ -87,7 +96,7 @@ impl FaultyConn {
 
 impl Drop for FaultyConn {
     fn drop(&mut self) {
-        self.world.dropped(self.id);
+        self.drop_listener.connection_dropped(self.id);
     }
 }
 

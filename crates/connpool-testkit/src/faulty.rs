@@ -1,26 +1,26 @@
-//! A manager whose backend does what the test says.
+//! A manager with a scripted backend.
 
-use std::collections::BTreeMap;
 use std::future::pending;
 use std::panic;
-use std::sync::{Arc, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, Connection, Instant, Liveness, Manager, Pool, Runtime};
+use connpool_core::{Builder, Connection, Liveness, Manager, Pool, Runtime};
 use futures_lite::future::yield_now;
 
-use crate::held::Queue;
+use crate::backend::{Backend, CAPACITY, PendingConnect};
+use crate::conn::FaultyConn;
+use crate::observed::Observed;
 use crate::script::{Behavior, Call, Plan, ScriptedError};
-use crate::{FaultyConn, Observed, SimStream, pipe};
-use std::sync::{Mutex, MutexGuard};
+use crate::stream::{SimStream, pipe};
 
-/// A manager whose connects, pings, resets and goodbyes succeed, fail, take their time, hang or
-/// panic as told, and whose connections can be spoken to, hung up and reset from the other end.
-/// Clones are the same one.
+/// A manager whose connects, pings, resets and closes succeed, fail, take time, hang or panic as
+/// scripted. The test can also send to, hang up and reset each connection from the other end. Clones
+/// share the same backend.
 ///
-/// It notes what really happens, apart from what the pool believes: see
-/// [`truth`](FaultyManager::truth).
+/// The manager records what happens, independent of the statistics of the pool: see
+/// [`observed`](FaultyManager::observed).
 ///
 /// ```
 /// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime};
@@ -41,74 +41,38 @@ use std::sync::{Mutex, MutexGuard};
 /// assert_eq!(conn.id(), 2, "the dead one was replaced");
 /// ```
 #[derive(Clone)]
-pub struct FaultyManager(Arc<World>);
-
-pub(crate) struct World {
-    runtime: Arc<dyn Runtime>,
-    script: Mutex<Script>,
-}
-
-type Hook<T> = Arc<dyn Fn(&mut FaultyConn) -> T + Send + Sync>;
-
-struct Script {
-    plans: [Plan; 4],
-    held: [Queue; 4],
-    resets: bool,
-    look: Hook<Liveness>,
-    reusable: Hook<bool>,
-    at_drop: Arc<dyn Fn(u64) + Send + Sync>,
-    looks: usize,
-    peers: BTreeMap<u64, SimStream>,
-    truth: Observed,
-}
-
-/// How much of what is written fits on its way: more than a test writes without reading.
-const CAPACITY: usize = 64 * 1024;
+pub struct FaultyManager(Arc<Backend>);
 
 impl FaultyManager {
-    /// A backend that does everything right until it is told otherwise; its time is that of
+    /// Creates a manager whose calls succeed until a script says otherwise. Delays use the clock of
     /// `runtime`.
     pub fn new(runtime: impl Runtime) -> Self {
-        let script = Script {
-            plans: Default::default(),
-            held: Default::default(),
-            resets: false,
-            look: Arc::new(|conn| conn.liveness()),
-            reusable: Arc::new(|conn| conn.is_clean()),
-            at_drop: Arc::new(|_| ()),
-            looks: 0,
-            peers: BTreeMap::new(),
-            truth: Observed::default(),
-        };
-        FaultyManager(Arc::new(World {
-            runtime: Arc::new(runtime),
-            script: Mutex::new(script),
-        }))
+        FaultyManager(Arc::new(Backend::new(Arc::new(runtime))))
     }
 
-    /// A builder of a pool over this manager, on its runtime.
+    /// Returns a builder for a pool of this manager on its runtime.
     pub fn pool(&self) -> Builder<FaultyManager> {
-        Pool::builder(self.clone(), Arc::clone(&self.0.runtime))
+        Pool::builder(self.clone(), self.0.runtime())
     }
 
-    // ---- what it is told
+    // ---- scripts
 
-    /// What every call does for which nothing else was said.
-    pub fn always(&self, op: Call, act: Behavior) -> &Self {
-        self.0.script().plan(op).always(act);
+    /// Sets the behavior of every call that has no queued behavior.
+    pub fn always(&self, call: Call, behavior: Behavior) -> &Self {
+        self.0.script().plan(call).always(behavior);
         self
     }
 
-    /// What the next calls do.
-    pub fn next(&self, op: Call, acts: impl IntoIterator<Item = Behavior>) -> &Self {
-        self.0.script().plan(op).next(acts);
+    /// Queues the behaviors of the next calls.
+    pub fn next(&self, call: Call, behaviors: impl IntoIterator<Item = Behavior>) -> &Self {
+        self.0.script().plan(call).next(behaviors);
         self
     }
 
-    /// Lets the call go on that has been [held](Behavior::Hold) for longest, to do `act`. Says whether
-    /// there was one; one that was given up meanwhile is none.
+    /// Releases the call that has been [held](Behavior::Hold) for longest: it continues as `behavior`.
+    /// Returns false if no call is held. Calls that were cancelled are skipped.
     ///
-    /// With it a test decides what comes before what, on any runtime, and needs no time for it:
+    /// A test can thereby fix the order of events on any runtime, without sleeping:
     ///
     /// ```
     /// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime};
@@ -117,7 +81,7 @@ impl FaultyManager {
     /// let backend = FaultyManager::new(sim.clone());
     /// backend.always(Call::Connect, Behavior::Hold);
     /// let pool = backend.pool().max_size(2).build_lazy().unwrap();
-    /// assert!(!backend.release(Call::Connect, Behavior::Succeed), "nobody has asked for one");
+    /// assert!(!backend.release(Call::Connect, Behavior::Succeed), "no call is held");
     ///
     /// let mut get = Box::pin(pool.get());
     /// assert!(sim.block_on(futures_lite::future::poll_once(&mut get)).is_none());
@@ -127,8 +91,8 @@ impl FaultyManager {
     /// assert!(backend.release(Call::Connect, Behavior::Succeed));
     /// assert_eq!(sim.block_on(get).unwrap().id(), 1);
     /// ```
-    pub fn release(&self, op: Call, act: Behavior) -> bool {
-        let released = self.0.script().held(op).release(act);
+    pub fn release(&self, call: Call, behavior: Behavior) -> bool {
+        let released = self.0.script().held(call).release(behavior);
         match released {
             Some(waker) => waker.into_iter().for_each(Waker::wake),
             None => return false,
@@ -136,179 +100,186 @@ impl FaultyManager {
         true
     }
 
-    /// How many calls are held.
-    pub fn held(&self, op: Call) -> usize {
-        self.0.script().held(op).len()
+    /// Returns the number of held calls.
+    pub fn held(&self, call: Call) -> usize {
+        self.0.script().held(call).len()
     }
 
-    /// From now on everything succeeds, and looks and answers are those of the connection itself.
-    /// What is under way, or held, goes on as it is.
-    pub fn calm(&self) -> &Self {
-        self.0.script().plans.iter_mut().for_each(Plan::calm);
-        self.look(|conn| conn.liveness());
-        self.reusable(|conn| conn.is_clean());
+    /// Clears all scripts and hooks: later calls succeed, and `liveness` and `is_reusable` return the
+    /// state of the connection. Calls in progress or held are not affected.
+    pub fn clear_script(&self) -> &Self {
+        self.0.script().plans.iter_mut().for_each(Plan::clear);
+        self.set_liveness_with(|conn| conn.liveness());
+        self.set_is_reusable_with(|conn| conn.is_clean());
         self
     }
 
-    /// Connections have to be reset between two users. To be said before the pool is built.
-    pub fn with_resets(&self) -> &Self {
-        self.0.script().resets = true;
+    /// Makes `needs_reset` return true. Takes effect only if called before the pool is built.
+    pub fn require_reset(&self) -> &Self {
+        self.0.script().needs_reset = true;
         self
     }
 
-    /// What a look finds. The default asks the stream.
-    pub fn look(&self, look: impl Fn(&mut FaultyConn) -> Liveness + Send + Sync + 'static) {
-        self.0.script().look = Arc::new(look);
+    /// Replaces `liveness`. The default probes the stream.
+    pub fn set_liveness_with(
+        &self,
+        probe: impl Fn(&mut FaultyConn) -> Liveness + Send + Sync + 'static,
+    ) {
+        self.0.script().probe = Arc::new(probe);
     }
 
-    /// Every look finds this.
+    /// Makes `liveness` return `liveness` for every connection.
     pub fn set_liveness(&self, liveness: Liveness) {
-        self.look(move |_| liveness);
+        self.set_liveness_with(move |_| liveness);
     }
 
-    /// What `is_reusable` says. The default asks the stream whether anything was left half done.
-    pub fn reusable(&self, asked: impl Fn(&mut FaultyConn) -> bool + Send + Sync + 'static) {
-        self.0.script().reusable = Arc::new(asked);
+    /// Replaces `is_reusable`. The default returns false if an operation on the stream is unfinished.
+    pub fn set_is_reusable_with(
+        &self,
+        is_reusable: impl Fn(&mut FaultyConn) -> bool + Send + Sync + 'static,
+    ) {
+        self.0.script().is_reusable = Arc::new(is_reusable);
     }
 
-    /// Runs within the drop of each connection, with its number.
+    /// Sets a hook that runs in the drop of each connection, with its id.
     pub fn at_drop(&self, hook: impl Fn(u64) + Send + Sync + 'static) {
         self.0.script().at_drop = Arc::new(hook);
     }
 
-    // ---- the other end
+    // ---- the peer
 
-    /// Sends bytes to connection `id`.
-    pub fn speak(&self, id: u64, bytes: &[u8]) {
+    /// Sends bytes to connection `id` from its peer.
+    pub fn send(&self, id: u64, bytes: &[u8]) {
         if let Some(peer) = self.0.script().peers.get(&id) {
-            peer.say(bytes);
+            peer.send(bytes);
         }
     }
 
-    /// Ends the stream of connection `id`, as a server does that closes it.
+    /// Ends the stream of connection `id`, as a server does that closes the connection.
     pub fn hang_up(&self, id: u64) {
         if let Some(peer) = self.0.script().peers.get(&id) {
             peer.hang_up();
         }
     }
 
-    /// Ends every stream there is: the server was restarted.
+    /// Ends the stream of every open connection, as a server restart does.
     pub fn hang_up_all(&self) {
         self.0.script().peers.values().for_each(SimStream::hang_up);
     }
 
-    /// Breaks connection `id`.
-    pub fn break_off(&self, id: u64) {
+    /// Resets connection `id`.
+    pub fn reset_peer(&self, id: u64) {
         if let Some(peer) = self.0.script().peers.get(&id) {
             peer.reset();
         }
     }
 
-    /// The other end of connection `id`, to read and write; `None` if it is gone or was taken.
+    /// Takes the peer of connection `id`, to read and write. Returns `None` if the connection was
+    /// dropped or the peer was taken already.
     pub fn take_peer(&self, id: u64) -> Option<SimStream> {
         self.0.script().peers.remove(&id)
     }
 
-    // ---- what happened
+    // ---- observations
 
-    /// What really exists and happened.
-    pub fn truth(&self) -> Observed {
-        self.0.script().truth.clone()
+    /// Returns a copy of the observations so far.
+    pub fn observed(&self) -> Observed {
+        self.0.script().observed.clone()
     }
 
-    /// Looks at the truth without copying it.
-    pub(crate) fn with_truth<R>(&self, look: impl FnOnce(&Observed) -> R) -> R {
-        look(&self.0.script().truth)
+    /// Reads the observations without copying them.
+    pub(crate) fn with_observed<R>(&self, read: impl FnOnce(&Observed) -> R) -> R {
+        read(&self.0.script().observed)
     }
 
-    /// Notes what the backend cannot see.
-    pub(crate) fn note(&self, note: impl FnOnce(&mut Observed)) {
-        note(&mut self.0.script().truth);
+    /// Records events that the backend cannot observe.
+    pub(crate) fn record(&self, record: impl FnOnce(&mut Observed)) {
+        record(&mut self.0.script().observed);
     }
 
-    /// How many calls there were.
-    pub fn calls(&self, op: Call) -> usize {
-        self.0.script().plan(op).calls()
+    /// Returns the number of calls so far.
+    pub fn calls(&self, call: Call) -> usize {
+        self.0.script().plan(call).calls()
     }
 
-    /// How many looks there were.
+    /// Returns the number of liveness probes so far.
     pub fn probes(&self) -> usize {
-        self.0.script().looks
+        self.0.script().probes
     }
 
-    /// How many connection objects there are.
+    /// Returns the number of connection objects that exist.
     pub fn alive(&self) -> usize {
-        self.0.script().truth.alive()
+        self.0.script().observed.alive()
     }
 
-    /// How many connections there were at once, at most, open or being opened.
+    /// Returns the largest number of connections, open or being opened, at any time.
     pub fn peak(&self) -> usize {
-        self.0.script().truth.peak
+        self.0.script().observed.peak
     }
 
-    /// When each connect began, since the origin of the runtime's clock.
+    /// Returns the start of each connect, since the origin of the runtime's clock.
     pub fn connects_at(&self) -> Vec<Duration> {
-        self.0.script().truth.connects_at.clone()
+        self.0.script().observed.connects_at.clone()
     }
 
-    /// To which connections a goodbye was begun, in order.
-    pub fn goodbyes(&self) -> Vec<u64> {
-        self.0.script().truth.goodbyes.clone()
+    /// Returns the ids of the connections passed to `Manager::close`, in order.
+    pub fn graceful_closes(&self) -> Vec<u64> {
+        self.0.script().observed.graceful_closes.clone()
     }
 
-    /// Which connections are gone, in order.
+    /// Returns the ids of the connections dropped so far, in order.
     pub fn dropped(&self) -> Vec<u64> {
-        self.0.script().truth.dropped.clone()
+        self.0.script().observed.dropped.clone()
     }
 
-    async fn play(&self, op: Call) -> Result<Behavior, ScriptedError> {
-        let (mut act, call) = self.0.script().plan(op).call();
+    async fn run_call(&self, call: Call) -> Result<Behavior, ScriptedError> {
+        let (mut behavior, number) = self.0.script().plan(call).call();
         loop {
-            return match act {
-                Behavior::Succeed | Behavior::Speak | Behavior::HangUp => Ok(act),
-                Behavior::Fail => Err(ScriptedError(call)),
+            return match behavior {
+                Behavior::Succeed | Behavior::SendUnsolicited | Behavior::HangUp => Ok(behavior),
+                Behavior::Fail => Err(ScriptedError(number)),
                 Behavior::Take(time) => {
                     self.0.sleep(time).await;
-                    Ok(act)
+                    Ok(behavior)
                 }
                 Behavior::FailAfter(time) => {
                     self.0.sleep(time).await;
-                    Err(ScriptedError(call))
+                    Err(ScriptedError(number))
                 }
-                Behavior::Pend(times) => {
-                    pend(times).await;
-                    Ok(act)
+                Behavior::Yield(times) => {
+                    yield_times(times).await;
+                    Ok(behavior)
                 }
-                Behavior::PendThenFail(times) => {
-                    pend(times).await;
-                    Err(ScriptedError(call))
+                Behavior::YieldThenFail(times) => {
+                    yield_times(times).await;
+                    Err(ScriptedError(number))
                 }
-                Behavior::PendThenPanic(times) => {
-                    pend(times).await;
-                    panic!("scripted panic in {op:?}")
+                Behavior::YieldThenPanic(times) => {
+                    yield_times(times).await;
+                    panic!("scripted panic in {call:?}")
                 }
                 Behavior::Hold => {
-                    let held = self.0.script().held(op).join();
-                    act = held.await;
+                    let release = self.0.script().held(call).push();
+                    behavior = release.await;
                     continue;
                 }
                 Behavior::Hang => pending().await,
-                Behavior::Panic => panic!("scripted panic in {op:?}"),
+                Behavior::Panic => panic!("scripted panic in {call:?}"),
             };
         }
     }
 
-    async fn check(&self, op: Call, conn: &mut FaultyConn) -> Result<Behavior, ScriptedError> {
-        conn.asked();
-        let act = self.play(op).await?;
-        conn.answered();
-        Ok(act)
+    async fn check(&self, call: Call, conn: &mut FaultyConn) -> Result<Behavior, ScriptedError> {
+        conn.check_started();
+        let behavior = self.run_call(call).await?;
+        conn.check_done();
+        Ok(behavior)
     }
 
-    /// What the peer does on top of a success.
-    fn aftermath(&self, act: Behavior, id: u64) {
-        match act {
-            Behavior::Speak => self.speak(id, b"nobody asked for this"),
+    /// Lets the peer act after a successful call.
+    fn apply_peer_action(&self, behavior: Behavior, id: u64) {
+        match behavior {
+            Behavior::SendUnsolicited => self.send(id, b"unsolicited"),
             Behavior::HangUp => self.hang_up(id),
             _ => {}
         }
@@ -320,135 +291,75 @@ impl Manager for FaultyManager {
     type Error = ScriptedError;
 
     async fn connect(&self) -> Result<FaultyConn, ScriptedError> {
-        let mut under_way = UnderWay::begin(&self.0);
-        let number = under_way.number;
-        let act = self.play(Call::Connect).await?;
-        under_way.succeeded = true;
-        drop(under_way);
+        let mut pending = PendingConnect::start(&self.0);
+        let number = pending.number;
+        let behavior = self.run_call(Call::Connect).await?;
+        pending.succeeded = true;
+        drop(pending);
         let (here, there) = pipe(CAPACITY);
         let id = {
             let mut script = self.0.script();
-            let id = script.truth.opened();
+            let id = script.observed.connection_opened();
             script.peers.insert(id, there);
             id
         };
-        self.aftermath(act, id);
-        Ok(FaultyConn::new(id, number, here, Arc::clone(&self.0)))
+        self.apply_peer_action(behavior, id);
+        Ok(FaultyConn::new(id, number, here, self.0.clone()))
     }
 
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {
-        let act = self.check(Call::Ping, conn).await?;
-        self.aftermath(act, conn.id());
+        let behavior = self.check(Call::Ping, conn).await?;
+        self.apply_peer_action(behavior, conn.id());
         Ok(())
     }
 
     async fn reset(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {
-        let act = self.check(Call::Reset, conn).await?;
-        conn.wash();
-        self.aftermath(act, conn.id());
+        let behavior = self.check(Call::Reset, conn).await?;
+        conn.clear_user_state();
+        self.apply_peer_action(behavior, conn.id());
         Ok(())
     }
 
     fn needs_reset(&self) -> bool {
-        self.0.script().resets
+        self.0.script().needs_reset
     }
 
     fn liveness(&self, conn: &mut FaultyConn) -> Liveness {
-        let look = {
+        let probe = {
             let mut script = self.0.script();
-            script.looks += 1;
-            Arc::clone(&script.look)
+            script.probes += 1;
+            Arc::clone(&script.probe)
         };
-        look(conn)
+        probe(conn)
     }
 
     fn is_reusable(&self, conn: &mut FaultyConn) -> bool {
-        let asked = Arc::clone(&self.0.script().reusable);
-        asked(conn)
+        let is_reusable = Arc::clone(&self.0.script().is_reusable);
+        is_reusable(conn)
     }
 
     async fn close(&self, conn: FaultyConn) {
-        self.0.script().truth.goodbyes.push(conn.id());
-        // A goodbye that is refused ends all the same.
-        let _ = self.play(Call::Close).await;
+        self.0.script().observed.graceful_closes.push(conn.id());
+        // A failed graceful close drops the connection as well.
+        let _ = self.run_call(Call::Close).await;
         drop(conn);
     }
 }
 
-impl World {
-    fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn sleep(&self, time: Duration) {
-        match self.runtime.now().checked_add(time) {
-            Some(at) => self.runtime.sleep_until(at).await,
-            None => pending().await,
-        }
-    }
-
-    pub(crate) fn dropped(&self, id: u64) {
-        let (at_drop, peer) = {
-            let mut script = self.script();
-            script.truth.closed(id);
-            (Arc::clone(&script.at_drop), script.peers.remove(&id))
-        };
-        drop(peer);
-        at_drop(id);
-    }
-}
-
-impl Script {
-    fn held(&mut self, op: Call) -> &mut Queue {
-        &mut self.held[op as usize]
-    }
-
-    fn plan(&mut self, op: Call) -> &mut Plan {
-        &mut self.plans[op as usize]
-    }
-}
-
-/// A connect under way counts: the backend sees it, too.
-struct UnderWay {
-    world: Arc<World>,
-    number: usize,
-    succeeded: bool,
-}
-
-impl UnderWay {
-    fn begin(world: &Arc<World>) -> Self {
-        let now = world.runtime.now().since(Instant::ORIGIN);
-        let truth = &mut world.script().truth;
-        truth.connect_begins(now);
-        UnderWay {
-            world: Arc::clone(world),
-            number: truth.connects_at.len(),
-            succeeded: false,
-        }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let truth = &mut self.world.script().truth;
-        truth.connect_ends(self.number, self.succeeded);
-    }
-}
-
-async fn pend(times: usize) {
+async fn yield_times(times: usize) {
     for _ in 0..times {
         yield_now().await;
     }
 }
 
-/// Keeps the panics that are scripted, and only those, from being printed by this process.
+/// Stops this process from printing scripted panics. Other panics are printed as before.
 pub fn silence_scripted_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let loud = panic::take_hook();
+        let default_hook = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !info.to_string().contains("scripted") {
-                loud(info);
+                default_hook(info);
             }
         }));
     });

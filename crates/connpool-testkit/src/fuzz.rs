@@ -1,47 +1,49 @@
-//! Random traffic in virtual time, with everything checked after every step.
+//! Random operations in virtual time, with all invariants checked after every step.
 
 mod callers;
+mod harness;
 mod history;
+mod observer;
 mod settings;
-mod witness;
-mod world;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use history::History;
-use world::World;
+use self::harness::Harness;
+use self::history::History;
 
-/// Runs `steps` random moves against a pool over a [`FaultyManager`](crate::FaultyManager): gets of
-/// one and of several that are polled, cancelled and served, connections that are returned, marked,
-/// labelled, taken out, added and left half used, `clear`, `resize`, `reconfigure`, `pause`, `retain`
-/// and `close`, leaps of time, an observer that panics and uses the pool, backends that fail, hang,
-/// panic, speak out of turn and restart. Settings, moves and schedule all follow from `seed`.
+/// Runs `steps` random operations against a pool over a [`FaultyManager`](crate::FaultyManager).
 ///
-/// After every move [`assert_invariants`](crate::assert_invariants) holds, every connection that was
-/// lent was fit to be lent, the holders are those who have one, and the pool's counters are those of
-/// the caller and of the observer. While paused nothing is lent; after a failure one connect is tried
-/// at a time. In the end the backend is well again, and everybody is served and all capacity there.
+/// The operations are `get`, `get_many`, `try_get` and `exchange`, polled and cancelled at random;
+/// returning, marking, labelling, detaching, adding and half using connections; `clear`, `resize`,
+/// `reconfigure`, `pause`, `retain` and `close`; and advancing the clock. The observer panics and
+/// calls the pool. The backend fails, hangs, panics, sends unsolicited bytes and restarts. Settings,
+/// operations and schedule follow from `seed`.
 ///
-/// Returns the [trace hash](crate::SimRuntime::trace_hash) of the run: the same for the same
+/// After every step the harness checks [`assert_invariants`](crate::assert_invariants), the health of
+/// every connection checked out, the holders, and the statistics against its own counts and those of
+/// the observer. A paused pool hands out no connection, and after a failure one connect is pending at
+/// a time. At the end the backend recovers, and every waiter is served with full capacity.
+///
+/// Returns the [trace hash](crate::SimRuntime::trace_hash) of the run, which is the same for the same
 /// arguments.
 ///
 /// # Errors
 ///
-/// What did not hold, and the moves that lead to it, as few as could be found.
+/// Returns a [`Violation`] if a check fails, with a minimized list of steps that leads to it.
 pub fn fuzz(seed: u64, steps: usize) -> Result<u64, Violation> {
     let history = History::draw(seed, steps);
     run(&history).map_err(|message| {
-        let history = shrink(history, |shorter| run(shorter).is_err());
+        let history = minimize(history, |shorter| run(shorter).is_err());
         Violation {
-            // The shortest history may fail for a reason of its own, which is then the one to see.
+            // The minimized history may fail for another reason, which is then the one to report.
             message: run(&history).err().unwrap_or(message),
             history: Box::new(history),
         }
     })
 }
 
-/// What [`fuzz`] found.
+/// A failed check found by [`fuzz`], with the steps that lead to it.
 #[derive(Debug, Clone)]
 pub struct Violation {
     message: String,
@@ -51,11 +53,11 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {}", self.history.seed, self.message)?;
-        writeln!(f, "{:?}", self.history.ground)?;
+        writeln!(f, "{:?}", self.history.fixed)?;
         writeln!(f, "{:#?}", self.history.settings)?;
-        writeln!(f, "after these {} moves:", self.history.moves.len())?;
+        writeln!(f, "after these {} steps:", self.history.steps.len())?;
         self.history
-            .moves
+            .steps
             .iter()
             .try_for_each(|step| writeln!(f, "  {step:?}"))
     }
@@ -65,11 +67,11 @@ impl std::error::Error for Violation {}
 
 fn run(history: &History) -> Result<u64, String> {
     let whole = || {
-        let mut world = World::new(history);
-        for step in &history.moves {
-            world.make(step);
+        let mut harness = Harness::new(history);
+        for step in &history.steps {
+            harness.apply(step);
         }
-        world.end()
+        harness.finish()
     };
     catch_unwind(AssertUnwindSafe(whole)).map_err(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
@@ -78,13 +80,13 @@ fn run(history: &History) -> Result<u64, String> {
     })
 }
 
-/// Takes moves out, in halves, quarters and so on, for as long as `fails` still does.
-fn shrink(mut history: History, fails: impl Fn(&History) -> bool) -> History {
-    let mut chunk = history.moves.len() / 2;
+/// Removes steps, in halves, quarters and so on, while `fails` still returns true.
+fn minimize(mut history: History, fails: impl Fn(&History) -> bool) -> History {
+    let mut chunk = history.steps.len() / 2;
     while chunk > 0 {
         let mut start = 0;
-        while start < history.moves.len() {
-            let end = (start + chunk).min(history.moves.len());
+        while start < history.steps.len() {
+            let end = (start + chunk).min(history.steps.len());
             let shorter = history.without(start..end);
             if fails(&shorter) {
                 history = shorter;
@@ -99,11 +101,11 @@ fn shrink(mut history: History, fails: impl Fn(&History) -> bool) -> History {
 
 #[cfg(test)]
 mod tests {
-    use super::history::Move;
+    use super::history::Step;
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_trace() {
+    fn same_seed_gives_the_same_trace() {
         for seed in 0..20 {
             let trace = fuzz(seed, 300).unwrap();
             assert_eq!(fuzz(seed, 300).unwrap(), trace);
@@ -112,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_history_is_cut_down_to_what_matters() {
+    fn failing_history_is_minimized() {
         let long = History::draw(3, 1_000);
-        let closes = |history: &History| {
-            let is_close = |step: &&Move| matches!(step, Move::Clear);
-            history.moves.iter().filter(is_close).count()
+        let clears = |history: &History| {
+            let is_clear = |step: &&Step| matches!(step, Step::Clear);
+            history.steps.iter().filter(is_clear).count()
         };
-        assert!(closes(&long) > 3);
-        let short = shrink(long, |history| closes(history) >= 3);
-        assert_eq!((short.moves.len(), closes(&short)), (3, 3));
+        assert!(clears(&long) > 3);
+        let short = minimize(long, |history| clears(history) >= 3);
+        assert_eq!((short.steps.len(), clears(&short)), (3, 3));
     }
 }

@@ -1,32 +1,36 @@
-//! Tests of pools, of the managers they run, and of the runtimes they run on.
+//! Tools to test pools, managers and runtimes.
 //!
-//! * [`SimRuntime`] is a [`Runtime`](connpool_core::Runtime) with a clock that is moved, not waited
-//!   for: a test of a thirty-second timeout takes microseconds and comes out the same every time.
-//! * [`FaultyManager`] is a backend that fails, hangs, panics and lies as told, on any runtime.
-//!   [`pipe`] makes the streams for a manager of your own.
-//! * [`assert_invariants`] compares a pool's books with what really exists.
-//! * [`drop_at_every_poll`] drops a future at every point at which it can be dropped.
-//! * [`fuzz`] does at random whatever can be done to a pool.
-//! * [`conformance!`] makes tests of all that a pool does, on a runtime of your own.
+//! * [`SimRuntime`] is a [`Runtime`](connpool_core::Runtime) with a virtual clock: a test of a
+//!   thirty-second timeout takes microseconds, with the same result every time.
+//! * [`FaultyManager`] has a scripted backend that succeeds, fails, hangs or panics, on any runtime.
+//!   [`pipe`] creates in-memory streams for other managers.
+//! * [`assert_invariants`] compares the statistics of a pool with the connections that exist.
+//! * [`drop_at_every_poll`] drops a future at every await point.
+//! * [`fuzz`] runs random operations against a pool.
+//! * [`conformance!`] generates a test suite for a runtime.
 
 #![forbid(unsafe_code)]
 
+mod backend;
 pub mod conformance;
 mod conn;
+mod drop_points;
 mod faulty;
 mod fuzz;
-mod held;
-mod kpoll;
+mod hold;
+mod invariants;
+mod observed;
 mod script;
 mod sim;
 mod stream;
-mod truth;
+mod wake_flag;
 
 pub use conn::FaultyConn;
+pub use drop_points::drop_at_every_poll;
 pub use faulty::{FaultyManager, silence_scripted_panics};
 pub use fuzz::{Violation, fuzz};
-pub use kpoll::drop_at_every_poll;
+pub use invariants::{assert_at_rest, assert_invariants, assert_no_lost_wakeup};
+pub use observed::Observed;
 pub use script::{Behavior, Call, ScriptedError};
 pub use sim::SimRuntime;
 pub use stream::{SimStream, pipe};
-pub use truth::{Observed, assert_at_rest, assert_invariants, assert_no_lost_wakeup};

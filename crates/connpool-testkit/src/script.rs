@@ -1,40 +1,40 @@
-//! What a scripted manager is told to do.
+//! Scripts: the behavior of the calls of a `FaultyManager`.
 
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What one call of a [`FaultyManager`](crate::FaultyManager) does.
+/// The behavior of one call of a [`FaultyManager`](crate::FaultyManager).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behavior {
     /// Succeeds at once.
     Succeed,
     /// Fails at once.
     Fail,
-    /// Succeeds after so much time.
+    /// Succeeds after the given time.
     Take(Duration),
-    /// Fails after so much time.
+    /// Fails after the given time.
     FailAfter(Duration),
-    /// Is pending for so many polls, each of which wakes at once, and succeeds.
-    Pend(usize),
-    /// Is pending for so many polls, and fails.
-    PendThenFail(usize),
-    /// Is pending for so many polls, and panics.
-    PendThenPanic(usize),
-    /// Never ends.
+    /// Yields this many times, waking itself each time, and succeeds.
+    Yield(usize),
+    /// Yields this many times, and fails.
+    YieldThenFail(usize),
+    /// Yields this many times, and panics.
+    YieldThenPanic(usize),
+    /// Stays pending forever.
     Hang,
-    /// Waits for the test's word, [`FaultyManager::release`](crate::FaultyManager::release).
+    /// Waits until the test calls [`FaultyManager::release`](crate::FaultyManager::release).
     Hold,
-    /// Panics at its first poll.
+    /// Panics at the first poll.
     Panic,
-    /// Succeeds, and the peer sends bytes that nobody asked for.
-    Speak,
+    /// Succeeds, and the peer sends unsolicited bytes.
+    SendUnsolicited,
     /// Succeeds, and the peer closes the connection.
     HangUp,
 }
 
-/// The calls that can be scripted.
+/// The calls of a manager that can be scripted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// `Manager::connect`.
@@ -43,16 +43,16 @@ pub enum Call {
     Ping,
     /// `Manager::reset`.
     Reset,
-    /// `Manager::close`, whose failures nobody hears of.
+    /// `Manager::close`. Its failures have no effect.
     Close,
 }
 
 impl Call {
-    /// Every one of them.
+    /// All calls.
     pub const ALL: [Call; 4] = [Call::Connect, Call::Ping, Call::Reset, Call::Close];
 }
 
-/// What the backend of a test says when it says no, with the number of the call.
+/// The error of a call scripted to fail, with the number of the call, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScriptedError(pub usize);
 
@@ -64,7 +64,7 @@ impl fmt::Display for ScriptedError {
 
 impl Error for ScriptedError {}
 
-/// What the calls of one kind do: first what was said of the next ones, then what was said of all.
+/// The script of one kind of call: the queued behaviors first, then the default.
 #[derive(Debug)]
 pub(crate) struct Plan {
     next: VecDeque<Behavior>,
@@ -83,15 +83,15 @@ impl Default for Plan {
 }
 
 impl Plan {
-    pub(crate) fn always(&mut self, act: Behavior) {
-        self.always = act;
+    pub(crate) fn always(&mut self, behavior: Behavior) {
+        self.always = behavior;
     }
 
-    pub(crate) fn next(&mut self, acts: impl IntoIterator<Item = Behavior>) {
-        self.next.extend(acts);
+    pub(crate) fn next(&mut self, behaviors: impl IntoIterator<Item = Behavior>) {
+        self.next.extend(behaviors);
     }
 
-    pub(crate) fn calm(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.next.clear();
         self.always = Behavior::Succeed;
     }
@@ -100,7 +100,7 @@ impl Plan {
         self.calls
     }
 
-    /// One more call: what it does, and its number.
+    /// Counts a call. Returns its behavior and its number.
     pub(crate) fn call(&mut self) -> (Behavior, usize) {
         self.calls += 1;
         (self.next.pop_front().unwrap_or(self.always), self.calls)

@@ -1,20 +1,18 @@
-//! Byte streams without a network.
+//! In-memory byte streams.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use std::sync::{Mutex, MutexGuard};
-
-/// Two ends of one connection: what is written to one is read from the other. Each direction holds
-/// at most `capacity` bytes; a write to a full one waits.
+/// Creates the two ends of an in-memory connection. Bytes written to one end are read from the other.
 ///
-/// Dropping an end, or closing it, is the end of the stream for the other (FIN);
-/// [`reset`](SimStream::reset) is an error for both (RST), after which nothing is read any more.
+/// Each direction buffers at most `capacity` bytes; a write to a full buffer waits. Dropping or
+/// closing an end ends the stream of the other (FIN). [`reset`](SimStream::reset) makes every read and
+/// write of both ends fail (RST).
 ///
 /// ```
 /// use connpool_testkit::pipe;
@@ -30,24 +28,24 @@ use std::sync::{Mutex, MutexGuard};
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 pub fn pipe(capacity: usize) -> (SimStream, SimStream) {
-    let (there, back) = (Way::new(capacity), Way::new(capacity));
-    let end = |incoming: &Arc<Way>, outgoing: &Arc<Way>| SimStream {
+    let (there, back) = (Direction::new(capacity), Direction::new(capacity));
+    let end = |incoming: &Arc<Direction>, outgoing: &Arc<Direction>| SimStream {
         incoming: Arc::clone(incoming),
         outgoing: Arc::clone(outgoing),
     };
     (end(&back, &there), end(&there, &back))
 }
 
-/// One end of a simulated connection. Made by [`pipe`].
+/// One end of an in-memory connection. Created by [`pipe`].
 #[derive(Debug)]
 pub struct SimStream {
-    incoming: Arc<Way>,
-    outgoing: Arc<Way>,
+    incoming: Arc<Direction>,
+    outgoing: Arc<Direction>,
 }
 
-/// One direction.
+/// One direction of a connection.
 #[derive(Debug)]
-struct Way {
+struct Direction {
     capacity: usize,
     flow: Mutex<Flow>,
 }
@@ -55,18 +53,18 @@ struct Way {
 #[derive(Debug, Default)]
 struct Flow {
     bytes: VecDeque<u8>,
-    /// No more bytes will come.
+    /// The writer has closed or dropped its end.
     ended: bool,
-    /// Nobody will read.
-    deaf: bool,
+    /// The reader has dropped its end.
+    reader_dropped: bool,
     reset: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-impl Way {
+impl Direction {
     fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Way {
+        Arc::new(Direction {
             capacity,
             flow: Mutex::default(),
         })
@@ -76,7 +74,7 @@ impl Way {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the flow, and wakes both sides outside of the lock.
+    /// Changes the flow, and wakes both sides after unlocking it.
     fn change(&self, change: impl FnOnce(&mut Flow)) {
         let wakers = {
             let mut flow = self.flow();
@@ -88,28 +86,29 @@ impl Way {
 }
 
 impl SimStream {
-    /// Breaks the connection, as a crash or a firewall does.
+    /// Resets the connection: later reads and writes of both ends fail.
     pub fn reset(&self) {
-        for way in [&self.incoming, &self.outgoing] {
-            way.change(|flow| {
+        for direction in [&self.incoming, &self.outgoing] {
+            direction.change(|flow| {
                 flow.reset = true;
                 flow.bytes.clear();
             });
         }
     }
 
-    /// Sends bytes without waiting. What does not fit, or finds nobody to read it, is lost.
-    pub fn say(&self, bytes: &[u8]) {
+    /// Sends bytes without waiting. Bytes that exceed the capacity, or that come after either end was
+    /// closed, are discarded.
+    pub fn send(&self, bytes: &[u8]) {
         let room = self.outgoing.capacity;
         self.outgoing.change(|flow| {
-            if !flow.ended && !flow.deaf && !flow.reset {
+            if !flow.ended && !flow.reader_dropped && !flow.reset {
                 let room = room.saturating_sub(flow.bytes.len());
                 flow.bytes.extend(bytes.iter().take(room));
             }
         });
     }
 
-    /// Says that no more bytes will come.
+    /// Ends the outgoing direction, as `shutdown(SHUT_WR)` does.
     pub fn hang_up(&self) {
         self.outgoing.change(|flow| flow.ended = true);
     }
@@ -132,18 +131,18 @@ impl AsyncRead for SimStream {
         if flow.reset {
             return Poll::Ready(Err(reset()));
         }
-        let some = buf.len().min(flow.bytes.len());
-        if some == 0 && !buf.is_empty() && !flow.ended {
+        let count = buf.len().min(flow.bytes.len());
+        if count == 0 && !buf.is_empty() && !flow.ended {
             flow.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        for (place, byte) in buf.iter_mut().zip(flow.bytes.drain(..some)) {
+        for (place, byte) in buf.iter_mut().zip(flow.bytes.drain(..count)) {
             *place = byte;
         }
         let writer = flow.writer.take();
         drop(flow);
         writer.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(some))
+        Poll::Ready(Ok(count))
     }
 }
 
@@ -157,20 +156,20 @@ impl AsyncWrite for SimStream {
         if flow.reset {
             return Poll::Ready(Err(reset()));
         }
-        if flow.ended || flow.deaf {
+        if flow.ended || flow.reader_dropped {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
         let room = self.outgoing.capacity.saturating_sub(flow.bytes.len());
-        let some = buf.len().min(room);
-        if some == 0 && !buf.is_empty() {
+        let count = buf.len().min(room);
+        if count == 0 && !buf.is_empty() {
             flow.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        flow.bytes.extend(buf.iter().take(some));
+        flow.bytes.extend(buf.iter().take(count));
         let reader = flow.reader.take();
         drop(flow);
         reader.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(some))
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -186,7 +185,7 @@ impl AsyncWrite for SimStream {
 impl Drop for SimStream {
     fn drop(&mut self) {
         self.hang_up();
-        self.incoming.change(|flow| flow.deaf = true);
+        self.incoming.change(|flow| flow.reader_dropped = true);
     }
 }
 
@@ -198,7 +197,7 @@ mod tests {
     use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
-    fn a_full_direction_holds_its_writer_until_there_is_room() {
+    fn write_to_a_full_buffer_waits_for_room() {
         block_on(async {
             let (mut here, mut there) = pipe(2);
             let mut write = Box::pin(here.write_all(b"abc"));
@@ -211,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn a_look_tells_quiet_from_talking_ended_and_reset() {
+    fn liveness_distinguishes_quiet_unsolicited_ended_and_reset() {
         let (mut here, there) = pipe(8);
         assert_eq!(here.liveness(), Liveness::Alive);
-        there.say(b"!");
+        there.send(b"!");
         assert_eq!(here.liveness(), Liveness::Unsolicited);
         let (mut here, there) = pipe(8);
         drop(there);
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_wakes_who_reads_and_who_writes() {
+    fn reset_wakes_reader_and_writer() {
         block_on(async {
             let (mut here, there) = pipe(1);
             here.write_all(b"a").await.unwrap();
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_be_written_to_who_is_gone() {
+    fn write_to_a_dropped_end_fails() {
         block_on(async {
             let (mut here, there) = pipe(8);
             drop(there);

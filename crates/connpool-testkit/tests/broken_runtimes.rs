@@ -1,4 +1,4 @@
-//! A suite that cannot fail proves nothing: what is wrong with a runtime is found.
+//! Checks that the conformance suite detects faulty runtimes.
 
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,21 +11,21 @@ use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::SimRuntime;
 use connpool_testkit::conformance::SCENARIOS;
 
-/// What is wrong.
+/// A fault injected into the runtime.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
-    /// Nothing at all.
+    /// No fault.
     None,
     ClockGoesBack,
-    TimerForgetsThePast,
-    TimerFiresAtTheEndOfTime,
+    TimerIgnoresThePast,
+    TimerFiresAtTheLargestInstant,
     TimerWakesItsFirstTaskOnly,
     DropsTasks,
-    RunsTasksNotFurtherThanTheirFirstAwait,
-    AlwaysDrawsTheSame,
-    DrawsHalfTheBits,
-    NeverProbes,
-    ProbesTwice,
+    PollsTasksOnce,
+    RandomIsConstant,
+    RandomHasHalfTheBits,
+    SkipsProbes,
+    RunsProbesTwice,
 }
 
 struct Broken {
@@ -46,8 +46,8 @@ impl Runtime for Broken {
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         match self.fault {
-            Fault::TimerForgetsThePast if at <= self.sim.now() => Box::pin(pending()),
-            Fault::TimerFiresAtTheEndOfTime if at.as_nanos() == u64::MAX => Box::pin(async {}),
+            Fault::TimerIgnoresThePast if at <= self.sim.now() => Box::pin(pending()),
+            Fault::TimerFiresAtTheLargestInstant if at.as_nanos() == u64::MAX => Box::pin(async {}),
             Fault::TimerWakesItsFirstTaskOnly => {
                 let mut timer = self.sim.sleep_until(at);
                 let mut first: Option<Waker> = None;
@@ -63,7 +63,7 @@ impl Runtime for Broken {
     fn spawn(&self, mut task: BoxFuture) {
         match self.fault {
             Fault::DropsTasks => drop(task),
-            Fault::RunsTasksNotFurtherThanTheirFirstAwait => {
+            Fault::PollsTasksOnce => {
                 self.sim.spawn(Box::pin(poll_fn(move |cx| {
                     let _ = task.as_mut().poll(cx);
                     Poll::Ready(())
@@ -75,27 +75,27 @@ impl Runtime for Broken {
 
     fn random(&self) -> u64 {
         match self.fault {
-            Fault::AlwaysDrawsTheSame => 4,
-            Fault::DrawsHalfTheBits => self.sim.random() >> 32,
+            Fault::RandomIsConstant => 4,
+            Fault::RandomHasHalfTheBits => self.sim.random() >> 32,
             _ => self.sim.random(),
         }
     }
 
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         match self.fault {
-            Fault::NeverProbes => {}
-            Fault::ProbesTwice => (0..2).for_each(|_| probe()),
+            Fault::SkipsProbes => {}
+            Fault::RunsProbesTwice => (0..2).for_each(|_| probe()),
             _ => probe(),
         }
     }
 }
 
-/// Whether the scenario finds the fault.
+/// Returns true if the scenario fails on a runtime with the fault.
 fn finds(scenario: &str, fault: Fault) -> bool {
     let (_, scenario) = SCENARIOS
         .iter()
         .find(|(name, _)| *name == scenario)
-        .expect("a scenario of the suite");
+        .expect("a scenario of this name");
     let sim = SimRuntime::new(1);
     let broken = Broken {
         sim: sim.clone(),
@@ -107,42 +107,57 @@ fn finds(scenario: &str, fault: Fault) -> bool {
 }
 
 #[test]
-fn every_fault_of_a_runtime_is_found_by_the_scenario_made_for_it() {
+fn each_runtime_fault_is_found_by_its_scenario() {
     let cases = [
         (
             Fault::ClockGoesBack,
-            "runtime::the_clock_moves_and_never_goes_back",
+            "runtime::clock_advances_and_never_goes_back",
         ),
         (
-            Fault::TimerForgetsThePast,
-            "runtime::a_timer_that_is_due_fires",
+            Fault::TimerIgnoresThePast,
+            "runtime::timer_in_the_past_fires",
         ),
         (
-            Fault::TimerFiresAtTheEndOfTime,
-            "runtime::a_timer_at_the_end_of_time_only_waits",
+            Fault::TimerFiresAtTheLargestInstant,
+            "runtime::timer_at_the_largest_instant_stays_pending",
         ),
         (
             Fault::TimerWakesItsFirstTaskOnly,
-            "runtime::a_timer_polled_in_one_task_fires_in_another",
+            "runtime::timer_polled_in_one_task_fires_in_another",
         ),
-        (Fault::DropsTasks, "runtime::a_task_runs_by_itself"),
         (
-            Fault::RunsTasksNotFurtherThanTheirFirstAwait,
+            Fault::DropsTasks,
+            "runtime::spawned_task_runs_without_being_awaited",
+        ),
+        (
+            Fault::PollsTasksOnce,
             "runtime::fifty_tasks_wait_for_each_other",
         ),
         (
-            Fault::AlwaysDrawsTheSame,
+            Fault::RandomIsConstant,
             "runtime::random_numbers_vary_in_every_bit",
         ),
         (
-            Fault::DrawsHalfTheBits,
+            Fault::RandomHasHalfTheBits,
             "runtime::random_numbers_vary_in_every_bit",
         ),
-        (Fault::NeverProbes, "runtime::a_probe_runs_once_and_at_once"),
-        (Fault::ProbesTwice, "runtime::a_probe_runs_once_and_at_once"),
+        (
+            Fault::SkipsProbes,
+            "runtime::unconstrained_runs_its_probe_exactly_once",
+        ),
+        (
+            Fault::RunsProbesTwice,
+            "runtime::unconstrained_runs_its_probe_exactly_once",
+        ),
     ];
     for (fault, scenario) in cases {
-        assert!(finds(scenario, fault), "{fault:?} passes {scenario}");
-        assert!(!finds(scenario, Fault::None), "{scenario} finds a fault");
+        assert!(
+            finds(scenario, fault),
+            "{scenario} does not detect {fault:?}"
+        );
+        assert!(
+            !finds(scenario, Fault::None),
+            "{scenario} fails without a fault"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The suite in virtual time, in many schedules.
+//! Runs the conformance suite in virtual time, with several schedules.
 
 use std::sync::Arc;
 

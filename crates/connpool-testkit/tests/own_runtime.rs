@@ -1,4 +1,4 @@
-//! A runtime of one's own, in the shortest form, and the suite that proves it.
+//! Runs the conformance suite on a minimal custom runtime.
 
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
@@ -11,7 +11,7 @@ use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_testkit::conformance::Scenario;
 use futures_lite::future::block_on;
 
-/// A thread for each task, and the timers of `async-io`.
+/// Runs each task on its own thread, with the timers of `async-io`.
 struct Threads {
     epoch: time::Instant,
 }
@@ -30,12 +30,12 @@ impl Runtime for Threads {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        // If there is no thread to be had, the task is dropped: a legal answer.
+        // If no thread can be spawned the task is dropped, which the contract allows.
         let _ = thread::Builder::new().spawn(move || block_on(task));
     }
 
     fn random(&self) -> u64 {
-        // Keyed at random, and differently each time.
+        // `RandomState` has new random keys at each call.
         RandomState::new().hash_one(())
     }
 }

@@ -135,7 +135,7 @@ fn panicking_retain_predicate_costs_one_connection_and_propagates() {
 #[test]
 fn added_connection_is_lent_like_a_new_one() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake
         .pool()
         .max_size(2)

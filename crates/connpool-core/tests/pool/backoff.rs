@@ -57,7 +57,7 @@ fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
     sim.advance(60 * SECOND);
     let calls = fake.calls(Call::Connect) - before;
     assert!((1..=75).contains(&calls), "{calls} connects in a minute");
-    fake.calm();
+    fake.clear_script();
     sim.advance(10 * SECOND);
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -147,7 +147,7 @@ fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     // Connections older than ten seconds are dead, and no get asks for one.
     let clock = sim.clone();
     let opened = fake.clone();
-    fake.look(move |conn| {
+    fake.set_liveness_with(move |conn| {
         let created_at = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
         if clock.elapsed() - created_at > 10 * SECOND {
             Liveness::Closed

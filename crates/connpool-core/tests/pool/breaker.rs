@@ -29,9 +29,9 @@ fn take_down(fake: &Fake, connect: Behavior) {
 }
 
 fn bring_back(fake: &Fake) {
-    let newest = fake.truth().opened;
-    fake.calm();
-    fake.look(move |conn| match conn.id() <= newest {
+    let newest = fake.observed().opened;
+    fake.clear_script();
+    fake.set_liveness_with(move |conn| match conn.id() <= newest {
         true => Liveness::Closed,
         false => Liveness::Alive,
     });
@@ -93,7 +93,7 @@ fn backend_down_for_ten_seconds_gets_at_most_twenty_connects_per_second() {
             let max = max_per_second(&attempts);
             let case = format!("fail_fast {fail_fast}, {connect:?}: {}", pool.stats());
             assert!((1..=20).contains(&max), "{max} in a second; {case}");
-            assert_eq!(fake.truth().most_connecting, 1, "{case}");
+            assert_eq!(fake.observed().most_connecting, 1, "{case}");
             assert_eq!(closed(&pool, CloseReason::Dead), 100, "{case}");
             assert_served_after_recovery(&sim, &fake, &pool, &jobs, &case);
         }
@@ -126,7 +126,7 @@ fn backend_that_fails_with_all_connections_in_use_gets_at_most_twenty_connects_p
             let max = max_per_second(&attempts);
             let case = format!("fail_fast {fail_fast}, {connect:?}: {}", pool.stats());
             assert!((1..=20).contains(&max), "{max} in a second; {case}");
-            let at_once = fake.truth().most_connecting;
+            let at_once = fake.observed().most_connecting;
             assert!(at_once <= 4, "{at_once} at once; {case}");
             assert_served_after_recovery(&sim, &fake, &pool, &jobs, &case);
         }
@@ -324,7 +324,7 @@ fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
     assert_eq!((ended(&jobs), pool.stats().waiting), (0, 20));
     let calls = fake.calls(Call::Connect);
     assert!((11..=12).contains(&calls), "{calls} attempts");
-    fake.calm();
+    fake.clear_script();
     sim.advance(SECOND);
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     drop(
@@ -400,7 +400,7 @@ fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
         fake.always(Call::Connect, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
         assert_eq!(pool.stats().breaker, BreakerState::Open);
-        fake.calm();
+        fake.clear_script();
         sim.advance(10 * SECOND);
         assert_eq!(
             pool.stats().breaker,

@@ -10,7 +10,7 @@ fn burst_of_three_dead_connections_has_the_others_pinged_once() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         6..=8 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -37,7 +37,7 @@ fn ping_after_a_burst_finds_connections_that_the_probe_misses() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 6);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         4..=6 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -56,7 +56,7 @@ fn dead_connections_spread_over_time_are_no_burst() {
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 8);
     for broken in [8, 7, 6, 5] {
-        fake.look(move |conn| match conn.id() == broken {
+        fake.set_liveness_with(move |conn| match conn.id() == broken {
             true => Liveness::Closed,
             false => Liveness::Alive,
         });
@@ -73,7 +73,7 @@ fn burst_found_by_a_sweep_has_the_others_pinged() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1..=3 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -111,7 +111,7 @@ fn slow_start_follows_a_burst() {
     let mut at_once = Vec::new();
     while jobs.iter().any(|job| !job.has_ended()) {
         at_once.push(pool.stats().connecting);
-        fake.calm();
+        fake.clear_script();
         fake.always(Call::Connect, Behavior::Take(SECOND));
         sim.advance(SECOND);
     }

@@ -86,7 +86,7 @@ fn drop_each(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) {
                 case.held.clear();
                 case.sim.settle();
                 case.sim.advance(60 * SECOND);
-                case.fake.calm();
+                case.fake.clear_script();
                 after(case);
             },
         )
@@ -116,7 +116,7 @@ fn get_dropped_at_every_poll_of_a_ping_loses_nothing() {
     drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).ping_after(Duration::ZERO)).filled(2);
-            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -129,7 +129,7 @@ fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO)).filled(1);
-            case.fake.next(Call::Ping, [Behavior::Pend(2)]);
+            case.fake.next(Call::Ping, [Behavior::Yield(2)]);
             let (pool, sim) = (case.pool.clone(), case.sim.clone());
             crate::support::spawn(&case.sim, async move {
                 for _ in 0..3 {
@@ -166,7 +166,7 @@ fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
                 (case, get)
             },
             |case| {
-                case.fake.calm();
+                case.fake.clear_script();
                 case.sim.settle();
                 assert_eq!(case.pool.stats().waiting, 0);
                 assert_full_capacity(&case.sim, &case.fake, &case.pool);
@@ -178,9 +178,9 @@ fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
 #[test]
 fn get_that_runs_the_breaker_probe_dropped_at_every_poll_loses_nothing() {
     for probe in [
-        Behavior::Pend(1),
+        Behavior::Yield(1),
         Behavior::Take(2 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
     ] {
         drop_each(
             |k| {
@@ -204,7 +204,12 @@ fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
             let case = {
                 let sim = SimRuntime::new(k);
                 let fake = crate::support::fake(&sim);
-                let pool = fake.with_resets().pool().max_size(2).build_lazy().unwrap();
+                let pool = fake
+                    .require_reset()
+                    .pool()
+                    .max_size(2)
+                    .build_lazy()
+                    .unwrap();
                 let held = Vec::new();
                 Case {
                     sim,
@@ -214,7 +219,7 @@ fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
                 }
             };
             let case = case.filled(2);
-            case.fake.next(Call::Reset, [Behavior::Pend(2)]);
+            case.fake.next(Call::Reset, [Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -226,9 +231,9 @@ fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
 fn get_dropped_at_every_poll_of_a_connect_loses_nothing() {
     for act in [
         Behavior::Succeed,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Take(2 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
         Behavior::FailAfter(2 * MILLI),
         Behavior::Panic,
     ] {
@@ -251,9 +256,9 @@ fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
             case.fake.next(
                 Call::Connect,
-                [Behavior::Fail, Behavior::Pend(1), Behavior::Panic],
+                [Behavior::Fail, Behavior::Yield(1), Behavior::Panic],
             );
-            case.fake.look(|conn| match conn.id() {
+            case.fake.set_liveness_with(|conn| match conn.id() {
                 1 => Liveness::Closed,
                 _ => Liveness::Alive,
             });
@@ -268,7 +273,7 @@ fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
 fn get_that_waits_for_a_return_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
-        Behavior::Pend(1),
+        Behavior::Yield(1),
         Behavior::Fail,
         Behavior::Panic,
     ] {
@@ -290,10 +295,10 @@ fn get_that_connects_after_failed_pings_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
-            let acts = [Behavior::PendThenFail(1), Behavior::Panic, Behavior::Hang];
+            let acts = [Behavior::YieldThenFail(1), Behavior::Panic, Behavior::Hang];
             case.fake.next(Call::Ping, acts);
             case.fake
-                .next(Call::Connect, [Behavior::Pend(1), Behavior::Pend(2)]);
+                .next(Call::Connect, [Behavior::Yield(1), Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -308,7 +313,7 @@ fn guard_exchange_dropped_at_every_poll_loses_nothing() {
             let case = Case::new(k, |pool| pool.max_size(1));
             let mut guard = hold(&case.sim, &case.pool, 1).remove(0);
             let fake = case.fake.clone();
-            fake.next(Call::Ping, [Behavior::Pend(2)]);
+            fake.next(Call::Ping, [Behavior::Yield(2)]);
             let work = Box::pin(async move {
                 // Any call of the manager serves as the request.
                 let done = guard
@@ -326,8 +331,8 @@ fn guard_exchange_dropped_at_every_poll_loses_nothing() {
 fn get_many_dropped_at_every_poll_loses_nothing() {
     for ping in [
         Behavior::Succeed,
-        Behavior::Pend(1),
-        Behavior::PendThenFail(1),
+        Behavior::Yield(1),
+        Behavior::YieldThenFail(1),
     ] {
         drop_each(
             |k| {
@@ -336,7 +341,7 @@ fn get_many_dropped_at_every_poll_loses_nothing() {
                 case.held = hold(&case.sim, &case.pool, 1);
                 case.fake.next(Call::Ping, [ping]);
                 case.fake
-                    .next(Call::Connect, [Behavior::Pend(1), Behavior::Take(MILLI)]);
+                    .next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI)]);
                 let pool = case.pool.clone();
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
                 (case, gather as BoxFuture)
@@ -413,7 +418,11 @@ fn build_dropped_at_every_poll_leaves_no_connection_and_no_task() {
             let case = Case::new(k, |pool| pool.max_size(2));
             case.fake.next(
                 Call::Connect,
-                [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+                [
+                    Behavior::Yield(1),
+                    Behavior::Take(MILLI),
+                    Behavior::Yield(2),
+                ],
             );
             let build = case.fake.pool().min_size(3).build();
             let built = Arc::clone(&built);
@@ -443,7 +452,7 @@ fn close_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(4)).filled(3);
-            case.fake.always(Call::Close, Behavior::Pend(2));
+            case.fake.always(Call::Close, Behavior::Yield(2));
             case.held = hold(&case.sim, &case.pool, 1);
             let pool = case.pool.clone();
             let work = Box::pin(async move {
@@ -590,7 +599,7 @@ fn dropped_waiter_that_was_woken_to_start_a_connect_passes_the_wake_up_on() {
     sim.settle();
     // All tasks are dropped; the first waiter is woken to restart them.
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     drop(first);
     sim.advance(SECOND);
     assert!(

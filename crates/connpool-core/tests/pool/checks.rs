@@ -67,7 +67,7 @@ fn check_timeout_reports_the_check_phase() {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
         if resets {
-            fake.with_resets().always(Call::Reset, Behavior::Hang);
+            fake.require_reset().always(Call::Reset, Behavior::Hang);
             // The pool calls `needs_reset` when it is built.
         } else {
             builder = builder.ping_after(Duration::ZERO);
@@ -111,7 +111,7 @@ fn hanging_pings_do_not_extend_the_get_deadline() {
             _ => Phase::Check,
         };
         assert_eq!(*phase, expected, "{ping_timeout:?}");
-        fake.calm();
+        fake.clear_script();
         sim.advance(20 * SECOND);
         assert_full_capacity(&sim, &fake, &pool);
     }
@@ -228,7 +228,7 @@ fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
 #[test]
 fn new_connection_is_probed_but_neither_pinged_nor_reset() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     let _held = hold(&sim, &pool, 1);
     assert_eq!(fake.probes(), 1);
@@ -246,7 +246,7 @@ fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
         let (sim, fake) = new(1);
         let pool = fake.pool().build_lazy().unwrap();
         fill(&sim, &pool, 1);
-        fake.look(move |conn| {
+        fake.set_liveness_with(move |conn| {
             if conn.id() == 1 {
                 liveness
             } else {
@@ -266,7 +266,7 @@ fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
 #[test]
 fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     for user in 0..3 {
         sim.block_on(pool.get()).unwrap().used_by(user);
@@ -291,7 +291,7 @@ fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
 fn connection_is_never_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
-        fake.with_resets().always(Call::Reset, Behavior::Pend(1));
+        fake.require_reset().always(Call::Reset, Behavior::Yield(1));
         fake.next(
             Call::Reset,
             [Behavior::Take(MILLI), Behavior::Fail, Behavior::Panic],
@@ -332,7 +332,7 @@ fn connection_is_never_lent_twice_without_a_reset() {
             .collect();
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
-        fake.calm();
+        fake.clear_script();
         assert_full_capacity(&sim, &fake, &pool);
     }
 }

@@ -185,7 +185,7 @@ fn growing_a_pool_without_a_maintenance_task_serves_waiters() {
     let mut waiter = Box::pin(waiter);
     assert!(poll_once(waiter.as_mut()).is_pending());
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     pool.resize(2).unwrap();
     assert!(sim.block_on(waiter).is_ok());
     assert_eq!(sim.elapsed(), Duration::ZERO);

@@ -33,7 +33,7 @@ const SPANS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration:
 /// millisecond. Returns the numbers of successful and failed gets.
 fn exercise(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u64, u64) {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let runtime = CountingRuntime::new(&sim, 60_000);
     let builder = Pool::builder(fake.clone(), runtime.clone());
     let pool = settings(builder.max_size(2).min_size(1))
@@ -54,7 +54,7 @@ fn exercise(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u
         let _ = pool.try_get();
         sim.advance(100 * MILLI);
     }
-    fake.calm();
+    fake.clear_script();
     sim.block_on(runtime.count_polls(pool.close(SECOND)));
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
@@ -224,7 +224,7 @@ fn size_settings_may_be_the_largest_integers() {
     fake.always(Call::Connect, Behavior::Hang);
     let all = sim.block_on(pool.get_many_timeout(usize::MAX, MILLI));
     assert!(all.unwrap_err().is_timeout());
-    fake.calm();
+    fake.clear_script();
     pool.clear();
     sim.advance(60 * SECOND);
     fill(&sim, &pool, 3);

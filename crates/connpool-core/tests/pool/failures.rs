@@ -284,7 +284,7 @@ fn min_size_respects_backoff_while_the_backend_is_down() {
     // Up to five connects per backoff pause.
     let calls = fake.calls(Call::Connect);
     assert!((10..300).contains(&calls), "{calls} connects in a minute");
-    fake.calm();
+    fake.clear_script();
     sim.advance(10 * SECOND);
     assert_eq!(pool.stats().available, 5);
 }
@@ -366,7 +366,7 @@ fn run_accept_and_close(increment: usize, gets: usize, fail_fast: bool) -> (usiz
     let got = jobs.iter().filter_map(Job::take).any(|got| got.is_ok());
     drop(jobs);
     sim.advance(60 * SECOND);
-    fake.calm();
+    fake.clear_script();
     assert_full_capacity(&sim, &fake, &pool);
     (calls, got)
 }

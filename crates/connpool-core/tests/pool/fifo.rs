@@ -185,7 +185,7 @@ fn waiter_whose_connection_fails_its_check_keeps_its_queue_position() {
         .unwrap();
     let mut held = hold(&sim, &pool, 2);
     fake.always(Call::Connect, Behavior::Hang);
-    fake.next(Call::Ping, [Behavior::PendThenFail(1)]);
+    fake.next(Call::Ping, [Behavior::YieldThenFail(1)]);
     let first = spawn_get(&sim, &pool);
     let second = spawn_get(&sim, &pool);
     drop(held.pop());

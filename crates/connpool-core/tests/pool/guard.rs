@@ -52,7 +52,7 @@ fn slot_is_held_until_its_connection_is_dropped() {
     for close in [
         None,
         Some(Behavior::Succeed),
-        Some(Behavior::Pend(1)),
+        Some(Behavior::Yield(1)),
         Some(Behavior::Hang),
     ] {
         let held = hold(&sim, &pool, 1);
@@ -81,7 +81,12 @@ fn slot_is_held_until_its_connection_is_dropped() {
 #[test]
 fn return_does_not_wait_for_the_peer() {
     let (sim, fake) = new(1);
-    let pool = fake.with_resets().pool().max_size(1).build_lazy().unwrap();
+    let pool = fake
+        .require_reset()
+        .pool()
+        .max_size(1)
+        .build_lazy()
+        .unwrap();
     let held = hold(&sim, &pool, 1);
     for op in [Call::Ping, Call::Reset, Call::Close] {
         fake.always(op, Behavior::Hang);
@@ -96,7 +101,7 @@ fn return_does_not_wait_for_the_peer() {
 fn connection_that_is_not_reusable_is_destroyed_on_return() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
-    fake.reusable(|conn| conn.id() != 1);
+    fake.set_is_reusable_with(|conn| conn.id() != 1);
     drop(hold(&sim, &pool, 2));
     assert_eq!((fake.dropped(), pool.stats().available), (vec![1], 1));
     assert_eq!(closed(&pool, CloseReason::NotReusable), 1);
@@ -241,12 +246,12 @@ where
     });
     assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (1, 1));
     assert!(pool.try_get().is_err(), "needs_reset was not forwarded");
-    fake.reusable(|_| false);
+    fake.set_is_reusable_with(|_| false);
     drop(sim.block_on(pool.get()).unwrap());
     assert_eq!(fake.dropped(), [1]);
-    fake.calm();
+    fake.clear_script();
     drop(sim.block_on(pool.get()).unwrap());
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         2 => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -264,7 +269,7 @@ where
 #[test]
 fn boxed_manager_forwards_every_method() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = Pool::builder(BoxManager::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()
@@ -289,7 +294,7 @@ fn guard_forwards_vectored_writes() {
 fn boxed_manager_forwards_needs_reset() {
     let (_, fake) = new(1);
     assert!(!BoxManager::new(fake.clone()).needs_reset());
-    fake.with_resets();
+    fake.require_reset();
     assert!(BoxManager::new(fake).needs_reset());
 }
 
@@ -308,7 +313,7 @@ fn builder_debug_output_names_settings_but_not_the_manager() {
 #[test]
 fn arc_manager_forwards_every_method() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = Pool::builder(Arc::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
         .build_lazy()

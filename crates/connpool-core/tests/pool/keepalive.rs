@@ -112,7 +112,7 @@ fn keepalive_round_of_slow_pings_runs_to_its_end() {
     fake.always(Call::Ping, Behavior::Take(SECOND));
     sim.advance(90 * SECOND);
     assert_eq!(fake.calls(Call::Ping), 20);
-    assert_eq!(fake.truth().most_connecting, 1);
+    assert_eq!(fake.observed().most_connecting, 1);
     assert_eq!(pool.stats().available, 20);
 }
 
@@ -156,7 +156,7 @@ fn bytes_left_unread_by_a_keepalive_ping_close_the_connection() {
     let pool = with_keepalive(&fake).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     let asked = fake.clone();
-    fake.look(move |_| match asked.calls(Call::Ping) {
+    fake.set_liveness_with(move |_| match asked.calls(Call::Ping) {
         0 => Liveness::Alive,
         _ => Liveness::Unsolicited,
     });
@@ -192,7 +192,7 @@ fn clear_resize_close_and_drop_during_a_keepalive_ping_lose_nothing() {
         sim.advance(SECOND);
         assert_eq!(fake.alive(), [0, 2, 0][case]);
         if case < 2 {
-            fake.calm();
+            fake.clear_script();
             let size = pool.config().max_size;
             assert_eq!(hold(&sim, &pool, size).len(), size);
         }
@@ -209,7 +209,7 @@ fn runtime_shutdown_during_a_keepalive_ping_destroys_the_connection() {
     sim.shut_down();
     assert_eq!((fake.alive(), pool.stats().available), (1, 1));
     assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
-    fake.calm();
+    fake.clear_script();
     assert!(pool.try_get().is_ok());
 }
 

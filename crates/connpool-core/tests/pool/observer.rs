@@ -63,7 +63,7 @@ fn observer_receives_breaker_burst_and_pause_events() {
         "the breaker was half open and is closed",
     ];
     assert_eq!(log.only("breaker"), texts);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         6.. => Liveness::Closed,
         _ => Liveness::Alive,
     });
@@ -219,7 +219,7 @@ fn observer_receives_abandoned_graceful_closes() {
 #[test]
 fn observer_receives_every_caught_panic() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let (log, builder) = logged_pool(&fake);
     let pool = builder
         .max_size(3)
@@ -230,13 +230,13 @@ fn observer_receives_every_caught_panic() {
     fake.next(Call::Ping, [Behavior::Panic]);
     fake.next(Call::Reset, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
-    fake.look(|_| panic!("scripted panic"));
+    fake.set_liveness_with(|_| panic!("scripted panic"));
     assert!(pool.try_get().is_err());
-    fake.look(|_| Liveness::Alive);
+    fake.set_liveness_with(|_| Liveness::Alive);
     sim.advance(SECOND);
-    fake.reusable(|_| panic!("scripted panic"));
+    fake.set_is_reusable_with(|_| panic!("scripted panic"));
     drop(sim.block_on(pool.get()).unwrap());
-    fake.reusable(|_| true);
+    fake.set_is_reusable_with(|_| true);
     fake.at_drop(|_| panic!("scripted panic"));
     let mut marked = sim.block_on(pool.get()).unwrap();
     marked.mark_unusable();
@@ -324,7 +324,7 @@ fn observer_may_use_the_pool_without_unbounded_recursion() {
 fn observer_event_counts_match_stats_under_random_faults() {
     for seed in 0..10 {
         let (sim, fake) = new(seed);
-        fake.with_resets();
+        fake.require_reset();
         let (log, builder) = logged_pool(&fake);
         let pool = builder
             .max_size(4)

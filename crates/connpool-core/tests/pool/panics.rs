@@ -75,7 +75,7 @@ fn panicking_ping_destroys_its_connection_and_the_next_is_tried() {
 #[test]
 fn panicking_reset_destroys_its_connection() {
     let (sim, fake) = new(1);
-    fake.with_resets().next(Call::Reset, [Behavior::Panic]);
+    fake.require_reset().next(Call::Reset, [Behavior::Panic]);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
@@ -87,7 +87,7 @@ fn panicking_liveness_probe_destroys_its_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         4.. => Liveness::Alive,
         _ => scripted(),
     });
@@ -103,10 +103,10 @@ fn panicking_sweep_probe_does_not_end_the_maintenance_task() {
     let (sim, fake) = new(1);
     let pool = fake.pool().evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    fake.look(|_| scripted());
+    fake.set_liveness_with(|_| scripted());
     sim.advance(SECOND);
     assert_eq!(fake.alive(), 0);
-    fake.calm();
+    fake.clear_script();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
     sim.advance(SECOND);
@@ -117,7 +117,7 @@ fn panicking_sweep_probe_does_not_end_the_maintenance_task() {
 fn panicking_probe_of_a_new_connection_destroys_that_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 => scripted(),
         _ => Liveness::Alive,
     });
@@ -129,11 +129,11 @@ fn panicking_probe_of_a_new_connection_destroys_that_connection() {
 fn panicking_is_reusable_destroys_its_connection_only() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.reusable(|_| scripted());
+    fake.set_is_reusable_with(|_| scripted());
     let held = hold(&sim, &pool, 1);
     let waiter = spawn_get(&sim, &pool);
     drop(held);
-    fake.calm();
+    fake.clear_script();
     sim.settle();
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
@@ -165,13 +165,13 @@ fn connection_whose_drop_panics_frees_its_slot() {
     fill(&sim, &pool, 3);
     pool.clear();
     sim.settle();
-    fake.always(Call::Close, Behavior::Pend(1));
+    fake.always(Call::Close, Behavior::Yield(1));
     fill(&sim, &pool, 3);
     pool.resize(1).unwrap();
     sim.settle();
     assert_eq!(fake.alive(), 1);
     pool.resize(3).unwrap();
-    fake.calm();
+    fake.clear_script();
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -192,7 +192,7 @@ fn connection_whose_drop_panics_at_close_timeout_frees_its_slot() {
     let passed = catch_unwind(AssertUnwindSafe(|| sim.advance(2 * SECOND)));
     assert!(passed.is_ok(), "the panic reached the runtime");
     assert_eq!(fake.alive(), 0);
-    fake.calm();
+    fake.clear_script();
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -246,7 +246,7 @@ fn guard_dropped_by_a_panicking_thread_destroys_its_connection() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let called = std::sync::Arc::new(AtomicBool::new(false));
     let called_ = called.clone();
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         called_.store(true, Ordering::SeqCst);
         true
     });
@@ -300,7 +300,7 @@ fn waiter_is_served_after_a_panicking_thread_drops_its_guard() {
 #[test]
 fn every_callback_may_use_the_pool() {
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = fake
         .pool()
         .max_size(4)
@@ -312,11 +312,11 @@ fn every_callback_may_use_the_pool() {
         .unwrap();
     let weak = [(); 3].map(|()| pool.downgrade());
     let [in_liveness, in_is_reusable, in_drop] = weak;
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         use_pool(&in_liveness);
         Liveness::Alive
     });
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         use_pool(&in_is_reusable);
         true
     });

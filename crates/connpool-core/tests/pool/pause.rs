@@ -124,7 +124,7 @@ fn paused_pool_keeps_min_size_and_finds_dead_connections() {
     pool.pause();
     let waiter = spawn_get(&sim, &pool);
     fake.hang_up_all();
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 | 2 => connpool_core::Liveness::Closed,
         _ => connpool_core::Liveness::Alive,
     });

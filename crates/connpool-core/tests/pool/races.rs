@@ -72,7 +72,7 @@ fn get_waits_for_a_slot_that_is_being_freed_despite_max_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.look(|conn| {
+    fake.set_liveness_with(|conn| {
         if conn.id() == 1 {
             Liveness::Closed
         } else {
@@ -102,7 +102,7 @@ fn get_during_a_sweep_probe_is_served_after_the_probe() {
     );
     let (sender, receiver) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         if once.lock().unwrap().take().is_some() {
             let pool = pool_ref.upgrade().unwrap();
             let mut get = Box::pin(async move { pool.get_owned().await });
@@ -168,7 +168,7 @@ fn connection_returned_while_the_pool_closes_is_not_kept() {
     let pool = fake.pool().build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let pool_ref = pool.downgrade();
-    fake.reusable(move |_| {
+    fake.set_is_reusable_with(move |_| {
         let pool = pool_ref.upgrade().unwrap();
         let mut close = pin!(pool.close(Duration::ZERO));
         assert!(poll_once(close.as_mut()).is_ready());

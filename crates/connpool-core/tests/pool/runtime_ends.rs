@@ -44,7 +44,7 @@ fn guard_can_be_dropped_after_runtime_shutdown() {
         assert_eq!(sim.spawned(), spawned, "a drop spawned a task");
         let kept = usize::from(!marked);
         assert_eq!((fake.alive(), pool.stats().available), (kept, kept));
-        sim.start_again();
+        sim.restart();
         assert_full_capacity(&sim, &fake, &pool);
     }
 }
@@ -141,7 +141,7 @@ fn gets_on_a_runtime_without_tasks_do_not_wake_each_other_forever() {
             Poll::Pending => panic!("still pending after its deadline"),
         }
     }
-    sim.start_again();
+    sim.restart();
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -231,7 +231,7 @@ fn connect_dropped_by_its_runtime_frees_its_slot() {
     sim.shut_down();
     assert_eq!(pool.stats().connecting, 0);
     assert!(sim.block_on(get).unwrap_err().is_timeout());
-    sim.start_again();
+    sim.restart();
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -244,7 +244,7 @@ fn waiter_restarts_tasks_that_the_runtime_dropped() {
     assert!(poll_once(get.as_mut()).is_pending());
     sim.settle();
     sim.shut_down();
-    sim.start_again();
+    sim.restart();
     assert!(sim.block_on(get).is_ok());
     assert!(
         sim.elapsed() <= 50 * MILLI,
@@ -266,7 +266,7 @@ fn pool_restarts_a_dropped_maintenance_task() {
     fill(&sim, &pool, 1);
     for _ in 0..3 {
         sim.shut_down();
-        sim.start_again();
+        sim.restart();
         assert_full_capacity(&sim, &fake, &pool);
     }
     // The new maintenance task takes over.
@@ -292,12 +292,12 @@ fn graceful_closes_dropped_by_their_runtime_free_their_slots() {
     sim.shut_down();
     assert_at_rest(&pool, &fake, 0);
     assert_eq!(fake.alive(), 0);
-    sim.start_again();
+    sim.restart();
     assert_full_capacity_when_calm(&sim, &fake, &pool);
 }
 
 fn assert_full_capacity_when_calm(sim: &SimRuntime, fake: &Fake, pool: &Pool<Fake>) {
-    fake.calm();
+    fake.clear_script();
     assert_full_capacity(sim, fake, pool);
 }
 
@@ -361,7 +361,7 @@ fn last_handle_without_a_runtime_drops_idle_connections_in_place() {
 fn unused_pool_spawns_and_arms_nothing() {
     let (sim, fake) = new(1);
     drop(fake.pool().build_lazy().unwrap());
-    assert_eq!((sim.spawned(), sim.slept()), (0, 0));
+    assert_eq!((sim.spawned(), sim.timers_created()), (0, 0));
 }
 
 #[test]

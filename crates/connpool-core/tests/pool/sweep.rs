@@ -19,7 +19,7 @@ fn sweep_closes_dead_connections_without_a_get() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         2 | 4 => Liveness::Closed,
         5 => Liveness::Unsolicited,
         _ => Liveness::Alive,
@@ -42,9 +42,9 @@ fn no_sweep_without_evict_interval() {
         .unwrap();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
-    let (probes, slept) = (fake.probes(), sim.slept());
+    let (probes, slept) = (fake.probes(), sim.timers_created());
     sim.advance(1_000 * SECOND);
-    assert_eq!((fake.probes(), sim.slept()), (probes, slept));
+    assert_eq!((fake.probes(), sim.timers_created()), (probes, slept));
     assert_eq!(fake.alive(), 3);
 }
 
@@ -76,7 +76,7 @@ fn sweep_pings_nothing_and_keeps_the_order() {
     fake.always(Call::Ping, Behavior::Fail);
     sim.advance(10 * SECOND);
     assert_eq!((fake.calls(Call::Ping), fake.alive()), (0, 4));
-    fake.calm();
+    fake.clear_script();
     let ids: Vec<u64> = hold(&sim, &pool, 4).iter().map(|held| held.id()).collect();
     assert_eq!(ids, [4, 3, 2, 1]);
 }
@@ -96,7 +96,7 @@ fn sweep_hides_no_healthy_connection_from_try_get() {
         let served = Arc::new(AtomicUsize::new(0));
         let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
         let inside = AtomicUsize::new(0);
-        fake.look(move |conn| {
+        fake.set_liveness_with(move |conn| {
             // The probe of the inner try_get does not recurse.
             if inside.fetch_add(1, Ordering::SeqCst) == 0 {
                 let pool = weak.upgrade().unwrap();
@@ -117,7 +117,7 @@ fn sweep_hides_no_healthy_connection_from_try_get() {
         sim.advance(60 * SECOND);
         // With every second connection dead, a try_get may find three dead ones in a row.
         assert!(served.load(Ordering::SeqCst) >= 500);
-        fake.calm();
+        fake.clear_script();
         assert_eq!(pool.stats().available, fake.alive());
         assert_full_capacity(&sim, &fake, &pool);
         if with_dead {
@@ -163,7 +163,7 @@ fn get_during_the_sweep_of_the_only_connection_does_not_connect() {
     fill(&sim, &pool, 1);
     let got = Arc::new(std::sync::Mutex::new(None));
     let (got_, sim_, weak) = (Arc::clone(&got), sim.clone(), pool.downgrade());
-    fake.look(move |_| {
+    fake.set_liveness_with(move |_| {
         if got_.lock().unwrap().is_none() {
             // As if from another thread, during the probe.
             let pool = weak.upgrade().unwrap();
@@ -194,7 +194,7 @@ fn min_size_is_maintained_in_the_background() {
     assert_eq!((pool.stats().available, fake.calls(Call::Connect)), (3, 9));
     fake.set_liveness(Liveness::Closed);
     sim.advance(30 * SECOND);
-    fake.calm();
+    fake.clear_script();
     sim.advance(30 * SECOND);
     assert_eq!(pool.stats().available, 3);
 }

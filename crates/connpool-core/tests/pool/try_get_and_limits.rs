@@ -18,7 +18,11 @@ fn try_get_starts_no_connect_and_no_task() {
     }
     sim.settle();
     assert_eq!(
-        (sim.spawned(), sim.slept(), fake.calls(Call::Connect)),
+        (
+            sim.spawned(),
+            sim.timers_created(),
+            fake.calls(Call::Connect)
+        ),
         (0, 0, 0)
     );
 }
@@ -38,7 +42,7 @@ fn try_get_gives_up_after_three_dead_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.look(|conn| match conn.id() {
+    fake.set_liveness_with(|conn| match conn.id() {
         1 => Liveness::Alive,
         _ => Liveness::Closed,
     });
@@ -58,7 +62,7 @@ fn try_get_lends_a_used_connection_only_without_needs_reset() {
     assert!(pool.try_get().is_ok());
 
     let (sim, fake) = new(1);
-    fake.with_resets();
+    fake.require_reset();
     let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
     let used = pool.try_get().expect("no prewarmed connection");
     drop(used);
@@ -243,7 +247,7 @@ fn wait_count_counts_waits_for_a_return_only() {
     fill(&sim, &pool, 2);
     fake.set_liveness(Liveness::Closed);
     let job = spawn_get(&sim, &pool);
-    fake.calm();
+    fake.clear_script();
     sim.advance(SECOND);
     assert!(job.take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().wait_count, 1);

@@ -1,25 +1,26 @@
-//! Whatever is given up, at whatever point: nothing is lost.
+//! Futures dropped at every poll: no capacity is lost.
 
 use std::time::Duration;
 
 use connpool_core::{Backoff, BoxFuture, Builder, Pool};
 use futures_lite::future::{poll_once, zip};
 
-use super::host::{Guard, Host, LONG, MILLI};
-use crate::{Behavior, Call, FaultyManager};
+use super::env::{Env, Guard, LONG, MILLI};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
-/// Step 4, cancelled.
-pub async fn a_get_can_be_dropped_at_every_poll_of_a_connect(host: Host) {
-    for act in [
+/// Drops a `get` while its connect is pending.
+pub async fn get_can_be_dropped_at_every_poll_of_a_connect(env: Env) {
+    for behavior in [
         Behavior::Succeed,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Take(3 * MILLI),
-        Behavior::PendThenFail(1),
+        Behavior::YieldThenFail(1),
         Behavior::Panic,
     ] {
-        at_every_poll(&host, |host| async move {
-            let case = Case::new(&host, 0, |pool| pool.increment(2)).await;
-            case.backend.next(Call::Connect, [act]);
+        at_every_poll(&env, |env| async move {
+            let case = Case::new(&env, 0, |pool| pool.increment(2)).await;
+            case.backend.next(Call::Connect, [behavior]);
             let get = case.get();
             (case, get)
         })
@@ -27,33 +28,33 @@ pub async fn a_get_can_be_dropped_at_every_poll_of_a_connect(host: Host) {
     }
 }
 
-/// Step 3, cancelled.
-pub async fn a_get_can_be_dropped_at_every_poll_of_a_check(host: Host) {
-    at_every_poll(&host, |host| async move {
-        let case = Case::new(&host, 2, |pool| pool).await;
+/// Drops a `get` while its connection is checked.
+pub async fn get_can_be_dropped_at_every_poll_of_a_check(env: Env) {
+    at_every_poll(&env, |env| async move {
+        let case = Case::new(&env, 2, |pool| pool).await;
         case.backend
-            .next(Call::Ping, [Behavior::PendThenFail(1), Behavior::Pend(2)]);
+            .next(Call::Ping, [Behavior::YieldThenFail(1), Behavior::Yield(2)]);
         let get = case.get();
         (case, get)
     })
     .await;
-    at_every_poll(&host, |host| async move {
-        let case = Case::new(&host, 2, |pool| pool).await;
+    at_every_poll(&env, |env| async move {
+        let case = Case::new(&env, 2, |pool| pool).await;
         case.backend
             .next(Call::Ping, [Behavior::Panic, Behavior::Hang]);
-        case.backend.next(Call::Connect, [Behavior::Pend(1)]);
+        case.backend.next(Call::Connect, [Behavior::Yield(1)]);
         let get = case.get();
         (case, get)
     })
     .await;
 }
 
-/// Step 5, cancelled.
-pub async fn a_get_can_be_dropped_at_every_poll_of_a_wait(host: Host) {
-    for ping in [Behavior::Succeed, Behavior::Pend(1), Behavior::Fail] {
-        at_every_poll(&host, |host| async move {
-            let mut case = Case::new(&host, 0, |pool| pool.max_size(1)).await;
-            case.held = host.hold(&case.pool, 1).await;
+/// Drops a `get` while it waits.
+pub async fn get_can_be_dropped_at_every_poll_of_a_wait(env: Env) {
+    for ping in [Behavior::Succeed, Behavior::Yield(1), Behavior::Fail] {
+        at_every_poll(&env, |env| async move {
+            let mut case = Case::new(&env, 0, |pool| pool.max_size(1)).await;
+            case.held = env.hold(&case.pool, 1).await;
             case.backend.next(Call::Ping, [ping]);
             let get = case.get();
             (case, get)
@@ -62,64 +63,64 @@ pub async fn a_get_can_be_dropped_at_every_poll_of_a_wait(host: Host) {
     }
 }
 
-/// `pause`, cancelled.
-pub async fn a_get_in_a_paused_pool_can_be_dropped_at_every_poll(host: Host) {
-    at_every_poll(&host, |host| async move {
-        let case = Case::new(&host, 1, |pool| pool.max_size(1)).await;
+/// Drops a `get` while the pool is paused.
+pub async fn get_from_a_paused_pool_can_be_dropped_at_every_poll(env: Env) {
+    at_every_poll(&env, |env| async move {
+        let case = Case::new(&env, 1, |pool| pool.max_size(1)).await;
         case.pool.pause();
-        let (pool, host_) = (case.pool.clone(), host.clone());
+        let (pool, env_) = (case.pool.clone(), env.clone());
         let resumes = async move {
-            host_.sleep(2 * MILLI).await;
+            env_.sleep(2 * MILLI).await;
             pool.resume();
         };
-        drop(host.spawn(resumes));
+        drop(env.spawn(resumes));
         let get = case.get();
         (case, get)
     })
     .await;
 }
 
-/// "A failed connect", cancelled.
-pub async fn a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll(host: Host) {
-    at_every_poll(&host, |host| async move {
-        let case = Case::new(&host, 0, |pool| pool.fail_fast(false)).await;
-        let acts = [
+/// Drops a `get` that keeps waiting after failed connects, without `fail_fast`.
+pub async fn get_that_outlasts_failures_can_be_dropped_at_every_poll(env: Env) {
+    at_every_poll(&env, |env| async move {
+        let case = Case::new(&env, 0, |pool| pool.fail_fast(false)).await;
+        let behaviors = [
             Behavior::Fail,
             Behavior::HangUp,
             Behavior::Panic,
-            Behavior::Pend(1),
+            Behavior::Yield(1),
         ];
-        case.backend.next(Call::Connect, acts);
+        case.backend.next(Call::Connect, behaviors);
         let get = case.get();
         (case, get)
     })
     .await;
 }
 
-/// `get_many`, cancelled: two of them, one of which gathers while the other waits for its turn.
-pub async fn a_gatherer_can_be_dropped_at_every_poll(host: Host) {
-    at_every_poll(&host, |host| async move {
-        let mut case = Case::new(&host, 1, |pool| pool).await;
-        case.held = host.hold(&case.pool, 1).await;
-        case.backend.next(Call::Ping, [Behavior::Pend(1)]);
-        let gather = || {
+/// Drops two `get_many` calls, one that holds connections already and one that waits for its turn.
+pub async fn get_many_can_be_dropped_at_every_poll(env: Env) {
+    at_every_poll(&env, |env| async move {
+        let mut case = Case::new(&env, 1, |pool| pool).await;
+        case.held = env.hold(&case.pool, 1).await;
+        case.backend.next(Call::Ping, [Behavior::Yield(1)]);
+        let get_many = || {
             let pool = case.pool.clone();
             async move { drop(pool.get_many(2).await) }
         };
-        let both = zip(gather(), gather());
+        let both = zip(get_many(), get_many());
         let both: BoxFuture = Box::pin(async move { _ = both.await });
         (case, both)
     })
     .await;
 }
 
-/// Fine print: `close`, cancelled.
-pub async fn a_close_can_be_dropped_at_every_poll(host: Host) {
-    at_every_poll(&host, |host| async move {
-        let mut case = Case::new(&host, 1, |pool| pool).await;
-        case.held = host.hold(&case.pool, 2).await;
+/// Drops a `close`.
+pub async fn close_can_be_dropped_at_every_poll(env: Env) {
+    at_every_poll(&env, |env| async move {
+        let mut case = Case::new(&env, 1, |pool| pool).await;
+        case.held = env.hold(&case.pool, 2).await;
         case.held.pop();
-        case.backend.always(Call::Close, Behavior::Pend(2));
+        case.backend.always(Call::Close, Behavior::Yield(2));
         let pool = case.pool.clone();
         let close: BoxFuture = Box::pin(async move { _ = pool.close(LONG).await });
         (case, close)
@@ -127,14 +128,18 @@ pub async fn a_close_can_be_dropped_at_every_poll(host: Host) {
     .await;
 }
 
-/// Fine print: `build`, cancelled.
-pub async fn a_build_can_be_dropped_at_every_poll(host: Host) {
+/// Drops a `build`.
+pub async fn build_can_be_dropped_at_every_poll(env: Env) {
     let mut ended = false;
     for polls in 0..40 {
-        let backend = host.backend();
+        let backend = env.backend();
         backend.next(
             Call::Connect,
-            [Behavior::Pend(1), Behavior::Take(MILLI), Behavior::Pend(2)],
+            [
+                Behavior::Yield(1),
+                Behavior::Take(MILLI),
+                Behavior::Yield(2),
+            ],
         );
         let mut build = Box::pin(backend.pool().min_size(3).build());
         let mut built = None;
@@ -143,66 +148,66 @@ pub async fn a_build_can_be_dropped_at_every_poll(host: Host) {
             if built.is_some() {
                 break;
             }
-            host.sleep(MILLI).await;
+            env.sleep(MILLI).await;
         }
         drop(build);
         if let Some(pool) = built {
             assert_eq!(pool.unwrap().stats().size, 3);
             ended = true;
         }
-        host.until(|| backend.alive() == 0).await;
+        env.until(|| backend.alive() == 0).await;
         if ended {
             break;
         }
     }
-    assert!(ended, "it never ended by itself");
+    assert!(ended, "the future never completed");
 }
 
-/// P24: every combination of outcomes. deadpool, `test_cancellations`.
-pub async fn whatever_the_backend_does_all_capacity_is_left(host: Host) {
-    let acts = [
+/// P24: every combination of backend outcomes. deadpool, `test_cancellations`.
+pub async fn every_backend_outcome_leaves_full_capacity(env: Env) {
+    let behaviors = [
         Behavior::Succeed,
         Behavior::Fail,
-        Behavior::Pend(2),
+        Behavior::Yield(2),
         Behavior::Hang,
     ];
-    let jobs = acts.map(|connect| {
-        let host = host.clone();
-        host.clone().spawn(async move {
-            for ping in acts {
-                for reset in acts {
-                    for close in acts {
+    let tasks = behaviors.map(|connect| {
+        let env = env.clone();
+        env.clone().spawn(async move {
+            for ping in behaviors {
+                for reset in behaviors {
+                    for close in behaviors {
                         let script = [connect, ping, reset, close];
-                        all_capacity_is_left_by(&host, script).await;
+                        all_capacity_is_left_by(&env, script).await;
                     }
                 }
             }
         })
     });
-    for job in jobs {
-        job.await;
+    for task in tasks {
+        task.await;
     }
 }
 
-/// The shortest pauses there are.
+/// The shortest backoff.
 const SHORTEST: Backoff = Backoff::new(MILLI, MILLI, 1.0);
 
-/// A pool in the state in which something is to be given up.
+/// A pool in the state in which a future is dropped.
 struct Case {
     backend: FaultyManager,
     pool: Pool<FaultyManager>,
-    /// Given back after the second poll.
+    /// Returned after the second poll.
     held: Vec<Guard>,
 }
 
 impl Case {
-    /// A pool that pings before each lending, with `filled` idle connections.
+    /// Builds a pool that pings before every reuse, with `filled` idle connections.
     async fn new(
-        host: &Host,
+        env: &Env,
         filled: usize,
         settings: impl FnOnce(Builder<FaultyManager>) -> Builder<FaultyManager>,
     ) -> Self {
-        let backend = host.backend();
+        let backend = env.backend();
         let builder = backend
             .pool()
             .max_size(2)
@@ -214,7 +219,7 @@ impl Case {
             .backoff(SHORTEST)
             .breaker(None);
         let pool = settings(builder).build_lazy().unwrap();
-        host.fill(&pool, filled).await;
+        env.fill(&pool, filled).await;
         let held = Vec::new();
         Case {
             backend,
@@ -229,45 +234,45 @@ impl Case {
     }
 }
 
-/// Drops what `make` makes after every number of polls, a millisecond apart, until it ends by
-/// itself. Then the pool must still lend all that it may; or, if it was closed, have nothing left.
-async fn at_every_poll<F>(host: &Host, make: impl Fn(Host) -> F)
+/// Drops the future of `make` after every number of polls, a millisecond apart, until it completes.
+/// Afterwards the pool must have its full capacity or, if it was closed, no connection.
+async fn at_every_poll<F>(env: &Env, make: impl Fn(Env) -> F)
 where
     F: Future<Output = (Case, BoxFuture)>,
 {
     for polls in 0..40 {
-        let (mut case, mut task) = make(host.clone()).await;
+        let (mut case, mut task) = make(env.clone()).await;
         let mut ended = false;
         for poll in 0..polls {
             ended = poll_once(&mut task).await.is_some();
             if ended {
                 break;
             }
-            host.sleep(MILLI).await;
+            env.sleep(MILLI).await;
             if poll == 1 {
                 case.held.clear();
             }
         }
         drop(task);
         case.held.clear();
-        case.backend.calm();
-        // What is under way may still fail.
-        host.rest(&case.pool, &case.backend, 0).await;
+        case.backend.clear_script();
+        // Pending connects may still fail.
+        env.until_at_rest(&case.pool, &case.backend, 0).await;
         if case.pool.is_closed() {
             assert_eq!(case.backend.alive(), 0);
         } else {
-            host.lends_all(&case.pool, &case.backend).await;
+            env.assert_full_capacity(&case.pool, &case.backend).await;
         }
         if ended {
             return;
         }
     }
-    panic!("it never ended by itself");
+    panic!("the future never completed");
 }
 
-async fn all_capacity_is_left_by(host: &Host, script: [Behavior; 4]) {
-    let backend = host.backend();
-    backend.with_resets();
+async fn all_capacity_is_left_by(env: &Env, script: [Behavior; 4]) {
+    let backend = env.backend();
+    backend.require_reset();
     let pool = backend
         .pool()
         .max_size(2)
@@ -281,19 +286,19 @@ async fn all_capacity_is_left_by(host: &Host, script: [Behavior; 4]) {
         .breaker(None)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 1).await;
-    for (op, act) in Call::ALL.into_iter().zip(script) {
-        backend.always(op, act);
+    env.fill(&pool, 1).await;
+    for (call, behavior) in Call::ALL.into_iter().zip(script) {
+        backend.always(call, behavior);
     }
     let limits = [Duration::ZERO, Duration::from_micros(1), MILLI, 3 * MILLI];
-    host.run_tasks(limits.len(), |nth| {
+    env.run_tasks(limits.len(), |nth| {
         let pool = pool.clone();
         async move { drop(pool.get_timeout(limits[nth]).await) }
     })
     .await;
-    backend.calm();
-    host.rest(&pool, &backend, 0).await;
-    host.lends_all(&pool, &backend).await;
-    let most = backend.peak();
-    assert!(most <= 2, "{most} at once: {script:?}");
+    backend.clear_script();
+    env.until_at_rest(&pool, &backend, 0).await;
+    env.assert_full_capacity(&pool, &backend).await;
+    let peak = backend.peak();
+    assert!(peak <= 2, "{peak} at once: {script:?}");
 }

@@ -1,45 +1,46 @@
-//! What is found out about a connection before it is lent.
+//! Health checks of a connection before it is reused.
 
 use std::time::Duration;
 
 use connpool_core::{Builder, CloseReason, GetError, Liveness, Phase};
 
-use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call, FaultyManager};
+use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
+use crate::faulty::FaultyManager;
+use crate::script::{Behavior, Call};
 
-/// P15: dead idle ones. pgxpool, `TestPoolAcquireChecksIdleConns`.
-pub async fn three_dead_idle_connections_cost_one_get_nothing(host: Host) {
-    let backend = host.backend();
+/// P15: dead idle connections. pgxpool, `TestPoolAcquireChecksIdleConns`.
+pub async fn get_replaces_three_dead_idle_connections(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    host.fill(&pool, 3).await;
+    env.fill(&pool, 3).await;
     backend.hang_up_all();
     assert_eq!(pool.get().await.unwrap().id(), 4);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created, stats.success), (1, 4, 4));
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
-    assert_eq!(backend.goodbyes(), [0; 0]);
+    assert_eq!(backend.graceful_closes(), [0; 0]);
 }
 
 /// P16: a slow ping. pgxpool, `TestPoolAcquirePingTimeout`.
-pub async fn a_ping_that_takes_too_long_costs_its_connection_only(host: Host) {
-    let backend = host.backend();
+pub async fn ping_timeout_closes_its_connection_only(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
         .ping_timeout(SHORT)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 2).await;
+    env.fill(&pool, 2).await;
     backend.next(Call::Ping, [Behavior::Hang]);
     assert_eq!(pool.get().await.unwrap().id(), 1);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.ping_failed), (2, 1));
     assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
 }
 
 /// P26: expired while waiting. database/sql, issue 32530.
-pub async fn a_connection_that_expires_on_its_way_to_a_waiter_is_replaced(host: Host) {
-    let backend = host.backend();
+pub async fn connection_that_expires_before_its_waiter_is_polled_is_replaced(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
@@ -48,21 +49,24 @@ pub async fn a_connection_that_expires_on_its_way_to_a_waiter_is_replaced(host: 
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
-    // Handed over young, and too old when its new user comes to look at it; on a machine that is
-    // very slow, too old when it comes back.
+    // The connection is young when it is assigned and expired when the waiter is polled. On a very
+    // slow machine it has expired already at its return.
     drop(held);
-    host.sleep(3 * SHORT).await;
+    env.sleep(3 * SHORT).await;
     let guard = get.await.unwrap();
     assert_eq!((guard.id(), backend.alive()), (2, 1));
-    assert_eq!(host.rest(&pool, &backend, 1).await.lifetime_closed, 1);
+    assert_eq!(
+        env.until_at_rest(&pool, &backend, 1).await.lifetime_closed,
+        1
+    );
 }
 
-/// P8: the limit while every second check fails and closing takes its time. Commons Pool,
+/// P8: `max_size` while every second check fails and closes are slow. Commons Pool,
 /// `testMaxTotalInvariant`.
-pub async fn slow_goodbyes_and_failing_checks_never_lead_beyond_max_size(host: Host) {
-    let backend = host.backend();
+pub async fn slow_closes_and_failing_checks_never_exceed_max_size(env: Env) {
+    let backend = env.backend();
     backend.always(Call::Close, Behavior::Take(2 * MILLI));
     backend.next(Call::Ping, [Behavior::Fail, Behavior::Succeed].repeat(25));
     let pool = backend
@@ -72,24 +76,24 @@ pub async fn slow_goodbyes_and_failing_checks_never_lead_beyond_max_size(host: H
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    host.run_tasks(5, |_| {
-        let (host, pool) = (host.clone(), pool.clone());
+    env.run_tasks(5, |_| {
+        let (env, pool) = (env.clone(), pool.clone());
         async move {
             for _ in 0..10 {
                 let _guard = pool.get().await.unwrap();
-                host.sleep(MILLI).await;
+                env.sleep(MILLI).await;
             }
         }
     })
     .await;
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (50, 50));
     assert!(backend.peak() <= 3, "{} at once", backend.peak());
 }
 
 /// P13: a backend that is down for a while. Commons Pool, `testLivenessOnTransientFactoryFailure`.
-pub async fn who_waits_is_served_when_the_backend_is_back(host: Host) {
-    let backend = host.backend();
+pub async fn waiter_is_served_after_the_backend_recovers(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
@@ -97,47 +101,68 @@ pub async fn who_waits_is_served_when_the_backend_is_back(host: Host) {
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
     backend.next(Call::Ping, [Behavior::Fail]);
     backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
     drop(held);
     assert_eq!(get.await.unwrap().id(), 2);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.ping_failed), (2, 1));
     assert_eq!((stats.connect_failed, stats.success), (2, 2));
 }
 
-/// Step 3: cheapest first, and no further than the first thing that is wrong.
-pub async fn a_check_ends_at_the_first_thing_that_is_wrong(host: Host) {
+/// Runs the cheapest check first and stops at the first failure.
+pub async fn check_stops_at_the_first_failure(env: Env) {
     type Settings = fn(Builder<FaultyManager>) -> Builder<FaultyManager>;
-    type Trouble = fn(&FaultyManager);
-    let all_wrong: Trouble = |backend| {
+    type Fault = fn(&FaultyManager);
+    let every_check_fails: Fault = |backend| {
         backend.hang_up_all();
         backend.next(Call::Ping, [Behavior::Fail]);
         backend.next(Call::Reset, [Behavior::Fail]);
     };
-    let answers_wrong: Trouble = |backend| {
+    let ping_and_reset_fail: Fault = |backend| {
         backend.next(Call::Ping, [Behavior::Fail]);
         backend.next(Call::Reset, [Behavior::Fail]);
     };
-    let reset_wrong: Trouble = |backend| _ = backend.next(Call::Reset, [Behavior::Fail]);
-    let says_too_much: Trouble = |backend| _ = backend.next(Call::Ping, [Behavior::Speak]);
-    let as_it_is: Settings = |pool| pool;
-    let soon_old: Settings = |pool| pool.max_lifetime(MILLI).idle_timeout(MILLI);
-    let soon_idle: Settings = |pool| pool.idle_timeout(MILLI);
-    // With how many looks, pings and resets it was found.
+    let reset_fails: Fault = |backend| _ = backend.next(Call::Reset, [Behavior::Fail]);
+    let peer_sends_unsolicited: Fault =
+        |backend| _ = backend.next(Call::Ping, [Behavior::SendUnsolicited]);
+    let unchanged: Settings = |pool| pool;
+    let lifetime_and_idle_expire: Settings = |pool| pool.max_lifetime(MILLI).idle_timeout(MILLI);
+    let idle_expires: Settings = |pool| pool.idle_timeout(MILLI);
+    // The expected numbers of liveness probes, pings and resets.
     let cases = [
-        (soon_old, all_wrong, CloseReason::Lifetime, [0, 0, 0]),
-        (soon_idle, all_wrong, CloseReason::Idle, [0, 0, 0]),
-        (as_it_is, all_wrong, CloseReason::Dead, [1, 0, 0]),
-        (as_it_is, answers_wrong, CloseReason::PingFailed, [1, 1, 0]),
-        (as_it_is, reset_wrong, CloseReason::ResetFailed, [1, 1, 1]),
-        (as_it_is, says_too_much, CloseReason::Unsolicited, [2, 1, 1]),
+        (
+            lifetime_and_idle_expire,
+            every_check_fails,
+            CloseReason::Lifetime,
+            [0, 0, 0],
+        ),
+        (
+            idle_expires,
+            every_check_fails,
+            CloseReason::Idle,
+            [0, 0, 0],
+        ),
+        (unchanged, every_check_fails, CloseReason::Dead, [1, 0, 0]),
+        (
+            unchanged,
+            ping_and_reset_fail,
+            CloseReason::PingFailed,
+            [1, 1, 0],
+        ),
+        (unchanged, reset_fails, CloseReason::ResetFailed, [1, 1, 1]),
+        (
+            unchanged,
+            peer_sends_unsolicited,
+            CloseReason::Unsolicited,
+            [2, 1, 1],
+        ),
     ];
-    for (settings, trouble, reason, expected) in cases {
-        let backend = host.backend();
-        backend.with_resets();
+    for (settings, fault, reason, expected) in cases {
+        let backend = env.backend();
+        backend.require_reset();
         let pool = settings(backend.pool())
             .max_size(1)
             .ping_after(Duration::ZERO)
@@ -145,56 +170,60 @@ pub async fn a_check_ends_at_the_first_thing_that_is_wrong(host: Host) {
             .build_lazy()
             .unwrap();
         drop(pool.get().await.unwrap());
-        host.sleep(2 * MILLI).await;
-        trouble(&backend);
+        env.sleep(2 * MILLI).await;
+        fault(&backend);
         let guard = pool.get().await.unwrap();
         assert_eq!(guard.id(), 2, "{reason:?}");
-        host.until(|| closed(&pool, reason) == 1).await;
-        // Each of the two connections was looked at when it was new.
-        let looks = backend.probes() - 2;
-        let taken = [looks, backend.calls(Call::Ping), backend.calls(Call::Reset)];
-        assert_eq!(taken, expected, "{reason:?}");
+        env.until(|| closed(&pool, reason) == 1).await;
+        // Each of the two connections was probed once when it was new.
+        let probes = backend.probes() - 2;
+        let counted = [
+            probes,
+            backend.calls(Call::Ping),
+            backend.calls(Call::Reset),
+        ];
+        assert_eq!(counted, expected, "{reason:?}");
         assert_eq!(pool.stats().closed.total(), 1);
     }
 }
 
-/// Step 3: three at most.
-pub async fn three_bad_ones_are_enough_and_then_only_a_new_one_will_do(host: Host) {
-    let backend = host.backend();
+/// A `get` checks at most three idle connections.
+pub async fn get_connects_after_three_failed_checks(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 5).await;
+    env.fill(&pool, 5).await;
     backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
     assert_eq!((guard.id(), backend.calls(Call::Ping)), (6, 3));
-    let stats = host.rest(&pool, &backend, 1).await;
+    let stats = env.until_at_rest(&pool, &backend, 1).await;
     assert_eq!((stats.ping_failed, stats.available), (3, 2));
 }
 
-/// Step 3, in a pool that is full.
-pub async fn three_bad_ones_make_room_for_a_new_one(host: Host) {
-    let backend = host.backend();
+/// Does the same in a pool that is full.
+pub async fn three_failed_checks_free_slots_for_a_connect(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(3)
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 3).await;
+    env.fill(&pool, 3).await;
     backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
     assert_eq!(guard.id(), 4);
-    assert_eq!(host.rest(&pool, &backend, 1).await.size, 1);
+    assert_eq!(env.until_at_rest(&pool, &backend, 1).await.size, 1);
     assert_eq!(backend.peak(), 3);
 }
 
-/// Fine print: a new connection is lent after a look only.
-pub async fn a_new_connection_is_neither_pinged_nor_reset(host: Host) {
-    let backend = host.backend();
-    backend.with_resets();
+/// Only a liveness probe precedes the first use of a connection.
+pub async fn new_connection_is_neither_pinged_nor_reset(env: Env) {
+    let backend = env.backend();
+    backend.require_reset();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
@@ -208,14 +237,14 @@ pub async fn a_new_connection_is_neither_pinged_nor_reset(host: Host) {
     );
 }
 
-/// Step 3: a younger proof of life saves the ping.
-pub async fn a_ping_is_saved_within_ping_after(host: Host) {
+/// No ping within `ping_after` of the last proof of life.
+pub async fn ping_is_skipped_within_ping_after(env: Env) {
     for (after, pings) in [
         (Some(Duration::ZERO), 2),
         (Some(Duration::MAX), 0),
         (None, 0),
     ] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend.pool().ping_after(after).build_lazy().unwrap();
         for _ in 0..3 {
             drop(pool.get().await.unwrap());
@@ -224,14 +253,14 @@ pub async fn a_ping_is_saved_within_ping_after(host: Host) {
     }
 }
 
-/// Step 3: a younger proof of life saves the look.
-pub async fn a_look_is_saved_within_liveness_after(host: Host) {
-    for (after, looks) in [
+/// No liveness probe within `liveness_after` of the last proof of life.
+pub async fn liveness_probe_is_skipped_within_liveness_after(env: Env) {
+    for (after, probes) in [
         (Some(Duration::ZERO), 3),
         (Some(Duration::MAX), 1),
         (None, 1),
     ] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend
             .pool()
             .liveness_after(after)
@@ -242,43 +271,43 @@ pub async fn a_look_is_saved_within_liveness_after(host: Host) {
         for _ in 0..3 {
             drop(pool.get().await.unwrap());
         }
-        assert_eq!(backend.probes(), looks, "{after:?}");
+        assert_eq!(backend.probes(), probes, "{after:?}");
     }
 }
 
-/// Step 3: what a look finds.
-pub async fn dead_and_talkative_connections_are_replaced(host: Host) {
-    let closes: fn(&FaultyManager) = |backend| backend.hang_up(1);
-    let breaks: fn(&FaultyManager) = |backend| backend.break_off(1);
-    let talks: fn(&FaultyManager) = |backend| backend.speak(1, b"a late reply");
-    for (trouble, reason) in [
-        (closes, CloseReason::Dead),
-        (breaks, CloseReason::Dead),
-        (talks, CloseReason::Unsolicited),
+/// Covers each outcome of a liveness probe that closes the connection.
+pub async fn closed_reset_and_unsolicited_connections_are_replaced(env: Env) {
+    let hangs_up: fn(&FaultyManager) = |backend| backend.hang_up(1);
+    let resets: fn(&FaultyManager) = |backend| backend.reset_peer(1);
+    let sends: fn(&FaultyManager) = |backend| backend.send(1, b"a late reply");
+    for (fault, reason) in [
+        (hangs_up, CloseReason::Dead),
+        (resets, CloseReason::Dead),
+        (sends, CloseReason::Unsolicited),
     ] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend.pool().max_size(1).build_lazy().unwrap();
-        host.fill(&pool, 1).await;
-        trouble(&backend);
+        env.fill(&pool, 1).await;
+        fault(&backend);
         assert_eq!(pool.get().await.unwrap().id(), 2);
-        let stats = host.rest(&pool, &backend, 0).await;
+        let stats = env.until_at_rest(&pool, &backend, 0).await;
         assert_eq!((stats.created, closed(&pool, reason)), (2, 1));
     }
 }
 
-/// Step 3: what cannot be looked at counts as alive.
-pub async fn a_connection_that_cannot_be_looked_at_is_lent(host: Host) {
-    let backend = host.backend();
+/// `Liveness::Unknown` counts as alive.
+pub async fn connection_of_unknown_liveness_is_used(env: Env) {
+    let backend = env.backend();
     backend.set_liveness(Liveness::Unknown);
     let pool = backend.pool().build_lazy().unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     assert_eq!(pool.get().await.unwrap().id(), 1);
 }
 
-/// Step 3: no connection is lent twice without a reset.
-pub async fn a_connection_is_reset_between_two_users(host: Host) {
-    let backend = host.backend();
-    backend.with_resets();
+/// A failed or timed-out reset closes the connection.
+pub async fn connection_is_reset_between_two_users(env: Env) {
+    let backend = env.backend();
+    backend.require_reset();
     let pool = backend
         .pool()
         .max_size(1)
@@ -295,41 +324,45 @@ pub async fn a_connection_is_reset_between_two_users(host: Host) {
         guard.used_by(user);
         assert_eq!(guard.id(), id);
     }
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.closed.get(CloseReason::ResetFailed), 1);
     assert_eq!(stats.closed.get(CloseReason::ResetTimeout), 1);
 }
 
-/// Step 3: a check that was given up half way.
-pub async fn a_cancelled_check_destroys_its_connection(host: Host) {
-    let backend = host.backend();
+/// Drops a `get` in the middle of a ping.
+pub async fn cancelled_check_closes_its_connection(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     backend.next(Call::Ping, [Behavior::Hang]);
     let get = waiting(pool.get()).await;
-    assert_eq!(pool.stats().active, 1, "what is being checked is not idle");
+    assert_eq!(
+        pool.stats().active,
+        1,
+        "a connection under check counts as active"
+    );
     drop(get);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::Cancelled)), (0, 1));
-    assert_eq!(backend.goodbyes(), [0; 0]);
-    host.lends_all(&pool, &backend).await;
+    assert_eq!(backend.graceful_closes(), [0; 0]);
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Steps 1 and 3: what happens to the pool meanwhile.
-pub async fn nothing_is_lent_that_the_pool_gave_up_during_its_check(host: Host) {
+/// Clears or closes the pool while a connection is pinged.
+pub async fn clear_and_close_take_effect_during_a_check(env: Env) {
     for closes in [false, true] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend
             .pool()
             .ping_after(Duration::ZERO)
             .build_lazy()
             .unwrap();
-        host.fill(&pool, 1).await;
+        env.fill(&pool, 1).await;
         backend.next(Call::Ping, [Behavior::Hold]);
         let get = waiting(pool.get_owned()).await;
         if closes {
@@ -337,7 +370,7 @@ pub async fn nothing_is_lent_that_the_pool_gave_up_during_its_check(host: Host) 
         } else {
             pool.clear();
         }
-        host.release(&backend, Call::Ping, Behavior::Succeed).await;
+        env.release(&backend, Call::Ping, Behavior::Succeed).await;
         let reason = match get.await {
             Ok(guard) => {
                 assert_eq!(guard.id(), 2);
@@ -349,14 +382,14 @@ pub async fn nothing_is_lent_that_the_pool_gave_up_during_its_check(host: Host) 
             }
         };
         assert_eq!(reason == CloseReason::PoolClosed, closes);
-        host.until(|| closed(&pool, reason) == 1).await;
+        env.until(|| closed(&pool, reason) == 1).await;
         assert_eq!(backend.dropped(), [1]);
     }
 }
 
-/// Step 3, without a background that looks: limits act when a connection is lent.
-pub async fn what_is_over_its_limits_is_not_lent(host: Host) {
-    let backend = host.backend();
+/// Without a sweep, limits are enforced at checkout.
+pub async fn connection_over_its_limits_is_not_checked_out(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
@@ -364,14 +397,14 @@ pub async fn what_is_over_its_limits_is_not_lent(host: Host) {
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 1).await;
-    host.sleep(SHORT).await;
+    env.fill(&pool, 1).await;
+    env.sleep(SHORT).await;
     assert!(pool.try_get().is_err());
     assert_eq!(pool.get().await.unwrap().id(), 2);
-    assert_eq!(host.rest(&pool, &backend, 0).await.idle_closed, 1);
+    assert_eq!(env.until_at_rest(&pool, &backend, 0).await.idle_closed, 1);
 
-    // However much of it the jitter takes away.
-    let backend = host.backend();
+    // The lifetime limit holds whatever the jitter subtracts.
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_lifetime(SHORT)
@@ -379,38 +412,38 @@ pub async fn what_is_over_its_limits_is_not_lent(host: Host) {
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    drop(host.hold(&pool, 3).await);
-    host.sleep(SHORT).await;
+    drop(env.hold(&pool, 3).await);
+    env.sleep(SHORT).await;
     assert!(pool.try_get().is_err());
-    host.until_stats(&pool, |stats| stats.lifetime_closed == 3)
+    env.until_stats(&pool, |stats| stats.lifetime_closed == 3)
         .await;
 }
 
-/// Step 6: one deadline over all of it.
-pub async fn pings_that_hang_do_not_stretch_the_deadline(host: Host) {
+/// One deadline covers all checks of a `get`.
+pub async fn hanging_ping_does_not_extend_the_deadline(env: Env) {
     for ping_timeout in [None, Some(LONG)] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend
             .pool()
             .ping_after(Duration::ZERO)
             .ping_timeout(ping_timeout)
             .build_lazy()
             .unwrap();
-        host.fill(&pool, 5).await;
+        env.fill(&pool, 5).await;
         backend.always(Call::Ping, Behavior::Hang);
         match pool.get_timeout(SHORT).await {
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
             other => panic!("{other:?}"),
         }
-        let stats = host.rest(&pool, &backend, 0).await;
+        let stats = env.until_at_rest(&pool, &backend, 0).await;
         assert_eq!((backend.calls(Call::Ping), stats.available), (1, 4));
         assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
     }
 }
 
-/// Step 6: through the wait and the check that follows it.
-pub async fn the_deadline_runs_through_wait_and_check(host: Host) {
-    let backend = host.backend();
+/// One deadline covers the wait and the check after it.
+pub async fn deadline_covers_wait_and_check(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
@@ -418,10 +451,10 @@ pub async fn the_deadline_runs_through_wait_and_check(host: Host) {
         .ping_timeout(None)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     backend.always(Call::Ping, Behavior::Hang);
     let get = waiting(pool.get_timeout(3 * SHORT)).await;
-    host.sleep(SHORT).await;
+    env.sleep(SHORT).await;
     drop(held);
     match get.await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
@@ -430,12 +463,12 @@ pub async fn the_deadline_runs_through_wait_and_check(host: Host) {
     assert_eq!(backend.calls(Call::Ping), 1);
 }
 
-/// Step 6: what a timeout of a wait says.
-pub async fn a_timeout_of_a_wait_says_who_has_what(host: Host) {
-    let backend = host.backend();
+/// Compares the diagnosis of a timeout with the state of the pool.
+pub async fn wait_timeout_reports_the_gauges(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().name("db").max_size(2).build_lazy().unwrap();
-    let _held = host.hold(&pool, 2).await;
-    let _other = waiting(pool.get()).await;
+    let _held = env.hold(&pool, 2).await;
+    let _waiter = waiting(pool.get()).await;
     let Err(GetError::Timeout { phase, diagnosis }) = pool.get_timeout(SHORT).await else {
         panic!("no timeout");
     };

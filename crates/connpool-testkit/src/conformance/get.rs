@@ -1,65 +1,65 @@
-//! `get`: what is lent, what is opened, and what is not.
+//! `get`, `try_get` and `build`: reuse, growth and counting.
 
 use std::time::Duration;
 
 use connpool_core::{BuildError, CloseReason, GetError, IdleOrder, Phase};
 use futures_lite::future::poll_once;
 
-use super::host::{Host, LONG, MILLI, SHORT, closed, waiting};
-use crate::{Behavior, Call};
+use super::env::{Env, LONG, MILLI, SHORT, closed, waiting};
+use crate::script::{Behavior, Call};
 
-/// Step 1.
-pub async fn a_closed_pool_lends_nothing(host: Host) {
-    let backend = host.backend();
+/// Covers `get`, a zero timeout and `try_get`.
+pub async fn closed_pool_fails_every_get(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     pool.close(LONG).await;
     assert!(matches!(pool.get().await, Err(GetError::Closed)));
     let hasty = pool.get_timeout(Duration::ZERO).await;
     assert!(matches!(hasty, Err(GetError::Closed)));
     assert!(matches!(pool.try_get(), Err(GetError::Closed)));
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (4, 1));
     assert_eq!((stats.size, closed(&pool, CloseReason::PoolClosed)), (0, 1));
 }
 
-/// Step 2.
-pub async fn a_connection_is_lent_again_and_no_other_opened(host: Host) {
-    let backend = host.backend();
+/// A returned connection serves the next `get`.
+pub async fn idle_connection_is_reused(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
     for uses in 1..=5 {
         let guard = pool.get().await.unwrap();
         assert_eq!((guard.id(), guard.uses()), (1, uses));
     }
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success, stats.created), (5, 5, 1));
     assert_eq!((stats.wait_count, stats.available), (0, 1));
 }
 
-/// Step 2, and "no timer before the first wait".
-pub async fn what_is_idle_is_lent_without_a_task_or_a_timer(host: Host) {
-    let backend = host.backend();
+/// A `get` that finds an idle connection is ready at its first poll.
+pub async fn idle_connection_needs_no_task_and_no_timer(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().evict_interval(None).build_lazy().unwrap();
-    host.fill(&pool, 1).await;
-    let before = host.spawned_and_timers();
+    env.fill(&pool, 1).await;
+    let before = env.spawned_and_timers();
     for _ in 0..10 {
         let got = poll_once(pool.get()).await;
         assert!(got.expect("ready at its first poll").is_ok());
     }
-    assert_eq!(host.spawned_and_timers(), before);
-    // Nothing but the one background task is left.
-    host.until(|| host.tasks() == 1).await;
+    assert_eq!(env.spawned_and_timers(), before);
+    // Only the maintenance task is left.
+    env.until(|| env.tasks() == 1).await;
 }
 
-/// Step 2: which one, if there are several.
-pub async fn the_idle_order_says_which_one_is_lent(host: Host) {
+/// Covers both values of `idle_order`.
+pub async fn idle_order_selects_the_connection(env: Env) {
     for (order, expected) in [
         (IdleOrder::LastUsedFirst, [3, 3, 3]),
         (IdleOrder::RoundRobin, [1, 2, 3]),
     ] {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend.pool().idle_order(order).build_lazy().unwrap();
-        host.fill(&pool, 3).await;
+        env.fill(&pool, 3).await;
         let mut ids = Vec::new();
         for _ in 0..3 {
             ids.push(pool.get().await.unwrap().id());
@@ -68,30 +68,30 @@ pub async fn the_idle_order_says_which_one_is_lent(host: Host) {
     }
 }
 
-/// Fine print: `build_lazy`.
-pub async fn a_lazy_pool_opens_nothing_before_it_is_asked(host: Host) {
-    let backend = host.backend();
+/// `build_lazy` starts no task; the first `get` opens `min_size` connections.
+pub async fn build_lazy_opens_nothing_before_the_first_get(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().min_size(2).build_lazy().unwrap();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    host.sleep(MILLI).await;
-    assert_eq!((backend.calls(Call::Connect), host.tasks()), (0, 0));
+    env.sleep(MILLI).await;
+    assert_eq!((backend.calls(Call::Connect), env.tasks()), (0, 0));
     drop(pool.get().await.unwrap());
-    host.until_stats(&pool, |stats| stats.available == 2).await;
-    assert_eq!(host.rest(&pool, &backend, 0).await.created, 2);
+    env.until_stats(&pool, |stats| stats.available == 2).await;
+    assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 2);
 }
 
-/// Fine print: `build`.
-pub async fn a_pool_is_built_with_its_first_connections(host: Host) {
-    let backend = host.backend();
+/// `build` waits for `min_size` connections.
+pub async fn build_opens_min_size_connections(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().min_size(3).build().await.unwrap();
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.available, stats.request), (3, 3, 0));
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Fine print: `build`, when it cannot be.
-pub async fn a_pool_that_cannot_be_built_leaves_nothing(host: Host) {
-    let backend = host.backend();
+/// Covers a connect that fails, panics and hangs.
+pub async fn failed_build_leaves_no_connection_and_no_task(env: Env) {
+    let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Succeed, Behavior::Fail]);
     let built = backend.pool().min_size(2).build().await;
     assert!(matches!(built, Err(BuildError::Connect(_))));
@@ -101,13 +101,13 @@ pub async fn a_pool_that_cannot_be_built_leaves_nothing(host: Host) {
     backend.next(Call::Connect, [Behavior::Hang]);
     let built = backend.pool().min_size(1).get_timeout(SHORT).build().await;
     assert!(matches!(built, Err(BuildError::Timeout)));
-    host.until(|| host.tasks() == 0).await;
+    env.until(|| env.tasks() == 0).await;
     assert_eq!(backend.alive(), 0);
 }
 
-/// Step 4.
-pub async fn the_pool_grows_in_batches_and_not_beyond_its_size(host: Host) {
-    let backend = host.backend();
+/// Grows by `increment`, at most to `max_size`.
+pub async fn pool_grows_by_increment_up_to_max_size(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(5)
@@ -115,17 +115,17 @@ pub async fn the_pool_grows_in_batches_and_not_beyond_its_size(host: Host) {
         .build_lazy()
         .unwrap();
     for (held, size) in [(1, 3), (2, 3), (3, 3), (4, 5), (5, 5)] {
-        let guards = host.hold(&pool, held).await;
-        let stats = host.rest(&pool, &backend, held).await;
+        let guards = env.hold(&pool, held).await;
+        let stats = env.until_at_rest(&pool, &backend, held).await;
         assert_eq!((stats.size, stats.created), (size, size as u64));
         drop(guards);
     }
     assert_eq!(backend.calls(Call::Connect), 5);
 }
 
-/// Step 4: a batch only while fewer are under way than people in line.
-pub async fn no_batch_begins_while_enough_are_under_way(host: Host) {
-    let backend = host.backend();
+/// A batch starts only while there are fewer pending connects than waiters.
+pub async fn no_batch_starts_while_enough_connects_are_pending(env: Env) {
+    let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend
         .pool()
@@ -133,56 +133,56 @@ pub async fn no_batch_begins_while_enough_are_under_way(host: Host) {
         .increment(4)
         .build_lazy()
         .unwrap();
-    let mut line = Vec::new();
+    let mut waiters = Vec::new();
     for connecting in [4, 4, 4, 4, 8] {
-        line.push(waiting(pool.get_owned()).await);
+        waiters.push(waiting(pool.get_owned()).await);
         assert_eq!(pool.stats().connecting, connecting);
     }
     for _ in 0..8 {
-        host.release(&backend, Call::Connect, Behavior::Succeed)
+        env.release(&backend, Call::Connect, Behavior::Succeed)
             .await;
     }
     let mut held = Vec::new();
-    for get in line {
+    for get in waiters {
         held.push(get.await.unwrap());
     }
-    let stats = host.rest(&pool, &backend, 5).await;
+    let stats = env.until_at_rest(&pool, &backend, 5).await;
     assert_eq!((stats.created, stats.available), (8, 3));
 }
 
-/// Step 4: a connect belongs to the pool.
-pub async fn a_connect_outlives_whoever_asked_for_it(host: Host) {
-    let backend = host.backend();
+/// A pending connect belongs to the pool, not to the `get` that started it.
+pub async fn connect_outlives_the_get_that_started_it(env: Env) {
+    let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     drop(waiting(pool.get()).await);
     let stats = pool.stats();
     assert_eq!((stats.waiting, stats.connecting), (0, 1));
-    // The next one needs no connect of its own.
+    // The next `get` starts no connect.
     let second = waiting(pool.get_owned()).await;
-    host.release(&backend, Call::Connect, Behavior::Succeed)
+    env.release(&backend, Call::Connect, Behavior::Succeed)
         .await;
     assert_eq!(second.await.unwrap().id(), 1);
-    assert_eq!(host.rest(&pool, &backend, 0).await.created, 1);
+    assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 1);
     assert_eq!(backend.calls(Call::Connect), 1);
 }
 
-/// Fine print: counting.
-pub async fn one_get_is_one_request_however_many_it_checks(host: Host) {
-    let backend = host.backend();
+/// Failed checks do not add requests.
+pub async fn get_counts_one_request_however_many_connections_it_checks(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(3)
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 3).await;
+    env.fill(&pool, 3).await;
     backend.next(Call::Ping, [Behavior::Fail, Behavior::Fail, Behavior::Fail]);
-    let mut held = host.hold(&pool, 1).await;
-    let stats = host.rest(&pool, &backend, 1).await;
+    let mut held = env.hold(&pool, 1).await;
+    let stats = env.until_at_rest(&pool, &backend, 1).await;
     assert_eq!((stats.request, stats.success, stats.ping_failed), (4, 4, 3));
-    // Those that end badly are requests as well, and no successes.
-    held.extend(host.hold(&pool, 2).await);
+    // Failed gets count as requests and not as successes.
+    held.extend(env.hold(&pool, 2).await);
     assert!(pool.get_timeout(Duration::ZERO).await.is_err());
     drop(held);
     pool.close(LONG).await;
@@ -191,63 +191,66 @@ pub async fn one_get_is_one_request_however_many_it_checks(host: Host) {
     assert_eq!((stats.request, stats.success), (9, 6));
 }
 
-/// Fine print: gauges, of one moment.
-pub async fn gauges_tell_who_has_what(host: Host) {
-    let backend = host.backend();
+/// Reads all gauges in one snapshot.
+pub async fn gauges_match_the_state_of_the_pool(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(4).build_lazy().unwrap();
-    let mut held = host.hold(&pool, 3).await;
+    let mut held = env.hold(&pool, 3).await;
     held.pop();
     let stats = pool.stats();
     assert_eq!((stats.size, stats.active, stats.available), (3, 2, 1));
-    held.extend(host.hold(&pool, 1).await);
+    held.extend(env.hold(&pool, 1).await);
     backend.always(Call::Connect, Behavior::Hold);
-    let _line = [waiting(pool.get()).await, waiting(pool.get()).await];
+    let _waiters = [waiting(pool.get()).await, waiting(pool.get()).await];
     let stats = pool.stats();
     assert_eq!((stats.size, stats.active, stats.available), (3, 3, 0));
     assert_eq!((stats.connecting, stats.waiting), (1, 2));
 }
 
-/// `try_get`.
-pub async fn try_get_never_waits_and_starts_nothing(host: Host) {
-    let backend = host.backend();
+/// `try_get` only probes idle connections.
+pub async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 4).await;
-    let before = (host.spawned_and_timers(), backend.calls(Call::Ping));
+    env.fill(&pool, 4).await;
+    let before = (env.spawned_and_timers(), backend.calls(Call::Ping));
     let guard = pool.try_get().unwrap();
     assert_eq!(guard.id(), 4);
-    // Three that are not fit are enough.
+    // It gives up after three failed probes.
     backend.hang_up_all();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     assert_eq!(
-        (host.spawned_and_timers(), backend.calls(Call::Ping)),
+        (env.spawned_and_timers(), backend.calls(Call::Ping)),
         before
     );
     drop(guard);
-    host.until(|| backend.alive() == 1).await;
+    env.until(|| backend.alive() == 1).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
 }
 
-/// `try_get`, of connections that have to be reset.
-pub async fn try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset(host: Host) {
-    let backend = host.backend();
-    backend.with_resets();
+/// Only a connection that was never used needs no reset.
+pub async fn try_get_skips_connections_that_need_a_reset(env: Env) {
+    let backend = env.backend();
+    backend.require_reset();
     let pool = backend.pool().min_size(1).build().await.unwrap();
-    drop(pool.try_get().expect("one that was never lent"));
+    drop(
+        pool.try_get()
+            .expect("a connection without a previous user"),
+    );
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     drop(pool.get().await.unwrap());
     assert_eq!(backend.calls(Call::Reset), 1);
 }
 
-/// Step 6, without any time.
-pub async fn a_get_without_time_takes_what_is_idle_or_nothing(host: Host) {
-    let backend = host.backend();
+/// A `get` with a zero timeout never waits.
+pub async fn get_with_zero_timeout_takes_an_idle_connection_or_fails(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     let guard = pool.get_timeout(Duration::ZERO).await.unwrap();
     let got = poll_once(pool.get_timeout(Duration::ZERO)).await;
     match got.expect("ready at its first poll") {
@@ -255,37 +258,37 @@ pub async fn a_get_without_time_takes_what_is_idle_or_nothing(host: Host) {
         other => panic!("{other:?}"),
     }
     drop(guard);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success, stats.wait_count), (3, 2, 0));
 }
 
-/// Step 6, with all time.
-pub async fn a_get_without_a_limit_waits_as_long_as_it_takes(host: Host) {
-    let backend = host.backend();
+/// A `get_timeout` of `None` sets no deadline.
+pub async fn get_without_timeout_waits_until_a_connection_returns(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(1)
         .get_timeout(None)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
-    let get = host.spawn(waiting(pool.get_owned()).await);
-    host.sleep(2 * SHORT).await;
+    let held = env.hold(&pool, 1).await;
+    let get = env.spawn(waiting(pool.get_owned()).await);
+    env.sleep(2 * SHORT).await;
     assert!(!get.has_ended());
     drop(held);
     assert_eq!(get.await.unwrap().id(), 1);
 }
 
-/// Guards and futures are not bound to a task.
-pub async fn a_get_begun_here_can_end_there_and_its_guard_elsewhere(host: Host) {
-    let backend = host.backend();
+/// A `get` started in one task completes in another, and its guard moves to a third.
+pub async fn get_and_guard_can_move_between_tasks(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    let held = host.hold(&pool, 1).await;
-    let begun = waiting(pool.get_owned()).await;
-    let job = host.spawn(begun);
-    host.spawn(async move { drop(held) }).await;
-    let guard = job.await.unwrap();
-    let id = host.spawn(async move { guard.id() }).await;
+    let held = env.hold(&pool, 1).await;
+    let started = waiting(pool.get_owned()).await;
+    let task = env.spawn(started);
+    env.spawn(async move { drop(held) }).await;
+    let guard = task.await.unwrap();
+    let id = env.spawn(async move { guard.id() }).await;
     assert_eq!(id, 1);
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }

@@ -1,18 +1,17 @@
-//! Who has what: as a list, in errors, in warnings, in the report of a close.
+//! Holders: in the list, in errors, in leak warnings and in the report of a close.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use connpool_core::{BreakerState, Event, GetError, Phase};
 
-use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::{Behavior, Call};
-use std::sync::Mutex;
+use super::env::{Env, LONG, MILLI, SHORT, waiting};
+use crate::script::{Behavior, Call};
 
-/// Everybody who has one is in the list, by connection, line and label, and nobody else is.
-pub async fn everybody_who_has_one_is_listed_and_nobody_else(host: Host) {
-    let backend = host.backend();
+/// Lists each borrowed connection with call site and label, and no other connection.
+pub async fn holders_lists_exactly_the_borrowed_connections(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    let mut guards = host.hold(&pool, 3).await;
+    let mut guards = env.hold(&pool, 3).await;
     guards[1].label("the second");
     let mut holders = pool.holders();
     holders.sort_by_key(|holder| holder.id);
@@ -29,23 +28,23 @@ pub async fn everybody_who_has_one_is_listed_and_nobody_else(host: Host) {
     if let Some(mut guard) = guards.pop() {
         guard.mark_unusable();
     }
-    let taken_out = guards.pop().map(connpool_core::PooledConnection::detach);
+    let detached = guards.pop().map(connpool_core::PooledConnection::detach);
     assert_eq!(pool.holders().len(), 1);
-    drop((guards, taken_out));
+    drop((guards, detached));
     assert_eq!(pool.holders(), []);
 }
 
-/// On as many threads as there are, with everything coming and going.
-pub async fn the_list_is_empty_when_all_have_come_back(host: Host) {
-    let backend = host.backend();
+/// Borrows, marks and detaches connections concurrently.
+pub async fn holders_is_empty_after_all_connections_return(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(4)
         .get_timeout(LONG)
         .build_lazy()
         .unwrap();
-    host.run_tasks(24, |nth| {
-        let (host, pool) = (host.clone(), pool.clone());
+    env.run_tasks(24, |nth| {
+        let (env, pool) = (env.clone(), pool.clone());
         async move {
             let mut guard = pool.get_owned().await.unwrap();
             guard.label(format!("task {nth}"));
@@ -54,7 +53,7 @@ pub async fn the_list_is_empty_when_all_have_come_back(host: Host) {
             match nth % 4 {
                 0 => guard.mark_unusable(),
                 1 => drop(guard.detach()),
-                _ => host.sleep(MILLI).await,
+                _ => env.sleep(MILLI).await,
             }
         }
     })
@@ -62,15 +61,15 @@ pub async fn the_list_is_empty_when_all_have_come_back(host: Host) {
     assert_eq!(pool.holders(), []);
 }
 
-/// Who waits in vain is told who has what, and where he stood.
-pub async fn a_timeout_names_those_who_have_what_it_waited_for(host: Host) {
-    let backend = host.backend();
+/// The error of a wait timeout carries the holders and the queue position.
+pub async fn wait_timeout_names_the_holders(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
-    let mut held = host.hold(&pool, 2).await;
+    let mut held = env.hold(&pool, 2).await;
     held[0].label("report");
     let first = waiting(pool.get()).await;
     let Err(GetError::Timeout { phase, diagnosis }) = pool.get_timeout(SHORT).await else {
-        panic!("there is none to be had");
+        panic!("no timeout");
     };
     assert_eq!(phase, Phase::Wait);
     assert_eq!((diagnosis.active, diagnosis.waiting), (2, 2));
@@ -85,9 +84,9 @@ pub async fn a_timeout_names_those_who_have_what_it_waited_for(host: Host) {
     drop(first.await.unwrap());
 }
 
-/// And who waits for a backend that fails is told how.
-pub async fn a_timeout_tells_what_the_last_connect_came_to(host: Host) {
-    let backend = host.backend();
+/// The error of a get that waited for a failing backend carries the last error.
+pub async fn connect_phase_timeout_reports_the_last_error(env: Env) {
+    let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
     let pool = backend
         .pool()
@@ -96,45 +95,45 @@ pub async fn a_timeout_tells_what_the_last_connect_came_to(host: Host) {
         .build_lazy()
         .unwrap();
     let Err(GetError::Timeout { phase, diagnosis }) = pool.get_timeout(SHORT).await else {
-        panic!("there is none to be had");
+        panic!("no timeout");
     };
     assert_eq!(phase, Phase::Connect);
     assert_eq!(diagnosis.breaker, BreakerState::Closed);
     assert!(diagnosis.last_error.is_some() && diagnosis.last_error_ago.is_some());
 }
 
-/// What does not come back is told once, and when it does, once more.
-pub async fn what_does_not_come_back_is_told_once_and_when_it_does(host: Host) {
-    let backend = host.backend();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let notes = Arc::clone(&told);
+/// A leaked connection causes one event, and its return one more.
+pub async fn leak_is_reported_once_and_its_return_once(env: Env) {
+    let backend = env.backend();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let for_observer = Arc::clone(&events);
     let pool = backend
         .pool()
         .leak_warning(SHORT)
         .observer(move |_: &str, event: &Event<'_>| {
             if let Event::LeakSuspected { holder, .. } | Event::LeakReturned { holder, .. } = event
             {
-                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-                notes.push((event.label(), holder.id));
+                let mut events = for_observer.lock().unwrap_or_else(PoisonError::into_inner);
+                events.push((event.label(), holder.id));
             }
         })
         .build_lazy()
         .unwrap();
-    let kept = host.hold(&pool, 1).await;
-    host.until(|| told.lock().unwrap().len() == 1).await;
-    host.sleep(2 * SHORT).await;
-    drop(kept);
-    let told = told.lock().unwrap().clone();
-    assert_eq!(told, [("leak_suspected", 1), ("leak_returned", 1)]);
+    let held = env.hold(&pool, 1).await;
+    env.until(|| events.lock().unwrap().len() == 1).await;
+    env.sleep(2 * SHORT).await;
+    drop(held);
+    let events = events.lock().unwrap().clone();
+    assert_eq!(events, [("leak_suspected", 1), ("leak_returned", 1)]);
     assert_eq!(pool.stats().leaked, 1);
 }
 
-/// A close whose time is up tells who is still out.
-pub async fn a_close_names_who_is_still_out(host: Host) {
-    let backend = host.backend();
+/// The report of a timed-out close carries the holders.
+pub async fn timed_out_close_names_the_holders(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    let mut kept = host.hold(&pool, 2).await;
-    kept[1].label("stuck");
+    let mut held = env.hold(&pool, 2).await;
+    held[1].label("stuck");
     let report = pool.close(MILLI).await;
     assert!(report.timed_out);
     let mut labels: Vec<_> = report
@@ -144,6 +143,6 @@ pub async fn a_close_names_who_is_still_out(host: Host) {
         .collect();
     labels.sort();
     assert_eq!(labels, [None, Some(Arc::from("stuck"))]);
-    drop(kept);
+    drop(held);
     assert_eq!(pool.close(LONG).await.still_out, []);
 }

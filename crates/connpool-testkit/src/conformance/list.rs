@@ -1,10 +1,9 @@
-//! The list of scenarios, and what is made of it.
+//! The list of scenarios, and the macro that generates tests from it.
 
-/// Tests that everything a pool does works on a runtime: a `#[test]` for each scenario of the
-/// [suite](mod@crate::conformance).
+/// Generates a `#[test]` for each scenario of the [conformance suite](mod@crate::conformance).
 ///
-/// It takes a function that makes a fresh runtime and runs one
-/// [`Scenario`](crate::conformance::Scenario) on it to its end:
+/// Takes a function that creates a new runtime and runs one
+/// [`Scenario`](crate::conformance::Scenario) on it to completion:
 ///
 /// ```
 /// # use connpool_core::{Instant, Runtime, BoxFuture};
@@ -31,8 +30,9 @@
 /// # fn main() { run(connpool_testkit::conformance::SCENARIOS[0].1) }
 /// ```
 ///
-/// The tests are in modules of a module `conformance`: `conformance::line::nobody_overtakes_who_waits`
-/// and so on. For a second runtime, or a second mode of one, use it in another module.
+/// The tests are in modules below `conformance`, for example
+/// `conformance::wait_queue::waiter_past_deadline_is_skipped`. To test a second runtime, or a second
+/// mode of a runtime, invoke the macro in another module.
 #[macro_export]
 macro_rules! conformance {
     ($run:expr) => {
@@ -40,7 +40,7 @@ macro_rules! conformance {
     };
 }
 
-/// The one list of scenarios, for [`conformance!`](crate::conformance!) and for
+/// The list of scenarios, shared by [`conformance!`](crate::conformance!) and
 /// [`SCENARIOS`](crate::conformance::SCENARIOS).
 #[doc(hidden)]
 #[macro_export]
@@ -48,239 +48,239 @@ macro_rules! __conformance {
     ($what:ident $run:tt) => {
         $crate::__conformance_of! { $what $run
             runtime {
-                the_clock_moves_and_never_goes_back
-                the_clock_is_the_same_for_all_tasks
-                a_timer_wakes_its_task
-                a_timer_that_is_due_fires
-                a_timer_at_the_end_of_time_only_waits
-                a_timer_polled_in_one_task_fires_in_another
-                a_thousand_dropped_timers_disturb_nobody
-                a_task_runs_by_itself
-                tasks_wait_for_tasks_they_have_spawned
+                clock_advances_and_never_goes_back
+                clock_is_shared_by_all_tasks_and_threads
+                timer_wakes_its_task
+                timer_in_the_past_fires
+                timer_at_the_largest_instant_stays_pending
+                timer_polled_in_one_task_fires_in_another
+                dropped_timers_have_no_effect
+                spawned_task_runs_without_being_awaited
+                task_can_await_tasks_it_spawned
                 fifty_tasks_wait_for_each_other
-                a_task_is_woken_by_a_thread
+                task_is_woken_from_another_thread
                 random_numbers_vary_in_every_bit
-                a_probe_runs_once_and_at_once
+                unconstrained_runs_its_probe_exactly_once
             }
             get {
-                a_closed_pool_lends_nothing
-                a_connection_is_lent_again_and_no_other_opened
-                what_is_idle_is_lent_without_a_task_or_a_timer
-                the_idle_order_says_which_one_is_lent
-                a_lazy_pool_opens_nothing_before_it_is_asked
-                a_pool_is_built_with_its_first_connections
-                a_pool_that_cannot_be_built_leaves_nothing
-                the_pool_grows_in_batches_and_not_beyond_its_size
-                no_batch_begins_while_enough_are_under_way
-                a_connect_outlives_whoever_asked_for_it
-                one_get_is_one_request_however_many_it_checks
-                gauges_tell_who_has_what
-                try_get_never_waits_and_starts_nothing
-                try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset
-                a_get_without_time_takes_what_is_idle_or_nothing
-                a_get_without_a_limit_waits_as_long_as_it_takes
-                a_get_begun_here_can_end_there_and_its_guard_elsewhere
+                closed_pool_fails_every_get
+                idle_connection_is_reused
+                idle_connection_needs_no_task_and_no_timer
+                idle_order_selects_the_connection
+                build_lazy_opens_nothing_before_the_first_get
+                build_opens_min_size_connections
+                failed_build_leaves_no_connection_and_no_task
+                pool_grows_by_increment_up_to_max_size
+                no_batch_starts_while_enough_connects_are_pending
+                connect_outlives_the_get_that_started_it
+                get_counts_one_request_however_many_connections_it_checks
+                gauges_match_the_state_of_the_pool
+                try_get_starts_no_task_no_timer_and_no_ping
+                try_get_skips_connections_that_need_a_reset
+                get_with_zero_timeout_takes_an_idle_connection_or_fails
+                get_without_timeout_waits_until_a_connection_returns
+                get_and_guard_can_move_between_tasks
             }
-            line {
+            wait_queue {
                 twenty_tasks_share_four_connections
-                forty_waiters_are_served_in_the_order_in_which_they_came
-                nobody_overtakes_who_waits
-                waiters_that_gave_up_leave_everything_to_others
-                who_leaves_the_line_leaves_the_others_in_order
-                a_waiter_takes_a_return_and_its_connect_ends_among_the_idle
-                a_late_connection_beyond_max_idle_is_closed_and_not_leaked
-                a_waiter_takes_a_new_one_that_comes_before_a_return
-                a_returned_connection_serves_one_who_waits_for_a_connect
-                a_waiter_whose_connection_fails_its_check_keeps_its_place
-                a_waiter_keeps_what_it_was_handed_until_it_is_dropped
-                what_was_handed_over_in_time_beats_a_late_timer
-                who_has_no_time_left_is_passed_over
-                at_the_end_of_his_time_a_waiter_takes_what_is_idle
-                the_line_has_room_for_max_waiters
-                a_pool_in_which_nobody_may_wait_still_grows
+                forty_waiters_are_served_in_fifo_order
+                new_get_does_not_overtake_a_waiter
+                cancelled_waiters_lose_no_connection
+                cancelled_waiters_leave_the_others_in_order
+                connect_of_a_waiter_served_by_a_return_becomes_idle
+                late_connection_beyond_max_idle_is_closed
+                waiter_takes_a_new_connection_that_precedes_a_return
+                returned_connection_serves_a_waiter_beyond_max_connecting
+                waiter_keeps_its_place_when_its_connection_fails_a_check
+                unpolled_waiter_keeps_its_connection_until_dropped
+                connection_assigned_in_time_beats_a_late_timer
+                waiter_past_deadline_is_skipped
+                waiter_past_deadline_takes_an_idle_connection
+                max_waiters_limits_the_queue
+                pool_with_zero_max_waiters_still_grows
                 waits_are_counted_and_timed
             }
             checks {
-                three_dead_idle_connections_cost_one_get_nothing
-                a_ping_that_takes_too_long_costs_its_connection_only
-                a_connection_that_expires_on_its_way_to_a_waiter_is_replaced
-                slow_goodbyes_and_failing_checks_never_lead_beyond_max_size
-                who_waits_is_served_when_the_backend_is_back
-                a_check_ends_at_the_first_thing_that_is_wrong
-                three_bad_ones_are_enough_and_then_only_a_new_one_will_do
-                three_bad_ones_make_room_for_a_new_one
-                a_new_connection_is_neither_pinged_nor_reset
-                a_ping_is_saved_within_ping_after
-                a_look_is_saved_within_liveness_after
-                dead_and_talkative_connections_are_replaced
-                a_connection_that_cannot_be_looked_at_is_lent
-                a_connection_is_reset_between_two_users
-                a_cancelled_check_destroys_its_connection
-                nothing_is_lent_that_the_pool_gave_up_during_its_check
-                what_is_over_its_limits_is_not_lent
-                pings_that_hang_do_not_stretch_the_deadline
-                the_deadline_runs_through_wait_and_check
-                a_timeout_of_a_wait_says_who_has_what
+                get_replaces_three_dead_idle_connections
+                ping_timeout_closes_its_connection_only
+                connection_that_expires_before_its_waiter_is_polled_is_replaced
+                slow_closes_and_failing_checks_never_exceed_max_size
+                waiter_is_served_after_the_backend_recovers
+                check_stops_at_the_first_failure
+                get_connects_after_three_failed_checks
+                three_failed_checks_free_slots_for_a_connect
+                new_connection_is_neither_pinged_nor_reset
+                ping_is_skipped_within_ping_after
+                liveness_probe_is_skipped_within_liveness_after
+                closed_reset_and_unsolicited_connections_are_replaced
+                connection_of_unknown_liveness_is_used
+                connection_is_reset_between_two_users
+                cancelled_check_closes_its_connection
+                clear_and_close_take_effect_during_a_check
+                connection_over_its_limits_is_not_checked_out
+                hanging_ping_does_not_extend_the_deadline
+                deadline_covers_wait_and_check
+                wait_timeout_reports_the_gauges
             }
             connect {
-                when_every_dial_fails_each_who_waits_is_told
-                a_failed_connect_answers_the_first_in_line_only
-                with_nobody_in_line_a_failed_connect_answers_nobody
-                without_fail_fast_all_wait_on_and_are_served
-                a_timeout_tells_why_the_last_connect_failed
-                a_connect_that_hangs_is_given_up_and_its_slot_is_free
-                a_get_times_out_while_its_connect_goes_on
-                nobody_dials_during_the_pause_after_a_failure
-                the_pause_ends_without_anybody_asking
-                a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest
-                no_more_connects_are_under_way_than_allowed
-                a_load_that_is_over_leaves_no_connects_behind
-                one_connect_serves_one_after_the_other
+                each_waiter_gets_the_error_of_a_failed_connect
+                failed_connect_fails_the_first_waiter_only
+                failed_connect_without_a_waiter_fails_no_get
+                waiters_outlast_failed_connects_without_fail_fast
+                timeout_carries_the_last_connect_error
+                connect_timeout_frees_the_slot
+                connect_continues_after_its_get_times_out
+                no_connect_starts_during_backoff
+                backoff_ends_without_another_get
+                backend_that_accepts_and_hangs_up_triggers_backoff
+                max_connecting_limits_concurrent_connects
+                no_connect_starts_after_the_load_has_ended
+                pending_connect_serves_the_next_waiter
             }
             returns {
-                a_returned_connection_goes_to_the_first_in_line
-                a_marked_connection_makes_room_for_who_waits
-                a_connection_left_half_read_is_not_lent_again
-                a_connection_that_was_shut_down_is_not_lent_again
-                an_exchange_that_does_not_end_well_spoils_its_connection
-                a_connection_of_a_task_that_panics_is_destroyed
-                a_clean_exchange_leaves_the_connection_for_the_next
-                what_is_over_a_limit_is_closed_when_it_comes_back
-                a_slot_is_held_until_its_connection_is_gone
-                a_detached_connection_is_its_users_and_its_slot_is_free
-                a_guard_can_be_dropped_on_any_thread
-                a_guard_outlives_its_pool_and_brings_nothing_back
-                a_return_costs_no_call
+                returned_connection_goes_to_the_first_waiter
+                connection_marked_unusable_frees_its_slot_for_a_waiter
+                half_read_connection_is_not_reused
+                shut_down_connection_is_not_reused
+                unfinished_exchange_closes_its_connection
+                connection_of_a_panicking_task_is_closed
+                finished_exchange_keeps_its_connection_reusable
+                connection_over_a_limit_is_closed_on_return
+                slot_is_held_until_its_connection_is_dropped
+                detached_connection_frees_its_slot
+                guard_can_be_dropped_on_any_thread
+                guard_does_not_keep_its_pool_open
+                return_calls_no_manager_method
             }
-            driver {
-                what_nobody_wants_is_closed_down_to_min_size
-                what_is_too_old_is_replaced_to_keep_min_size
-                dead_idle_connections_are_found_without_anybody_asking
-                min_size_is_kept_up_when_users_lose_connections
-                a_look_in_the_background_hides_no_connection
-                borrowing_and_evicting_do_not_get_into_each_others_way
-                without_an_evict_interval_only_the_looks_stop
-                one_task_a_pool_and_it_ends_with_the_last_handle
-                freed_capacity_is_used_though_nobody_polls
-                a_runtime_that_takes_no_tasks_loses_nothing
-                without_a_driver_what_is_over_its_limits_is_dropped_in_place
+            maintenance {
+                idle_timeout_shrinks_the_pool_to_min_size
+                expired_connections_are_replaced_to_keep_min_size
+                sweep_closes_dead_idle_connections
+                min_size_is_restored_after_connections_are_lost
+                sweep_probe_hides_no_connection
+                concurrent_checkout_and_eviction_lose_nothing
+                evict_interval_none_stops_only_the_sweep
+                maintenance_task_ends_with_the_last_handle
+                freed_slot_is_used_without_polling_the_waiter
+                runtime_that_refuses_tasks_loses_no_capacity
+                connection_over_a_limit_is_dropped_without_a_maintenance_task
             }
-            goodbye {
-                only_clean_connections_get_a_goodbye
-                a_goodbye_ends_at_close_timeout
-                a_goodbye_that_takes_its_time_counts_as_an_open_connection
-                a_goodbye_that_hangs_makes_way_for_who_waits
-                as_many_goodbyes_are_cut_short_as_people_wait
-                a_goodbye_is_left_in_peace_while_there_is_room
-                a_goodbye_that_hangs_keeps_no_other_from_being_said
+            graceful_close {
+                only_healthy_connections_are_closed_gracefully
+                graceful_close_ends_at_close_timeout
+                slow_graceful_close_holds_its_slot
+                hanging_graceful_close_yields_its_slot_to_a_waiter
+                graceful_closes_cut_short_equal_the_number_of_waiters
+                graceful_close_is_not_cut_short_while_there_is_room
+                hanging_graceful_close_does_not_block_the_others
             }
             close {
-                everybody_in_line_is_told_at_once
-                a_close_ends_connects_and_they_have_not_failed
-                a_close_says_goodbye_to_the_idle_and_reports_who_is_out
-                a_close_waits_for_what_is_out
-                a_close_without_time_closes_in_the_background
-                a_goodbye_that_hangs_does_not_hold_a_close_up_for_ever
-                a_close_takes_effect_at_its_first_poll
-                the_last_handle_closes_the_pool
-                the_idle_of_a_forgotten_pool_are_told_goodbye
+                close_fails_all_waiters_at_once
+                close_cancels_connects_and_counts_no_failure
+                close_ends_idle_connections_and_reports_the_holders
+                close_waits_for_guards_and_graceful_closes
+                close_with_zero_timeout_continues_in_the_background
+                hanging_graceful_close_delays_close_by_close_timeout
+                close_takes_effect_at_its_first_poll
+                dropping_the_last_handle_closes_the_pool
+                dropping_the_last_handle_closes_idle_connections_gracefully
             }
             control {
-                clear_reaches_what_is_idle_out_and_under_way
-                who_waits_when_the_pool_is_cleared_gets_a_newer_one
-                a_pool_made_smaller_closes_the_idle_now_and_the_rest_on_return
-                who_waits_in_a_pool_made_smaller_waits_until_it_is_small_enough
-                a_pool_made_larger_serves_those_in_line
-                connects_beyond_a_smaller_size_are_closed_when_they_are_there
-                a_size_that_cannot_be_is_refused
+                clear_reaches_idle_borrowed_and_pending_connections
+                waiter_gets_a_connection_newer_than_the_clear
+                smaller_max_size_closes_idle_now_and_others_on_return
+                waiter_of_a_shrinking_pool_waits_for_a_free_slot
+                larger_max_size_serves_the_waiters
+                connects_beyond_a_smaller_max_size_are_closed_on_arrival
+                invalid_max_size_is_rejected
             }
             settings {
-                settings_that_cannot_be_change_nothing
-                min_size_and_limits_reach_what_is_open_already
-                those_in_line_are_served_by_what_a_change_allows
+                invalid_settings_change_nothing
+                min_size_and_limits_apply_to_open_connections
+                waiters_are_served_when_a_change_allows_it
                 changes_under_load_lose_no_connection_and_no_waiter
-                a_smaller_max_idle_closes_what_is_too_much
+                smaller_max_idle_closes_surplus_connections
             }
-            many {
-                several_are_lent_at_once_or_none
-                two_that_gather_do_not_wait_for_each_other
-                a_gatherer_that_gives_up_lets_the_next_one_gather
-                an_exchange_of_the_pool_returns_or_destroys
+            batch {
+                get_many_returns_all_or_none
+                concurrent_get_many_calls_do_not_deadlock
+                cancelled_get_many_lets_the_next_one_proceed
+                pool_exchange_returns_or_closes_its_connection
             }
-            stock {
-                retain_closes_what_is_idle_and_not_wanted
-                what_retain_looks_at_is_not_lost_to_who_waits
-                what_is_added_is_lent_and_counted_like_any_other
+            admin {
+                retain_closes_rejected_idle_connections
+                connection_under_retain_still_serves_a_waiter
+                added_connection_is_used_and_counted_like_any_other
             }
             events {
-                the_life_of_a_connection_is_told_in_order
-                what_is_told_adds_up
-                an_observer_that_misbehaves_changes_nothing
-                a_slow_get_is_told
+                events_of_a_connection_arrive_in_order
+                event_counts_match_the_statistics
+                misbehaving_observer_changes_nothing
+                slow_get_event_follows_success_and_timeout
             }
             holders {
-                everybody_who_has_one_is_listed_and_nobody_else
-                the_list_is_empty_when_all_have_come_back
-                a_timeout_names_those_who_have_what_it_waited_for
-                a_timeout_tells_what_the_last_connect_came_to
-                what_does_not_come_back_is_told_once_and_when_it_does
-                a_close_names_who_is_still_out
+                holders_lists_exactly_the_borrowed_connections
+                holders_is_empty_after_all_connections_return
+                wait_timeout_names_the_holders
+                connect_phase_timeout_reports_the_last_error
+                leak_is_reported_once_and_its_return_once
+                timed_out_close_names_the_holders
             }
-            governor {
-                after_a_failure_connects_begin_slowly
-                many_at_a_closed_port_count_as_many_failures_as_attempts
-                an_open_breaker_answers_everybody_at_once
-                an_open_breaker_leaves_those_in_line_who_may_be_served
-                a_probe_that_succeeds_closes_the_breaker
-                three_broken_connections_have_the_others_pinged
+            backoff_and_breaker {
+                connects_start_slowly_after_a_failure
+                connect_failures_equal_connect_attempts
+                open_breaker_fails_all_waiters_at_once
+                open_breaker_keeps_waiters_that_a_return_can_serve
+                successful_probe_connect_closes_the_breaker
+                burst_of_three_broken_connections_has_the_others_pinged
             }
             pause {
-                a_paused_pool_holds_everybody_in_line
-                who_waits_in_a_paused_pool_has_his_own_deadline
-                a_paused_pool_can_be_closed
-                pauses_while_everybody_comes_and_goes_lose_nobody
+                paused_pool_keeps_callers_waiting
+                waiter_of_a_paused_pool_keeps_its_deadline
+                paused_pool_can_be_closed
+                pauses_under_load_lose_no_waiter
             }
             keepalive {
-                idle_connections_are_pinged_in_the_background
-                a_connection_that_fails_its_keepalive_is_replaced
-                nobody_waits_for_what_is_being_pinged
-                a_close_ends_a_keepalive
+                keepalive_pings_idle_connections
+                connection_that_fails_its_keepalive_is_replaced
+                get_does_not_wait_for_a_keepalive_ping
+                close_cancels_a_keepalive_ping
             }
             cancel {
-                a_get_can_be_dropped_at_every_poll_of_a_connect
-                a_get_can_be_dropped_at_every_poll_of_a_check
-                a_get_can_be_dropped_at_every_poll_of_a_wait
-                a_get_in_a_paused_pool_can_be_dropped_at_every_poll
-                a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll
-                a_gatherer_can_be_dropped_at_every_poll
-                a_close_can_be_dropped_at_every_poll
-                a_build_can_be_dropped_at_every_poll
-                whatever_the_backend_does_all_capacity_is_left
+                get_can_be_dropped_at_every_poll_of_a_connect
+                get_can_be_dropped_at_every_poll_of_a_check
+                get_can_be_dropped_at_every_poll_of_a_wait
+                get_from_a_paused_pool_can_be_dropped_at_every_poll
+                get_that_outlasts_failures_can_be_dropped_at_every_poll
+                get_many_can_be_dropped_at_every_poll
+                close_can_be_dropped_at_every_poll
+                build_can_be_dropped_at_every_poll
+                every_backend_outcome_leaves_full_capacity
             }
             panics {
-                a_connect_that_panics_answers_the_first_in_line
-                a_check_that_panics_destroys_its_connection
-                an_answer_that_panics_costs_its_connection_and_not_its_user
-                the_background_outlives_every_panic
-                a_connection_whose_drop_panics_frees_its_slot
+                panicking_connect_fails_the_first_waiter
+                panicking_check_closes_its_connection
+                panicking_is_reusable_closes_its_connection_only
+                maintenance_task_survives_every_panic
+                connection_with_a_panicking_drop_frees_its_slot
             }
-            duels {
-                a_return_and_a_get_meet
-                a_freed_slot_and_a_get_meet
-                a_return_and_a_waiter_that_gives_up_lose_nothing
-                a_connect_and_a_waiter_that_gives_up_lose_nothing
-                a_close_and_a_get_leave_nothing
-                a_close_reaches_what_just_comes_back
-                the_last_handle_and_a_guard_leave_nothing
-                a_clear_reaches_what_just_comes_back
-                a_resize_reaches_what_just_comes_back
+            races {
+                concurrent_return_and_get_lose_no_wakeup
+                concurrent_freed_slot_and_get_lose_no_wakeup
+                concurrent_return_and_cancelled_get_lose_no_connection
+                concurrent_connect_and_cancelled_get_lose_no_connection
+                concurrent_close_and_get_leave_no_connection
+                concurrent_close_and_return_leave_no_connection
+                concurrent_last_handle_and_guard_drop_leave_no_connection
+                concurrent_clear_and_return_leave_no_old_connection
+                concurrent_resize_and_return_leave_no_surplus
             }
             stress {
-                no_connection_ever_has_two_holders
-                two_tasks_pass_one_connection_to_and_fro
-                eighty_at_once_are_all_served_time_after_time
-                a_close_in_the_middle_of_everything_leaves_nothing
-                everything_at_random_adds_up
+                no_connection_has_two_holders
+                two_tasks_alternate_on_one_connection
+                bursts_of_eighty_gets_are_all_served
+                close_under_load_leaves_nothing
+                statistics_add_up_after_random_operations
                 timeouts_end_with_the_overload
             }
         }

@@ -1,232 +1,231 @@
-//! One suite that proves a runtime: everything a pool does, on a runtime of yours.
+//! A conformance suite for implementations of [`Runtime`].
 //!
-//! Whoever implements [`Runtime`] gets the suite with one line: [`conformance!`](crate::conformance!)
-//! makes a `#[test]` of each scenario. The same scenarios run on tokio, on smol, on a thread for
-//! each task and in virtual time, and must come to the same figures everywhere. Without libtest,
-//! walk through [`SCENARIOS`].
+//! [`conformance!`](crate::conformance!) generates a `#[test]` for each scenario. The same scenarios
+//! run on tokio, on smol, on a runtime of one thread per task and in virtual time, and must produce
+//! the same statistics on each. Without libtest, iterate over [`SCENARIOS`].
 //!
-//! The scenarios use a [`FaultyManager`](crate::FaultyManager), so that no network is needed. They
-//! wait for events; where time has to pass it is some milliseconds, and no outcome depends on how
-//! long anything took. A scenario that does not end fails after a minute.
+//! The scenarios use a [`FaultyManager`](crate::FaultyManager) and need no network. They wait for
+//! events; sleeps last some milliseconds, and no outcome depends on how long an operation took. A
+//! scenario that does not complete fails after a minute.
 //!
-//! # What is covered
+//! # Coverage
 //!
-//! What a runtime has to do:
+//! Methods of a runtime:
 //!
 //! | method | scenarios |
 //! |---|---|
-//! | `now` | `runtime::the_clock_moves_and_never_goes_back` |
-//! | | `runtime::the_clock_is_the_same_for_all_tasks` |
-//! | `sleep_until` | `runtime::a_timer_wakes_its_task` |
-//! | | `runtime::a_timer_that_is_due_fires` |
-//! | | `runtime::a_timer_at_the_end_of_time_only_waits` |
-//! | | `runtime::a_timer_polled_in_one_task_fires_in_another` |
-//! | | `runtime::a_thousand_dropped_timers_disturb_nobody` |
-//! | `spawn` | `runtime::a_task_runs_by_itself` |
-//! | | `runtime::tasks_wait_for_tasks_they_have_spawned` |
+//! | `now` | `runtime::clock_advances_and_never_goes_back` |
+//! | | `runtime::clock_is_shared_by_all_tasks_and_threads` |
+//! | `sleep_until` | `runtime::timer_wakes_its_task` |
+//! | | `runtime::timer_in_the_past_fires` |
+//! | | `runtime::timer_at_the_largest_instant_stays_pending` |
+//! | | `runtime::timer_polled_in_one_task_fires_in_another` |
+//! | | `runtime::dropped_timers_have_no_effect` |
+//! | `spawn` | `runtime::spawned_task_runs_without_being_awaited` |
+//! | | `runtime::task_can_await_tasks_it_spawned` |
 //! | | `runtime::fifty_tasks_wait_for_each_other` |
-//! | | `runtime::a_task_is_woken_by_a_thread` |
+//! | | `runtime::task_is_woken_from_another_thread` |
 //! | `random` | `runtime::random_numbers_vary_in_every_bit` |
-//! | `unconstrained` | `runtime::a_probe_runs_once_and_at_once` |
+//! | `unconstrained` | `runtime::unconstrained_runs_its_probe_exactly_once` |
 //!
-//! What a pool does:
+//! Operations of a pool:
 //!
-//! | step | scenarios |
+//! | operation | scenarios |
 //! |---|---|
-//! | get 1: closed? | `get::a_closed_pool_lends_nothing` |
-//! | get 2: an idle one, unless others wait | `get::a_connection_is_lent_again_and_no_other_opened` |
-//! | | `get::what_is_idle_is_lent_without_a_task_or_a_timer` |
-//! | | `get::the_idle_order_says_which_one_is_lent` |
-//! | | `line::nobody_overtakes_who_waits` |
-//! | get 3: its health, cheapest first; three tries | `checks::a_check_ends_at_the_first_thing_that_is_wrong` |
-//! | | `checks::three_bad_ones_are_enough_and_then_only_a_new_one_will_do` |
-//! | | `checks::three_bad_ones_make_room_for_a_new_one` |
-//! | | `checks::a_ping_is_saved_within_ping_after` |
-//! | | `checks::a_look_is_saved_within_liveness_after` |
-//! | | `checks::dead_and_talkative_connections_are_replaced` |
-//! | | `checks::a_connection_that_cannot_be_looked_at_is_lent` |
-//! | | `checks::a_connection_is_reset_between_two_users` |
-//! | | `checks::a_cancelled_check_destroys_its_connection` |
-//! | | `checks::nothing_is_lent_that_the_pool_gave_up_during_its_check` |
-//! | | `checks::what_is_over_its_limits_is_not_lent` |
-//! | | `panics::a_check_that_panics_destroys_its_connection` |
-//! | | `cancel::a_get_can_be_dropped_at_every_poll_of_a_check` |
-//! | get 4: connects, in batches, the pool's own | `get::the_pool_grows_in_batches_and_not_beyond_its_size` |
-//! | | `get::no_batch_begins_while_enough_are_under_way` |
-//! | | `get::a_connect_outlives_whoever_asked_for_it` |
-//! | | `connect::a_get_times_out_while_its_connect_goes_on` |
-//! | | `connect::one_connect_serves_one_after_the_other` |
-//! | | `cancel::a_get_can_be_dropped_at_every_poll_of_a_connect` |
-//! | get 5: the line | `line::who_leaves_the_line_leaves_the_others_in_order` |
-//! | | `line::a_waiter_takes_a_new_one_that_comes_before_a_return` |
-//! | | `line::a_waiter_whose_connection_fails_its_check_keeps_its_place` |
-//! | | `line::who_has_no_time_left_is_passed_over` |
-//! | | `cancel::a_get_can_be_dropped_at_every_poll_of_a_wait` |
-//! | get 6: one deadline, and a last look | `line::what_was_handed_over_in_time_beats_a_late_timer` |
-//! | | `line::at_the_end_of_his_time_a_waiter_takes_what_is_idle` |
-//! | | `checks::pings_that_hang_do_not_stretch_the_deadline` |
-//! | | `checks::the_deadline_runs_through_wait_and_check` |
-//! | | `checks::a_timeout_of_a_wait_says_who_has_what` |
-//! | | `get::a_get_without_time_takes_what_is_idle_or_nothing` |
-//! | | `get::a_get_without_a_limit_waits_as_long_as_it_takes` |
-//! | a failed connect | `connect::a_failed_connect_answers_the_first_in_line_only` |
-//! | | `connect::with_nobody_in_line_a_failed_connect_answers_nobody` |
-//! | | `connect::without_fail_fast_all_wait_on_and_are_served` |
-//! | | `connect::a_connect_that_hangs_is_given_up_and_its_slot_is_free` |
-//! | | `panics::a_connect_that_panics_answers_the_first_in_line` |
-//! | | `cancel::a_get_that_waits_on_after_failures_can_be_dropped_at_every_poll` |
-//! | return: to the line, or idle, at no cost | `returns::a_returned_connection_goes_to_the_first_in_line` |
-//! | | `returns::a_return_costs_no_call` |
-//! | | `returns::a_guard_can_be_dropped_on_any_thread` |
-//! | | `returns::a_clean_exchange_leaves_the_connection_for_the_next` |
-//! | return: destroyed | `returns::an_exchange_that_does_not_end_well_spoils_its_connection` |
-//! | | `returns::a_connection_of_a_task_that_panics_is_destroyed` |
-//! | | `returns::a_connection_that_was_shut_down_is_not_lent_again` |
-//! | | `returns::what_is_over_a_limit_is_closed_when_it_comes_back` |
-//! | | `panics::an_answer_that_panics_costs_its_connection_and_not_its_user` |
-//! | driver: retires, without hiding anything | `driver::what_nobody_wants_is_closed_down_to_min_size` |
-//! | | `driver::what_is_too_old_is_replaced_to_keep_min_size` |
-//! | | `driver::dead_idle_connections_are_found_without_anybody_asking` |
-//! | | `driver::a_look_in_the_background_hides_no_connection` |
-//! | | `driver::without_an_evict_interval_only_the_looks_stop` |
-//! | | `panics::the_background_outlives_every_panic` |
-//! | driver: keeps `min_size`, runs connects and pauses | `driver::min_size_is_kept_up_when_users_lose_connections` |
-//! | | `driver::freed_capacity_is_used_though_nobody_polls` |
-//! | | `connect::nobody_dials_during_the_pause_after_a_failure` |
-//! | | `connect::the_pause_ends_without_anybody_asking` |
-//! | | `connect::a_backend_that_accepts_and_hangs_up_is_not_dialled_without_rest` |
-//! | connects in trouble: slow start, breaker | `governor::after_a_failure_connects_begin_slowly` |
-//! | | `governor::many_at_a_closed_port_count_as_many_failures_as_attempts` |
-//! | | `governor::an_open_breaker_answers_everybody_at_once` |
-//! | | `governor::an_open_breaker_leaves_those_in_line_who_may_be_served` |
-//! | | `governor::a_probe_that_succeeds_closes_the_breaker` |
-//! | connections in trouble: suspicion | `governor::three_broken_connections_have_the_others_pinged` |
-//! | driver: one, held by nobody, and none at all | `driver::one_task_a_pool_and_it_ends_with_the_last_handle` |
-//! | | `driver::a_runtime_that_takes_no_tasks_loses_nothing` |
-//! | | `driver::without_a_driver_what_is_over_its_limits_is_dropped_in_place` |
-//! | goodbye | `goodbye::only_clean_connections_get_a_goodbye` |
-//! | | `goodbye::a_goodbye_ends_at_close_timeout` |
-//! | | `goodbye::a_goodbye_that_takes_its_time_counts_as_an_open_connection` |
-//! | | `goodbye::as_many_goodbyes_are_cut_short_as_people_wait` |
-//! | | `goodbye::a_goodbye_is_left_in_peace_while_there_is_room` |
-//! | | `goodbye::a_goodbye_that_hangs_keeps_no_other_from_being_said` |
-//! | | `close::the_last_handle_closes_the_pool` |
-//! | | `close::the_idle_of_a_forgotten_pool_are_told_goodbye` |
+//! | get: closed pool | `get::closed_pool_fails_every_get` |
+//! | get: reuse of idle connections | `get::idle_connection_is_reused` |
+//! | | `get::idle_connection_needs_no_task_and_no_timer` |
+//! | | `get::idle_order_selects_the_connection` |
+//! | | `wait_queue::new_get_does_not_overtake_a_waiter` |
+//! | get: health checks, at most three | `checks::check_stops_at_the_first_failure` |
+//! | | `checks::get_connects_after_three_failed_checks` |
+//! | | `checks::three_failed_checks_free_slots_for_a_connect` |
+//! | | `checks::ping_is_skipped_within_ping_after` |
+//! | | `checks::liveness_probe_is_skipped_within_liveness_after` |
+//! | | `checks::closed_reset_and_unsolicited_connections_are_replaced` |
+//! | | `checks::connection_of_unknown_liveness_is_used` |
+//! | | `checks::connection_is_reset_between_two_users` |
+//! | | `checks::cancelled_check_closes_its_connection` |
+//! | | `checks::clear_and_close_take_effect_during_a_check` |
+//! | | `checks::connection_over_its_limits_is_not_checked_out` |
+//! | | `panics::panicking_check_closes_its_connection` |
+//! | | `cancel::get_can_be_dropped_at_every_poll_of_a_check` |
+//! | get: connects, in batches | `get::pool_grows_by_increment_up_to_max_size` |
+//! | | `get::no_batch_starts_while_enough_connects_are_pending` |
+//! | | `get::connect_outlives_the_get_that_started_it` |
+//! | | `connect::connect_continues_after_its_get_times_out` |
+//! | | `connect::pending_connect_serves_the_next_waiter` |
+//! | | `cancel::get_can_be_dropped_at_every_poll_of_a_connect` |
+//! | get: wait queue | `wait_queue::cancelled_waiters_leave_the_others_in_order` |
+//! | | `wait_queue::waiter_takes_a_new_connection_that_precedes_a_return` |
+//! | | `wait_queue::waiter_keeps_its_place_when_its_connection_fails_a_check` |
+//! | | `wait_queue::waiter_past_deadline_is_skipped` |
+//! | | `cancel::get_can_be_dropped_at_every_poll_of_a_wait` |
+//! | get: deadline | `wait_queue::connection_assigned_in_time_beats_a_late_timer` |
+//! | | `wait_queue::waiter_past_deadline_takes_an_idle_connection` |
+//! | | `checks::hanging_ping_does_not_extend_the_deadline` |
+//! | | `checks::deadline_covers_wait_and_check` |
+//! | | `checks::wait_timeout_reports_the_gauges` |
+//! | | `get::get_with_zero_timeout_takes_an_idle_connection_or_fails` |
+//! | | `get::get_without_timeout_waits_until_a_connection_returns` |
+//! | failed connects | `connect::failed_connect_fails_the_first_waiter_only` |
+//! | | `connect::failed_connect_without_a_waiter_fails_no_get` |
+//! | | `connect::waiters_outlast_failed_connects_without_fail_fast` |
+//! | | `connect::connect_timeout_frees_the_slot` |
+//! | | `panics::panicking_connect_fails_the_first_waiter` |
+//! | | `cancel::get_that_outlasts_failures_can_be_dropped_at_every_poll` |
+//! | return: to a waiter or to the idle set | `returns::returned_connection_goes_to_the_first_waiter` |
+//! | | `returns::return_calls_no_manager_method` |
+//! | | `returns::guard_can_be_dropped_on_any_thread` |
+//! | | `returns::finished_exchange_keeps_its_connection_reusable` |
+//! | return: close | `returns::unfinished_exchange_closes_its_connection` |
+//! | | `returns::connection_of_a_panicking_task_is_closed` |
+//! | | `returns::shut_down_connection_is_not_reused` |
+//! | | `returns::connection_over_a_limit_is_closed_on_return` |
+//! | | `panics::panicking_is_reusable_closes_its_connection_only` |
+//! | maintenance: sweep | `maintenance::idle_timeout_shrinks_the_pool_to_min_size` |
+//! | | `maintenance::expired_connections_are_replaced_to_keep_min_size` |
+//! | | `maintenance::sweep_closes_dead_idle_connections` |
+//! | | `maintenance::sweep_probe_hides_no_connection` |
+//! | | `maintenance::evict_interval_none_stops_only_the_sweep` |
+//! | | `panics::maintenance_task_survives_every_panic` |
+//! | maintenance: `min_size`, connects, backoff | `maintenance::min_size_is_restored_after_connections_are_lost` |
+//! | | `maintenance::freed_slot_is_used_without_polling_the_waiter` |
+//! | | `connect::no_connect_starts_during_backoff` |
+//! | | `connect::backoff_ends_without_another_get` |
+//! | | `connect::backend_that_accepts_and_hangs_up_triggers_backoff` |
+//! | slow start and breaker | `backoff_and_breaker::connects_start_slowly_after_a_failure` |
+//! | | `backoff_and_breaker::connect_failures_equal_connect_attempts` |
+//! | | `backoff_and_breaker::open_breaker_fails_all_waiters_at_once` |
+//! | | `backoff_and_breaker::open_breaker_keeps_waiters_that_a_return_can_serve` |
+//! | | `backoff_and_breaker::successful_probe_connect_closes_the_breaker` |
+//! | bursts of broken connections | `backoff_and_breaker::burst_of_three_broken_connections_has_the_others_pinged` |
+//! | maintenance: lifetime of the task | `maintenance::maintenance_task_ends_with_the_last_handle` |
+//! | | `maintenance::runtime_that_refuses_tasks_loses_no_capacity` |
+//! | | `maintenance::connection_over_a_limit_is_dropped_without_a_maintenance_task` |
+//! | graceful close | `graceful_close::only_healthy_connections_are_closed_gracefully` |
+//! | | `graceful_close::graceful_close_ends_at_close_timeout` |
+//! | | `graceful_close::slow_graceful_close_holds_its_slot` |
+//! | | `graceful_close::graceful_closes_cut_short_equal_the_number_of_waiters` |
+//! | | `graceful_close::graceful_close_is_not_cut_short_while_there_is_room` |
+//! | | `graceful_close::hanging_graceful_close_does_not_block_the_others` |
+//! | | `close::dropping_the_last_handle_closes_the_pool` |
+//! | | `close::dropping_the_last_handle_closes_idle_connections_gracefully` |
 //!
-//! The fine print:
+//! Details:
 //!
-//! | about | scenarios |
+//! | subject | scenarios |
 //! |---|---|
-//! | counting | `get::gauges_tell_who_has_what` |
-//! | | `get::one_get_is_one_request_however_many_it_checks` |
-//! | | `line::waits_are_counted_and_timed` |
-//! | `max_waiters` | `line::the_line_has_room_for_max_waiters` |
-//! | | `line::a_pool_in_which_nobody_may_wait_still_grows` |
-//! | new connections | `checks::a_new_connection_is_neither_pinged_nor_reset` |
-//! | `max_connecting` | `connect::no_more_connects_are_under_way_than_allowed` |
-//! | slots | `returns::a_slot_is_held_until_its_connection_is_gone` |
-//! | | `panics::a_connection_whose_drop_panics_frees_its_slot` |
-//! | waiters handed a connection | `line::a_waiter_keeps_what_it_was_handed_until_it_is_dropped` |
-//! | guards and handles | `returns::a_guard_outlives_its_pool_and_brings_nothing_back` |
-//! | | `returns::a_detached_connection_is_its_users_and_its_slot_is_free` |
-//! | | `get::a_get_begun_here_can_end_there_and_its_guard_elsewhere` |
-//! | `build`, `build_lazy` | `get::a_pool_is_built_with_its_first_connections` |
-//! | | `get::a_pool_that_cannot_be_built_leaves_nothing` |
-//! | | `get::a_lazy_pool_opens_nothing_before_it_is_asked` |
-//! | | `cancel::a_build_can_be_dropped_at_every_poll` |
-//! | `try_get` | `get::try_get_never_waits_and_starts_nothing` |
-//! | | `get::try_get_lends_a_used_connection_only_if_nothing_has_to_be_reset` |
-//! | `close` | `close::a_close_ends_connects_and_they_have_not_failed` |
-//! | | `close::a_close_says_goodbye_to_the_idle_and_reports_who_is_out` |
-//! | | `close::a_close_waits_for_what_is_out` |
-//! | | `close::a_close_without_time_closes_in_the_background` |
-//! | | `close::a_goodbye_that_hangs_does_not_hold_a_close_up_for_ever` |
-//! | | `close::a_close_takes_effect_at_its_first_poll` |
-//! | | `cancel::a_close_can_be_dropped_at_every_poll` |
-//! | `clear` | `control::who_waits_when_the_pool_is_cleared_gets_a_newer_one` |
-//! | `pause`, `resume` | `pause::a_paused_pool_holds_everybody_in_line` |
-//! | | `pause::who_waits_in_a_paused_pool_has_his_own_deadline` |
-//! | | `pause::a_paused_pool_can_be_closed` |
-//! | | `pause::pauses_while_everybody_comes_and_goes_lose_nobody` |
-//! | | `cancel::a_get_in_a_paused_pool_can_be_dropped_at_every_poll` |
-//! | `keepalive` | `keepalive::idle_connections_are_pinged_in_the_background` |
-//! | | `keepalive::a_connection_that_fails_its_keepalive_is_replaced` |
-//! | | `keepalive::nobody_waits_for_what_is_being_pinged` |
-//! | | `keepalive::a_close_ends_a_keepalive` |
-//! | `resize` | `control::a_pool_made_smaller_closes_the_idle_now_and_the_rest_on_return` |
-//! | | `control::who_waits_in_a_pool_made_smaller_waits_until_it_is_small_enough` |
-//! | | `control::a_pool_made_larger_serves_those_in_line` |
-//! | | `control::connects_beyond_a_smaller_size_are_closed_when_they_are_there` |
-//! | | `control::a_size_that_cannot_be_is_refused` |
-//! | `reconfigure` | `settings::settings_that_cannot_be_change_nothing` |
-//! | | `settings::min_size_and_limits_reach_what_is_open_already` |
-//! | | `settings::those_in_line_are_served_by_what_a_change_allows` |
+//! | counting | `get::gauges_match_the_state_of_the_pool` |
+//! | | `get::get_counts_one_request_however_many_connections_it_checks` |
+//! | | `wait_queue::waits_are_counted_and_timed` |
+//! | `max_waiters` | `wait_queue::max_waiters_limits_the_queue` |
+//! | | `wait_queue::pool_with_zero_max_waiters_still_grows` |
+//! | new connections | `checks::new_connection_is_neither_pinged_nor_reset` |
+//! | `max_connecting` | `connect::max_connecting_limits_concurrent_connects` |
+//! | slots | `returns::slot_is_held_until_its_connection_is_dropped` |
+//! | | `panics::connection_with_a_panicking_drop_frees_its_slot` |
+//! | waiters with an assigned connection | `wait_queue::unpolled_waiter_keeps_its_connection_until_dropped` |
+//! | guards and handles | `returns::guard_does_not_keep_its_pool_open` |
+//! | | `returns::detached_connection_frees_its_slot` |
+//! | | `get::get_and_guard_can_move_between_tasks` |
+//! | `build`, `build_lazy` | `get::build_opens_min_size_connections` |
+//! | | `get::failed_build_leaves_no_connection_and_no_task` |
+//! | | `get::build_lazy_opens_nothing_before_the_first_get` |
+//! | | `cancel::build_can_be_dropped_at_every_poll` |
+//! | `try_get` | `get::try_get_starts_no_task_no_timer_and_no_ping` |
+//! | | `get::try_get_skips_connections_that_need_a_reset` |
+//! | `close` | `close::close_cancels_connects_and_counts_no_failure` |
+//! | | `close::close_ends_idle_connections_and_reports_the_holders` |
+//! | | `close::close_waits_for_guards_and_graceful_closes` |
+//! | | `close::close_with_zero_timeout_continues_in_the_background` |
+//! | | `close::hanging_graceful_close_delays_close_by_close_timeout` |
+//! | | `close::close_takes_effect_at_its_first_poll` |
+//! | | `cancel::close_can_be_dropped_at_every_poll` |
+//! | `clear` | `control::waiter_gets_a_connection_newer_than_the_clear` |
+//! | `pause`, `resume` | `pause::paused_pool_keeps_callers_waiting` |
+//! | | `pause::waiter_of_a_paused_pool_keeps_its_deadline` |
+//! | | `pause::paused_pool_can_be_closed` |
+//! | | `pause::pauses_under_load_lose_no_waiter` |
+//! | | `cancel::get_from_a_paused_pool_can_be_dropped_at_every_poll` |
+//! | `keepalive` | `keepalive::keepalive_pings_idle_connections` |
+//! | | `keepalive::connection_that_fails_its_keepalive_is_replaced` |
+//! | | `keepalive::get_does_not_wait_for_a_keepalive_ping` |
+//! | | `keepalive::close_cancels_a_keepalive_ping` |
+//! | `resize` | `control::smaller_max_size_closes_idle_now_and_others_on_return` |
+//! | | `control::waiter_of_a_shrinking_pool_waits_for_a_free_slot` |
+//! | | `control::larger_max_size_serves_the_waiters` |
+//! | | `control::connects_beyond_a_smaller_max_size_are_closed_on_arrival` |
+//! | | `control::invalid_max_size_is_rejected` |
+//! | `reconfigure` | `settings::invalid_settings_change_nothing` |
+//! | | `settings::min_size_and_limits_apply_to_open_connections` |
+//! | | `settings::waiters_are_served_when_a_change_allows_it` |
 //! | | `settings::changes_under_load_lose_no_connection_and_no_waiter` |
-//! | | `settings::a_smaller_max_idle_closes_what_is_too_much` |
-//! | `get_many`, a pool's `exchange` | `many::several_are_lent_at_once_or_none` |
-//! | | `many::two_that_gather_do_not_wait_for_each_other` |
-//! | | `many::a_gatherer_that_gives_up_lets_the_next_one_gather` |
-//! | | `many::an_exchange_of_the_pool_returns_or_destroys` |
-//! | | `cancel::a_gatherer_can_be_dropped_at_every_poll` |
-//! | `retain`, `add` | `stock::retain_closes_what_is_idle_and_not_wanted` |
-//! | | `stock::what_retain_looks_at_is_not_lost_to_who_waits` |
-//! | | `stock::what_is_added_is_lent_and_counted_like_any_other` |
-//! | events | `events::the_life_of_a_connection_is_told_in_order` |
-//! | | `events::what_is_told_adds_up` |
-//! | | `events::an_observer_that_misbehaves_changes_nothing` |
-//! | | `events::a_slow_get_is_told` |
-//! | holders, leaks, diagnosis | `holders::everybody_who_has_one_is_listed_and_nobody_else` |
-//! | | `holders::the_list_is_empty_when_all_have_come_back` |
-//! | | `holders::a_timeout_names_those_who_have_what_it_waited_for` |
-//! | | `holders::a_timeout_tells_what_the_last_connect_came_to` |
-//! | | `holders::what_does_not_come_back_is_told_once_and_when_it_does` |
-//! | | `holders::a_close_names_who_is_still_out` |
+//! | | `settings::smaller_max_idle_closes_surplus_connections` |
+//! | `get_many`, `exchange` of a pool | `batch::get_many_returns_all_or_none` |
+//! | | `batch::concurrent_get_many_calls_do_not_deadlock` |
+//! | | `batch::cancelled_get_many_lets_the_next_one_proceed` |
+//! | | `batch::pool_exchange_returns_or_closes_its_connection` |
+//! | | `cancel::get_many_can_be_dropped_at_every_poll` |
+//! | `retain`, `add` | `admin::retain_closes_rejected_idle_connections` |
+//! | | `admin::connection_under_retain_still_serves_a_waiter` |
+//! | | `admin::added_connection_is_used_and_counted_like_any_other` |
+//! | events | `events::events_of_a_connection_arrive_in_order` |
+//! | | `events::event_counts_match_the_statistics` |
+//! | | `events::misbehaving_observer_changes_nothing` |
+//! | | `events::slow_get_event_follows_success_and_timeout` |
+//! | holders, leaks, diagnosis | `holders::holders_lists_exactly_the_borrowed_connections` |
+//! | | `holders::holders_is_empty_after_all_connections_return` |
+//! | | `holders::wait_timeout_names_the_holders` |
+//! | | `holders::connect_phase_timeout_reports_the_last_error` |
+//! | | `holders::leak_is_reported_once_and_its_return_once` |
+//! | | `holders::timed_out_close_names_the_holders` |
 //!
-//! Two things at the same moment:
+//! Operations that run at the same moment:
 //!
-//! | one and the other | scenario |
+//! | operations | scenario |
 //! |---|---|
-//! | a return and a `get` | `duels::a_return_and_a_get_meet` |
-//! | a freed slot and a `get` | `duels::a_freed_slot_and_a_get_meet` |
-//! | a return and a cancelled `get` | `duels::a_return_and_a_waiter_that_gives_up_lose_nothing` |
-//! | a connect and a cancelled `get` | `duels::a_connect_and_a_waiter_that_gives_up_lose_nothing` |
-//! | `close` and `get` | `duels::a_close_and_a_get_leave_nothing` |
-//! | `close` and a return | `duels::a_close_reaches_what_just_comes_back` |
-//! | the last handle and a guard | `duels::the_last_handle_and_a_guard_leave_nothing` |
-//! | `clear` and a return | `duels::a_clear_reaches_what_just_comes_back` |
-//! | `resize` and a return | `duels::a_resize_reaches_what_just_comes_back` |
+//! | a return and a `get` | `races::concurrent_return_and_get_lose_no_wakeup` |
+//! | a freed slot and a `get` | `races::concurrent_freed_slot_and_get_lose_no_wakeup` |
+//! | a return and a cancelled `get` | `races::concurrent_return_and_cancelled_get_lose_no_connection` |
+//! | a connect and a cancelled `get` | `races::concurrent_connect_and_cancelled_get_lose_no_connection` |
+//! | `close` and `get` | `races::concurrent_close_and_get_leave_no_connection` |
+//! | `close` and a return | `races::concurrent_close_and_return_leave_no_connection` |
+//! | the last handle and a guard | `races::concurrent_last_handle_and_guard_drop_leave_no_connection` |
+//! | `clear` and a return | `races::concurrent_clear_and_return_leave_no_old_connection` |
+//! | `resize` and a return | `races::concurrent_resize_and_return_leave_no_surplus` |
 //!
-//! What the suites of other pools test, in our own words and on a smaller scale:
+//! Scenarios modelled on the test suites of other pools:
 //!
 //! | no. | from | scenario |
 //! |---|---|---|
-//! | P1 | HikariCP | `line::twenty_tasks_share_four_connections` |
-//! | P2 | Commons Pool, Vitess | `stress::no_connection_ever_has_two_holders` |
-//! | P3 | puddle | `stress::two_tasks_pass_one_connection_to_and_fro` |
-//! | P4 | Vitess | `stress::eighty_at_once_are_all_served_time_after_time` |
-//! | P5 | Vitess | `stress::a_close_in_the_middle_of_everything_leaves_nothing` |
-//! | P6 | Vitess | `close::everybody_in_line_is_told_at_once` |
-//! | P7 | puddle | `stress::everything_at_random_adds_up` |
-//! | P8 | Commons Pool | `checks::slow_goodbyes_and_failing_checks_never_lead_beyond_max_size` |
-//! | P9 | Commons Pool | `driver::borrowing_and_evicting_do_not_get_into_each_others_way` |
-//! | P10 | Commons Pool, MongoDB | `line::forty_waiters_are_served_in_the_order_in_which_they_came` |
-//! | P11 | database/sql, Commons Pool | `line::waiters_that_gave_up_leave_everything_to_others` |
-//! | P12 | database/sql | `connect::when_every_dial_fails_each_who_waits_is_told` |
-//! | P13 | Commons Pool | `checks::who_waits_is_served_when_the_backend_is_back` |
-//! | P14 | Commons Pool | `returns::a_marked_connection_makes_room_for_who_waits` |
-//! | P15 | pgxpool | `checks::three_dead_idle_connections_cost_one_get_nothing` |
-//! | P16 | pgxpool | `checks::a_ping_that_takes_too_long_costs_its_connection_only` |
-//! | P17 | pgxpool | `returns::a_connection_left_half_read_is_not_lent_again` |
-//! | P18 | HikariCP | `goodbye::a_goodbye_that_hangs_makes_way_for_who_waits` |
-//! | P19 | HikariCP | `connect::a_timeout_tells_why_the_last_connect_failed` |
+//! | P1 | HikariCP | `wait_queue::twenty_tasks_share_four_connections` |
+//! | P2 | Commons Pool, Vitess | `stress::no_connection_has_two_holders` |
+//! | P3 | puddle | `stress::two_tasks_alternate_on_one_connection` |
+//! | P4 | Vitess | `stress::bursts_of_eighty_gets_are_all_served` |
+//! | P5 | Vitess | `stress::close_under_load_leaves_nothing` |
+//! | P6 | Vitess | `close::close_fails_all_waiters_at_once` |
+//! | P7 | puddle | `stress::statistics_add_up_after_random_operations` |
+//! | P8 | Commons Pool | `checks::slow_closes_and_failing_checks_never_exceed_max_size` |
+//! | P9 | Commons Pool | `maintenance::concurrent_checkout_and_eviction_lose_nothing` |
+//! | P10 | Commons Pool, MongoDB | `wait_queue::forty_waiters_are_served_in_fifo_order` |
+//! | P11 | database/sql, Commons Pool | `wait_queue::cancelled_waiters_lose_no_connection` |
+//! | P12 | database/sql | `connect::each_waiter_gets_the_error_of_a_failed_connect` |
+//! | P13 | Commons Pool | `checks::waiter_is_served_after_the_backend_recovers` |
+//! | P14 | Commons Pool | `returns::connection_marked_unusable_frees_its_slot_for_a_waiter` |
+//! | P15 | pgxpool | `checks::get_replaces_three_dead_idle_connections` |
+//! | P16 | pgxpool | `checks::ping_timeout_closes_its_connection_only` |
+//! | P17 | pgxpool | `returns::half_read_connection_is_not_reused` |
+//! | P18 | HikariCP | `graceful_close::hanging_graceful_close_yields_its_slot_to_a_waiter` |
+//! | P19 | HikariCP | `connect::timeout_carries_the_last_connect_error` |
 //! | P20 | HikariCP | `stress::timeouts_end_with_the_overload` |
-//! | P21 | HikariCP | `connect::a_load_that_is_over_leaves_no_connects_behind` |
-//! | P22 | database/sql, go-redis | `line::a_waiter_takes_a_return_and_its_connect_ends_among_the_idle` |
-//! | | | `line::a_late_connection_beyond_max_idle_is_closed_and_not_leaked` |
-//! | P23 | MongoDB | `line::a_returned_connection_serves_one_who_waits_for_a_connect` |
-//! | P24 | deadpool | `cancel::whatever_the_backend_does_all_capacity_is_left` |
-//! | P25 | puddle, MongoDB | `control::clear_reaches_what_is_idle_out_and_under_way` |
-//! | P26 | database/sql | `checks::a_connection_that_expires_on_its_way_to_a_waiter_is_replaced` |
+//! | P21 | HikariCP | `connect::no_connect_starts_after_the_load_has_ended` |
+//! | P22 | database/sql, go-redis | `wait_queue::connect_of_a_waiter_served_by_a_return_becomes_idle` |
+//! | | | `wait_queue::late_connection_beyond_max_idle_is_closed` |
+//! | P23 | MongoDB | `wait_queue::returned_connection_serves_a_waiter_beyond_max_connecting` |
+//! | P24 | deadpool | `cancel::every_backend_outcome_leaves_full_capacity` |
+//! | P25 | puddle, MongoDB | `control::clear_reaches_idle_borrowed_and_pending_connections` |
+//! | P26 | database/sql | `checks::connection_that_expires_before_its_waiter_is_polled_is_replaced` |
 
 use std::future::Future;
 use std::pin::Pin;
@@ -234,6 +233,12 @@ use std::sync::Arc;
 
 use connpool_core::Runtime;
 
+#[doc(hidden)]
+pub mod admin;
+#[doc(hidden)]
+pub mod backoff_and_breaker;
+#[doc(hidden)]
+pub mod batch;
 #[doc(hidden)]
 pub mod cancel;
 #[doc(hidden)]
@@ -244,33 +249,28 @@ pub mod close;
 pub mod connect;
 #[doc(hidden)]
 pub mod control;
-#[doc(hidden)]
-pub mod driver;
-#[doc(hidden)]
-pub mod duels;
+mod counting_runtime;
+mod env;
 #[doc(hidden)]
 pub mod events;
 #[doc(hidden)]
 pub mod get;
 #[doc(hidden)]
-pub mod goodbye;
-#[doc(hidden)]
-pub mod governor;
+pub mod graceful_close;
 #[doc(hidden)]
 pub mod holders;
-mod host;
-mod job;
+mod join_handle;
 #[doc(hidden)]
 pub mod keepalive;
-#[doc(hidden)]
-pub mod line;
 mod list;
 #[doc(hidden)]
-pub mod many;
+pub mod maintenance;
 #[doc(hidden)]
 pub mod panics;
 #[doc(hidden)]
 pub mod pause;
+#[doc(hidden)]
+pub mod races;
 #[doc(hidden)]
 pub mod returns;
 #[doc(hidden)]
@@ -278,18 +278,16 @@ pub mod runtime;
 #[doc(hidden)]
 pub mod settings;
 #[doc(hidden)]
-pub mod stock;
-#[doc(hidden)]
 pub mod stress;
+#[doc(hidden)]
+pub mod wait_queue;
 mod watchdog;
-mod watched;
 
-/// A scenario: given the runtime that the pool is to use, it is to be run to its end on that
-/// runtime. It panics if something is wrong.
+/// A scenario. Takes the runtime under test and returns a future that must run to completion on that
+/// runtime. The future panics if a check fails.
 pub type Scenario = fn(Arc<dyn Runtime>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Every scenario, by name. What they are called, and how many there are, may change with any
-/// version.
+/// All scenarios by name. Names and number may change in any release.
 ///
 /// ```
 /// use connpool_testkit::{SimRuntime, conformance::SCENARIOS};
@@ -303,16 +301,16 @@ pub type Scenario = fn(Arc<dyn Runtime>) -> Pin<Box<dyn Future<Output = ()> + Se
 /// ```
 pub const SCENARIOS: &[(&str, Scenario)] = crate::__conformance!(table());
 
-/// Runs a scenario to its end.
+/// Runs a scenario to completion.
 #[doc(hidden)]
 pub fn run<F>(
     runtime: Arc<dyn Runtime>,
-    scenario: fn(host::Host) -> F,
+    scenario: fn(env::Env) -> F,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    Box::pin(host::run(runtime, scenario))
+    Box::pin(env::run(runtime, scenario))
 }
 
 #[cfg(test)]
@@ -329,22 +327,25 @@ mod tests {
         ("close", include_str!("close.rs")),
         ("connect", include_str!("connect.rs")),
         ("control", include_str!("control.rs")),
-        ("driver", include_str!("driver.rs")),
-        ("duels", include_str!("duels.rs")),
+        ("maintenance", include_str!("maintenance.rs")),
+        ("races", include_str!("races.rs")),
         ("events", include_str!("events.rs")),
         ("get", include_str!("get.rs")),
-        ("goodbye", include_str!("goodbye.rs")),
-        ("governor", include_str!("governor.rs")),
+        ("graceful_close", include_str!("graceful_close.rs")),
+        (
+            "backoff_and_breaker",
+            include_str!("backoff_and_breaker.rs"),
+        ),
         ("holders", include_str!("holders.rs")),
         ("keepalive", include_str!("keepalive.rs")),
-        ("line", include_str!("line.rs")),
-        ("many", include_str!("many.rs")),
+        ("wait_queue", include_str!("wait_queue.rs")),
+        ("batch", include_str!("batch.rs")),
         ("panics", include_str!("panics.rs")),
         ("pause", include_str!("pause.rs")),
         ("returns", include_str!("returns.rs")),
         ("runtime", include_str!("runtime.rs")),
         ("settings", include_str!("settings.rs")),
-        ("stock", include_str!("stock.rs")),
+        ("admin", include_str!("admin.rs")),
         ("stress", include_str!("stress.rs")),
     ];
 
@@ -356,8 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn every_scenario_that_is_written_is_listed_once() {
-        let written: BTreeSet<String> = SOURCES
+    fn every_scenario_is_listed_once() {
+        let defined: BTreeSet<String> = SOURCES
             .iter()
             .flat_map(|(group, source)| {
                 let functions = source.split("\npub async fn ").skip(1);
@@ -365,12 +366,12 @@ mod tests {
                 names.map(move |name| format!("{group}::{name}"))
             })
             .collect();
-        assert_eq!(written, listed());
+        assert_eq!(defined, listed());
         assert_eq!(listed().len(), SCENARIOS.len());
     }
 
     #[test]
-    fn every_scenario_has_its_place_in_the_tables_and_they_name_no_other() {
+    fn tables_name_every_scenario_once() {
         let table = DOCS.lines().filter(|line| line.starts_with("//! |"));
         let in_the_tables: Vec<String> = table
             .flat_map(|line| line.split('`'))
@@ -381,6 +382,10 @@ mod tests {
             in_the_tables.iter().cloned().collect::<BTreeSet<_>>(),
             listed()
         );
-        assert_eq!(in_the_tables.len(), SCENARIOS.len(), "one of them twice");
+        assert_eq!(
+            in_the_tables.len(),
+            SCENARIOS.len(),
+            "a scenario is named twice"
+        );
     }
 }

@@ -1,15 +1,16 @@
-//! Foreign code that panics costs one connection, and nothing else.
+//! Panics of user code: each costs one connection and nothing else.
 
 use std::time::Duration;
 
 use connpool_core::{CloseReason, GetError, Liveness};
 
-use super::host::{Host, MILLI, closed, waiting};
-use crate::{Behavior, Call, FaultyConn};
+use super::env::{Env, MILLI, closed, waiting};
+use crate::conn::FaultyConn;
+use crate::script::{Behavior, Call};
 
-/// "A failed connect": one that panics.
-pub async fn a_connect_that_panics_answers_the_first_in_line(host: Host) {
-    let backend = host.backend();
+/// A panic in `connect` fails the first waiter; the second is served.
+pub async fn panicking_connect_fails_the_first_waiter(env: Env) {
+    let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Panic]);
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let first = waiting(pool.get_owned()).await;
@@ -21,92 +22,92 @@ pub async fn a_connect_that_panics_answers_the_first_in_line(host: Host) {
         other => panic!("{other:?}"),
     }
     assert_eq!(second.await.unwrap().id(), 1);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.connect_failed, stats.created), (1, 1));
 }
 
-/// Step 3: a check that panics.
-pub async fn a_check_that_panics_destroys_its_connection(host: Host) {
-    let look: fn(&mut FaultyConn) -> Liveness = |conn| match conn.id() {
+/// Covers `liveness`, `ping` and `reset`.
+pub async fn panicking_check_closes_its_connection(env: Env) {
+    let probe: fn(&mut FaultyConn) -> Liveness = |conn| match conn.id() {
         1 => scripted(),
         _ => Liveness::Alive,
     };
     for step in [None, Some(Call::Ping), Some(Call::Reset)] {
-        let backend = host.backend();
-        backend.with_resets();
+        let backend = env.backend();
+        backend.require_reset();
         let pool = backend
             .pool()
             .max_size(1)
             .ping_after(Duration::ZERO)
             .build_lazy()
             .unwrap();
-        host.fill(&pool, 1).await;
+        env.fill(&pool, 1).await;
         match step {
-            Some(op) => _ = backend.next(op, [Behavior::Panic]),
-            None => backend.look(look),
+            Some(call) => _ = backend.next(call, [Behavior::Panic]),
+            None => backend.set_liveness_with(probe),
         }
         assert_eq!(pool.get().await.unwrap().id(), 2, "{step:?}");
-        host.rest(&pool, &backend, 0).await;
+        env.until_at_rest(&pool, &backend, 0).await;
         assert_eq!(closed(&pool, CloseReason::Panicked), 1);
     }
 }
 
-/// Return: an `is_reusable` that panics.
-pub async fn an_answer_that_panics_costs_its_connection_and_not_its_user(host: Host) {
-    let backend = host.backend();
+/// A panic in `is_reusable` closes the connection and does not reach the caller.
+pub async fn panicking_is_reusable_closes_its_connection_only(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
-    backend.reusable(|_| scripted());
+    backend.set_is_reusable_with(|_| scripted());
     drop(held);
-    backend.calm();
+    backend.clear_script();
     assert_eq!(get.await.unwrap().id(), 2);
-    host.rest(&pool, &backend, 0).await;
+    env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
 }
 
-/// Driver: it survives what it looks at, and whom it tells goodbye.
-pub async fn the_background_outlives_every_panic(host: Host) {
-    let backend = host.backend();
+/// Covers panics in the sweep probe and in the graceful close.
+pub async fn maintenance_task_survives_every_panic(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(2)
         .evict_interval(MILLI)
         .build_lazy()
         .unwrap();
-    host.fill(&pool, 2).await;
-    backend.look(|_| scripted());
-    host.until_stats(&pool, |stats| stats.size == 0).await;
+    env.fill(&pool, 2).await;
+    backend.set_liveness_with(|_| scripted());
+    env.until_stats(&pool, |stats| stats.size == 0).await;
     assert_eq!(closed(&pool, CloseReason::Panicked), 2);
-    backend.calm();
+    backend.clear_script();
     backend.always(Call::Close, Behavior::Panic);
-    host.fill(&pool, 2).await;
+    env.fill(&pool, 2).await;
     pool.resize(1).unwrap();
-    host.until_stats(&pool, |stats| stats.size == 1).await;
-    assert_eq!(backend.goodbyes().len(), 1);
+    env.until_stats(&pool, |stats| stats.size == 1).await;
+    assert_eq!(backend.graceful_closes().len(), 1);
     pool.resize(2).unwrap();
-    backend.calm();
-    drop(host.hold(&pool, 2).await);
+    backend.clear_script();
+    drop(env.hold(&pool, 2).await);
     backend.hang_up_all();
-    host.until(|| closed(&pool, CloseReason::Dead) == 2).await;
+    env.until(|| closed(&pool, CloseReason::Dead) == 2).await;
 }
 
-/// A connection's own drop, wherever it happens.
-pub async fn a_connection_whose_drop_panics_frees_its_slot(host: Host) {
-    let backend = host.backend();
+/// Covers the drop of a returned, a cleared and a surplus connection.
+pub async fn connection_with_a_panicking_drop_frees_its_slot(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
     backend.at_drop(|_| scripted());
-    let mut held = host.hold(&pool, 2).await;
+    let mut held = env.hold(&pool, 2).await;
     held.iter_mut().for_each(|guard| guard.mark_unusable());
     drop(held);
-    host.fill(&pool, 2).await;
+    env.fill(&pool, 2).await;
     pool.clear();
-    host.fill(&pool, 2).await;
+    env.fill(&pool, 2).await;
     pool.resize(1).unwrap();
-    host.until_stats(&pool, |stats| stats.size == 1).await;
+    env.until_stats(&pool, |stats| stats.size == 1).await;
     backend.at_drop(|_| ());
     pool.resize(2).unwrap();
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
     assert_eq!(pool.stats().created, 7);
 }
 

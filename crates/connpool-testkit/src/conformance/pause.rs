@@ -1,19 +1,19 @@
-//! `pause` and `resume`: a failover that holds everybody in line.
+//! `pause` and `resume`.
 
 use connpool_core::{GetError, Phase};
 
-use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::Call;
+use super::env::{Env, LONG, MILLI, SHORT, waiting};
+use crate::script::Call;
 
-/// Nothing is lent, and those in line are served when it is over.
-pub async fn a_paused_pool_holds_everybody_in_line(host: Host) {
-    let backend = host.backend();
+/// No connection is handed out while paused; `resume` serves the waiters.
+pub async fn paused_pool_keeps_callers_waiting(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     pool.pause();
-    let mut line = Vec::new();
+    let mut waiters = Vec::new();
     for _ in 0..2 {
-        line.push(waiting(pool.get_owned()).await);
+        waiters.push(waiting(pool.get_owned()).await);
     }
     drop(held);
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
@@ -25,33 +25,33 @@ pub async fn a_paused_pool_holds_everybody_in_line(host: Host) {
     );
     pool.resume();
     let mut ids = Vec::new();
-    for get in line {
+    for get in waiters {
         ids.push(get.await.unwrap().id());
     }
-    assert_eq!(ids[0], 1, "the idle one is for the first in line");
+    assert_eq!(ids[0], 1, "the first waiter gets the idle connection");
     assert!(backend.calls(Call::Connect) <= 2);
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Each has his own deadline.
-pub async fn who_waits_in_a_paused_pool_has_his_own_deadline(host: Host) {
-    let backend = host.backend();
+/// A waiter of a paused pool times out as usual.
+pub async fn waiter_of_a_paused_pool_keeps_its_deadline(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     pool.pause();
     match pool.get_timeout(SHORT).await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Wait),
         other => panic!("{other:?}"),
     }
     pool.resume();
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// A close ends it.
-pub async fn a_paused_pool_can_be_closed(host: Host) {
-    let backend = host.backend();
+/// `close` ends the pause and fails the waiters.
+pub async fn paused_pool_can_be_closed(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
-    host.fill(&pool, 2).await;
+    env.fill(&pool, 2).await;
     pool.pause();
     let get = waiting(pool.get()).await;
     let report = pool.close(LONG).await;
@@ -60,20 +60,20 @@ pub async fn a_paused_pool_can_be_closed(host: Host) {
     assert!(!pool.is_paused());
 }
 
-/// Whatever it meets, nobody is lost.
-pub async fn pauses_while_everybody_comes_and_goes_lose_nobody(host: Host) {
-    let backend = host.backend();
+/// Pauses and resumes a pool under load.
+pub async fn pauses_under_load_lose_no_waiter(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(3).build_lazy().unwrap();
-    let (paused, host_) = (pool.clone(), host.clone());
-    let pauses = host.spawn(async move {
+    let (paused, env_) = (pool.clone(), env.clone());
+    let pauses = env.spawn(async move {
         for _ in 0..20 {
             paused.pause();
-            host_.sleep(MILLI).await;
+            env_.sleep(MILLI).await;
             paused.resume();
-            host_.sleep(MILLI).await;
+            env_.sleep(MILLI).await;
         }
     });
-    host.run_tasks(8, |_| {
+    env.run_tasks(8, |_| {
         let pool = pool.clone();
         async move {
             for _ in 0..100 {
@@ -83,7 +83,7 @@ pub async fn pauses_while_everybody_comes_and_goes_lose_nobody(host: Host) {
     })
     .await;
     pauses.await;
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (800, 800));
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }

@@ -1,4 +1,4 @@
-//! The return of a connection: what is kept, what is destroyed, and who gets it.
+//! Returns: which connections are kept, which are closed, and which waiter is served.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
@@ -9,14 +9,15 @@ use connpool_core::CloseReason;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 
-use super::host::{Guard, Host, SHORT, closed, waiting};
-use crate::{Call, FaultyConn, ScriptedError};
+use super::env::{Env, Guard, SHORT, closed, waiting};
+use crate::conn::FaultyConn;
+use crate::script::{Call, ScriptedError};
 
-/// A return in good order: to the first in line, and only then among the idle.
-pub async fn a_returned_connection_goes_to_the_first_in_line(host: Host) {
-    let backend = host.backend();
+/// Serves the first waiter, or puts the connection into the idle set.
+pub async fn returned_connection_goes_to_the_first_waiter(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     let get = waiting(pool.get()).await;
     drop(held);
     let stats = pool.stats();
@@ -28,16 +29,16 @@ pub async fn a_returned_connection_goes_to_the_first_in_line(host: Host) {
 }
 
 /// P14: invalidating frees capacity. Commons Pool, `testInvalidateFreesCapacity`.
-pub async fn a_marked_connection_makes_room_for_who_waits(host: Host) {
-    assert_destroyed(&host, CloseReason::Marked, |mut guard| async move {
+pub async fn connection_marked_unusable_frees_its_slot_for_a_waiter(env: Env) {
+    assert_closed_and_replaced(&env, CloseReason::Marked, |mut guard| async move {
         guard.mark_unusable();
     })
     .await;
 }
 
 /// P17: returned in the middle of a request. pgxpool, `TestConnReleaseClosesBusyConn`.
-pub async fn a_connection_left_half_read_is_not_lent_again(host: Host) {
-    assert_destroyed(&host, CloseReason::NotReusable, |mut guard| async move {
+pub async fn half_read_connection_is_not_reused(env: Env) {
+    assert_closed_and_replaced(&env, CloseReason::NotReusable, |mut guard| async move {
         guard.write_all(b"a request").await.unwrap();
         let mut reply = [0; 8];
         assert!(poll_once(guard.read(&mut reply)).await.is_none());
@@ -45,17 +46,17 @@ pub async fn a_connection_left_half_read_is_not_lent_again(host: Host) {
     .await;
 }
 
-/// P17, of a stream that its user ended.
-pub async fn a_connection_that_was_shut_down_is_not_lent_again(host: Host) {
-    assert_destroyed(&host, CloseReason::NotReusable, |mut guard| async move {
+/// P17, with a stream that its user shut down.
+pub async fn shut_down_connection_is_not_reused(env: Env) {
+    assert_closed_and_replaced(&env, CloseReason::NotReusable, |mut guard| async move {
         guard.close().await.unwrap();
     })
     .await;
 }
 
-/// P17, where only `exchange` can know it.
-pub async fn an_exchange_that_does_not_end_well_spoils_its_connection(host: Host) {
-    assert_destroyed(&host, CloseReason::Unfinished, |mut guard| async move {
+/// P17, detected only by `exchange`: one dropped half way, one that failed.
+pub async fn unfinished_exchange_closes_its_connection(env: Env) {
+    assert_closed_and_replaced(&env, CloseReason::Unfinished, |mut guard| async move {
         let given_up = guard.exchange(async |conn: &mut FaultyConn| {
             conn.write_all(b"a request").await.unwrap();
             std::future::pending::<Result<(), ScriptedError>>().await
@@ -63,16 +64,16 @@ pub async fn an_exchange_that_does_not_end_well_spoils_its_connection(host: Host
         assert!(poll_once(given_up).await.is_none());
     })
     .await;
-    assert_destroyed(&host, CloseReason::Unfinished, |mut guard| async move {
+    assert_closed_and_replaced(&env, CloseReason::Unfinished, |mut guard| async move {
         let failed = guard.exchange(async |_: &mut FaultyConn| Err::<(), _>(ScriptedError(0)));
         assert_eq!(failed.await, Err(ScriptedError(0)));
     })
     .await;
 }
 
-/// Return: while the thread panics.
-pub async fn a_connection_of_a_task_that_panics_is_destroyed(host: Host) {
-    assert_destroyed(&host, CloseReason::Panicked, |guard| async move {
+/// A guard dropped during a panic closes its connection.
+pub async fn connection_of_a_panicking_task_is_closed(env: Env) {
+    assert_closed_and_replaced(&env, CloseReason::Panicked, |guard| async move {
         let task = async move {
             let _guard = guard;
             panic!("scripted panic of a user");
@@ -82,13 +83,13 @@ pub async fn a_connection_of_a_task_that_panics_is_destroyed(host: Host) {
     .await;
 }
 
-/// Return: an exchange that ended well, and one that was answered no.
-pub async fn a_clean_exchange_leaves_the_connection_for_the_next(host: Host) {
-    let backend = host.backend();
+/// A completed exchange keeps the connection, whatever the reply.
+pub async fn finished_exchange_keeps_its_connection_reusable(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let mut guard = pool.get_owned().await.unwrap();
     let mut server = backend.take_peer(1).unwrap();
-    let server = host.spawn(async move {
+    let server = env.spawn(async move {
         for answer in [b"yes", b"no!"] {
             let mut request = [0; 3];
             server.read_exact(&mut request).await.unwrap();
@@ -112,102 +113,106 @@ pub async fn a_clean_exchange_leaves_the_connection_for_the_next(host: Host) {
     assert_eq!(pool.get().await.unwrap().id(), 2);
 }
 
-/// Return: over its lifetime, used up, or one too many.
-pub async fn what_is_over_a_limit_is_closed_when_it_comes_back(host: Host) {
-    let backend = host.backend();
+/// Covers `max_lifetime`, `max_uses` and `max_idle`.
+pub async fn connection_over_a_limit_is_closed_on_return(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_lifetime(SHORT)
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
-    host.sleep(SHORT).await;
+    let held = env.hold(&pool, 1).await;
+    env.sleep(SHORT).await;
     drop(held);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.lifetime_closed), (0, 1));
 
-    let backend = host.backend();
+    let backend = env.backend();
     let pool = backend.pool().max_uses(2).build_lazy().unwrap();
     for _ in 0..2 {
         assert_eq!(pool.get().await.unwrap().id(), 1);
     }
-    // With nobody in line.
-    host.until(|| backend.goodbyes() == [1]).await;
+    // No caller is waiting.
+    env.until(|| backend.graceful_closes() == [1]).await;
     assert_eq!(pool.get().await.unwrap().id(), 2);
-    host.rest(&pool, &backend, 0).await;
+    env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
 
-    let backend = host.backend();
+    let backend = env.backend();
     let pool = backend.pool().max_idle(2).build_lazy().unwrap();
-    drop(host.hold(&pool, 5).await);
-    let stats = host.rest(&pool, &backend, 0).await;
+    drop(env.hold(&pool, 5).await);
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::Overflow)), (2, 3));
-    assert_eq!(backend.goodbyes().len(), 3);
+    assert_eq!(backend.graceful_closes().len(), 3);
 }
 
-/// Return: the slot is free when the connection is gone, and not before.
-pub async fn a_slot_is_held_until_its_connection_is_gone(host: Host) {
-    let backend = host.backend();
+/// The slot is released after the connection has been dropped.
+pub async fn slot_is_held_until_its_connection_is_dropped(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let mut guard = pool.get_owned().await.unwrap();
     let get = waiting(pool.get_owned()).await;
-    // What the pool counts while the connection is being dropped, and how many were begun.
+    // The size of the pool and the number of connects while the connection is being dropped.
     let seen = Arc::new(Mutex::new(None));
-    let (tell, weak, manager) = (Arc::clone(&seen), pool.downgrade(), backend.clone());
+    let (result, weak, manager) = (Arc::clone(&seen), pool.downgrade(), backend.clone());
     backend.at_drop(move |id| {
         if let Some(pool) = weak.upgrade().filter(|_| id == 1) {
             let counted = (pool.stats().size, manager.calls(Call::Connect));
-            *tell.lock().unwrap() = Some(counted);
+            *result.lock().unwrap() = Some(counted);
         }
     });
     guard.mark_unusable();
     drop(guard);
     assert_eq!(*seen.lock().unwrap(), Some((1, 1)));
     assert_eq!(get.await.unwrap().id(), 2);
-    host.rest(&pool, &backend, 0).await;
+    env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(backend.peak(), 1);
-    // The hook keeps the manager that keeps the hook.
+    // Breaks the reference cycle between the manager and its hook.
     backend.at_drop(|_| ());
 }
 
-/// `detach`.
-pub async fn a_detached_connection_is_its_users_and_its_slot_is_free(host: Host) {
-    let backend = host.backend();
+/// `detach` removes a connection from the pool and frees its slot.
+pub async fn detached_connection_frees_its_slot(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let guard = pool.get_owned().await.unwrap();
     let get = waiting(pool.get_owned()).await;
-    let mine = guard.detach();
+    let detached = guard.detach();
     let other = get.await.unwrap();
-    assert_eq!((mine.id(), other.id(), backend.alive()), (1, 2, 2));
-    drop((mine, other));
+    assert_eq!((detached.id(), other.id(), backend.alive()), (1, 2, 2));
+    drop((detached, other));
     let stats = pool.stats();
     assert_eq!((stats.created, stats.detached, stats.size), (2, 1, 1));
     assert_eq!(stats.closed.total(), 0);
 }
 
-/// A drop needs no runtime, and wakes who waits on one.
-pub async fn a_guard_can_be_dropped_on_any_thread(host: Host) {
-    let backend = host.backend();
+/// A drop outside any runtime spawns nothing and wakes the waiters.
+pub async fn guard_can_be_dropped_on_any_thread(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
     let good = pool.get_owned().await.unwrap();
     let mut bad = pool.get_owned().await.unwrap();
     bad.mark_unusable();
-    let first = host.spawn(waiting(pool.get_owned()).await);
-    let second = host.spawn(waiting(pool.get_owned()).await);
-    let spawned = host.spawned_and_timers().0;
+    let first = env.spawn(waiting(pool.get_owned()).await);
+    let second = env.spawn(waiting(pool.get_owned()).await);
+    let spawned = env.spawned_and_timers().0;
     thread::spawn(move || drop(good)).join().unwrap();
-    assert_eq!(host.spawned_and_timers().0, spawned, "a drop has spawned");
+    assert_eq!(
+        env.spawned_and_timers().0,
+        spawned,
+        "a guard drop spawned a task"
+    );
     thread::spawn(move || drop(bad)).join().unwrap();
     let guards = [first.await.unwrap(), second.await.unwrap()];
     assert_eq!(guards.each_ref().map(|guard| guard.id()), [1, 3]);
     drop(guards);
-    assert_eq!(host.rest(&pool, &backend, 0).await.available, 2);
+    assert_eq!(env.until_at_rest(&pool, &backend, 0).await.available, 2);
 }
 
-/// Fine print: guards are no handles.
-pub async fn a_guard_outlives_its_pool_and_brings_nothing_back(host: Host) {
-    let backend = host.backend();
+/// A guard is not a handle: the pool closes while it is borrowed.
+pub async fn guard_does_not_keep_its_pool_open(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().build_lazy().unwrap();
     let guard = pool.get_owned().await.unwrap();
     let weak = pool.downgrade();
@@ -216,40 +221,43 @@ pub async fn a_guard_outlives_its_pool_and_brings_nothing_back(host: Host) {
     assert!(weak.upgrade().is_none());
     assert_eq!((guard.id(), backend.alive()), (1, 1));
     drop(guard);
-    host.until(|| backend.dropped() == [1]).await;
+    env.until(|| backend.dropped() == [1]).await;
 }
 
-/// Return: nothing is asked of the backend, and nothing looked at.
-pub async fn a_return_costs_no_call(host: Host) {
-    let backend = host.backend();
-    backend.with_resets();
+/// A return makes no call, probe, task or timer.
+pub async fn return_calls_no_manager_method(env: Env) {
+    let backend = env.backend();
+    backend.require_reset();
     let pool = backend
         .pool()
         .ping_after(Duration::ZERO)
         .evict_interval(None)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 3).await;
-    let calls = || (backend.probes(), Call::ALL.map(|op| backend.calls(op)));
-    let before = (calls(), host.spawned_and_timers());
+    let held = env.hold(&pool, 3).await;
+    let calls = || (backend.probes(), Call::ALL.map(|call| backend.calls(call)));
+    let before = (calls(), env.spawned_and_timers());
     drop(held);
-    assert_eq!((calls(), host.spawned_and_timers()), before);
+    assert_eq!((calls(), env.spawned_and_timers()), before);
     assert_eq!(pool.stats().available, 3);
 }
 
-/// How a connection is spoiled, and as what it is then counted.
-async fn assert_destroyed<F>(host: &Host, reason: CloseReason, spoil: impl FnOnce(Guard) -> F)
-where
+/// Checks that a connection treated by `damage` is closed for `reason` and replaced for a waiter.
+async fn assert_closed_and_replaced<F>(
+    env: &Env,
+    reason: CloseReason,
+    damage: impl FnOnce(Guard) -> F,
+) where
     F: Future<Output = ()>,
 {
-    let backend = host.backend();
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let guard = pool.get_owned().await.unwrap();
     let get = waiting(pool.get()).await;
-    spoil(guard).await;
-    // The free slot serves the line.
+    damage(guard).await;
+    // The free slot serves the waiter.
     assert_eq!(get.await.unwrap().id(), 2, "{reason:?}");
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((closed(&pool, reason), stats.closed.total()), (1, 1));
-    assert_eq!((stats.created, backend.goodbyes()), (2, vec![]));
+    assert_eq!((stats.created, backend.graceful_closes()), (2, vec![]));
 }

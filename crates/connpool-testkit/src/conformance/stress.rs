@@ -1,4 +1,4 @@
-//! Many tasks at once, each of which could be in another's way.
+//! Many concurrent tasks on one pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,27 +7,27 @@ use std::time::Duration;
 use connpool_core::{GetError, Phase, Pool};
 use futures_lite::future::{poll_once, yield_now};
 
-use super::host::{Host, LONG, MILLI, SHORT, waiting};
-use crate::FaultyManager;
+use super::env::{Env, LONG, MILLI, SHORT, waiting};
+use crate::faulty::FaultyManager;
 
 /// P2: exclusive use. Commons Pool, `testNoInstanceOverlap`; Vitess, `TestStackRace`.
-pub async fn no_connection_ever_has_two_holders(host: Host) {
-    let backend = host.backend();
+pub async fn no_connection_has_two_holders(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(5).build_lazy().unwrap();
     let owners = Owners::new(5);
-    host.run_tasks(100, |nth| {
+    env.run_tasks(100, |nth| {
         let (pool, owners) = (pool.clone(), owners.clone());
         async move {
             for _ in 0..100 {
                 let guard = pool.get().await.unwrap();
-                owners.takes(guard.id(), nth + 1);
+                owners.acquire(guard.id(), nth + 1);
                 yield_now().await;
-                owners.gives_up(guard.id(), nth + 1);
+                owners.release(guard.id(), nth + 1);
             }
         }
     })
     .await;
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (10_000, 10_000));
     assert_eq!(
         (stats.closed.total(), stats.size as u64),
@@ -35,11 +35,11 @@ pub async fn no_connection_ever_has_two_holders(host: Host) {
     );
 }
 
-/// P3: the hand-over. puddle, `TestReleaseAfterAcquire`.
-pub async fn two_tasks_pass_one_connection_to_and_fro(host: Host) {
-    let backend = host.backend();
+/// P3: hand-over between two tasks. puddle, `TestReleaseAfterAcquire`.
+pub async fn two_tasks_alternate_on_one_connection(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    host.run_tasks(2, |_| {
+    env.run_tasks(2, |_| {
         let pool = pool.clone();
         async move {
             for _ in 0..10_000 {
@@ -48,22 +48,22 @@ pub async fn two_tasks_pass_one_connection_to_and_fro(host: Host) {
         }
     })
     .await;
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.success), (1, 20_000));
 }
 
-/// P4: the spike. Vitess, `TestGetSpike`.
-pub async fn eighty_at_once_are_all_served_time_after_time(host: Host) {
-    let backend = host.backend();
+/// P4: bursts of gets. Vitess, `TestGetSpike`.
+pub async fn bursts_of_eighty_gets_are_all_served(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(5).build_lazy().unwrap();
     for _ in 0..25 {
-        host.run_tasks(80, |_| {
+        env.run_tasks(80, |_| {
             let pool = pool.clone();
             async move { drop(pool.get_timeout(LONG).await.unwrap()) }
         })
         .await;
     }
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (2_000, 2_000));
     assert_eq!(
         (stats.size as u64, stats.closed.total()),
@@ -71,10 +71,10 @@ pub async fn eighty_at_once_are_all_served_time_after_time(host: Host) {
     );
 }
 
-/// P5: close in the middle of everything. Vitess, `TestStressCloseDuringTraffic`.
-pub async fn a_close_in_the_middle_of_everything_leaves_nothing(host: Host) {
+/// P5: close under load. Vitess, `TestStressCloseDuringTraffic`.
+pub async fn close_under_load_leaves_nothing(env: Env) {
     for round in 0..20 {
-        let backend = host.backend();
+        let backend = env.backend();
         let pool = backend
             .pool()
             .max_size(16)
@@ -83,54 +83,54 @@ pub async fn a_close_in_the_middle_of_everything_leaves_nothing(host: Host) {
             .build_lazy()
             .unwrap();
         let workers: Vec<_> = (0..24)
-            .map(|_| host.spawn(work_until_closed(host.clone(), pool.clone())))
+            .map(|_| env.spawn(work_until_closed(env.clone(), pool.clone())))
             .collect();
-        let fuzz = host.spawn(resize_until_closed(host.clone(), pool.clone()));
-        host.until_stats(&pool, |stats| stats.success >= 20 * round)
+        let resizer = env.spawn(resize_until_closed(env.clone(), pool.clone()));
+        env.until_stats(&pool, |stats| stats.success >= 20 * round)
             .await;
         let report = pool.close(LONG).await;
         assert_eq!((report.still_out.len(), report.timed_out), (0, false));
         for worker in workers {
             worker.await;
         }
-        fuzz.await;
-        let (stats, truth) = (pool.stats(), backend.truth());
+        resizer.await;
+        let (stats, observed) = (pool.stats(), backend.observed());
         assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
-        assert_eq!((truth.alive(), truth.opened), (0, stats.created));
+        assert_eq!((observed.alive(), observed.opened), (0, stats.created));
         assert_eq!(stats.created, stats.closed.total());
-        assert!(truth.peak <= 16, "{} at once", truth.peak);
+        assert!(observed.peak <= 16, "{} at once", observed.peak);
     }
 }
 
-/// P7: everything at random. puddle, `TestStress`.
-pub async fn everything_at_random_adds_up(host: Host) {
-    let backend = host.backend();
+/// P7: random operations. puddle, `TestStress`.
+pub async fn statistics_add_up_after_random_operations(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(8).build_lazy().unwrap();
-    host.run_tasks(16, |_| act_at_random(host.clone(), pool.clone(), 500))
+    env.run_tasks(16, |_| act_at_random(env.clone(), pool.clone(), 500))
         .await;
-    // A detached connection is one more than max_size for an instant.
-    host.until_stats(&pool, |stats| stats.active + stats.connecting == 0)
+    // A detached connection may briefly exceed max_size.
+    env.until_stats(&pool, |stats| stats.active + stats.connecting == 0)
         .await;
     let stats = pool.stats();
     assert_eq!((stats.request, stats.waiting), (8_000, 0));
     assert_eq!(
         (stats.size, stats.created),
-        (backend.alive(), backend.truth().opened)
+        (backend.alive(), backend.observed().opened)
     );
     let gone = stats.closed.total() + stats.detached;
     assert_eq!(stats.created, stats.size as u64 + gone, "{stats}");
-    drop(host.hold(&pool, 8).await);
+    drop(env.hold(&pool, 8).await);
     assert!(!pool.close(LONG).await.timed_out);
     assert_eq!(backend.alive(), 0);
 }
 
 /// P20: saturation. HikariCP, `TestSaturatedPool830`.
-pub async fn timeouts_end_with_the_overload(host: Host) {
-    let backend = host.backend();
+pub async fn timeouts_end_with_the_overload(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
-    let held = host.hold(&pool, 2).await;
-    // More than can be served: whoever comes is turned away when his time is up.
-    let results = host
+    let held = env.hold(&pool, 2).await;
+    // No connection is returned: every get times out.
+    let results = env
         .run_tasks(20, |_| {
             let pool = pool.clone();
             async move { pool.get_timeout(SHORT).await.map(drop) }
@@ -142,18 +142,18 @@ pub async fn timeouts_end_with_the_overload(host: Host) {
             other => panic!("{other:?}"),
         }
     }
-    // More than there are connections, and enough time: all are served, in the end.
-    let mut line = Vec::new();
+    // More gets than connections, with a long timeout: all are served.
+    let mut waiters = Vec::new();
     for _ in 0..20 {
-        line.push(waiting(pool.get_timeout(LONG)).await);
+        waiters.push(waiting(pool.get_timeout(LONG)).await);
     }
     drop(held);
-    for get in line {
+    for get in waiters {
         drop(get.await.unwrap());
     }
-    // As many as there are connections: nobody waits any more.
+    // As many tasks as connections: no get waits.
     let before = pool.stats();
-    host.run_tasks(2, |_| {
+    env.run_tasks(2, |_| {
         let pool = pool.clone();
         async move {
             for _ in 0..50 {
@@ -163,12 +163,12 @@ pub async fn timeouts_end_with_the_overload(host: Host) {
         }
     })
     .await;
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.success - before.success, 100);
     assert_eq!((stats.wait_count, stats.created), (before.wait_count, 2));
 }
 
-/// Who has which connection: a cell for each, in which its holder leaves his number.
+/// The task that holds each connection, by connection id; 0 for none.
 #[derive(Clone)]
 struct Owners(Arc<[AtomicUsize]>);
 
@@ -177,23 +177,23 @@ impl Owners {
         Owners((0..=connections).map(|_| AtomicUsize::new(0)).collect())
     }
 
-    fn takes(&self, id: u64, me: usize) {
-        let before = self.0[id as usize].swap(me, Ordering::SeqCst);
+    fn acquire(&self, id: u64, task: usize) {
+        let before = self.0[id as usize].swap(task, Ordering::SeqCst);
         assert_eq!(before, 0, "connection {id} has two holders");
     }
 
-    fn gives_up(&self, id: u64, me: usize) {
+    fn release(&self, id: u64, task: usize) {
         let before = self.0[id as usize].swap(0, Ordering::SeqCst);
-        assert_eq!(before, me, "connection {id} has two holders");
+        assert_eq!(before, task, "connection {id} has two holders");
     }
 }
 
-async fn work_until_closed(host: Host, pool: Pool<FaultyManager>) {
+async fn work_until_closed(env: Env, pool: Pool<FaultyManager>) {
     loop {
         match pool.get_timeout(LONG).await {
-            Ok(mut guard) => match host.runtime().random() % 50 {
+            Ok(mut guard) => match env.runtime().random() % 50 {
                 0 => guard.mark_unusable(),
-                1..10 => host.sleep(MILLI).await,
+                1..10 => env.sleep(MILLI).await,
                 _ => yield_now().await,
             },
             Err(GetError::Closed) => return,
@@ -202,17 +202,17 @@ async fn work_until_closed(host: Host, pool: Pool<FaultyManager>) {
     }
 }
 
-async fn resize_until_closed(host: Host, pool: Pool<FaultyManager>) {
+async fn resize_until_closed(env: Env, pool: Pool<FaultyManager>) {
     while !pool.is_closed() {
-        let size = 1 + host.runtime().random() % 16;
+        let size = 1 + env.runtime().random() % 16;
         pool.resize(size as usize).unwrap();
-        host.sleep(MILLI).await;
+        env.sleep(MILLI).await;
     }
 }
 
-async fn act_at_random(host: Host, pool: Pool<FaultyManager>, times: usize) {
+async fn act_at_random(env: Env, pool: Pool<FaultyManager>, times: usize) {
     for _ in 0..times {
-        let random = host.runtime().random();
+        let random = env.runtime().random();
         let got = match random % 4 {
             0 => pool.get().await.ok(),
             1 => {

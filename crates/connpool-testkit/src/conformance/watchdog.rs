@@ -1,4 +1,4 @@
-//! What ends a scenario that hangs, be it for the fault of the runtime's own timers.
+//! A time limit for scenarios that does not depend on the timers of the runtime under test.
 
 use std::future::poll_fn;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,33 +8,33 @@ use std::thread;
 use std::time::Duration;
 
 #[derive(Default)]
-struct Watch {
-    is_over: bool,
+struct Expiry {
+    expired: bool,
     waker: Option<Waker>,
 }
 
-/// Waits, on a thread of its own and by the clock of the machine, until `limit` has passed, and
-/// panics. Dropped, it lets the thread go.
+/// Panics after `limit` of real time, measured by a separate thread. Dropping the future ends the
+/// thread.
 pub(super) async fn panic_after(limit: Duration) {
-    let watch = Arc::new(Mutex::new(Watch::default()));
-    let (_leash, let_go) = channel::<()>();
-    let watched = Arc::clone(&watch);
+    let expiry = Arc::new(Mutex::new(Expiry::default()));
+    let (_alive, dropped) = channel::<()>();
+    let for_thread = Arc::clone(&expiry);
     thread::spawn(move || {
-        if let_go.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+        if dropped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             let waker = {
-                let mut watch = lock(&watched);
-                watch.is_over = true;
-                watch.waker.take()
+                let mut expiry = lock(&for_thread);
+                expiry.expired = true;
+                expiry.waker.take()
             };
             waker.into_iter().for_each(Waker::wake);
         }
     });
     poll_fn(|cx| {
-        let mut watch = lock(&watch);
-        if watch.is_over {
+        let mut expiry = lock(&expiry);
+        if expiry.expired {
             return Poll::Ready(());
         }
-        watch.waker = Some(cx.waker().clone());
+        expiry.waker = Some(cx.waker().clone());
         Poll::Pending
     })
     .await;
@@ -43,6 +43,6 @@ pub(super) async fn panic_after(limit: Duration) {
     );
 }
 
-fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
-    watch.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(expiry: &Mutex<Expiry>) -> MutexGuard<'_, Expiry> {
+    expiry.lock().unwrap_or_else(PoisonError::into_inner)
 }

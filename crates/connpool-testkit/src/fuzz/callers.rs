@@ -1,4 +1,4 @@
-//! Those who ask for connections: futures that are polled by hand.
+//! Callers of the pool: futures that the harness polls.
 
 use std::cell::RefCell;
 use std::future::{Future, pending};
@@ -13,60 +13,62 @@ use connpool_core::{Connection, GetError, Instant, Liveness, Pool, PooledConnect
 use futures_lite::future::yield_now;
 
 use super::history::Exchange;
-use crate::sim::Flag;
-use crate::{FaultyConn, FaultyManager, ScriptedError};
+use crate::conn::FaultyConn;
+use crate::faulty::FaultyManager;
+use crate::script::ScriptedError;
+use crate::wake_flag::WakeFlag;
 
 pub(crate) type Guard = PooledConnection<'static, FaultyManager>;
 
-/// One caller and what he waits for.
+/// A caller and its future.
 pub(crate) struct Caller {
     future: Pin<Box<dyn Future<Output = Result<Option<Guard>, Failure>>>>,
     pub(crate) kind: Kind,
-    pub(crate) woken: Arc<Flag>,
+    pub(crate) woken: Arc<WakeFlag>,
     pub(crate) limit: Option<Duration>,
-    /// When it was first polled, and when its time is up.
-    pub(crate) began: Option<Instant>,
+    /// The time of its first poll, and its deadline.
+    pub(crate) started: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
-    /// How often the settings had changed when it began.
+    /// The version of the settings when the caller was created.
     pub(crate) version: usize,
-    inside: Inside,
+    inner: SharedInner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Get,
-    /// Keeps what it gets until it is dropped.
-    Many,
+    /// Keeps its connections until dropped.
+    GetMany,
     Exchange(Exchange),
 }
 
-/// What a caller has of the pool without showing it.
-type Inside = Rc<RefCell<Had>>;
+/// The connections inside the future of a caller.
+type SharedInner = Rc<RefCell<Inner>>;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Had {
-    /// By the numbers that the pool gave them.
+pub(crate) struct Inner {
+    /// The ids in the pool of the connections of a `get_many`.
     pub(crate) ids: Vec<u64>,
-    /// By the backend's number.
+    /// The id at the backend of the connection of an exchange.
     pub(crate) conn: Option<u64>,
 }
 
-impl Had {
+impl Inner {
     pub(crate) fn count(&self) -> usize {
         self.ids.len() + usize::from(self.conn.is_some())
     }
 }
 
-/// What a poll came to.
+/// The result of a poll.
 pub(crate) enum Polled {
-    Waits,
-    Lent(Guard),
-    /// An exchange panicked as it was told to.
+    Pending,
+    Ready(Guard),
+    /// An exchange panicked as scripted.
     Panicked,
     Ended,
 }
 
-/// Why a caller has nothing, or has spoiled what he had.
+/// The error of a caller: its get or its exchange failed.
 pub(crate) enum Failure {
     Get,
     Exchange,
@@ -85,78 +87,78 @@ impl Caller {
             None => Box::pin(pool.get_owned()),
         };
         let future = async { Ok(Some(future.await?)) };
-        Caller::new(Kind::Get, limit, Inside::default(), future)
+        Caller::new(Kind::Get, limit, SharedInner::default(), future)
     }
 
-    /// Its guards borrow the pool, and so stay in the future, where `accept` is shown them.
-    pub(crate) fn many(
+    /// The guards borrow the pool and therefore stay in the future, which passes them to `accept`.
+    pub(crate) fn get_many(
         pool: Pool<FaultyManager>,
         n: usize,
         limit: Option<Duration>,
         accept: impl Fn(&mut FaultyConn) + 'static,
     ) -> Self {
-        let inside = Inside::default();
-        let had = Rc::clone(&inside);
+        let inner = SharedInner::default();
+        let for_future = Rc::clone(&inner);
         let future = async move {
             let got = match limit {
                 Some(limit) => pool.get_many_timeout(n, limit).await,
                 None => pool.get_many(n).await,
             };
             let mut guards = got?;
-            assert_eq!(guards.len(), n, "neither all nor none");
+            assert_eq!(guards.len(), n, "get_many returned some of the connections");
             if n == 0 {
                 return Ok(None);
             }
             for guard in &mut guards {
-                assert_free(guard);
+                assert_not_under_check(guard);
                 accept(guard);
-                had.borrow_mut().ids.push(guard.id());
+                for_future.borrow_mut().ids.push(guard.id());
             }
             pending().await
         };
-        Caller::new(Kind::Many, limit, inside, future)
+        Caller::new(Kind::GetMany, limit, inner, future)
     }
 
     pub(crate) fn exchange(
         pool: Pool<FaultyManager>,
-        ends: Exchange,
+        outcome: Exchange,
         accept: impl Fn(&mut FaultyConn) + 'static,
     ) -> Self {
-        let inside = Inside::default();
-        let had = Rc::clone(&inside);
+        let inner = SharedInner::default();
+        let for_future = Rc::clone(&inner);
         let future = async move {
-            let act = async |conn: &mut FaultyConn| {
-                assert_fit(conn);
+            let exchange = async |conn: &mut FaultyConn| {
+                assert_usable(conn);
                 accept(conn);
-                had.borrow_mut().conn = Some(conn.id());
+                for_future.borrow_mut().conn = Some(conn.id());
                 yield_now().await;
-                match ends {
-                    Exchange::Well => Ok(None),
-                    Exchange::Badly => Err(Failure::Exchange),
-                    Exchange::Panicking => panic!("scripted panic in an exchange"),
+                match outcome {
+                    Exchange::Succeeds => Ok(None),
+                    Exchange::Fails => Err(Failure::Exchange),
+                    Exchange::Panics => panic!("scripted panic in an exchange"),
                     Exchange::Dropped => pending().await,
                 }
             };
-            pool.exchange(act).await
+            pool.exchange(exchange).await
         };
-        Caller::new(Kind::Exchange(ends), None, inside, future)
+        Caller::new(Kind::Exchange(outcome), None, inner, future)
     }
 
     fn new(
         kind: Kind,
         limit: Option<Duration>,
-        inside: Inside,
+        inner: SharedInner,
         future: impl Future<Output = Result<Option<Guard>, Failure>> + 'static,
     ) -> Self {
         Caller {
             future: Box::pin(future),
             kind,
-            woken: Flag::raised(),
+            woken: WakeFlag::raised(),
             limit,
-            began: None,
+            started: None,
             deadline: None,
             version: 0,
-            inside,
+            inner,
         }
     }
 
@@ -166,40 +168,40 @@ impl Caller {
         let mut cx = Context::from_waker(&waker);
         let future = self.future.as_mut();
         match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
-            Ok(Poll::Pending) => Polled::Waits,
-            Ok(Poll::Ready(Ok(Some(guard)))) => Polled::Lent(guard),
+            Ok(Poll::Pending) => Polled::Pending,
+            Ok(Poll::Ready(Ok(Some(guard)))) => Polled::Ready(guard),
             Ok(Poll::Ready(_)) => Polled::Ended,
-            Err(_) if self.kind == Kind::Exchange(Exchange::Panicking) && self.has() > 0 => {
+            Err(_) if self.kind == Kind::Exchange(Exchange::Panics) && self.inner_count() > 0 => {
                 Polled::Panicked
             }
             Err(payload) => resume_unwind(payload),
         }
     }
 
-    /// How many connections it has that nobody else sees.
-    pub(crate) fn has(&self) -> usize {
-        self.inside.borrow().count()
+    /// Returns the number of connections inside the future.
+    pub(crate) fn inner_count(&self) -> usize {
+        self.inner.borrow().count()
     }
 
-    pub(crate) fn had(&self) -> Had {
-        self.inside.borrow().clone()
+    pub(crate) fn inner(&self) -> Inner {
+        self.inner.borrow().clone()
     }
 }
 
-/// Whoever has just got this may use it.
-pub(crate) fn assert_fit(conn: &mut FaultyConn) {
+/// Checks a connection that was just checked out.
+pub(crate) fn assert_usable(conn: &mut FaultyConn) {
     assert_eq!(
         conn.liveness(),
         Liveness::Alive,
-        "lent dead or dirty: {conn:?}"
+        "checked out dead or with unread bytes: {conn:?}"
     );
-    assert_free(conn);
+    assert_not_under_check(conn);
 }
 
-/// The same of one that was got some time ago, and may have died since.
-fn assert_free(conn: &FaultyConn) {
+/// Checks a connection that may have died since its checkout.
+fn assert_not_under_check(conn: &FaultyConn) {
     assert!(
         !conn.is_under_check(),
-        "lent in the middle of a check: {conn:?}"
+        "checked out in the middle of a check: {conn:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! What happens in a run: drawn from a seed, and cut down when it fails.
+//! The steps of a run, drawn from a seed.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,37 +7,37 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::settings::{Ground, MILLI, SECOND, Settings};
-use crate::{Behavior, Call};
+use super::settings::{FixedSettings, MILLI, SECOND, Settings};
+use crate::script::{Behavior, Call};
 
-/// One thing that happens. Numbers choose among what there is, modulo how many there are, so that
-/// every part of a history is a history.
+/// One step of a run. Indices are taken modulo the number of candidates, so that any subsequence of a
+/// history is a valid history.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Move {
+pub(crate) enum Step {
     Get(Option<Duration>),
-    /// So many at once; whoever has them keeps them until he is cancelled.
+    /// Gets this many connections at once. The caller keeps them until it is cancelled.
     GetMany(usize, Option<Duration>),
-    /// A get, an exchange and a return in one.
-    GetForExchange(Exchange),
+    /// Calls `Pool::exchange`.
+    PoolExchange(Exchange),
     TryGet,
     Poll(usize),
     Cancel(usize),
     Return(usize),
-    Mark(usize),
+    MarkUnusable(usize),
     Label(usize, Label),
     Detach(usize),
     DropDetached(usize),
-    /// One that was detached comes back.
-    Add(usize),
+    /// Adds a detached connection to the pool again.
+    AddDetached(usize),
     Exchange {
         guard: usize,
-        ends: Exchange,
+        outcome: Exchange,
     },
-    ReadAndGiveUp(usize),
-    Speak(usize),
-    HangUp(usize),
-    BreakOff(usize),
-    Restart,
+    CancelRead(usize),
+    PeerSends(usize),
+    PeerHangsUp(usize),
+    ResetPeer(usize),
+    RestartServer,
     Clear,
     Resize(usize),
     Reconfigure(Box<Settings>),
@@ -45,23 +45,22 @@ pub(crate) enum Move {
     Resume,
     Retain(Keep),
     Close,
-    /// So many tasks run.
-    Turns(usize),
-    /// Everything runs that can.
-    Round,
-    Leap(Duration),
-    ShutDown,
-    StartAgain,
+    /// Polls this many ready tasks.
+    RunTasks(usize),
+    RunUntilIdle,
+    AdvanceTime(Duration),
+    ShutDownRuntime,
+    RestartRuntime,
     Next(Call, Behavior),
     Always(Call, Behavior),
-    Calm,
+    ClearScript,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Exchange {
-    Well,
-    Badly,
-    Panicking,
+    Succeeds,
+    Fails,
+    Panics,
     Dropped,
 }
 
@@ -71,108 +70,108 @@ pub(crate) enum Label {
     TooLong,
 }
 
-/// What `retain` keeps.
+/// The connections that the predicate of `retain` keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Keep {
     All,
     None,
     Odd,
-    /// One, and panics at the next.
+    /// Keeps one connection and panics at the next.
     OneThenPanic,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     pub(crate) seed: u64,
-    pub(crate) ground: Ground,
+    pub(crate) fixed: FixedSettings,
     pub(crate) settings: Settings,
-    pub(crate) moves: Vec<Move>,
+    pub(crate) steps: Vec<Step>,
 }
 
 impl History {
     pub(crate) fn draw(seed: u64, steps: usize) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let ground = Ground::draw(&mut rng);
+        let fixed = FixedSettings::draw(&mut rng);
         let settings = Settings::draw(&mut rng);
-        // A third of all runs have a backend that does nothing wrong: other paths are then common.
-        let gentle = seed % 3 == 0;
+        // In a third of all runs the backend never fails, which makes other paths more frequent.
+        let well_behaved = seed % 3 == 0;
         History {
             seed,
-            ground,
+            fixed,
             settings,
-            moves: (0..steps)
-                .map(|_| Move::draw(&mut rng, gentle, ground.gathers))
+            steps: (0..steps)
+                .map(|_| Step::draw(&mut rng, well_behaved, fixed.uses_get_many))
                 .collect(),
         }
     }
 
     pub(crate) fn without(&self, range: Range<usize>) -> Self {
         let mut shorter = self.clone();
-        shorter.moves.drain(range);
+        shorter.steps.drain(range);
         shorter
     }
 }
 
-impl Move {
-    fn draw(rng: &mut StdRng, gentle: bool, gathers: bool) -> Self {
+impl Step {
+    fn draw(rng: &mut StdRng, well_behaved: bool, uses_get_many: bool) -> Self {
         let which = rng.random_range(0..1000);
         let index = rng.random_range(0..64);
         match which {
-            0..160 => Move::Get(time(rng)),
-            160..180 if gathers => Move::GetMany(rng.random_range(0..5), time(rng)),
-            160..180 => Move::Get(time(rng)),
-            180..200 => Move::GetForExchange(exchange(rng)),
-            200..220 => Move::TryGet,
-            220..315 => Move::Poll(index),
-            315..365 => Move::Cancel(index),
-            365..475 => Move::Return(index),
-            475..490 => Move::Mark(index),
-            490..505 => Move::Label(
+            0..160 => Step::Get(time(rng)),
+            160..180 if uses_get_many => Step::GetMany(rng.random_range(0..5), time(rng)),
+            160..180 => Step::Get(time(rng)),
+            180..200 => Step::PoolExchange(exchange(rng)),
+            200..220 => Step::TryGet,
+            220..315 => Step::Poll(index),
+            315..365 => Step::Cancel(index),
+            365..475 => Step::Return(index),
+            475..490 => Step::MarkUnusable(index),
+            490..505 => Step::Label(
                 index,
                 match rng.random_ratio(1, 4) {
                     true => Label::TooLong,
                     false => Label::Numbered(index),
                 },
             ),
-            505..520 => Move::Detach(index),
-            520..530 => Move::DropDetached(index),
-            530..545 => Move::Add(index),
-            545..570 => Move::Exchange {
+            505..520 => Step::Detach(index),
+            520..530 => Step::DropDetached(index),
+            530..545 => Step::AddDetached(index),
+            545..570 => Step::Exchange {
                 guard: index,
-                ends: exchange(rng),
+                outcome: exchange(rng),
             },
-            570..582 => Move::ReadAndGiveUp(index),
-            582..595 => Move::Clear,
-            595..610 => Move::Resize(rng.random_range(0..8)),
-            610..622 => Move::Reconfigure(Box::new(Settings::draw(rng))),
-            622..630 => Move::Pause,
-            630..646 => Move::Resume,
-            646..658 => Move::Retain(keep(rng)),
-            // A closed pool does nothing any more: late, in most histories.
-            658 if rng.random_ratio(1, 5) => Move::Close,
-            658..730 => Move::Turns(rng.random_range(1..6)),
-            730..820 => Move::Round,
-            820..880 => Move::Leap(leap(rng)),
-            880..898 => Move::Calm,
-            _ if gentle => Move::Round,
-            // Mostly the next runtime takes over at once.
-            898 => Move::ShutDown,
-            899..903 => Move::StartAgain,
-            903..915 => Move::Speak(index),
-            915..930 => Move::HangUp(index),
-            930..940 => Move::BreakOff(index),
-            940..945 => Move::Restart,
-            945..985 => Move::Next(op(rng), act(rng)),
-            _ => Move::Always(op(rng), act(rng)),
+            570..582 => Step::CancelRead(index),
+            582..595 => Step::Clear,
+            595..610 => Step::Resize(rng.random_range(0..8)),
+            610..622 => Step::Reconfigure(Box::new(Settings::draw(rng))),
+            622..630 => Step::Pause,
+            630..646 => Step::Resume,
+            646..658 => Step::Retain(keep(rng)),
+            // Rare, since a closed pool exercises little else.
+            658 if rng.random_ratio(1, 5) => Step::Close,
+            658..730 => Step::RunTasks(rng.random_range(1..6)),
+            730..820 => Step::RunUntilIdle,
+            820..880 => Step::AdvanceTime(time_step(rng)),
+            880..898 => Step::ClearScript,
+            _ if well_behaved => Step::RunUntilIdle,
+            // Rarer than the restart, so that the runtime is mostly up.
+            898 => Step::ShutDownRuntime,
+            899..903 => Step::RestartRuntime,
+            903..915 => Step::PeerSends(index),
+            915..930 => Step::PeerHangsUp(index),
+            930..940 => Step::ResetPeer(index),
+            940..945 => Step::RestartServer,
+            945..985 => Step::Next(call(rng), behavior(rng)),
+            _ => Step::Always(call(rng), behavior(rng)),
         }
     }
 }
 
 fn exchange(rng: &mut StdRng) -> Exchange {
     match rng.random_range(0..4) {
-        0 => Exchange::Well,
-        1 => Exchange::Badly,
-        2 => Exchange::Panicking,
+        0 => Exchange::Succeeds,
+        1 => Exchange::Fails,
+        2 => Exchange::Panics,
         _ => Exchange::Dropped,
     }
 }
@@ -197,8 +196,8 @@ fn time(rng: &mut StdRng) -> Option<Duration> {
     }
 }
 
-/// Short ones are common, since a long one is many sweeps.
-fn leap(rng: &mut StdRng) -> Duration {
+/// Draws mostly short steps, since a long one runs many sweeps.
+fn time_step(rng: &mut StdRng) -> Duration {
     match rng.random_range(0..20) {
         0 if rng.random_ratio(1, 3) => 60 * SECOND,
         0..4 => SECOND * rng.random_range(1..6),
@@ -206,11 +205,11 @@ fn leap(rng: &mut StdRng) -> Duration {
     }
 }
 
-fn op(rng: &mut StdRng) -> Call {
+fn call(rng: &mut StdRng) -> Call {
     *Call::ALL.choose(rng).unwrap_or(&Call::Connect)
 }
 
-fn act(rng: &mut StdRng) -> Behavior {
+fn behavior(rng: &mut StdRng) -> Behavior {
     let time = MILLI * rng.random_range(1..3000);
     let times = rng.random_range(1..4);
     match rng.random_range(0..11) {
@@ -218,12 +217,12 @@ fn act(rng: &mut StdRng) -> Behavior {
         1 => Behavior::Fail,
         2 => Behavior::Take(time),
         3 => Behavior::FailAfter(time),
-        4 => Behavior::Pend(times),
-        5 => Behavior::PendThenFail(times),
-        6 => Behavior::PendThenPanic(times),
+        4 => Behavior::Yield(times),
+        5 => Behavior::YieldThenFail(times),
+        6 => Behavior::YieldThenPanic(times),
         7 => Behavior::Hang,
         8 => Behavior::Panic,
-        9 => Behavior::Speak,
+        9 => Behavior::SendUnsolicited,
         _ => Behavior::HangUp,
     }
 }

@@ -1,4 +1,4 @@
-//! The settings of a run, the pool's and others: drawn at random, all of them legal.
+//! Random settings of a run. All of them are valid.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-/// The settings of the pool, which may change while it runs.
+/// The settings of the pool, which `reconfigure` may change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) max_size: usize,
@@ -30,22 +30,22 @@ pub(crate) struct Settings {
     round_robin: bool,
 }
 
-/// What stays as it is for a whole run.
+/// The settings that stay fixed for a run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ground {
-    pub(crate) resets: bool,
-    pub(crate) watch: Option<Watch>,
-    /// Whether several connections are taken at once. If nobody does, every request is known.
-    pub(crate) gathers: bool,
+pub(crate) struct FixedSettings {
+    pub(crate) needs_reset: bool,
+    pub(crate) observer: Option<ObserverBehavior>,
+    /// Runs `get_many` as well. Without it the harness knows the exact number of requests.
+    pub(crate) uses_get_many: bool,
 }
 
-/// How an observer behaves. Zero: never.
+/// The misbehavior of an observer, as intervals in events. 0 means never.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Watch {
-    /// It panics at every so many events.
-    pub(crate) panics: u64,
-    /// It uses the pool at every so many events.
-    pub(crate) meddles: u64,
+pub(crate) struct ObserverBehavior {
+    /// Panics at every n-th event.
+    pub(crate) panic_every: u64,
+    /// Calls the pool at every n-th event.
+    pub(crate) call_pool_every: u64,
 }
 
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
@@ -72,7 +72,7 @@ impl Settings {
         let slow_get_warning = one_of(&[None, Some(MILLI), Some(SECOND)]);
         let leak_warning = one_of(&[None, None, Some(100 * MILLI), Some(SECOND)]);
         let probe_every = one_of(&[Some(20 * MILLI), Some(200 * MILLI), Some(SECOND)]);
-        let mut at_most = |least: usize| -> Option<usize> {
+        let mut limit_from = |least: usize| -> Option<usize> {
             rng.random_ratio(1, 3)
                 .then(|| rng.random_range(least..=least + 2))
         };
@@ -87,10 +87,10 @@ impl Settings {
             keepalive,
             slow_get_warning,
             leak_warning,
-            max_waiters: at_most(0),
-            max_idle: at_most(min_size),
-            max_uses: at_most(1).map(|most| most as u64),
-            max_connecting: at_most(1),
+            max_waiters: limit_from(0),
+            max_idle: limit_from(min_size),
+            max_uses: limit_from(1).map(|most| most as u64),
+            max_connecting: limit_from(1),
             breaker: probe_every
                 .filter(|_| rng.random_ratio(2, 3))
                 .map(|probe_every| Breaker::new(rng.random_range(1..=3), probe_every)),
@@ -100,7 +100,7 @@ impl Settings {
         }
     }
 
-    /// As the pool has them.
+    /// Returns the settings as a `PoolConfig`.
     pub(crate) fn config(&self) -> PoolConfig {
         let mut config = PoolConfig::default();
         config.name = Some(String::from("fuzz"));
@@ -129,20 +129,20 @@ impl Settings {
     }
 }
 
-impl Ground {
+impl FixedSettings {
     pub(crate) fn draw(rng: &mut StdRng) -> Self {
         let mut every = |least: u64| match rng.random_range(0..2) {
             0 => 0,
             _ => rng.random_range(least..least + 10),
         };
-        let watch = Watch {
-            panics: every(3),
-            meddles: every(1),
+        let observer = ObserverBehavior {
+            panic_every: every(3),
+            call_pool_every: every(1),
         };
-        Ground {
-            resets: rng.random(),
-            watch: Some(watch).filter(|_| rng.random_ratio(2, 3)),
-            gathers: rng.random(),
+        FixedSettings {
+            needs_reset: rng.random(),
+            observer: Some(observer).filter(|_| rng.random_ratio(2, 3)),
+            uses_get_many: rng.random(),
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn closed(pool: &Pool<Fake>, reason: CloseReason) -> u64 {
 
 /// Returns the ids of the connections whose graceful close was started, in order.
 pub(crate) fn graceful_closes(fake: &Fake) -> Vec<u64> {
-    fake.goodbyes()
+    fake.graceful_closes()
 }
 
 /// The handle of a task of a test.

@@ -1,18 +1,18 @@
-//! Several connections at once, and the exchange in one line.
+//! `get_many`, and `Pool::exchange`.
 
 use std::io;
 
 use connpool_core::GetError;
 use futures_lite::future::poll_once;
 
-use super::host::{Host, LONG, MILLI, waiting};
-use crate::{Behavior, Call, ScriptedError};
+use super::env::{Env, LONG, MILLI, waiting};
+use crate::script::{Behavior, Call, ScriptedError};
 
-/// Idle ones and new ones, all or none.
-pub async fn several_are_lent_at_once_or_none(host: Host) {
-    let backend = host.backend();
+/// Combines idle and new connections; a timeout returns those already gathered.
+pub async fn get_many_returns_all_or_none(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(3).build_lazy().unwrap();
-    host.fill(&pool, 1).await;
+    env.fill(&pool, 1).await;
     let all = pool.get_many(3).await.unwrap();
     assert_eq!((all.len(), pool.stats().active), (3, 3));
     drop(all);
@@ -21,7 +21,7 @@ pub async fn several_are_lent_at_once_or_none(host: Host) {
         pool.get_many(4).await,
         Err(GetError::TooMany { .. })
     ));
-    let held = host.hold(&pool, 1).await;
+    let held = env.hold(&pool, 1).await;
     assert!(
         pool.get_many_timeout(3, MILLI)
             .await
@@ -30,51 +30,54 @@ pub async fn several_are_lent_at_once_or_none(host: Host) {
     );
     assert_eq!(pool.stats().available, 2);
     drop(held);
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Each wants all there is: one after the other has it.
-pub async fn two_that_gather_do_not_wait_for_each_other(host: Host) {
-    let backend = host.backend();
+/// Runs calls that together ask for more than `max_size`: they take turns.
+pub async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(4)
         .get_timeout(LONG)
         .build_lazy()
         .unwrap();
-    let gathered = host
+    let counts = env
         .run_tasks(12, |nth| {
-            let (host, pool) = (host.clone(), pool.clone());
+            let (env, pool) = (env.clone(), pool.clone());
             async move {
                 let all = pool.get_many(2 + nth % 3).await.unwrap();
-                host.sleep(MILLI).await;
+                env.sleep(MILLI).await;
                 all.len()
             }
         })
         .await;
-    assert_eq!(gathered.iter().sum::<usize>(), 36);
-    host.lends_all(&pool, &backend).await;
+    assert_eq!(counts.iter().sum::<usize>(), 36);
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Who gathers and gives up leaves everything to the next.
-pub async fn a_gatherer_that_gives_up_lets_the_next_one_gather(host: Host) {
-    let backend = host.backend();
+/// Drops the first two callers: the third one proceeds.
+pub async fn cancelled_get_many_lets_the_next_one_proceed(env: Env) {
+    let backend = env.backend();
     let pool = backend
         .pool()
         .max_size(2)
         .get_timeout(LONG)
         .build_lazy()
         .unwrap();
-    let held = host.hold(&pool, 1).await;
-    let gathers = waiting(pool.get_many(2)).await;
-    let gives_up = waiting(pool.get_many(2)).await;
-    let mut waits = waiting(pool.get_many(1)).await;
-    drop(gives_up);
-    assert!(poll_once(&mut waits).await.is_none(), "it is not its turn");
-    drop(gathers);
-    drop(waits.await.unwrap());
+    let held = env.hold(&pool, 1).await;
+    let first = waiting(pool.get_many(2)).await;
+    let second = waiting(pool.get_many(2)).await;
+    let mut third = waiting(pool.get_many(1)).await;
+    drop(second);
+    assert!(
+        poll_once(&mut third).await.is_none(),
+        "the first call still waits"
+    );
+    drop(first);
+    drop(third.await.unwrap());
     drop(held);
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
 #[derive(Debug)]
@@ -92,14 +95,14 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// A connection, an exchange, and back; destroyed if it does not end well.
-pub async fn an_exchange_of_the_pool_returns_or_destroys(host: Host) {
-    let backend = host.backend();
+/// Returns the connection after a successful exchange, and closes it after any other.
+pub async fn pool_exchange_returns_or_closes_its_connection(env: Env) {
+    let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let id = pool.exchange(async |conn| Ok::<_, Failed>(conn.id())).await;
     assert_eq!(id.unwrap(), 1);
-    let no = pool.exchange(async |_| Err::<(), _>(Failed)).await;
-    assert!(no.is_err());
+    let failed = pool.exchange(async |_| Err::<(), _>(Failed)).await;
+    assert!(failed.is_err());
     backend.next(Call::Connect, [Behavior::Fail]);
     let refused = pool.exchange(async |_| Ok::<_, Failed>(())).await;
     assert!(refused.is_err());
@@ -108,7 +111,7 @@ pub async fn an_exchange_of_the_pool_returns_or_destroys(host: Host) {
         Ok::<_, Failed>(())
     }));
     drop(pending.await);
-    let stats = host.rest(&pool, &backend, 0).await;
+    let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.connect_failed, 1);
-    host.lends_all(&pool, &backend).await;
+    env.assert_full_capacity(&pool, &backend).await;
 }

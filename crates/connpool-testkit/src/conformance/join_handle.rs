@@ -1,29 +1,30 @@
-//! A task of a scenario, whose end can be awaited.
+//! Spawned tasks of a scenario that can be awaited.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What a task comes to. Whoever has the output has seen all that the task did.
-pub(super) struct Job<T>(Arc<Place<T>>);
+/// Resolves to the output of a task. Everything the task did happened before the output arrives.
+pub(super) struct JoinHandle<T>(Arc<Shared<T>>);
 
-/// The task's end of it. Dropped without an output, the task is lost.
-pub(super) struct Promise<T>(Arc<Place<T>>);
+/// Completes a [`JoinHandle`]. Dropped before [`complete`](Completer::complete), it makes the handle
+/// panic.
+pub(super) struct Completer<T>(Arc<Shared<T>>);
 
-struct Place<T>(Mutex<State<T>>);
+struct Shared<T>(Mutex<State<T>>);
 
 enum State<T> {
     Running(Option<Waker>),
     Ended(T),
-    /// It panicked, its runtime dropped it, or its output was taken.
+    /// The task panicked, the runtime dropped it, or the output was taken.
     Gone,
 }
 
-impl<T> Job<T> {
-    pub(super) fn new() -> (Self, Promise<T>) {
-        let place = Arc::new(Place(Mutex::new(State::Running(None))));
-        (Job(Arc::clone(&place)), Promise(place))
+impl<T> JoinHandle<T> {
+    pub(super) fn new() -> (Self, Completer<T>) {
+        let shared = Arc::new(Shared(Mutex::new(State::Running(None))));
+        (JoinHandle(Arc::clone(&shared)), Completer(shared))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -31,25 +32,25 @@ impl<T> Job<T> {
     }
 }
 
-impl<T> Promise<T> {
-    pub(super) fn keep(self, output: T) {
-        self.0.end(State::Ended(output));
+impl<T> Completer<T> {
+    pub(super) fn complete(self, output: T) {
+        self.0.finish(State::Ended(output));
     }
 }
 
-impl<T> Drop for Promise<T> {
+impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        self.0.end(State::Gone);
+        self.0.finish(State::Gone);
     }
 }
 
-impl<T> Place<T> {
+impl<T> Shared<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first end counts.
-    fn end(&self, end: State<T>) {
+    /// Sets the final state. Later calls have no effect.
+    fn finish(&self, end: State<T>) {
         let mut state = self.state();
         let State::Running(waker) = &mut *state else {
             return;
@@ -61,7 +62,7 @@ impl<T> Place<T> {
     }
 }
 
-impl<T> Future for Job<T> {
+impl<T> Future for JoinHandle<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {

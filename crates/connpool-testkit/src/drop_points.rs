@@ -1,29 +1,31 @@
-//! Dropping a future at every point at which it can be dropped.
+//! Cancellation tests: dropping a future at every await point.
 
 use std::task::{Context, Waker};
 
 use connpool_core::BoxFuture;
 
-/// Makes a case and a future in it, polls the future k times and drops it, for k = 0, 1, 2 and so
-/// on until the future ends by itself. `between` is called after each poll that left it pending,
-/// with the number of that poll, to let the rest of the world go on; `after` judges what is left.
+/// Drops a future after 0, 1, 2, ... polls, until it completes.
 ///
-/// Ends after `most` polls at the latest. Says whether the future ever ended by itself: if not, not
-/// every point was reached.
+/// `make` creates a test case and a future in it. `between` runs after each poll that returned
+/// pending, with the index of the poll, and lets the rest of the case make progress. `after` checks
+/// the case once the future has been dropped.
 ///
-/// For an error or a panic at the k-th poll of a manager's future there are
-/// [`Behavior::PendThenFail`](crate::Behavior::PendThenFail) and
-/// [`Behavior::PendThenPanic`](crate::Behavior::PendThenPanic).
+/// Stops after `max_polls` polls. Returns true if the future completed; if it did not, some await
+/// points were not reached.
+///
+/// To fail or panic at the k-th poll of a manager's future, use
+/// [`Behavior::YieldThenFail`](crate::Behavior::YieldThenFail) and
+/// [`Behavior::YieldThenPanic`](crate::Behavior::YieldThenPanic).
 ///
 /// ```
 /// use connpool_testkit::{Behavior, FaultyManager, Call, SimRuntime, assert_at_rest, drop_at_every_poll};
 ///
-/// let ended = drop_at_every_poll(
+/// let completed = drop_at_every_poll(
 ///     100,
 ///     |k| {
 ///         let sim = SimRuntime::new(k as u64);
 ///         let backend = FaultyManager::new(sim.clone());
-///         backend.always(Call::Connect, Behavior::Pend(3));
+///         backend.always(Call::Connect, Behavior::Yield(3));
 ///         let pool = backend.pool().max_size(1).build_lazy().unwrap();
 ///         let get = pool.get_owned();
 ///         ((sim, backend, pool), Box::pin(async move { drop(get.await) }))
@@ -35,29 +37,29 @@ use connpool_core::BoxFuture;
 ///         assert_at_rest(&pool, &backend, 0);
 ///     },
 /// );
-/// assert!(ended);
+/// assert!(completed);
 /// ```
-#[must_use = "false says that not every point was reached"]
+#[must_use = "false means that not every await point was reached"]
 pub fn drop_at_every_poll<Case>(
-    most: usize,
+    max_polls: usize,
     mut make: impl FnMut(usize) -> (Case, BoxFuture),
     mut between: impl FnMut(&mut Case, usize),
     mut after: impl FnMut(Case),
 ) -> bool {
-    for polls in 0..most {
+    for polls in 0..max_polls {
         let (mut case, mut future) = make(polls);
-        let mut ended = false;
+        let mut completed = false;
         for poll in 0..polls {
             let mut cx = Context::from_waker(Waker::noop());
-            ended = future.as_mut().poll(&mut cx).is_ready();
-            if ended {
+            completed = future.as_mut().poll(&mut cx).is_ready();
+            if completed {
                 break;
             }
             between(&mut case, poll);
         }
         drop(future);
         after(case);
-        if ended {
+        if completed {
             return true;
         }
     }

@@ -1,43 +1,44 @@
-//! The runtime under test, counted.
+//! A wrapper of the runtime under test that counts tasks and timers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connpool_core::{BoxFuture, Instant, Runtime};
 
-/// Passes everything on, counts it, and can be told to take no tasks and to draw no lots.
-pub(super) struct Watched {
+/// Forwards every call to the runtime under test and counts it. Can drop new tasks and replace the
+/// random numbers.
+pub(super) struct CountingRuntime {
     runtime: Arc<dyn Runtime>,
     spawned: AtomicUsize,
     timers: AtomicUsize,
     alive: Arc<AtomicUsize>,
     refuses_tasks: AtomicBool,
-    draw: Mutex<Option<u64>>,
+    fixed_random: Mutex<Option<u64>>,
 }
 
-impl Watched {
+impl CountingRuntime {
     pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Watched {
+        CountingRuntime {
             runtime,
             spawned: AtomicUsize::new(0),
             timers: AtomicUsize::new(0),
             alive: Arc::default(),
             refuses_tasks: AtomicBool::new(false),
-            draw: Mutex::new(None),
+            fixed_random: Mutex::new(None),
         }
     }
 
-    /// How many tasks were ever spawned.
+    /// Returns the number of tasks spawned so far.
     pub(super) fn spawned(&self) -> usize {
         self.spawned.load(Ordering::SeqCst)
     }
 
-    /// How many timers were ever made.
+    /// Returns the number of timers created so far.
     pub(super) fn timers(&self) -> usize {
         self.timers.load(Ordering::SeqCst)
     }
 
-    /// How many tasks have not ended.
+    /// Returns the number of tasks that have not ended.
     pub(super) fn tasks(&self) -> usize {
         self.alive.load(Ordering::SeqCst)
     }
@@ -46,13 +47,16 @@ impl Watched {
         self.refuses_tasks.store(refuse, Ordering::SeqCst);
     }
 
-    /// From now on every random number is this one.
-    pub(super) fn draw_always(&self, draw: u64) {
-        *self.draw.lock().unwrap_or_else(PoisonError::into_inner) = Some(draw);
+    /// Makes every later random number equal to `random`.
+    pub(super) fn set_random(&self, random: u64) {
+        *self
+            .fixed_random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(random);
     }
 }
 
-impl Runtime for Watched {
+impl Runtime for CountingRuntime {
     fn now(&self) -> Instant {
         self.runtime.now()
     }
@@ -75,8 +79,11 @@ impl Runtime for Watched {
     }
 
     fn random(&self) -> u64 {
-        let draw = *self.draw.lock().unwrap_or_else(PoisonError::into_inner);
-        draw.unwrap_or_else(|| self.runtime.random())
+        let fixed = *self
+            .fixed_random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        fixed.unwrap_or_else(|| self.runtime.random())
     }
 
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
@@ -84,7 +91,7 @@ impl Runtime for Watched {
     }
 }
 
-/// A task that has not ended.
+/// Counts a task until it is dropped.
 struct Alive(Arc<AtomicUsize>);
 
 impl Alive {

@@ -1,0 +1,95 @@
+//! The events that a `FaultyManager` observes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// The events that a [`FaultyManager`](crate::FaultyManager) has observed, independent of the
+/// statistics of the pool.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The number of connects that succeeded. Connections are numbered from 1 to this number.
+    pub opened: u64,
+    /// The number of pending connects.
+    pub connecting: usize,
+    /// The largest number of pending connects at any time.
+    pub most_connecting: usize,
+    /// The largest number of connections, open or being opened, at any time.
+    pub peak: usize,
+    /// The number of connects started concurrently after a failure. A pool must try one connect at
+    /// a time until one succeeds.
+    pub concurrent_after_failure: usize,
+    /// The start of each connect, since the origin of the runtime's clock.
+    pub connects_at: Vec<Duration>,
+    /// The connections passed to `Manager::close`, in order.
+    pub graceful_closes: Vec<u64>,
+    /// The connections dropped so far, in order.
+    pub dropped: Vec<u64>,
+    alive: BTreeSet<u64>,
+    pub(crate) dropped_twice: Vec<u64>,
+    failing: bool,
+    /// The outcome of connects up to this number is ignored, as a clear came after them.
+    outdated: usize,
+}
+
+impl Observed {
+    /// Returns the number of connection objects that exist.
+    pub fn alive(&self) -> usize {
+        self.alive.len()
+    }
+
+    pub(crate) fn connection_dropped(&mut self, id: u64) {
+        if self.alive.remove(&id) {
+            self.dropped.push(id);
+        } else {
+            self.dropped_twice.push(id);
+        }
+    }
+
+    pub(crate) fn connect_started(&mut self, now: Duration) {
+        self.connects_at.push(now);
+        self.connecting += 1;
+        self.concurrent_after_failure += usize::from(self.failing && self.connecting > 1);
+        self.update_maxima();
+    }
+
+    pub(crate) fn connect_ended(&mut self, number: usize, succeeded: bool) {
+        self.connecting -= 1;
+        if succeeded {
+            self.failing = false;
+        } else if number > self.outdated {
+            self.failing = true;
+        }
+    }
+
+    /// Records a clear of the pool: the outcome of its `pending` connects no longer counts. The
+    /// backend may not have seen all of them yet.
+    pub(crate) fn pool_cleared(&mut self, pending: usize) {
+        self.outdated = usize::MAX;
+        self.update_outdated(pending);
+    }
+
+    /// Takes the pool's number of pending connects. Once the backend has seen all of them, later
+    /// connects at the backend were started after the last clear.
+    pub(crate) fn update_outdated(&mut self, pending: usize) {
+        if self.outdated == usize::MAX && pending == self.connecting {
+            self.outdated = self.connects_at.len();
+        }
+    }
+
+    /// Records `Pool::add`, which counts as a successful connect.
+    pub(crate) fn connection_added(&mut self) {
+        self.failing = false;
+    }
+
+    pub(crate) fn connection_opened(&mut self) -> u64 {
+        self.opened += 1;
+        self.alive.insert(self.opened);
+        self.update_maxima();
+        self.opened
+    }
+
+    fn update_maxima(&mut self) {
+        self.most_connecting = self.most_connecting.max(self.connecting);
+        self.peak = self.peak.max(self.alive() + self.connecting);
+    }
+}

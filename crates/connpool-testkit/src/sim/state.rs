@@ -1,0 +1,91 @@
+//! The state of a simulated runtime, and its timers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use connpool_core::{BoxFuture, Instant};
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::trace::Trace;
+use crate::wake_flag::WakeFlag;
+
+/// The state shared by the clones of a `SimRuntime`.
+pub(super) struct State {
+    pub(super) now: Instant,
+    pub(super) rng: StdRng,
+    pub(super) tasks: Vec<Task>,
+    pub(super) timers: BTreeMap<(Instant, u64), Waker>,
+    pub(super) next_timer: u64,
+    pub(super) spawned: usize,
+    pub(super) timers_created: usize,
+    pub(super) shut_down: bool,
+    pub(super) trace: Trace,
+}
+
+pub(super) struct Task {
+    pub(super) number: usize,
+    /// `None` while the task is being polled.
+    pub(super) future: Option<BoxFuture>,
+    pub(super) flag: Arc<WakeFlag>,
+}
+
+impl State {
+    /// Returns the indices of the tasks that are ready. Excludes a task that is being polled: it is
+    /// polled again afterwards.
+    pub(super) fn ready(&self) -> Vec<usize> {
+        let is_ready = |task: &Task| task.future.is_some() && task.flag.is_raised();
+        let indices = 0..self.tasks.len();
+        indices
+            .filter(|index| is_ready(&self.tasks[*index]))
+            .collect()
+    }
+
+    /// Draws whether `block_on` polls its own future next rather than one of the ready tasks.
+    pub(super) fn draws_main(&mut self) -> bool {
+        let others = self.ready().len();
+        self.rng.random_range(0..=others) == 0
+    }
+}
+
+/// Removes itself from the timers when dropped, so that the clock does not stop at an unused deadline.
+pub(super) struct Timer {
+    state: Arc<Mutex<State>>,
+    at: Instant,
+    key: Option<(Instant, u64)>,
+}
+
+impl Timer {
+    pub(super) fn new(state: Arc<Mutex<State>>, at: Instant) -> Self {
+        Timer {
+            state,
+            at,
+            key: None,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.now >= self.at {
+            return Poll::Ready(());
+        }
+        let key = *self.key.get_or_insert_with(|| {
+            state.next_timer += 1;
+            (self.at, state.next_timer)
+        });
+        state.timers.insert(key, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let waker = state.timers.remove(&key);
+            drop(state);
+            drop(waker);
+        }
+    }
+}
