@@ -199,7 +199,7 @@ pub async fn backend_that_accepts_and_hangs_up_triggers_backoff(env: Env) {
     let error = pool.get_timeout(SHORT).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
     let source = error.source().map(ToString::to_string);
-    assert!(source.is_some_and(|text| text.contains("before it was lent")));
+    assert!(source.is_some_and(|text| text.contains("before its first use")));
     pool.close(LONG).await;
     assert!(first.await.unwrap_err().is_closed());
     let stats = env.until_at_rest(&pool, &backend, 0).await;
