@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::Instant;
+use crate::time::Instant;
 
 /// A boxed background task, or a timer.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;

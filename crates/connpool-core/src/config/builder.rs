@@ -3,11 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::ConfigError;
 use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
+use crate::error::BuildError;
+use crate::manager::Manager;
+use crate::observe::event::Observer;
 use crate::pool::background::warm_up::open_min_size;
+use crate::pool::handle::Pool;
 use crate::pool::shared::Shared;
+use crate::runtime::Runtime;
 use crate::util::sync::Arc;
-use crate::{BuildError, ConfigError, Manager, Observer, Pool, Runtime};
 
 /// A pool in the making: every setting has a default, see [`PoolConfig`].
 ///

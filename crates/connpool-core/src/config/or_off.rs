@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Breaker;
+use crate::config::Breaker;
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -42,7 +42,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 mod tests {
     use std::time::Duration;
 
-    use crate::{Breaker, PoolConfig};
+    use crate::config::{Breaker, PoolConfig};
 
     fn read(text: &str) -> Option<Breaker> {
         serde_json::from_str::<PoolConfig>(text).unwrap().breaker

@@ -85,7 +85,7 @@ mod tests {
     use serde::de::IntoDeserializer;
 
     use super::*;
-    use crate::PoolConfig;
+    use crate::config::PoolConfig;
 
     #[test]
     fn a_configuration_reads_itself_back() {

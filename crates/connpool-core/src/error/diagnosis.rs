@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Phase;
+use crate::machine::breaker::BreakerState;
+use crate::observe::holders::Holder;
 use crate::time::HumanDuration;
-use crate::{BreakerState, Holder, Phase};
 
 /// How the pool stood when a `get` failed. Prints as one paragraph, with the likely remedy as its last
 /// words; neither the manager nor a connection is ever formatted, the error of a connect is.

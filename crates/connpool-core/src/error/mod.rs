@@ -9,8 +9,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::config::ConfigError;
+use crate::error::diagnosis::Diagnosis;
 use crate::error::diagnosis::Wanted;
-use crate::{ConfigError, Diagnosis};
 
 /// Why a `get` ended without a connection.
 ///

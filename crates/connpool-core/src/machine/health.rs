@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use crate::observe::close_reason::CloseReason;
-use crate::stream::Liveness;
 use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
 
 /// The settings that a check depends on.
@@ -279,16 +278,6 @@ pub(crate) enum StepResult {
     Failed,
     TimedOut,
     Panicked,
-}
-
-impl From<Liveness> for StepResult {
-    fn from(liveness: Liveness) -> Self {
-        match liveness {
-            Liveness::Alive | Liveness::Unknown => StepResult::Quiet,
-            Liveness::Closed => StepResult::Closed,
-            Liveness::Unsolicited => StepResult::Unsolicited,
-        }
-    }
 }
 
 /// One check of one connection.

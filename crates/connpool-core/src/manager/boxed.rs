@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Liveness, Manager};
+use crate::manager::Manager;
+use crate::stream::Liveness;
 
 /// Any [`Manager`] with connections `C` and errors `E`: two pools over different managers then
 /// have one type, `Pool<BoxManager<C, E>>`.

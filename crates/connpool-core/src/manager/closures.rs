@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 
-use crate::{Connection, Liveness, Manager};
+use crate::manager::Manager;
+use crate::stream::{Connection, Liveness};
 
 /// A manager made of a closure that connects, and of what there is to ask of a connection. See
 /// [`object_fn`] and [`stream_fn`].

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Liveness;
+use crate::stream::Liveness;
 
 /// Makes connections of one kind and knows how to check, clean and end them.
 ///

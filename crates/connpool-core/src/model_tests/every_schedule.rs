@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use loom::thread;
 
+use crate::error::GetError;
 use crate::model_tests::fake::{Op, YES};
-use crate::{CloseReason, GetError, Pool};
+use crate::observe::close_reason::CloseReason;
+use crate::pool::handle::Pool;
 use inline::Inline;
 use world::{HANGS, SECOND, World, check, says_no};
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::machine::breaker::BreakerState;
+use crate::observe::close_reason::CloseReason;
 use crate::util::sync::Relaxed;
-use crate::{BreakerState, CloseReason};
 
 /// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,7 +14,8 @@ mod on {
     use tracing::level_filters::LevelFilter;
     use tracing::{Level, debug_span, event};
 
-    use crate::{BreakerState, Event};
+    use crate::machine::breaker::BreakerState;
+    use crate::observe::event::Event;
 
     /// Whether anybody listens to anything.
     pub(crate) fn is_on() -> bool {
@@ -67,7 +68,7 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use crate::Event;
+    use crate::observe::event::Event;
 
     #[inline]
     pub(crate) fn is_on() -> bool {

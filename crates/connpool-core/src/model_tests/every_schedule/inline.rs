@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::sync::Notify;
 
 use crate::model_tests::fake::Clock;
-use crate::{BoxFuture, Instant, Runtime};
+use crate::runtime::{BoxFuture, Runtime};
+use crate::time::Instant;
 
 /// Clones are the same runtime.
 #[derive(Clone, Default)]

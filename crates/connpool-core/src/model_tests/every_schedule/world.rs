@@ -11,8 +11,13 @@ use loom::model;
 use loom::thread::{self, JoinHandle};
 
 use super::inline::{Hook, Inline, hooked};
+use crate::config::builder::Builder;
+use crate::error::GetError;
 use crate::model_tests::fake::{Act, Fake, Op, Refused, YES};
-use crate::{Builder, CloseReport, GetError, Pool, PooledConnection, Runtime};
+use crate::pool::close::CloseReport;
+use crate::pool::guard::PooledConnection;
+use crate::pool::handle::Pool;
+use crate::runtime::Runtime;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 
+use crate::config::builder::Builder;
+use crate::config::{Backoff, Breaker, IdleOrder};
 use crate::model_tests::fake::{Act, Fake, Op, YES};
-use crate::{Backoff, Breaker, Builder, IdleOrder};
 
 const MILLI: Duration = Duration::from_millis(1);
 

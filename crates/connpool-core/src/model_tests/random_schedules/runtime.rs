@@ -10,7 +10,8 @@ use shuttle::future::JoinHandle;
 use shuttle::rand::{RngCore, thread_rng};
 
 use crate::model_tests::fake::Clock;
-use crate::{BoxFuture, Instant, Runtime};
+use crate::runtime::{BoxFuture, Runtime};
+use crate::time::Instant;
 
 /// Clones are the same runtime.
 #[derive(Clone, Default)]

@@ -9,8 +9,10 @@ use shuttle::future::yield_now;
 
 use super::drawn::{Move, moody, one_in, settings, up_to};
 use super::runtime::{Shuttle, spawn};
+use crate::error::GetError;
 use crate::model_tests::fake::{Fake, Refused};
-use crate::{GetError, Pool, PooledConnection};
+use crate::pool::guard::PooledConnection;
+use crate::pool::handle::Pool;
 
 type Guard = PooledConnection<'static, Fake>;
 

@@ -10,6 +10,7 @@ use crate::observe::close_reason::CloseReason;
 use crate::pool::connect::report_first_check;
 use crate::pool::release::settle;
 use crate::pool::shared::{BoxConn, Shared};
+use crate::stream::Liveness;
 use crate::time::Instant;
 use crate::util::timeout::{Completion, Deadline, run_guarded};
 
@@ -65,6 +66,16 @@ pub(crate) fn probe<M: Manager>(shared: &Shared<M>, conn: &mut M::Connection) ->
             .unconstrained(&mut || result = shared.manager.liveness(conn).into());
     });
     probed.map_or(StepResult::Panicked, |()| result)
+}
+
+impl From<Liveness> for StepResult {
+    fn from(liveness: Liveness) -> Self {
+        match liveness {
+            Liveness::Alive | Liveness::Unknown => StepResult::Quiet,
+            Liveness::Closed => StepResult::Closed,
+            Liveness::Unsolicited => StepResult::Unsolicited,
+        }
+    }
 }
 
 /// Runs a ping or a reset; `None` if the interrupt came first.
