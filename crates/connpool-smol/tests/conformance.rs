@@ -1,4 +1,4 @@
-//! The suite on smol.
+//! The conformance suite on smol.
 
 use std::sync::Arc;
 

@@ -20,11 +20,11 @@ mod smol_runtime {
     crate::faults::faults_on!(crate::executor::run);
 }
 
-/// Tasks in an executor of their own, which ends with all of them.
+/// Tasks in an executor of their own, which drops them at its end.
 struct Tasks {
     executor: Arc<Executor<'static>>,
     thread: JoinHandle<()>,
-    /// Closed, it stops the thread.
+    /// Dropping the sender stops the thread.
     running: channel::Sender<()>,
 }
 
@@ -51,6 +51,6 @@ impl Tasks {
         drop(self.running);
         self.thread.join().unwrap();
         let last = Arc::into_inner(self.executor);
-        assert!(last.is_some(), "it goes on");
+        assert!(last.is_some(), "the executor is still in use");
     }
 }

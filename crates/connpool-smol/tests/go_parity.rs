@@ -1,4 +1,4 @@
-//! The promises of the seed on smol.
+//! The tests of parity with the Go library on smol.
 
 use connpool_smol as adapter;
 use connpool_smol::SmolRuntime as RealRuntime;

@@ -1,4 +1,4 @@
-//! A pool on smol works on any thread, whatever polls its futures.
+//! Pools on smol work on any thread and under any executor.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use connpool_smol as adapter;
 use connpool_smol::{CloseReason, GetError, Phase};
 use futures_lite::future::{block_on, poll_once};
 
-use support::client::{adds_up, echo, pool_of, until_closed};
+use support::client::{counts_add_up, echo, pool_of, wait_until_closed};
 use support::server::{Echo, LIMIT};
 
 #[path = "../../connpool-tcp/tests/support/mod.rs"]
@@ -40,8 +40,8 @@ fn maintenance_task_runs_while_no_thread_polls_the_pool() {
         .build_lazy()
         .unwrap();
     drop(block_on(pool.get()).unwrap());
-    // Looks at the figures only.
-    block_on(until_closed(&pool, CloseReason::Idle, 1));
+    // Polls only the statistics.
+    block_on(wait_until_closed(&pool, CloseReason::Idle, 1));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn pools_on_two_threads_are_independent() {
             }
             let stats = pool.stats();
             assert_eq!((stats.created, stats.success), (2, 100), "{stats}");
-            assert!(adds_up(&stats), "{stats}");
+            assert!(counts_add_up(&stats), "{stats}");
         })
     });
     for thread in threads {

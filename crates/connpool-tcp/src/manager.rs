@@ -48,7 +48,7 @@ pub trait Net: Send + Sync + 'static {
 ///   share of the time left of the pool's `connect_timeout`.
 /// * Sockets get `TCP_NODELAY`, keepalive and, on Linux, `TCP_USER_TIMEOUT`: with the defaults, a
 ///   write to a peer that has vanished fails after 30 s, and a read after about 90 s.
-/// * An idle connection is probed in the kernel before it is lent, see [`peek`](fn@crate::peek).
+/// * An idle connection is probed in the kernel before it is checked out, see [`peek`](fn@crate::peek).
 /// * A connection is not reused if a read or a write was abandoned halfway, or if it has returned
 ///   an error or the end of the stream.
 /// * A TCP self-connection is refused. Linux creates one now and then on a connect to a local port
@@ -65,8 +65,8 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An async function of a connection whose future is `Send`, as [`Tcp::ping`] takes.
 ///
-/// Implemented for every `async |conn| ..` closure without captures, and for every matching `async
-/// fn`.
+/// Implemented for every `async |conn| ..` closure without captures, and for every matching
+/// async function.
 pub trait PingFn<'a, C: 'a> {
     /// The future returned by [`call`](PingFn::call).
     type Fut: Future<Output = io::Result<()>> + Send + 'a;
@@ -98,7 +98,7 @@ impl<N: Net> Tcp<N> {
         }
     }
 
-    /// Sets the ping, the active check of an idle connection before it is lent: one request and its
+    /// Sets the ping, the active check of an idle connection before it is checked out: one request and its
     /// reply. Default: no ping.
     ///
     /// Takes an async closure without captures or an async function. For a ping that needs state,

@@ -1,5 +1,5 @@
-//! Names with several addresses, on a `Net` of blocking sockets: what is tried, for how long, and
-//! what is said when nothing works.
+//! Names with several addresses, on a `Net` of blocking sockets: the addresses tried, their shares
+//! of the time limit, and the errors.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -14,41 +14,41 @@ use connpool_tcp::{Net, Tcp, peek};
 use futures_lite::future::{block_on, poll_once};
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// Connects to real sockets, but for two addresses that it plays itself. A name is a list of
-/// addresses. No time passes: what does not end at once does not end in time.
+/// A `Net` that connects to real sockets, except for two simulated addresses. A name is a list of
+/// addresses. No time passes: an operation that does not complete immediately times out.
 enum Fake {}
 
 /// Never answers.
 const HANGS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
-/// Is known, but has no address.
+/// A name without addresses.
 const NAMELESS: &str = "nameless:1";
-/// Answers with a connection to itself.
-const MIRROR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
+/// Answers with a self-connection.
+const SELF: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 
 #[derive(Debug, PartialEq)]
-enum Did {
+enum Call {
     Resolve(String),
     Connect(SocketAddr),
-    GiveUpAfter(Duration),
+    TimeOutAfter(Duration),
 }
 
 thread_local! {
-    static DONE: RefCell<Vec<Did>> = const { RefCell::new(Vec::new()) };
+    static CALLS: RefCell<Vec<Call>> = const { RefCell::new(Vec::new()) };
 }
 
-fn note(did: Did) {
-    DONE.with_borrow_mut(|done| done.push(did));
+fn record(call: Call) {
+    CALLS.with_borrow_mut(|calls| calls.push(call));
 }
 
-fn done() -> Vec<Did> {
-    DONE.take()
+fn calls() -> Vec<Call> {
+    CALLS.take()
 }
 
 impl Net for Fake {
     type Conn = TcpStream;
 
     async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
-        note(Did::Resolve(address.to_owned()));
+        record(Call::Resolve(address.to_owned()));
         if address == NAMELESS {
             return Ok(Vec::new());
         }
@@ -59,10 +59,10 @@ impl Net for Fake {
     }
 
     async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-        note(Did::Connect(address));
+        record(Call::Connect(address));
         match address.ip() {
             IpAddr::V4(HANGS) => pending().await,
-            IpAddr::V4(MIRROR) => to_itself(),
+            IpAddr::V4(SELF) => self_connect(),
             _ => TcpStream::connect(address),
         }
     }
@@ -70,7 +70,7 @@ impl Net for Fake {
     async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
         let result = poll_once(pin!(work)).await;
         if result.is_none() {
-            note(Did::GiveUpAfter(limit));
+            record(Call::TimeOutAfter(limit));
         }
         result
     }
@@ -88,8 +88,9 @@ impl Net for Fake {
     }
 }
 
-/// What Linux makes of a connect to a free port that happens to be its own.
-fn to_itself() -> io::Result<TcpStream> {
+/// Creates a self-connection, as Linux does on a connect to a free port that it picks as the local
+/// port.
+fn self_connect() -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     socket.bind(&any.into())?;
@@ -97,7 +98,7 @@ fn to_itself() -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// A bound port where nobody listens.
+/// Returns a bound port without a listener.
 fn refusing() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -116,11 +117,11 @@ fn hanging(port: u16) -> SocketAddr {
     SocketAddr::from((HANGS, port))
 }
 
-fn mirror() -> SocketAddr {
-    SocketAddr::from((MIRROR, 1))
+fn self_address() -> SocketAddr {
+    SocketAddr::from((SELF, 1))
 }
 
-/// A connect to these addresses, with so much time.
+/// Connects to these addresses with this time limit.
 fn connect(addresses: &[SocketAddr], limit: Option<Duration>) -> io::Result<TcpStream> {
     let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
     block_on(Tcp::<Fake>::new(names.join(",")).connect_within(limit))
@@ -135,7 +136,7 @@ fn first_address_that_answers_is_used() {
     let conn = connect(&[good, second], LIMIT).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
     let name = format!("{good},{second}");
-    assert_eq!(done(), [Did::Resolve(name), Did::Connect(good)]);
+    assert_eq!(calls(), [Call::Resolve(name), Call::Connect(good)]);
 }
 
 #[test]
@@ -155,8 +156,10 @@ fn name_is_resolved_for_every_connect() {
     for _ in 0..3 {
         block_on(manager.connect()).unwrap();
     }
-    let lookups = done();
-    let lookups = lookups.iter().filter(|did| matches!(did, Did::Resolve(_)));
+    let lookups = calls();
+    let lookups = lookups
+        .iter()
+        .filter(|call| matches!(call, Call::Resolve(_)));
     assert_eq!(lookups.count(), 3);
 }
 
@@ -166,18 +169,18 @@ fn hanging_address_gets_its_share_of_the_time_limit() {
     let addresses = [hanging(1), hanging(2), hanging(3), good];
     let conn = connect(&addresses, LIMIT).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
-    let shares: Vec<_> = done()
+    let shares: Vec<_> = calls()
         .into_iter()
-        .filter_map(|did| match did {
-            Did::GiveUpAfter(share) => Some(share),
-            Did::Resolve(_) | Did::Connect(_) => None,
+        .filter_map(|call| match call {
+            Call::TimeOutAfter(share) => Some(share),
+            Call::Resolve(_) | Call::Connect(_) => None,
         })
         .collect();
-    // Equal parts of what is left, and as good as nothing was used up.
-    let most = [15, 20, 30].map(Duration::from_secs);
-    assert_eq!(shares.len(), most.len());
-    for (share, most) in shares.into_iter().zip(most) {
-        assert!(share <= most && share > most / 2, "{share:?} of {most:?}");
+    // Equal shares of the time left; almost no time was used.
+    let max = [15, 20, 30].map(Duration::from_secs);
+    assert_eq!(shares.len(), max.len());
+    for (share, max) in shares.into_iter().zip(max) {
+        assert!(share <= max && share > max / 2, "{share:?} of {max:?}");
     }
 }
 
@@ -186,10 +189,14 @@ fn last_address_is_not_limited() {
     let (_bound, dead) = refusing();
     let name = format!("{dead},{}", hanging(1));
     let manager = Tcp::<Fake>::new(name);
-    // The pool's own limit is what ends this one.
+    // The pool's own limit ends this connect.
     let attempt = block_on(poll_once(pin!(manager.connect_within(LIMIT))));
     assert!(attempt.is_none());
-    assert!(!done().iter().any(|did| matches!(did, Did::GiveUpAfter(_))));
+    assert!(
+        !calls()
+            .iter()
+            .any(|call| matches!(call, Call::TimeOutAfter(_)))
+    );
 }
 
 #[test]
@@ -199,7 +206,7 @@ fn zero_time_limit_still_tries_every_address() {
     let addresses = [dead, hanging(1), good];
     let conn = connect(&addresses, Some(Duration::ZERO)).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
-    assert!(done().contains(&Did::GiveUpAfter(Duration::ZERO)));
+    assert!(calls().contains(&Call::TimeOutAfter(Duration::ZERO)));
 }
 
 #[test]
@@ -211,17 +218,17 @@ fn maximal_time_limit_can_be_shared() {
 
 #[test]
 fn self_connection_is_refused() {
-    let error = connect(&[mirror()], LIMIT).unwrap_err();
+    let error = connect(&[self_address()], LIMIT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
     let text = error.to_string();
-    assert!(text.contains(&mirror().to_string()), "{text}");
+    assert!(text.contains(&self_address().to_string()), "{text}");
     assert!(text.contains("itself"), "{text}");
 }
 
 #[test]
 fn self_connection_is_skipped_for_the_next_address() {
     let (_listener, good) = listening();
-    let conn = connect(&[mirror(), good], LIMIT).unwrap();
+    let conn = connect(&[self_address(), good], LIMIT).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
 }
 
@@ -232,7 +239,7 @@ fn connect_error_keeps_its_kind_and_names_its_address() {
     let error = connect(&[first, last], LIMIT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("{last}: ")));
-    let source = error.source().expect("the error as the system gave it");
+    let source = error.source().expect("no source");
     let source = source.downcast_ref::<io::Error>().unwrap();
     assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
 }
@@ -266,6 +273,6 @@ fn manager_debug_output_shows_address_and_options() {
 
 #[test]
 fn fake_self_connection_connects_to_itself() {
-    let conn = to_itself().unwrap();
+    let conn = self_connect().unwrap();
     assert_eq!(conn.local_addr().unwrap(), conn.peer_addr().unwrap());
 }

@@ -18,7 +18,7 @@ use crate::stream::Io;
 
 /// Creates a manager of the byte streams that `connect` opens, each wrapped in an [`Io`].
 ///
-/// A stream that has ended or holds unread bytes is closed instead of being lent. A stream on which
+/// A stream that has ended or holds unread bytes is closed and not checked out. A stream on which
 /// a read or a write was abandoned halfway is not reused. (`connpool_core::stream_fn` takes any
 /// `futures-io` stream as it is and does not track abandoned operations.)
 ///

@@ -1,4 +1,4 @@
-//! The suite on tokio: on one thread, on two, and on a clock that does not wait.
+//! The conformance suite on tokio: on one thread, on two, and on a paused clock.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 fn run(builder: &mut Builder, scenario: Scenario) {
     let runtime = builder.enable_all().build().unwrap();
-    // The pool's runtime is made inside of tokio's.
+    // `TokioRuntime` must be created inside of the tokio runtime.
     runtime.block_on(async { scenario(Arc::new(TokioRuntime::new())).await });
 }
 

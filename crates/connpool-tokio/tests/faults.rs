@@ -23,7 +23,7 @@ mod two_threads {
     crate::faults::faults_on!(crate::executor::on_two_threads);
 }
 
-/// Tasks in a runtime of their own, which ends with all of them.
+/// Tasks in a runtime of their own, which drops them at its end.
 struct Tasks(Runtime);
 
 impl Tasks {
@@ -37,7 +37,7 @@ impl Tasks {
     }
 
     fn end(self) {
-        // Not in a task: a runtime that is dropped waits for its threads.
+        // On a new thread, because a runtime must not be dropped inside of a task.
         thread::spawn(move || drop(self.0)).join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The promises of the seed on tokio, each on one thread and then on two.
+//! The tests of parity with the Go library on tokio, each on one thread and then on two.
 
 use std::future::Future;
 
@@ -13,7 +13,7 @@ mod go_parity;
 mod support;
 
 fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    // Seen only if it fails.
+    // Shown only if the test fails.
     println!("on one thread");
     on_one_thread(&test);
     println!("on two threads");

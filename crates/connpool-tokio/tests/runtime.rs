@@ -1,4 +1,4 @@
-//! A pool and the tokio runtimes that come and go around it, and tokio's clock.
+//! Pools across several tokio runtimes, and tokio's paused clock.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, advance, sleep};
 
-use support::client::{adds_up, echo, pool_of, until, until_closed};
+use support::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
 use support::server::{Echo, FullServer, LIMIT};
 
 #[path = "../../connpool-tcp/tests/support/mod.rs"]
@@ -45,7 +45,7 @@ fn pool_continues_in_another_runtime() {
         });
         assert_eq!(pool.stats().available, 2);
         drop(first);
-        // Outside of any runtime, and after the one that they came from.
+        // Outside of any runtime, and after the end of the runtime that opened them.
         drop(held);
         assert_eq!(pool.stats().available, 4);
 
@@ -53,13 +53,13 @@ fn pool_continues_in_another_runtime() {
             let mut guards = Vec::new();
             for _ in 0..4 {
                 let mut conn = pool.get().await.unwrap();
-                assert!(conn.id() > 4, "an old one was lent: {}", pool.stats());
+                assert!(conn.id() > 4, "got an old connection: {}", pool.stats());
                 echo(&mut *conn, b"second").await.unwrap();
                 guards.push(conn);
             }
-            until_closed(&pool, CloseReason::Dead, 4).await;
+            wait_until_closed(&pool, CloseReason::Dead, 4).await;
         });
-        assert!(adds_up(&pool.stats()));
+        assert!(counts_add_up(&pool.stats()));
     }
 }
 
@@ -101,7 +101,7 @@ fn connection_used_after_its_runtime_fails_and_is_not_reused() {
 #[test]
 fn get_without_any_runtime_times_out() {
     let server = Echo::start();
-    // One that never had a runtime, and one whose runtime has ended.
+    // One pool never had a runtime; the runtime of the other has ended.
     let never = pool_of(server.address()).build_lazy().unwrap();
     let runtime = one_thread();
     let ended = runtime.block_on(async {
@@ -119,7 +119,7 @@ fn get_without_any_runtime_times_out() {
         }
         let stats = pool.stats();
         assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
-        // And it works as soon as there is one.
+        // Both work inside of a runtime.
         one_thread().block_on(async {
             let mut conn = pool.get().await.unwrap();
             echo(&mut *conn, b"hello").await.unwrap();
@@ -148,7 +148,7 @@ fn get_from_outside_uses_the_runtime_of_the_build() {
     block_on(async {
         let mut conn = pool.get().await.unwrap();
         echo(&mut *conn, b"from outside").await.unwrap();
-        // Its timers as well.
+        // Timers use that runtime as well.
         match pool.get_timeout(Duration::from_millis(10)).await {
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Wait),
             other => panic!("{other:?}"),
@@ -168,8 +168,8 @@ fn pool_built_outside_of_a_runtime_works_inside_one() {
         let mut conn = pool.get().await.unwrap();
         echo(&mut *conn, b"hello").await.unwrap();
         drop(conn);
-        // With its background task.
-        until_closed(&pool, CloseReason::Idle, 1).await;
+        // The maintenance task runs as well.
+        wait_until_closed(&pool, CloseReason::Idle, 1).await;
     });
 }
 
@@ -183,9 +183,9 @@ fn connect_in_progress_ends_with_its_runtime() {
         .connect_timeout(None)
         .build_lazy()
         .unwrap();
-    let mine = pool.clone();
-    first.spawn(async move { mine.get().await.map(drop) });
-    block_on(until(&pool, |stats| stats.connecting == 1));
+    let pool_ref = pool.clone();
+    first.spawn(async move { pool_ref.get().await.map(drop) });
+    block_on(wait_until(&pool, |stats| stats.connecting == 1));
     drop(first);
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
@@ -208,12 +208,12 @@ fn waiter_outside_of_an_ending_runtime_gets_an_error() {
             .build();
         pool.await.unwrap()
     });
-    let mine = pool.clone();
-    let waiting = thread::spawn(move || match block_on(mine.get()) {
+    let pool_ref = pool.clone();
+    let waiting = thread::spawn(move || match block_on(pool_ref.get()) {
         Err(GetError::Timeout { .. }) => {}
         other => panic!("{other:?}"),
     });
-    block_on(until(&pool, |stats| {
+    block_on(wait_until(&pool, |stats| {
         stats.waiting == 1 && stats.connecting == 1
     }));
     drop(runtime);
@@ -236,11 +236,11 @@ fn runtime_can_end_while_its_tasks_use_the_pool() {
                 }
             });
         }
-        block_on(until(&pool, |stats| stats.success >= before + 20));
+        block_on(wait_until(&pool, |stats| stats.success >= before + 20));
         drop(runtime);
         let stats = pool.stats();
         assert_eq!((stats.active, stats.connecting, stats.waiting), (0, 0, 0));
-        assert!(adds_up(&stats), "{stats}");
+        assert!(counts_add_up(&stats), "{stats}");
     }
 }
 
@@ -281,7 +281,7 @@ async fn max_lifetime_follows_the_paused_clock() {
     assert_eq!(pool.get().await.unwrap().id(), id);
     advance(MINUTE).await;
     assert_ne!(pool.get().await.unwrap().id(), id);
-    until_closed(&pool, CloseReason::Lifetime, 1).await;
+    wait_until_closed(&pool, CloseReason::Lifetime, 1).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +301,7 @@ async fn idle_timeout_follows_the_paused_clock() {
     sleep(HOUR).await;
     drop(guards);
     sleep(9 * MINUTE).await;
-    assert_eq!(pool.stats().available, 3, "on loan is not idle");
+    assert_eq!(pool.stats().available, 3, "time in use was counted as idle");
     sleep(2 * MINUTE).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.idle_closed), (0, 3), "{stats}");

@@ -39,9 +39,9 @@ fn futures_lite_traits_win_on_the_guard_if_both_families_are_in_scope() {
         let pool = pool.build_lazy().unwrap();
         let mut conn = pool.get().await.unwrap();
         conn.write_all(b"hello").await.unwrap();
-        // tokio's would tell how many bytes it read.
+        // tokio's `read_exact` would return the number of bytes.
         let (): () = conn.read_exact(&mut [0; 5]).await.unwrap();
-        // What only tokio's have is found on the connection.
+        // Methods that only tokio's traits have resolve on the connection.
         conn.write_u16(7).await.unwrap();
         assert_eq!(conn.read_u16().await.unwrap(), 7);
     });

@@ -1,4 +1,4 @@
-//! smol, for the tests that are written once for both runtimes.
+//! The executor for the tests that are shared between the adapters.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use smol::Timer;
 pub(crate) fn run<F: Future<Output = ()>>(test: impl Fn() -> F) {
     smol::block_on(or(test(), async {
         Timer::after(Duration::from_secs(60)).await;
-        panic!("the test hangs");
+        panic!("the test timed out");
     }));
 }
 

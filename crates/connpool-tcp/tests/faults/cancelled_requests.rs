@@ -1,4 +1,4 @@
-//! Requests that are given up at any moment: no reply may ever reach another request.
+//! Requests cancelled at any point: no reply may reach another request.
 
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{adds_up, pool_of};
+use super::client::{counts_add_up, pool_of};
 use super::server::{LIMIT, Server};
 use crate::adapter::{CloseReason, Pool, TcpConn, TcpManager};
 
@@ -18,8 +18,8 @@ const REQUESTS: u64 = 5_000;
 
 pub(crate) async fn replies_of_cancelled_requests_never_reach_other_requests() {
     let server = Server::start().serve(|stream| {
-        // Whether it ends in an error is for the client to judge.
-        let _ = answer(stream);
+        // Errors are checked at the client.
+        let _ = echo_lines(stream);
     });
     let pool = pool_of(server.address())
         .max_size(4)
@@ -28,37 +28,37 @@ pub(crate) async fn replies_of_cancelled_requests_never_reach_other_requests() {
         .await
         .unwrap();
     let tasks: Vec<_> = (0..TASKS)
-        .map(|task| crate::spawn(ask(pool.clone(), task)))
+        .map(|task| crate::spawn(run_requests(pool.clone(), task)))
         .collect();
     for task in tasks {
         task.await;
     }
-    let given_up = TASKS * REQUESTS / 5;
+    let cancelled = TASKS * REQUESTS / 5;
     let stats = pool.stats();
     assert_eq!(stats.success, TASKS * REQUESTS, "{stats}");
     assert_eq!(
         stats.closed.get(CloseReason::Unfinished),
-        given_up,
+        cancelled,
         "{stats}"
     );
-    assert!(adds_up(&stats), "{stats}");
+    assert!(counts_add_up(&stats), "{stats}");
 }
 
-/// Asks, giving up every fifth request somewhere on its way.
-async fn ask(pool: Pool<TcpManager>, task: u64) {
+/// Sends numbered requests and cancels every fifth at a varying point.
+async fn run_requests(pool: Pool<TcpManager>, task: u64) {
     for request in 0..REQUESTS {
         let number = task * REQUESTS + request;
         let mut conn = pool.get().await.unwrap();
         if request % 5 == task % 5 {
-            let enough = AtomicBool::new(false);
+            let reached = AtomicBool::new(false);
             let exchange = conn.exchange(async |conn| {
-                let some = usize::try_from(number % 8).unwrap();
+                let length = usize::try_from(number % 8).unwrap();
                 send(conn, number).await?;
-                conn.read_exact(&mut vec![0; some]).await?;
-                enough.store(true, SeqCst);
+                conn.read_exact(&mut vec![0; length]).await?;
+                reached.store(true, SeqCst);
                 pending::<io::Result<()>>().await
             });
-            dropped_when(&enough, exchange).await;
+            drop_when(&reached, exchange).await;
         } else {
             let exchange = conn.exchange(async |conn| {
                 send(conn, number).await?;
@@ -80,19 +80,19 @@ async fn receive(conn: &mut TcpConn) -> io::Result<u64> {
     reply.trim_end().parse().map_err(io::Error::other)
 }
 
-/// Drops `future`, which does not end, as soon as it has said `enough`.
-async fn dropped_when<T>(enough: &AtomicBool, future: impl Future<Output = io::Result<T>>) {
+/// Drops `future`, which never completes, as soon as `reached` is set.
+async fn drop_when<T>(reached: &AtomicBool, future: impl Future<Output = io::Result<T>>) {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(end) => panic!("it ended: {:?}", end.map(|_| ()).unwrap_err()),
-        Poll::Pending if enough.load(SeqCst) => Poll::Ready(()),
+        Poll::Ready(end) => panic!("the future completed: {:?}", end.map(|_| ()).unwrap_err()),
+        Poll::Pending if reached.load(SeqCst) => Poll::Ready(()),
         Poll::Pending => Poll::Pending,
     })
     .await;
 }
 
-/// Sends every line back, in two pieces.
-fn answer(stream: &TcpStream) -> io::Result<()> {
+/// Sends every line back, in two writes.
+fn echo_lines(stream: &TcpStream) -> io::Result<()> {
     let mut line = String::new();
     let mut requests = BufReader::new(stream);
     let mut replies = stream;

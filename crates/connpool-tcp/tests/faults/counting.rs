@@ -1,4 +1,4 @@
-//! What a pool asks of its manager, counted.
+//! A manager that counts the calls of the pool.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::adapter::{Liveness, Manager};
 
-/// Another manager, and what the pool asks of it, counted.
-pub(crate) struct Counted<M> {
+/// Wraps a manager and counts the calls of the pool.
+pub(crate) struct CountingManager<M> {
     inner: M,
     pub(crate) count: Arc<Count>,
 }
@@ -16,15 +16,15 @@ pub(crate) struct Counted<M> {
 #[derive(Default)]
 pub(crate) struct Count {
     connecting: AtomicU64,
-    most_connecting: AtomicU64,
-    looks: AtomicU64,
-    all_are_dead: AtomicBool,
-    misses: AtomicU64,
+    max_connecting_seen: AtomicU64,
+    probes: AtomicU64,
+    expect_dead: AtomicBool,
+    missed: AtomicU64,
 }
 
-impl<M> Counted<M> {
-    pub(crate) fn new(inner: M) -> Counted<M> {
-        Counted {
+impl<M> CountingManager<M> {
+    pub(crate) fn new(inner: M) -> CountingManager<M> {
+        CountingManager {
             inner,
             count: Arc::default(),
         }
@@ -32,27 +32,27 @@ impl<M> Counted<M> {
 }
 
 impl Count {
-    /// The most connects that were under way at once.
-    pub(crate) fn most_connecting(&self) -> u64 {
-        self.most_connecting.load(SeqCst)
+    /// Returns the highest number of concurrent connects.
+    pub(crate) fn max_connecting_seen(&self) -> u64 {
+        self.max_connecting_seen.load(SeqCst)
     }
 
-    /// How often a connection was looked at.
-    pub(crate) fn looks(&self) -> u64 {
-        self.looks.load(SeqCst)
+    /// Returns the number of liveness probes.
+    pub(crate) fn probes(&self) -> u64 {
+        self.probes.load(SeqCst)
     }
 
-    /// From now on a look that begins and finds a connection alive has missed its end.
-    pub(crate) fn all_are_dead(&self) {
-        self.all_are_dead.store(true, SeqCst);
+    /// From now on, a probe that finds a connection alive counts as missed.
+    pub(crate) fn expect_dead(&self) {
+        self.expect_dead.store(true, SeqCst);
     }
 
-    pub(crate) fn misses(&self) -> u64 {
-        self.misses.load(SeqCst)
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(SeqCst)
     }
 }
 
-impl<M: Manager> Manager for Counted<M> {
+impl<M: Manager> Manager for CountingManager<M> {
     type Connection = M::Connection;
     type Error = M::Error;
 
@@ -61,7 +61,7 @@ impl<M: Manager> Manager for Counted<M> {
     }
 
     async fn connect_within(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
-        let _under_way = UnderWay::begin(&self.count);
+        let _in_progress = ConnectInProgress::begin(&self.count);
         self.inner.connect_within(limit).await
     }
 
@@ -74,11 +74,11 @@ impl<M: Manager> Manager for Counted<M> {
     }
 
     fn liveness(&self, conn: &mut M::Connection) -> Liveness {
-        let is_dead = self.count.all_are_dead.load(SeqCst);
+        let is_dead = self.count.expect_dead.load(SeqCst);
         let seen = self.inner.liveness(conn);
-        self.count.looks.fetch_add(1, SeqCst);
+        self.count.probes.fetch_add(1, SeqCst);
         if is_dead && seen == Liveness::Alive {
-            self.count.misses.fetch_add(1, SeqCst);
+            self.count.missed.fetch_add(1, SeqCst);
         }
         seen
     }
@@ -88,18 +88,18 @@ impl<M: Manager> Manager for Counted<M> {
     }
 }
 
-/// A connect that may end in any way, or be dropped.
-struct UnderWay<'a>(&'a Count);
+/// A connect in progress, counted until it ends or is dropped.
+struct ConnectInProgress<'a>(&'a Count);
 
-impl<'a> UnderWay<'a> {
-    fn begin(count: &'a Count) -> UnderWay<'a> {
+impl<'a> ConnectInProgress<'a> {
+    fn begin(count: &'a Count) -> ConnectInProgress<'a> {
         let now = count.connecting.fetch_add(1, SeqCst) + 1;
-        count.most_connecting.fetch_max(now, SeqCst);
-        UnderWay(count)
+        count.max_connecting_seen.fetch_max(now, SeqCst);
+        ConnectInProgress(count)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for ConnectInProgress<'_> {
     fn drop(&mut self) {
         self.0.connecting.fetch_sub(1, SeqCst);
     }

@@ -1,37 +1,37 @@
-//! A connection that dies in the hands of its user, while somebody else waits for it.
+//! A borrowed connection fails while another get waits for it.
 
 use std::net::TcpStream;
 
 use futures_lite::AsyncWriteExt;
 use futures_lite::future::poll_once;
 
-use super::client::{Spy, pool_of, talk, until_closed};
+use super::client::{SocketWatch, pool_of, talk, wait_until_closed};
 use super::server::{self, LIMIT, Server};
 use crate::adapter::{CloseReason, PooledConnection, TcpManager};
 
 pub(crate) async fn waiter_for_a_connection_closed_in_use_gets_a_new_one() {
-    dies(CloseReason::Dead, async |end, conn| {
-        let client = Spy::on(conn);
+    run(CloseReason::Dead, async |end, conn| {
+        let client = SocketWatch::on(conn);
         drop(end);
-        client.sees_something();
+        client.wait_readable();
     })
     .await;
 }
 
 pub(crate) async fn waiter_for_a_connection_reset_in_use_gets_a_new_one() {
-    dies(CloseReason::Dead, async |end, conn| {
-        let client = Spy::on(conn);
+    run(CloseReason::Dead, async |end, conn| {
+        let client = SocketWatch::on(conn);
         server::reset(end);
-        client.sees_a_reset();
+        client.wait_reset();
     })
     .await;
 }
 
 pub(crate) async fn waiter_for_a_connection_that_failed_in_use_gets_a_new_one() {
-    dies(CloseReason::NotReusable, async |end, conn| {
-        let client = Spy::on(conn);
+    run(CloseReason::NotReusable, async |end, conn| {
+        let client = SocketWatch::on(conn);
         server::reset(end);
-        client.sees_a_reset();
+        client.wait_reset();
         conn.write_all(b"hello").await.unwrap_err();
     })
     .await;
@@ -39,17 +39,18 @@ pub(crate) async fn waiter_for_a_connection_that_failed_in_use_gets_a_new_one() 
 
 pub(crate) async fn waiter_for_a_marked_connection_gets_a_new_one() {
     let mut open = Vec::new();
-    dies(CloseReason::Marked, async |end, conn| {
+    run(CloseReason::Marked, async |end, conn| {
         conn.mark_unusable();
         open.push(end);
     })
     .await;
 }
 
-/// The only connection of a pool dies while it is lent, and its user brings it back.
-async fn dies(
+/// Breaks the only connection of a pool while it is borrowed, and returns it to the pool with a get
+/// waiting.
+async fn run(
     reason: CloseReason,
-    kill: impl AsyncFnOnce(TcpStream, &mut PooledConnection<'_, TcpManager>),
+    disconnect: impl AsyncFnOnce(TcpStream, &mut PooledConnection<'_, TcpManager>),
 ) {
     let server = Server::start();
     let pool = pool_of(server.address())
@@ -63,12 +64,12 @@ async fn dies(
     talk(&mut *conn, &mut end).await;
     let mut waiting = Box::pin(pool.get());
     assert!(poll_once(&mut waiting).await.is_none());
-    kill(end, &mut conn).await;
-    // Until it comes back it is its user's.
+    disconnect(end, &mut conn).await;
+    // The pool does not close a borrowed connection.
     assert_eq!(pool.stats().closed.total(), 0);
     drop(conn);
     let mut conn = waiting.await.unwrap();
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, reason, 1).await;
+    wait_until_closed(&pool, reason, 1).await;
     assert_eq!(pool.stats().created, 2);
 }

@@ -1,8 +1,8 @@
-//! Every duration at its extremes, with the timers of a real runtime.
+//! Duration settings at their extremes, with the timers of a real runtime.
 
 use std::time::Duration;
 
-use super::client::{adds_up, echo, until};
+use super::client::{counts_add_up, echo, wait_until};
 use super::server::{Echo, LIMIT};
 use crate::adapter::{Builder, GetError, TcpManager, builder};
 
@@ -35,12 +35,12 @@ pub(crate) async fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
                 .get_timeout(LIMIT)
                 .connect_timeout(LIMIT);
             let pool = set(pool, span).build_lazy().unwrap();
-            // There may be too little time to get a connection, or to check it.
-            let hurried = span < LIMIT && ["get_timeout", "connect_timeout"].contains(&name);
+            // Such a limit may be too short for a connect or a check.
+            let may_time_out = span < LIMIT && ["get_timeout", "connect_timeout"].contains(&name);
             for _ in 0..5 {
                 match pool.get().await {
                     Ok(mut conn) => echo(&mut *conn, b"hello").await.unwrap(),
-                    Err(GetError::Timeout { .. }) if hurried => {}
+                    Err(GetError::Timeout { .. }) if may_time_out => {}
                     Err(other) => panic!("{name} {span:?}: {other}"),
                 }
             }
@@ -50,7 +50,7 @@ pub(crate) async fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
                 (0, false),
                 "{name} {span:?}"
             );
-            until(&pool, |stats| stats.size == 0 && adds_up(stats)).await;
+            wait_until(&pool, |stats| stats.size == 0 && counts_add_up(stats)).await;
         }
     }
 }
@@ -62,6 +62,6 @@ pub(crate) async fn close_timeout_may_be_zero_one_nanosecond_or_max() {
         let pool = pool.build().await.unwrap();
         let report = pool.close(limit).await;
         assert_eq!(report.still_out.len(), 0, "{limit:?}");
-        until(&pool, |stats| stats.size == 0).await;
+        wait_until(&pool, |stats| stats.size == 0).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A protocol with a handshake: the server speaks first, when it likes to.
+//! A protocol with a handshake: the server speaks first.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -13,26 +13,26 @@ use crate::adapter::{Liveness, Manager, TcpConn, TcpManager};
 
 pub(crate) const HELLO: &[u8; 5] = b"hello";
 
-/// The server, played by hand.
-pub(crate) struct Greeter {
+/// The server; the test controls it.
+pub(crate) struct HandshakeServer {
     server: Arc<Server>,
 }
 
-impl Greeter {
-    pub(crate) fn start() -> Greeter {
-        Greeter {
+impl HandshakeServer {
+    pub(crate) fn start() -> HandshakeServer {
+        HandshakeServer {
             server: Arc::new(Server::start()),
         }
     }
 
-    /// Connects to it, and has a connection when it was greeted.
-    pub(crate) fn manager(&self) -> Greeted {
-        Greeted::by(self.server.address())
+    /// Returns a manager whose connects complete after the greeting.
+    pub(crate) fn manager(&self) -> HandshakeManager {
+        HandshakeManager::new(self.server.address())
     }
 
-    /// The server's end of the next connection, which has not been greeted yet. It need not have
-    /// been begun: others run until it is there.
-    pub(crate) async fn meet(&self) -> TcpStream {
+    /// Waits for the next connection and returns the server's socket, before the greeting. The
+    /// connect need not have started yet.
+    pub(crate) async fn accept(&self) -> TcpStream {
         let server = Arc::clone(&self.server);
         let accepting = thread::spawn(move || server.accept());
         eventually("a connection", || accepting.is_finished()).await;
@@ -40,22 +40,22 @@ impl Greeter {
     }
 }
 
-/// Says what a client waits for.
-pub(crate) fn greet(end: &mut TcpStream) {
+/// Sends the greeting.
+pub(crate) fn send_hello(end: &mut TcpStream) {
     end.write_all(HELLO).unwrap();
 }
 
-/// The client.
-pub(crate) struct Greeted(TcpManager);
+/// The manager of the client side.
+pub(crate) struct HandshakeManager(TcpManager);
 
-impl Greeted {
-    /// Of a server that greets.
-    pub(crate) fn by(address: String) -> Greeted {
-        Greeted(TcpManager::new(address))
+impl HandshakeManager {
+    /// Creates a manager for a server that greets.
+    pub(crate) fn new(address: String) -> HandshakeManager {
+        HandshakeManager(TcpManager::new(address))
     }
 }
 
-impl Manager for Greeted {
+impl Manager for HandshakeManager {
     type Connection = TcpConn;
     type Error = io::Error;
 

@@ -1,7 +1,7 @@
-//! Where a fault is let loose: beside the other tests, or in a process apart from them.
+//! Isolation of tests: in the test process, in a process of its own, or in a network of its own.
 //!
-//! A test that must be apart runs itself once more: this program, asked for that one test, in an
-//! environment that says so.
+//! An isolated test runs this test program again for that one test, with an environment variable
+//! that says so.
 
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, parent_id};
@@ -14,29 +14,29 @@ use rustix::process::{Pid, Signal, getuid, kill_process_group};
 
 use super::{kernel, network};
 
-/// Beside the other tests.
+/// Runs the test in the test process.
 pub(crate) fn here(_name: &str, test: impl FnOnce()) {
     test();
 }
 
-/// In a process of its own, which may have as many files open as the system allows: for what
-/// concerns all of a process.
+/// Runs the test in its own process, with the limit of open files at its maximum: for faults that
+/// concern a whole process.
 pub(crate) fn own_process(name: &str, test: impl FnOnce()) {
-    if is_apart(name) {
+    if is_isolated(name) {
         kernel::allow_many_files();
         return test();
     }
-    run_apart(name, Command::new(this_program()));
+    run_isolated(name, Command::new(this_program()));
 }
 
-/// In a network of its own, which has the loopback interface and nothing else, and with mounts of
-/// its own. Both are gone with the last process that is in them, however it ends.
+/// Runs the test in its own network namespace, which has only the loopback interface, and its own
+/// mount namespace. Both end with the last process in them.
 ///
-/// Skipped, in words, where that is not to be had: without root and outside of CI.
+/// Skipped with a note if that is impossible: without root and outside of CI.
 pub(crate) fn own_network(name: &str, test: impl FnOnce()) {
-    if is_apart(name) {
-        must_be_unshared();
-        network::come_up();
+    if is_isolated(name) {
+        assert_unshared();
+        network::bring_up_loopback();
         return test();
     }
     let why_not = if getuid().is_root() {
@@ -48,25 +48,25 @@ pub(crate) fn own_network(name: &str, test: impl FnOnce()) {
         None => {
             let mut command = Command::new("unshare");
             command.args(["--net", "--mount", "--"]).arg(this_program());
-            run_apart(name, command);
+            run_isolated(name, command);
         }
         Some(why) if getuid().is_root() || is_ci() => panic!("{why}"),
         Some(why) => {
-            // Not by `eprintln`, which is not shown for a test that passes.
+            // `eprintln` is captured for tests that pass.
             let note = format!("skipped: {name}: {why}\n");
             io::stderr().write_all(note.as_bytes()).unwrap();
         }
     }
 }
 
-/// A program that a test needs, and the Debian package that has it.
+/// A program that a test needs, and its Debian package.
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
 
 impl Tool {
-    /// If it is missing, what to do about it.
+    /// Returns how to install the program if it is missing.
     pub(crate) fn is_missing(&self) -> Option<String> {
         let Tool { program, package } = self;
         let path = env::var_os("PATH").unwrap_or_default();
@@ -75,14 +75,15 @@ impl Tool {
     }
 }
 
-/// Says in a process of a test's own which test that is.
-const APART: &str = "CONNPOOL_TEST_APART";
+/// Names the test that runs in an isolated process.
+const ISOLATED: &str = "CONNPOOL_TEST_ISOLATED";
 
-/// After this a process apart is ended. It has a limit of its own, but may be unable to keep it.
+/// An isolated process is killed after this time. The test inside has a shorter limit, but may be
+/// unable to enforce it.
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn is_apart(name: &str) -> bool {
-    env::var_os(APART).is_some_and(|test| test == name)
+fn is_isolated(name: &str) -> bool {
+    env::var_os(ISOLATED).is_some_and(|test| test == name)
 }
 
 fn is_ci() -> bool {
@@ -93,14 +94,14 @@ fn this_program() -> std::path::PathBuf {
     env::current_exe().unwrap()
 }
 
-fn run_apart(name: &str, mut command: Command) {
+fn run_isolated(name: &str, mut command: Command) {
     command
         .args([name, "--exact", "--nocapture"])
-        .env(APART, name)
+        .env(ISOLATED, name)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // Whatever it starts is ended with it.
+        // Its child processes are killed with it.
         .process_group(0);
     let child = command
         .spawn()
@@ -109,7 +110,7 @@ fn run_apart(name: &str, mut command: Command) {
     let (sender, receiver) = mpsc::channel();
     let waiter = thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
     let in_time = receiver.recv_timeout(LIMIT).ok();
-    let late = if in_time.is_some() { "" } else { ": it hangs" };
+    let hang = if in_time.is_some() { "" } else { ": it hung" };
     let output = in_time.unwrap_or_else(|| {
         kill_process_group(group, Signal::KILL).unwrap();
         receiver.recv().unwrap()
@@ -118,18 +119,21 @@ fn run_apart(name: &str, mut command: Command) {
 
     let Output { status, .. } = output;
     let stdout = String::from_utf8_lossy(&output.stdout);
-    // Asked for a test that there is not, it would succeed as well.
+    // Without a matching test the process would succeed as well.
     if !status.success() || !stdout.contains("test result: ok. 1 passed") {
         print!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-        panic!("in a process apart: {status}{late}");
+        panic!("in an isolated process: {status}{hang}");
     }
 }
 
-/// What follows changes the network and the mounts that this process is in.
-fn must_be_unshared() {
+/// The caller will change the network and the mounts of this process.
+fn assert_unshared() {
     for kind in ["net", "mnt"] {
         let [mine, parents] = [String::from("self"), parent_id().to_string()]
             .map(|process| fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap());
-        assert_ne!(mine, parents, "this is everybody's: unset {APART}");
+        assert_ne!(
+            mine, parents,
+            "not in a namespace of its own: unset {ISOLATED}"
+        );
     }
 }

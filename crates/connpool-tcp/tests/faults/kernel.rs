@@ -1,4 +1,4 @@
-//! What the kernel knows of this process and of its connections, and does to it.
+//! The state of the kernel for this process and its connections.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::server::LIMIT;
 
-/// How many sockets this process has open.
+/// Returns the number of open sockets of this process.
 pub(crate) fn open_sockets() -> usize {
     let files = fs::read_dir("/proc/self/fd").unwrap();
     let links = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
@@ -18,7 +18,7 @@ pub(crate) fn open_sockets() -> usize {
         .count()
 }
 
-/// How many connections to a port have both ends open, as far as their client knows.
+/// Returns the number of established connections to a port, as seen by their clients.
 pub(crate) fn established_to(port: u16) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let peer = format!(":{port:04X}");
@@ -33,17 +33,17 @@ pub(crate) fn established_to(port: u16) -> usize {
 /// Linux, `TCP_ESTABLISHED` in `include/net/tcp_states.h`.
 const ESTABLISHED: &str = "01";
 
-/// Waits for what the kernel, or another process, does in its own time.
+/// Waits for a condition that the kernel or another process brings about.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < LIMIT, "{what} did not come about");
+        assert!(start.elapsed() < LIMIT, "timed out waiting for {what}");
         yield_now().await;
     }
 }
 
-/// Waits until so many sockets are open.
-pub(crate) async fn until_open_sockets_are(count: usize) {
+/// Waits until exactly `count` sockets are open.
+pub(crate) async fn wait_until_open_sockets_are(count: usize) {
     let start = Instant::now();
     while open_sockets() != count {
         let left = open_sockets();
@@ -55,13 +55,13 @@ pub(crate) async fn until_open_sockets_are(count: usize) {
     }
 }
 
-/// Sees to it that this process may have as many files open as an administrator lets it.
+/// Raises the limit of open files to its maximum.
 pub(crate) fn allow_many_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     limit_files(maximum);
 }
 
-/// Sees to it that this process can open nothing more. What is open stays open.
+/// Prevents this process from opening any more files. Open ones stay open.
 pub(crate) fn allow_no_more_files() {
     limit_files(Some(0));
 }
@@ -71,11 +71,11 @@ fn limit_files(current: Option<u64>) {
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
 
-/// Stops all of this process for so long, as a suspended machine does: time goes on.
-pub(crate) fn stand_still(span: Duration) {
-    let me = std::process::id();
+/// Stops this process with `SIGSTOP` for this duration, like a suspended machine: time goes on.
+pub(crate) fn stop_process(span: Duration) {
+    let pid = std::process::id();
     let seconds = span.as_secs_f32();
-    let script = format!("kill -STOP {me} && sleep {seconds} && kill -CONT {me}");
+    let script = format!("kill -STOP {pid} && sleep {seconds} && kill -CONT {pid}");
     let status = Command::new("sh").args(["-c", &script]).status().unwrap();
     assert!(status.success(), "{status}");
 }

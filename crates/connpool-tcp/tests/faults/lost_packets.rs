@@ -1,4 +1,4 @@
-//! A peer that has vanished without a word: packets get lost on the way.
+//! An unreachable peer: packets are dropped on the way.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::SockRef;
 
-use super::client::{echo, pool_of, talk, until, until_closed};
-use super::kernel::{open_sockets, until_open_sockets_are};
-use super::network::Lost;
+use super::client::{echo, pool_of, talk, wait_until, wait_until_closed};
+use super::kernel::{open_sockets, wait_until_open_sockets_are};
+use super::network::PacketLoss;
 use super::server::{Echo, LIMIT, Server};
 use crate::adapter::{
     Builder, CloseReason, GetError, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
     TcpManager, builder,
 };
 
-/// Pings before every lending but the first.
+/// Starts building a pool that pings before every checkout but the first of a connection.
 fn pinging(address: String) -> Builder<TcpManager> {
     let manager = TcpManager::new(address).ping(async |conn| echo(conn, b"ping").await);
     builder(manager)
@@ -28,7 +28,7 @@ fn port_of(address: &str) -> &str {
     address.rsplit(':').next().unwrap()
 }
 
-/// What belongs to this very connection, and not to those that are made later.
+/// Returns an nftables expression that matches the packets of these connections only.
 fn packets_of<M: Manager<Connection = TcpConn>>(conns: &[PooledConnection<'_, M>]) -> String {
     let ports = conns.iter().map(|conn| {
         let address = SockRef::from(conn.get_ref()).local_addr().unwrap();
@@ -55,15 +55,15 @@ pub(crate) async fn get_opens_a_new_connection_after_three_unreachable_ones() {
         .await
         .unwrap();
     let guards = take(&pool, 9).await;
-    let lost = Lost::all(&packets_of(&guards));
+    let loss = PacketLoss::matching(&packets_of(&guards));
     drop(guards);
-    // A look finds nothing: only the peer could know.
+    // A liveness probe finds nothing: the kernel does not know yet.
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.uses(), 1, "{}", pool.stats());
     echo(&mut *conn, b"hello").await.unwrap();
-    until_closed(&pool, CloseReason::PingTimeout, 3).await;
+    wait_until_closed(&pool, CloseReason::PingTimeout, 3).await;
     assert_eq!(pool.stats().available, 6);
-    lost.no_more();
+    loss.stop();
 }
 
 pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_it() {
@@ -75,7 +75,7 @@ pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_
         .await
         .unwrap();
     drop(take(&pool, 2).await);
-    let lost = Lost::all(&format!("tcp dport {}", port_of(&server.address())));
+    let loss = PacketLoss::matching(&format!("tcp dport {}", port_of(&server.address())));
     let time = Duration::from_millis(30);
     for _ in 0..2 {
         match pool.get_timeout(time).await {
@@ -87,11 +87,11 @@ pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
     }
-    lost.no_more();
+    loss.stop();
     for conn in &mut take(&pool, 4).await {
         echo(&mut **conn, b"hello").await.unwrap();
     }
-    until_closed(&pool, CloseReason::Cancelled, 2).await;
+    wait_until_closed(&pool, CloseReason::Cancelled, 2).await;
 }
 
 pub(crate) async fn unreachable_connection_is_found_by_tcp_keepalive() {
@@ -108,11 +108,11 @@ pub(crate) async fn unreachable_connection_is_found_by_tcp_keepalive() {
         .unwrap();
     let guards = take(&pool, 3).await;
     let mut ends = server.accept_many(3);
-    let lost = Lost::all(&packets_of(&guards[..2]));
+    let loss = PacketLoss::matching(&packets_of(&guards[..2]));
     drop(guards);
-    // Nobody asks.
-    until_closed(&pool, CloseReason::Dead, 2).await;
-    lost.no_more();
+    // Without a get.
+    wait_until_closed(&pool, CloseReason::Dead, 2).await;
+    loss.stop();
     let mut conn = pool.get().await.unwrap();
     talk(&mut *conn, &mut ends[2]).await;
 }
@@ -122,15 +122,15 @@ pub(crate) async fn lost_request_fails_after_user_timeout() {
     let manager = TcpManager::new(server.address()).user_timeout(Duration::from_millis(200));
     let pool = builder(manager).max_size(1).build().await.unwrap();
     let mut guards = take(&pool, 1).await;
-    let lost = Lost::all(&packets_of(&guards));
+    let loss = PacketLoss::matching(&packets_of(&guards));
     let mut conn = guards.pop().unwrap();
     let error = echo(&mut *conn, b"hello").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     drop(conn);
     let mut conn = pool.get().await.unwrap();
     echo(&mut *conn, b"hello").await.unwrap();
-    until_closed(&pool, CloseReason::NotReusable, 1).await;
-    lost.no_more();
+    wait_until_closed(&pool, CloseReason::NotReusable, 1).await;
+    loss.stop();
 }
 
 pub(crate) async fn guard_of_an_unreachable_connection_frees_slot_and_socket_on_drop() {
@@ -138,19 +138,19 @@ pub(crate) async fn guard_of_an_unreachable_connection_frees_slot_and_socket_on_
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut guards = take(&pool, 1).await;
     let _end = server.accept();
-    let lost = Lost::all(&packets_of(&guards));
+    let loss = PacketLoss::matching(&packets_of(&guards));
     let mut conn = guards.pop().unwrap();
     conn.write_all(b"a request").await.unwrap();
     assert!(poll_once(conn.read(&mut [0; 8])).await.is_none());
     let sockets = open_sockets();
     drop(conn);
-    // Nothing is waited for: not the reply, nor that the request arrives.
+    // The drop does not wait for the reply, nor for the request to arrive.
     let stats = pool.stats();
     assert_eq!((stats.size, stats.closed.total()), (0, 1), "{stats}");
     assert_eq!(open_sockets(), sockets - 1);
     let mut conn = pool.get().await.unwrap();
     talk(&mut *conn, &mut server.accept()).await;
-    lost.no_more();
+    loss.stop();
 }
 
 pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
@@ -166,10 +166,10 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     echo(&mut *open, b"hello").await.unwrap();
     let sockets = open_sockets();
     let address = server.address();
-    let lost = Lost::all(&format!("tcp dport {} tcp flags syn", port_of(&address)));
-    // Whoever asked for it, and though he is gone.
+    let loss = PacketLoss::matching(&format!("tcp dport {} tcp flags syn", port_of(&address)));
+    // The timeout applies although the get was dropped.
     assert!(poll_once(pool.get()).await.is_none());
-    until(&pool, |stats| {
+    wait_until(&pool, |stats| {
         stats.connect_failed == 1 && stats.connecting == 0
     })
     .await;
@@ -177,15 +177,15 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
     }
-    until(&pool, |stats| stats.connecting == 0).await;
-    until_open_sockets_are(sockets).await;
+    wait_until(&pool, |stats| stats.connecting == 0).await;
+    wait_until_open_sockets_are(sockets).await;
     echo(&mut *open, b"hello").await.unwrap();
 
-    lost.no_more();
+    loss.stop();
     let mut conn = loop {
         match pool.get().await {
             Ok(conn) => break conn,
-            // With such a limit a healthy one may be late as well.
+            // With such a short limit, a healthy connect may time out as well.
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
             Err(other) => panic!("{other}"),
         }

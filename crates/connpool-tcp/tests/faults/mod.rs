@@ -1,48 +1,48 @@
-//! What can go wrong around a pool, made to happen over real TCP, on every runtime: the fault
-//! matrix. Each row is a fault; beside it, what shows that the pool survives it.
+//! The fault matrix: faults of peers, networks, processes and runtimes, caused over real TCP, on
+//! every runtime. Each row names a fault and the tests that show how the pool handles it.
 //!
-//! | fault | what shows it |
+//! | fault | tests |
 //! |---|---|
 //! | F1 reset while idle | scenario `idle::connection_reset_while_idle_is_replaced` |
-//! | F2 closed while idle | scenarios `idle::connection_closed_while_idle_is_replaced`, `idle::idle_connection_half_closed_by_its_peer_is_replaced`, `many` |
+//! | F2 closed while idle | scenarios `idle::connection_closed_while_idle_is_replaced`, `idle::idle_connection_half_closed_by_its_peer_is_replaced`, `mass_disconnect` |
 //! | F3 bytes, then closed, while idle | scenario `idle::idle_connection_with_unsolicited_bytes_before_its_end_is_replaced` |
 //! | F4 bytes while idle | scenario `idle::idle_connection_with_unsolicited_bytes_is_replaced` |
 //! | F5 an urgent byte while idle | scenario `idle::idle_connection_with_an_urgent_byte_is_replaced` |
-//! | F6 closed or reset while lent | `while_lent`; scenarios `lent`, `faults::connection_whose_peer_closes_on_ping_is_replaced` |
-//! | F7 half open while idle: the peer is silent, or gone | `silence`, `three_..` and `silent_..`; `lost_packets`, `three_..`, `a_get_..` and `a_lost_..` |
-//! | F8 the same while lent | `silence`, `a_guard_..`; `lost_packets`, `a_guard_..` and `a_request_..` |
-//! | F9 connects that get lost | `lost_packets`, `connects_..`; scenarios `connect::hanging_connect_is_a_timeout_and_the_pool_recovers`, `connect::connect_over_connect_timeout_frees_its_slot` |
-//! | F10 connects refused | scenarios `faults::peer_that_refuses_is_dialled_with_backoff`, `connect::refused_connect_names_the_address`, `connect::recovered_server_is_found`; core `failures`, `trouble` |
-//! | F11 accepted, then closed | `outage`; scenarios `faults::peer_that_accepts_and_closes_is_dialled_with_backoff`, `faults::peer_that_accepts_and_resets_is_dialled_with_backoff`; core `failures::backend_that_accepts_and_closes_is_dialled_with_backoff` and the three after it |
-//! | F12 slow handshakes | `silence`, `no_more_..` and `who_waits_..` |
+//! | F6 closed or reset while borrowed | `disconnect_in_use`; scenarios `in_use`, `faults::connection_whose_peer_closes_on_ping_is_replaced` |
+//! | F7 peer silent or unreachable while idle | `silence`, `get_opens_..` and `silent_connections_..`; `lost_packets`, `get_..` and `unreachable_..` |
+//! | F8 peer silent or unreachable while borrowed | `silence`, `guard_..`; `lost_packets`, `guard_..` and `lost_request_..` |
+//! | F9 lost connects | `lost_packets`, `lost_connects_..`; scenarios `connect::hanging_connect_is_a_timeout_and_the_pool_recovers`, `connect::connect_over_connect_timeout_frees_its_slot` |
+//! | F10 refused connects | scenarios `faults::peer_that_refuses_is_dialled_with_backoff`, `connect::refused_connect_names_the_address`, `connect::recovered_server_is_found`; core `failures`, `backoff` |
+//! | F11 accepted, then closed | `outage`; scenarios `faults::peer_that_accepts_and_closes_is_dialled_with_backoff`, `faults::peer_that_accepts_and_resets_is_dialled_with_backoff`; core `failures::backend_that_accepts_and_closes_..` |
+//! | F12 slow handshakes | `silence`, `max_connecting_..` and `waiter_..` |
 //! | F13 a reply byte by byte | scenario `faults::ping_answered_byte_by_byte_times_out`; core `checks::hanging_pings_do_not_extend_the_get_deadline` |
-//! | F14 restart with 1000 idle | `restart`, `the_first_..`, `one_round_..` and `min_size_..`; scenario `many::restarted_server_gets_only_new_connections` |
-//! | F15 restart with 1000 waiting | `restart`, `a_thousand_..` |
-//! | F16 no files left | `open_files` |
-//! | F17 no ports left | `ports`, `without_ports_..` and `who_waits_..` |
-//! | F18 connected to itself | `ports`, `a_connection_to_itself_..`; `addresses` of `connpool-tcp` |
-//! | F19 a name not known, or slow | `names`, `a_name_..` and `a_close_..` |
-//! | F20 several addresses, the first one dead | `names`, `an_address_..`; `addresses` of `connpool-tcp` |
-//! | F21 a connect that panics | `panics`, `a_connect_..`; core `panics` |
-//! | F22 a check that panics | `panics`, `a_check_..`; core `panics` |
-//! | F23 a drop that panics | `panics`, `a_drop_..`; core `panics` |
-//! | F24 a task that panics with a guard | `panics`, `a_task_..`; core `panics` |
-//! | F25 a runtime that ends before the guards | `runtimes`, `guards_..`, `a_pool_is_closed_..` and `tasks_..`; `runtime` of `connpool-tokio`; core `runtime_ends` |
-//! | F26 a pool that goes on in another runtime | `runtimes`, `a_pool_works_..` and `the_background_..`; `runtime` of `connpool-tokio` |
-//! | F27 dropped at any await | core `cancel`; scenario `tasks::cancelled_get_keeps_its_connection_in_the_pool`; `given_up` |
-//! | F28 stopped and continued | `standstill`, `rounds_..` and `what_..`; core `sweep::sweep_longer_than_evict_interval_yields_to_other_tasks` |
-//! | F29 a starved executor | `standstill`, `a_get_..`; core `lend::connection_assigned_in_time_beats_a_late_timer` |
+//! | F14 restart with 1000 idle | `restart`, `first_get_..`, `one_sweep_..` and `min_size_..`; scenario `mass_disconnect::restarted_server_gets_only_new_connections` |
+//! | F15 restart with 1000 waiting | `restart`, `thousand_waiters_..` |
+//! | F16 no file descriptors left | `open_files` |
+//! | F17 no ports left | `ports`, `open_connections_..` and `waiter_..` |
+//! | F18 self-connection | `ports`, `self_connection_..`; `addresses` of `connpool-tcp` |
+//! | F19 an unknown name, or a slow lookup | `names`, `name_..`, `unknown_name_..`, `unresponsive_name_server_..` and `close_..` |
+//! | F20 several addresses, the first one dead | `names`, `address_..` and `unresponsive_address_..`; `addresses` of `connpool-tcp` |
+//! | F21 a panicking connect | `panics`, `panicking_connect_..`; core `panics` |
+//! | F22 a panicking check | `panics`, `panicking_check_..`; core `panics` |
+//! | F23 a panicking drop | `panics`, `panicking_drop_..`; core `panics` |
+//! | F24 a task that panics with a guard | `panics`, `panicking_task_..`; core `panics` |
+//! | F25 a runtime that ends before the guards | `runtimes`, `guards_..`, `pool_can_be_closed_..` and `tasks_..`; `runtime` of `connpool-tokio`; core `runtime_ends` |
+//! | F26 a pool that continues in another runtime | `runtimes`, `pool_works_..` and `maintenance_task_..`; `runtime` of `connpool-tokio` |
+//! | F27 dropped at any await | core `cancel`; scenario `tasks::cancelled_get_keeps_its_connection_in_the_pool`; `cancelled_requests` |
+//! | F28 stopped and continued | `stopped_process`, `sweeps_..` and `connections_..`; core `sweep::sweep_longer_than_evict_interval_yields_to_other_tasks` |
+//! | F29 a starved executor | `stopped_process`, `get_..`; core `fifo::connection_assigned_in_time_beats_a_late_timer` |
 //! | F30 extreme durations | `extremes`; core `extremes` |
-//! | F31 a goodbye that takes long | `control`, `a_goodbye_..` and `a_close_is_not_..`; core `sweep`, `close` |
-//! | F32 resized | `control`, `a_pool_..`; core `control` |
-//! | F33 closed in the midst | `control`, `a_close_ends_..` and `a_close_tells_..`; core `close`, `meanwhile` |
-//! | F34 a handshake that never ends | `silence`, `a_handshake_..` |
+//! | F31 a slow graceful close | `control`, `unread_graceful_close_..` and `unread_graceful_closes_..`; core `sweep`, `close` |
+//! | F32 resized under load | `control`, `growing_..`, `shrunk_..` and `pool_can_be_resized_..`; core `control` |
+//! | F33 closed under load | `control`, `close_..`; core `close`, `races` |
+//! | F34 a handshake that never ends | `silence`, `hanging_handshake_..` |
 //!
-//! "Scenarios" are those in the folder beside this one, "core" is `tests/pool` of `connpool-core`.
+//! "Scenarios" are the tests in `../scenarios`, "core" is `tests/pool` of `connpool-core`.
 //!
-//! A test target that includes this brings what `support` needs and, in its root, `Tasks`: an
-//! executor that can be ended. Some faults concern a whole process or network, see `isolation`; they
-//! need `iproute2`, `nftables`, `redis-server` and root.
+//! A test target that includes this module provides the items that `support` needs and, in its root,
+//! `Tasks`, an executor that can be ended. Some faults concern a whole process or network, see
+//! `isolation`; they need `iproute2`, `nftables`, `redis-server` and root.
 
 pub(crate) use crate::support::{client, server};
 
@@ -68,8 +68,8 @@ pub(crate) mod runtimes;
 pub(crate) mod silence;
 pub(crate) mod stopped_process;
 
-/// Makes a test of every fault, run by `$run`. The only list of them: which module, and where its
-/// tests run, see [`isolation`].
+/// Defines a test for each entry, run by `$run`. This is the only list. Each group names its
+/// isolation, see [`isolation`], and its module.
 macro_rules! faults_on {
     ($run:path) => {
         $crate::faults::tests! { $run;
@@ -168,7 +168,7 @@ macro_rules! faults_on {
     };
 }
 
-/// See [`faults_on`].
+/// Defines the tests of [`faults_on`].
 macro_rules! tests {
     ($run:path; $($place:ident $module:ident { $($name:ident)* })*) => {
         $(mod $module {
@@ -181,7 +181,8 @@ macro_rules! tests {
     };
 }
 
-/// The same for tests that begin and end runtimes: they get what runs something on one.
+/// Like [`tests`], for tests that start and end runtimes: they get a function that runs a future on
+/// one.
 macro_rules! tests_across {
     ($run:path; $($place:ident $module:ident { $($name:ident)* })*) => {
         $(mod $module {
@@ -195,17 +196,17 @@ macro_rules! tests_across {
     };
 }
 
-/// What the test harness calls a test.
+/// The name of a test as the test harness knows it.
 macro_rules! name_of {
     ($name:ident) => {
-        // Without the name of the program in front.
+        // `module_path!` starts with the name of the program.
         concat!(module_path!(), "::", stringify!($name))
             .split_once("::")
             .map_or("", |(_program, name)| name)
     };
 }
 
-/// Gives away a value when it is called, which must be once.
+/// Returns a function that returns `value` once, and panics after that.
 pub(crate) fn once<T>(value: T) -> impl Fn() -> T {
     let value = std::cell::Cell::new(Some(value));
     move || value.take().unwrap()

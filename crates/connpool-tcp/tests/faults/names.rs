@@ -1,13 +1,13 @@
-//! A name that cannot be looked up, or takes too long, or leads to a dead address first.
+//! Host names: failed and slow lookups, and names with a dead address.
 
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::client::{pool_of, until};
+use super::client::{pool_of, wait_until};
 use super::kernel::eventually;
-use super::network::{Lost, Names};
+use super::network::{Hosts, PacketLoss};
 use super::server::LIMIT;
 use crate::adapter::{Builder, GetError, Phase, PooledConnection, TcpManager};
 
@@ -25,18 +25,18 @@ fn peer(conn: &PooledConnection<'_, TcpManager>) -> String {
 }
 
 pub(crate) async fn name_is_resolved_for_every_connection() {
-    let names = Names::none();
+    let hosts = Hosts::empty();
     let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());
     let pool = pool_of_db().build().await.unwrap();
-    names.are("db.test", &[ONE]);
+    hosts.set("db.test", &[ONE]);
     let one = pool.get().await.unwrap();
-    names.are("db.test", &[TWO]);
+    hosts.set("db.test", &[TWO]);
     let two = pool.get().await.unwrap();
     assert_eq!((peer(&one), peer(&two)), (ONE.into(), TWO.into()));
 }
 
 pub(crate) async fn unknown_name_is_an_error_that_names_the_host() {
-    let names = Names::none();
+    let hosts = Hosts::empty();
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
     let pool = pool_of_db().build().await.unwrap();
     for _ in 0..3 {
@@ -47,19 +47,23 @@ pub(crate) async fn unknown_name_is_an_error_that_names_the_host() {
             other => panic!("{other:?}"),
         }
     }
-    // Not the name, and not that it failed, is kept.
-    names.are("db.test", &[ONE]);
+    // Neither the failed lookup nor an earlier result is cached.
+    hosts.set("db.test", &[ONE]);
     let conn = pool.get().await.unwrap();
     assert_eq!(peer(&conn), ONE);
-    names.are("db.test", &[]);
+    hosts.set("db.test", &[]);
     pool.get().await.unwrap_err();
     drop(conn);
-    drop(pool.get().await.expect("what is open needs no name"));
+    drop(
+        pool.get()
+            .await
+            .expect("an open connection was not available"),
+    );
 }
 
 pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_at_most() {
-    let names = Names::none();
-    let _mute = UdpSocket::bind((ONE, 53)).unwrap();
+    let hosts = Hosts::empty();
+    let _silent = UdpSocket::bind((ONE, 53)).unwrap();
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
     let pool = pool_of_db()
         .max_size(1)
@@ -71,14 +75,14 @@ pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
     }
-    // The thread that asks is still at it; the slot is free all the same.
-    until(&pool, |stats| stats.connecting == 0).await;
+    // The lookup still blocks its thread, but the slot is free.
+    wait_until(&pool, |stats| stats.connecting == 0).await;
     assert_eq!(pool.stats().connect_failed, 1);
-    names.are("db.test", &[ONE]);
+    hosts.set("db.test", &[ONE]);
     let conn = loop {
         match pool.get().await {
             Ok(conn) => break conn,
-            // With such a limit a healthy one may be late as well.
+            // With such a short limit, a healthy connect may time out as well.
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
             Err(other) => panic!("{other}"),
         }
@@ -87,23 +91,23 @@ pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_
 }
 
 pub(crate) async fn close_does_not_wait_for_a_name_server() {
-    let _names = Names::none();
-    let mute = UdpSocket::bind((ONE, 53)).unwrap();
-    mute.set_nonblocking(true).unwrap();
+    let _hosts = Hosts::empty();
+    let silent = UdpSocket::bind((ONE, 53)).unwrap();
+    silent.set_nonblocking(true).unwrap();
     let pool = pool_of_db().build().await.unwrap();
-    let getter = crate::spawn(pool.get_owned());
-    eventually("a question", || mute.recv(&mut [0; 512]).is_ok()).await;
+    let get = crate::spawn(pool.get_owned());
+    eventually("a lookup", || silent.recv(&mut [0; 512]).is_ok()).await;
     let report = pool.close(LIMIT).await;
     assert_eq!((report.still_out.len(), report.timed_out), (0, false));
-    assert!(getter.await.unwrap_err().is_closed());
+    assert!(get.await.unwrap_err().is_closed());
     let stats = pool.stats();
     assert_eq!((stats.connecting, stats.connect_failed), (0, 0), "{stats}");
 }
 
 pub(crate) async fn address_without_a_listener_is_skipped() {
-    let names = Names::none();
-    names.are("db.test", &[ONE, TWO]);
-    // In one of the two rounds the dead one is the first, whatever the order they are tried in.
+    let hosts = Hosts::empty();
+    hosts.set("db.test", &[ONE, TWO]);
+    // In one of the two rounds the dead address is the first, in whatever order they are tried.
     for alive in [ONE, TWO] {
         let _server = TcpListener::bind((alive, PORT)).unwrap();
         let pool = pool_of_db().build().await.unwrap();
@@ -113,12 +117,12 @@ pub(crate) async fn address_without_a_listener_is_skipped() {
 }
 
 pub(crate) async fn unresponsive_address_leaves_time_for_the_next() {
-    let names = Names::none();
-    names.are("db.test", &[ONE, TWO]);
+    let hosts = Hosts::empty();
+    hosts.set("db.test", &[ONE, TWO]);
     let _servers = [ONE, TWO].map(|ip| TcpListener::bind((ip, PORT)).unwrap());
     for (alive, dead) in [(ONE, TWO), (TWO, ONE)] {
-        let lost = Lost::all(&format!("ip daddr {dead} tcp dport {PORT}"));
-        // Were all of the time spent on the dead one, no attempt would ever come to an end.
+        let loss = PacketLoss::matching(&format!("ip daddr {dead} tcp dport {PORT}"));
+        // If all of the time were spent on the dead address, no connect could succeed.
         let pool = pool_of_db()
             .connect_timeout(Duration::from_millis(500))
             .fail_fast(false)
@@ -126,6 +130,6 @@ pub(crate) async fn unresponsive_address_leaves_time_for_the_next() {
             .await
             .unwrap();
         assert_eq!(peer(&pool.get().await.unwrap()), alive);
-        lost.no_more();
+        loss.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to a network of a test's own: packets lost, ports used up, names changed.
+//! Faults in the private network of a test: lost packets, exhausted ports, changed names.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{self, Command, Stdio};
 
 use super::isolation::Tool;
 
-/// Everything that is run for it.
+/// The programs that are needed.
 pub(crate) const TOOLS: [Tool; 4] = [
     Tool {
         program: "unshare",
@@ -29,45 +29,45 @@ pub(crate) const TOOLS: [Tool; 4] = [
 ];
 
 /// Brings up the loopback interface.
-pub(crate) fn come_up() {
+pub(crate) fn bring_up_loopback() {
     run("ip", &["link", "set", "lo", "up"], "");
 }
 
-/// Has the kernel take the ports of outgoing connections from this range only.
+/// Restricts the ports of outgoing connections to this range.
 pub(crate) fn take_ports_from(range: RangeInclusive<u16>) {
     let range = format!("{} {}", range.start(), range.end());
     fs::write("/proc/sys/net/ipv4/ip_local_port_range", range).unwrap();
 }
 
-/// Packets that never arrive, and nobody is told.
-pub(crate) struct Lost(());
+/// A rule that drops packets silently. The rule stays if this is dropped.
+pub(crate) struct PacketLoss(());
 
-impl Lost {
-    /// From now on, those that match an expression of nftables. One such loss at a time.
-    pub(crate) fn all(matching: &str) -> Lost {
+impl PacketLoss {
+    /// Drops packets that match this nftables expression from now on. Only one rule may exist at a
+    /// time.
+    pub(crate) fn matching(expression: &str) -> PacketLoss {
         let rules = format!(
             "table inet lost {{
-                chain arriving {{ type filter hook input priority 0; {matching} drop; }}
+                chain arriving {{ type filter hook input priority 0; {expression} drop; }}
             }}"
         );
         run("nft", &["-f", "-"], &rules);
-        Lost(())
+        PacketLoss(())
     }
 
-    /// They arrive again.
-    pub(crate) fn no_more(self) {
+    /// Removes the rule.
+    pub(crate) fn stop(self) {
         run("nft", &["delete", "table", "inet", "lost"], "");
     }
 }
 
-/// The names that this process knows. There is one name server, at `127.0.0.1:53`, if anybody
-/// plays it.
-pub(crate) struct Names {
+/// The host names known to this process, and a name server at `127.0.0.1:53` that the test may run.
+pub(crate) struct Hosts {
     hosts: File,
 }
 
-impl Names {
-    pub(crate) fn none() -> Names {
+impl Hosts {
+    pub(crate) fn empty() -> Hosts {
         let resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
         replace("/etc/resolv.conf")
             .write_all(resolver.as_bytes())
@@ -78,31 +78,31 @@ impl Names {
                 .write_all(order.as_bytes())
                 .unwrap();
         }
-        Names {
+        Hosts {
             hosts: replace("/etc/hosts"),
         }
     }
 
-    /// From now on `name` has these addresses, and no other name has any.
-    pub(crate) fn are(&self, name: &str, addresses: &[&str]) {
+    /// From now on, `name` has these addresses, and no other name is known.
+    pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
         let lines: String = addresses
             .iter()
             .map(|ip| format!("{ip} {name}\n"))
             .collect();
-        // Empty for a moment, which nobody sees: the name is looked up when this is over.
+        // The file is empty for a moment, before any lookup can read it.
         self.hosts.set_len(0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&self.hosts, lines.as_bytes(), 0).unwrap();
     }
 }
 
-/// An empty file in the place of another one, for this process alone; written to by its handle, so
-/// that the other one is safe.
+/// Mounts an empty file over another one, for this process only. Written through its handle, so the
+/// original is safe.
 fn replace(path: &str) -> File {
     let name = path.replace('/', "-");
     let own = std::env::temp_dir().join(format!("connpool{name}-{}", process::id()));
     let file = File::create(&own).unwrap();
     run("mount", &["--bind", own.to_str().unwrap(), path], "");
-    // Mounted, it needs no name.
+    // The mount does not need the name.
     fs::remove_file(own).unwrap();
     file
 }
@@ -119,9 +119,6 @@ fn run(program: &str, arguments: &[&str], input: &str) {
     stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {complaint}"
-    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
 }

@@ -1,11 +1,11 @@
-//! The process has as many files open as it may.
+//! The process has reached its limit of open files.
 
 use std::error::Error;
 use std::io;
 
 use futures_lite::future::poll_once;
 
-use super::client::{adds_up, pool_of, talk, until};
+use super::client::{counts_add_up, pool_of, talk, wait_until};
 use super::kernel::{allow_many_files, allow_no_more_files};
 use super::server::{LIMIT, Server};
 use crate::adapter::GetError;
@@ -61,26 +61,26 @@ pub(crate) async fn waiter_without_file_descriptors_is_served_by_a_return_or_a_l
     allow_no_more_files();
     let mut waiting = Box::pin(pool.get());
     assert!(poll_once(&mut waiting).await.is_none());
-    until(&pool, |stats| stats.connect_failed >= 1).await;
+    wait_until(&pool, |stats| stats.connect_failed >= 1).await;
     drop(first);
     let mut first = waiting.await.unwrap();
     assert_eq!(first.id(), id);
     talk(&mut *first, &mut end).await;
 
-    let getter = crate::spawn(pool.get_owned());
+    let get = crate::spawn(pool.get_owned());
     let failed = pool.stats().connect_failed;
-    until(&pool, |stats| stats.connect_failed > failed).await;
+    wait_until(&pool, |stats| stats.connect_failed > failed).await;
     allow_many_files();
-    let mut second = getter.await.unwrap();
+    let mut second = get.await.unwrap();
     talk(&mut *second, &mut server.accept()).await;
-    assert!(adds_up(&pool.stats()));
+    assert!(counts_add_up(&pool.stats()));
 }
 
 pub(crate) async fn failed_lookup_without_file_descriptors_names_the_host() {
     let server = Server::start();
     let port = server.address().rsplit(':').next().unwrap().to_owned();
     let pool = pool_of(format!("localhost:{port}")).build().await.unwrap();
-    // A runtime may need files of its own to begin with.
+    // The runtime may open files on first use.
     let first = pool.get().await.unwrap();
     allow_no_more_files();
     let error = pool.get().await.unwrap_err();
@@ -92,7 +92,7 @@ pub(crate) async fn failed_lookup_without_file_descriptors_names_the_host() {
     assert_eq!(pool.stats().created, 2);
 }
 
-/// What the system called it, which is somewhere below.
+/// Returns the OS error code of the error or of one of its sources.
 fn code(error: &(dyn Error + 'static)) -> Option<i32> {
     let own = error.downcast_ref().and_then(io::Error::raw_os_error);
     own.or_else(|| error.source().and_then(code))

@@ -1,4 +1,4 @@
-//! A backend that is down for ten seconds, and what it sees of those who wait for it.
+//! A backend that is down for ten seconds, and its connect attempts with a thousand waiters.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::client::{adds_up, echo, until};
-use super::counting::Counted;
-use super::handshake::{Greeted, HELLO};
+use super::client::{counts_add_up, echo, wait_until};
+use super::counting::CountingManager;
+use super::handshake::{HELLO, HandshakeManager};
 use super::server::{LIMIT, Server};
 use crate::adapter::{GetError, builder};
 
@@ -16,7 +16,7 @@ const SIZE: usize = 100;
 const WAITERS: usize = 1000;
 const OUTAGE: Duration = Duration::from_secs(10);
 
-/// Greets whoever connects. While it is down it hangs up instead, so that every attempt is seen.
+/// Greets every client. While it is down, it accepts and closes, so every attempt is counted.
 #[derive(Default)]
 struct Backend {
     down: AtomicBool,
@@ -25,7 +25,7 @@ struct Backend {
 }
 
 impl Backend {
-    fn attend(&self, stream: &TcpStream) {
+    fn handle(&self, stream: &TcpStream) {
         if self.down.load(SeqCst) {
             self.attempts.lock().unwrap().push(Instant::now());
             return;
@@ -35,7 +35,7 @@ impl Backend {
             .unwrap()
             .push(stream.try_clone().unwrap());
         let (mut from, mut to) = (stream, stream);
-        // Whether it ends in an error is for the client to judge.
+        // Errors are checked at the client.
         let _ = to.write_all(HELLO);
         let _ = io::copy(&mut from, &mut to);
     }
@@ -51,7 +51,7 @@ impl Backend {
         self.down.store(false, SeqCst);
     }
 
-    /// The most attempts that any second of the outage saw, and all of them.
+    /// Returns the highest number of attempts within any second of the outage, and the total.
     fn attempts(&self) -> (usize, usize) {
         let attempts = self.attempts.lock().unwrap();
         let within_a_second_of = |first: &Instant| {
@@ -61,8 +61,8 @@ impl Backend {
                 .filter(|at| at.duration_since(*first) < second)
                 .count()
         };
-        let most = attempts.iter().map(within_a_second_of).max();
-        (most.unwrap_or(0), attempts.len())
+        let max = attempts.iter().map(within_a_second_of).max();
+        (max.unwrap_or(0), attempts.len())
     }
 }
 
@@ -71,9 +71,9 @@ pub(crate) async fn backend_that_is_down_gets_at_most_twenty_connects_per_second
     let backend = Arc::new(Backend::default());
     let server = Server::start().serve({
         let backend = Arc::clone(&backend);
-        move |stream| backend.attend(stream)
+        move |stream| backend.handle(stream)
     });
-    let manager = Counted::new(Greeted::by(server.address()));
+    let manager = CountingManager::new(HandshakeManager::new(server.address()));
     let count = Arc::clone(&manager.count);
     let pool = builder(manager)
         .ping_after(None)
@@ -83,9 +83,9 @@ pub(crate) async fn backend_that_is_down_gets_at_most_twenty_connects_per_second
         .build()
         .await
         .unwrap();
-    let mut lent = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..SIZE {
-        lent.push(pool.get().await.unwrap());
+        held.push(pool.get().await.unwrap());
     }
     let tasks: Vec<_> = (0..WAITERS)
         .map(|_| {
@@ -97,21 +97,21 @@ pub(crate) async fn backend_that_is_down_gets_at_most_twenty_connects_per_second
             })
         })
         .collect();
-    until(&pool, |stats| stats.waiting == WAITERS).await;
+    wait_until(&pool, |stats| stats.waiting == WAITERS).await;
 
     backend.fail();
-    drop(lent);
-    let last_in_line = pool.get_timeout(OUTAGE).await;
-    assert!(last_in_line.unwrap_err().is_timeout());
-    let (most, all) = backend.attempts();
+    drop(held);
+    let last_waiter = pool.get_timeout(OUTAGE).await;
+    assert!(last_waiter.unwrap_err().is_timeout());
+    let (max, all) = backend.attempts();
     println!(
-        "{all} attempts in {OUTAGE:?}, at most {most} in a second, at most {} at once",
-        count.most_connecting()
+        "{all} attempts in {OUTAGE:?}, at most {max} in a second, at most {} at once",
+        count.max_connecting_seen()
     );
-    assert!(all > 0 && most <= 20, "{most} attempts in a second");
+    assert!(all > 0 && max <= 20, "{max} attempts in a second");
     backend.recover();
     for task in tasks {
         task.await.unwrap();
     }
-    assert!(adds_up(&pool.stats()), "{}", pool.stats());
+    assert!(counts_add_up(&pool.stats()), "{}", pool.stats());
 }

@@ -1,4 +1,4 @@
-//! Code of others that panics with a socket in its hands: the socket is closed, the slot is free.
+//! Panics in managers, connections and tasks: the socket is closed and the slot is freed.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -8,70 +8,74 @@ use std::time::Duration;
 use futures_lite::FutureExt;
 use futures_lite::future::poll_once;
 
-use super::client::{adds_up, has_something, until, until_closed};
-use super::kernel::{open_sockets, until_open_sockets_are};
+use super::client::{counts_add_up, wait_readable, wait_until, wait_until_closed};
+use super::kernel::{open_sockets, wait_until_open_sockets_are};
 use super::server::{LIMIT, Server};
 use crate::adapter::{
     Builder, CloseReason, GetError, Liveness, Manager, Pool, TcpConn, TcpManager, builder,
 };
 use socket2::SockRef;
 
-/// Plain TCP that panics once, in the step that it is told.
-struct Bomb {
+/// Plain TCP that panics once, in the armed step.
+struct PanickingManager {
     tcp: TcpManager,
-    fuse: Arc<Fuse>,
+    trigger: Arc<PanicTrigger>,
 }
 
 #[derive(Default)]
-struct Fuse(Mutex<Option<Step>>);
+struct PanicTrigger(Mutex<Option<Step>>);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
     Connect,
-    Look,
+    Probe,
     Ping,
     Return,
     Drop,
 }
 
-impl Fuse {
-    fn light(&self, step: Step) {
+impl PanicTrigger {
+    fn arm(&self, step: Step) {
         *self.0.lock().unwrap() = Some(step);
     }
 
-    fn reaches(&self, step: Step) {
-        let goes_off = self.0.lock().unwrap().take_if(|lit| *lit == step);
-        if goes_off.is_some() {
-            // Without a word on the terminal.
+    fn reach(&self, step: Step) {
+        let armed = self
+            .0
+            .lock()
+            .unwrap()
+            .take_if(|armed_step| *armed_step == step);
+        if armed.is_some() {
+            // `resume_unwind` prints nothing.
             resume_unwind(Box::new("scripted"));
         }
     }
 }
 
-struct Charged {
+struct PanickingConn {
     tcp: TcpConn,
-    fuse: Arc<Fuse>,
+    trigger: Arc<PanicTrigger>,
 }
 
-impl Drop for Charged {
+impl Drop for PanickingConn {
     fn drop(&mut self) {
-        self.fuse.reaches(Step::Drop);
+        self.trigger.reach(Step::Drop);
     }
 }
 
-impl Manager for Bomb {
-    type Connection = Charged;
+impl Manager for PanickingManager {
+    type Connection = PanickingConn;
     type Error = io::Error;
 
-    async fn connect(&self) -> io::Result<Charged> {
+    async fn connect(&self) -> io::Result<PanickingConn> {
         let tcp = self.tcp.connect().await?;
-        self.fuse.reaches(Step::Connect);
-        let fuse = Arc::clone(&self.fuse);
-        Ok(Charged { tcp, fuse })
+        self.trigger.reach(Step::Connect);
+        let trigger = Arc::clone(&self.trigger);
+        Ok(PanickingConn { tcp, trigger })
     }
 
-    async fn ping(&self, _: &mut Charged) -> io::Result<()> {
-        self.fuse.reaches(Step::Ping);
+    async fn ping(&self, _: &mut PanickingConn) -> io::Result<()> {
+        self.trigger.reach(Step::Ping);
         Ok(())
     }
 
@@ -79,48 +83,49 @@ impl Manager for Bomb {
         false
     }
 
-    fn liveness(&self, conn: &mut Charged) -> Liveness {
-        self.fuse.reaches(Step::Look);
+    fn liveness(&self, conn: &mut PanickingConn) -> Liveness {
+        self.trigger.reach(Step::Probe);
         conn.tcp.liveness()
     }
 
-    fn is_reusable(&self, conn: &mut Charged) -> bool {
-        self.fuse.reaches(Step::Return);
+    fn is_reusable(&self, conn: &mut PanickingConn) -> bool {
+        self.trigger.reach(Step::Return);
         conn.tcp.is_clean()
     }
 }
 
-fn pool_of(server: &Server) -> (Builder<Bomb>, Arc<Fuse>) {
-    let fuse = Arc::new(Fuse::default());
-    let bomb = Bomb {
+fn pool_of(server: &Server) -> (Builder<PanickingManager>, Arc<PanicTrigger>) {
+    let trigger = Arc::new(PanicTrigger::default());
+    let manager = PanickingManager {
         tcp: TcpManager::new(server.address()),
-        fuse: Arc::clone(&fuse),
+        trigger: Arc::clone(&trigger),
     };
-    let pool = builder(bomb)
+    let pool = builder(manager)
         .ping_after(Duration::ZERO)
         .get_timeout(LIMIT)
         .evict_interval(None);
-    (pool, fuse)
+    (pool, trigger)
 }
 
-/// Lends all that there may be, which only works if no slot is lost, and counts the sockets.
-async fn lends_all(pool: &Pool<Bomb>, sockets: usize) {
+/// Checks out `max_size` connections, which fails if a slot was lost, and checks the number of
+/// sockets.
+async fn assert_full_capacity(pool: &Pool<PanickingManager>, sockets: usize) {
     let size = pool.config().max_size;
     let mut guards = Vec::new();
     for _ in 0..size {
         guards.push(pool.get().await.unwrap());
     }
-    assert!(adds_up(&pool.stats()));
-    until_open_sockets_are(sockets + size).await;
+    assert!(counts_add_up(&pool.stats()));
+    wait_until_open_sockets_are(sockets + size).await;
 }
 
 pub(crate) async fn panicking_connect_is_reported_and_its_socket_is_closed() {
     let server = Server::start();
-    let (pool, fuse) = pool_of(&server);
+    let (pool, trigger) = pool_of(&server);
     let pool = pool.max_size(2).build().await.unwrap();
     let first = pool.get().await.unwrap();
     let sockets = open_sockets() - 1;
-    fuse.light(Step::Connect);
+    trigger.arm(Step::Connect);
     match pool.get().await {
         Err(GetError::Panicked { step, message }) => {
             assert_eq!((step, message.as_str()), ("connect", "scripted"));
@@ -128,36 +133,36 @@ pub(crate) async fn panicking_connect_is_reported_and_its_socket_is_closed() {
         other => panic!("{:?}", other.map(|conn| conn.id())),
     }
     drop(first);
-    lends_all(&pool, sockets).await;
+    assert_full_capacity(&pool, sockets).await;
     let stats = pool.stats();
     assert_eq!((stats.created, stats.connect_failed), (2, 1), "{stats}");
 }
 
 pub(crate) async fn panicking_check_costs_one_connection_and_no_get() {
-    for step in [Step::Look, Step::Ping, Step::Return] {
+    for step in [Step::Probe, Step::Ping, Step::Return] {
         let server = Server::start();
-        let (pool, fuse) = pool_of(&server);
+        let (pool, trigger) = pool_of(&server);
         let pool = pool.max_size(3).build().await.unwrap();
         let conn = pool.get().await.unwrap();
         let (id, sockets) = (conn.id(), open_sockets() - 1);
         if step == Step::Return {
-            fuse.light(step);
+            trigger.arm(step);
             drop(conn);
         } else {
             drop(conn);
-            fuse.light(step);
+            trigger.arm(step);
         }
         let conn = pool.get().await.unwrap();
         assert_ne!(conn.id(), id, "{step:?}");
         drop(conn);
-        until_closed(&pool, CloseReason::Panicked, 1).await;
-        lends_all(&pool, sockets).await;
+        wait_until_closed(&pool, CloseReason::Panicked, 1).await;
+        assert_full_capacity(&pool, sockets).await;
     }
 }
 
 pub(crate) async fn panicking_drop_in_a_sweep_does_not_keep_others_from_being_closed() {
     let server = Server::start();
-    let (pool, fuse) = pool_of(&server);
+    let (pool, trigger) = pool_of(&server);
     let pool = pool
         .max_size(10)
         .evict_interval(Duration::from_millis(10))
@@ -166,7 +171,7 @@ pub(crate) async fn panicking_drop_in_a_sweep_does_not_keep_others_from_being_cl
         .unwrap();
     drop(pool.get().await.unwrap());
     let sockets = open_sockets() - 1;
-    // A second time, to see that the first has not ended the rounds.
+    // A second round shows that the first panic has not stopped the sweeps.
     for dead in [10, 20] {
         let mut guards = Vec::new();
         for _ in 0..10 {
@@ -174,33 +179,33 @@ pub(crate) async fn panicking_drop_in_a_sweep_does_not_keep_others_from_being_cl
         }
         drop(server.accept_many(10));
         for conn in &guards {
-            has_something(&SockRef::from(conn.tcp.get_ref()));
+            wait_readable(&SockRef::from(conn.tcp.get_ref()));
         }
-        fuse.light(Step::Drop);
+        trigger.arm(Step::Drop);
         drop(guards);
-        until_closed(&pool, CloseReason::Dead, dead).await;
-        until(&pool, |stats| stats.size == 0).await;
-        until_open_sockets_are(sockets).await;
-        assert_eq!(*fuse.0.lock().unwrap(), None, "it has gone off");
+        wait_until_closed(&pool, CloseReason::Dead, dead).await;
+        wait_until(&pool, |stats| stats.size == 0).await;
+        wait_until_open_sockets_are(sockets).await;
+        assert_eq!(*trigger.0.lock().unwrap(), None, "the drop did not panic");
     }
-    lends_all(&pool, sockets).await;
+    assert_full_capacity(&pool, sockets).await;
 }
 
 pub(crate) async fn panicking_drop_does_not_reach_the_caller_of_drop_or_close() {
     let server = Server::start();
-    let (pool, fuse) = pool_of(&server);
+    let (pool, trigger) = pool_of(&server);
     let pool = pool.max_size(3).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
     let sockets = open_sockets() - 1;
     conn.mark_unusable();
-    fuse.light(Step::Drop);
+    trigger.arm(Step::Drop);
     drop(conn);
     assert_eq!(pool.stats().size, 0);
-    lends_all(&pool, sockets).await;
-    fuse.light(Step::Drop);
+    assert_full_capacity(&pool, sockets).await;
+    trigger.arm(Step::Drop);
     let report = pool.close(LIMIT).await;
     assert_eq!((report.closed, report.still_out.len()), (3, 0));
-    until_open_sockets_are(sockets).await;
+    wait_until_open_sockets_are(sockets).await;
 }
 
 pub(crate) async fn panicking_task_with_a_guard_passes_its_slot_on() {
@@ -220,6 +225,6 @@ pub(crate) async fn panicking_task_with_a_guard_passes_its_slot_on() {
     let conn = waiting.await.unwrap();
     assert_ne!(conn.id(), id);
     drop(conn);
-    until_closed(&pool, CloseReason::Panicked, 1).await;
-    lends_all(&pool, sockets).await;
+    wait_until_closed(&pool, CloseReason::Panicked, 1).await;
+    assert_full_capacity(&pool, sockets).await;
 }

@@ -1,15 +1,15 @@
-//! The kernel has no port left for a connection, or gives it the one that it goes to.
+//! Exhausted ports, and self-connections.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use super::client::{adds_up, pool_of, talk};
+use super::client::{counts_add_up, pool_of, talk};
 use super::network::take_ports_from;
 use super::server::LIMIT;
 use crate::adapter::{Backoff, CloseReason, GetError};
 
-/// Out of every range below.
+/// A port outside of all ranges below.
 const SERVER: &str = "127.0.0.1:7000";
 
 pub(crate) async fn open_connections_are_lent_without_free_ports() {
@@ -64,42 +64,42 @@ pub(crate) async fn waiter_without_free_ports_is_served_when_ports_are_available
         }
         other => panic!("{other:?}"),
     }
-    let getter = crate::spawn(pool.get_owned());
-    super::client::until(&pool, |stats| stats.waiting == 1).await;
+    let get = crate::spawn(pool.get_owned());
+    super::client::wait_until(&pool, |stats| stats.waiting == 1).await;
     take_ports_from(40_000..=40_100);
-    let mut conn = getter.await.unwrap();
+    let mut conn = get.await.unwrap();
     talk(&mut *conn, &mut server.accept().unwrap().0).await;
     assert_eq!(pool.stats().created, 3);
 }
 
 pub(crate) async fn self_connection_is_never_lent() {
     take_ports_from(40_000..=40_007);
-    let nobody = "127.0.0.1:40004";
+    let closed_port = "127.0.0.1:40004";
     let no_pause = Backoff::new(Duration::ZERO, Duration::ZERO, 1.0);
-    let pool = pool_of(nobody.to_owned())
+    let pool = pool_of(closed_port.to_owned())
         .backoff(no_pause)
         .breaker(None)
         .get_timeout(LIMIT)
         .build()
         .await
         .unwrap();
-    let mut to_itself = 0;
+    let mut self_connections = 0;
     for _ in 0..200 {
         match pool.get().await {
             Err(GetError::Connect(error)) => match error.kind() {
                 ErrorKind::ConnectionRefused => {}
                 ErrorKind::AddrNotAvailable if error.to_string().contains("itself") => {
-                    to_itself += 1;
+                    self_connections += 1;
                 }
-                // Those before hold their ports for a while.
+                // Earlier self-connections hold their ports for a while.
                 ErrorKind::AddrNotAvailable => {}
                 _ => panic!("{error}"),
             },
             other => panic!("{other:?}"),
         }
     }
-    assert!(to_itself > 0, "the kernel made none");
+    assert!(self_connections > 0, "the kernel made no self-connection");
     let stats = pool.stats();
     assert_eq!((stats.created, stats.connect_failed), (0, 200), "{stats}");
-    assert!(adds_up(&stats) && stats.closed.get(CloseReason::Dead) == 0);
+    assert!(counts_add_up(&stats) && stats.closed.get(CloseReason::Dead) == 0);
 }

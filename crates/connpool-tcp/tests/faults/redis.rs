@@ -1,4 +1,4 @@
-//! A real server that is killed and started again.
+//! A real Redis server that the test kills and restarts.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -18,10 +18,11 @@ const REDIS: Tool = Tool {
     package: "redis-server",
 };
 
-/// A Redis server without data. Its port is its own also while it is down.
+/// A Redis server without data. Its port stays reserved while it is down.
 pub(crate) struct Redis {
     address: SocketAddr,
-    /// Bound to the port and never listening: the server may bind it as well, and nobody else.
+    /// Bound to the port without listening: Redis can bind the port as well, other processes
+    /// cannot.
     _reserved: Socket,
     server: Option<Child>,
 }
@@ -45,7 +46,7 @@ impl Redis {
         self.address.port()
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts the server and waits until it answers.
     pub(crate) fn start_again(&mut self) {
         if let Some(why) = REDIS.is_missing() {
             panic!("{why}");
@@ -54,7 +55,7 @@ impl Redis {
         let server = Command::new(REDIS.program)
             .args(["--bind", "127.0.0.1", "--port", &port])
             .args(["--save", "", "--appendonly", "no"])
-            // What it has to say is shown with the rest if the test fails.
+            // Its output is shown if the test fails.
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -63,12 +64,12 @@ impl Redis {
         while !answers(self.address) {
             let ended = server.try_wait().unwrap();
             assert_eq!(ended, None, "redis-server has ended");
-            assert!(start.elapsed() < LIMIT, "redis-server does not answer");
+            assert!(start.elapsed() < LIMIT, "redis-server does not reply");
             thread::yield_now();
         }
     }
 
-    /// Ends it as a crash does: its end of every connection is closed by the kernel.
+    /// Kills the server like a crash: the kernel closes its sockets.
     pub(crate) fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().unwrap();
@@ -76,19 +77,19 @@ impl Redis {
         }
     }
 
-    /// TCP to this server, with its own ping.
+    /// Returns a TCP manager for this server, with a Redis ping.
     pub(crate) fn manager(&self) -> TcpManager {
         TcpManager::new(self.address).ping(async |conn| ping(conn).await)
     }
 }
 
 fn answers(address: SocketAddr) -> bool {
-    let ask = || {
+    let ping = || {
         let mut stream = TcpStream::connect(address)?;
         stream.write_all(b"PING\r\n")?;
         stream.read_exact(&mut [0; 7])
     };
-    ask().is_ok()
+    ping().is_ok()
 }
 
 impl Drop for Redis {
@@ -97,11 +98,11 @@ impl Drop for Redis {
     }
 }
 
-/// One question, one answer.
+/// Sends one ping and checks the reply.
 pub(crate) async fn ping(conn: &mut impl Connection) -> std::io::Result<()> {
     conn.write_all(b"PING\r\n").await?;
-    let mut answer = [0; 7];
-    conn.read_exact(&mut answer).await?;
-    assert_eq!(&answer, b"+PONG\r\n");
+    let mut reply = [0; 7];
+    conn.read_exact(&mut reply).await?;
+    assert_eq!(&reply, b"+PONG\r\n");
     Ok(())
 }

@@ -1,20 +1,20 @@
-//! A real server is killed with many connections open, and is started again on its port.
+//! A real server is killed with many open connections and restarted on its port.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{adds_up, until, until_closed};
-use super::counting::{Count, Counted};
-use super::kernel::{established_to, eventually, open_sockets, until_open_sockets_are};
+use super::client::{counts_add_up, wait_until, wait_until_closed};
+use super::counting::{Count, CountingManager};
+use super::kernel::{established_to, eventually, open_sockets, wait_until_open_sockets_are};
 use super::redis::{Redis, ping};
 use super::server::LIMIT;
 use crate::adapter::{Builder, CloseReason, GetError, Manager, Pool, TcpConn, TcpManager, builder};
 
 const MANY: usize = 1000;
 
-fn pool_of(redis: &Redis) -> (Builder<Counted<TcpManager>>, Arc<Count>) {
-    let manager = Counted::new(redis.manager());
+fn pool_of(redis: &Redis) -> (Builder<CountingManager<TcpManager>>, Arc<Count>) {
+    let manager = CountingManager::new(redis.manager());
     let count = Arc::clone(&manager.count);
     let pool = builder(manager)
         .max_size(MANY)
@@ -23,7 +23,7 @@ fn pool_of(redis: &Redis) -> (Builder<Counted<TcpManager>>, Arc<Count>) {
     (pool, count)
 }
 
-/// Has so many connections idle, each of them used, and tells which.
+/// Opens `count` connections, uses and returns them. Returns their ids.
 async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) -> HashSet<u64> {
     let mut guards = Vec::new();
     for _ in 0..count {
@@ -34,7 +34,7 @@ async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) ->
     guards.iter().map(|conn| conn.id()).collect()
 }
 
-/// Kills the server, and waits until the kernel knows that all of its connections are over.
+/// Kills the server and waits until the kernel knows that all connections have ended.
 async fn kill(redis: &mut Redis) {
     redis.kill();
     let port = redis.port();
@@ -51,9 +51,9 @@ pub(crate) async fn first_get_after_a_restart_is_served() {
     let mut conn = pool.get().await.unwrap();
     assert!(!dead.contains(&conn.id()));
     ping(&mut *conn).await.unwrap();
-    until_closed(&pool, CloseReason::Dead, 3).await;
+    wait_until_closed(&pool, CloseReason::Dead, 3).await;
 
-    // And so is everybody after it.
+    // Later gets are served, too.
     let mut guards = vec![conn];
     for _ in 1..MANY {
         let mut conn = pool.get().await.unwrap();
@@ -61,7 +61,7 @@ pub(crate) async fn first_get_after_a_restart_is_served() {
         ping(&mut *conn).await.unwrap();
         guards.push(conn);
     }
-    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    wait_until_closed(&pool, CloseReason::Dead, MANY as u64).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (MANY, 0), "{stats}");
 }
@@ -79,11 +79,11 @@ pub(crate) async fn one_sweep_finds_a_thousand_dead_connections() {
     fill(&pool, MANY).await;
     assert_eq!(open_sockets(), sockets + MANY);
     kill(&mut redis).await;
-    count.all_are_dead();
-    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
-    assert_eq!(count.misses(), 0);
-    until(&pool, |stats| stats.size == 0).await;
-    until_open_sockets_are(sockets).await;
+    count.expect_dead();
+    wait_until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    assert_eq!(count.missed(), 0);
+    wait_until(&pool, |stats| stats.size == 0).await;
+    wait_until_open_sockets_are(sockets).await;
 
     redis.start_again();
     ping(&mut *pool.get().await.unwrap()).await.unwrap();
@@ -91,7 +91,7 @@ pub(crate) async fn one_sweep_finds_a_thousand_dead_connections() {
 
 pub(crate) async fn min_size_is_restored_after_a_restart_within_max_connecting() {
     let mut redis = Redis::start();
-    let manager = Counted::new(redis.manager());
+    let manager = CountingManager::new(redis.manager());
     let count = manager.count.clone();
     let pool = builder(manager)
         .max_size(MANY)
@@ -106,14 +106,14 @@ pub(crate) async fn min_size_is_restored_after_a_restart_within_max_connecting()
     let sockets = open_sockets() - 20;
     fill(&pool, MANY).await;
     kill(&mut redis).await;
-    // It tries in vain for a while.
-    until(&pool, |stats| stats.connect_failed > 0).await;
+    // The connects fail for a while.
+    wait_until(&pool, |stats| stats.connect_failed > 0).await;
     redis.start_again();
-    until(&pool, |stats| stats.available == 20 && stats.size == 20).await;
-    until_closed(&pool, CloseReason::Dead, MANY as u64).await;
-    until_open_sockets_are(sockets + 20).await;
-    let most = count.most_connecting();
-    assert!((1..=4).contains(&most), "{most} connects at once");
+    wait_until(&pool, |stats| stats.available == 20 && stats.size == 20).await;
+    wait_until_closed(&pool, CloseReason::Dead, MANY as u64).await;
+    wait_until_open_sockets_are(sockets + 20).await;
+    let max = count.max_connecting_seen();
+    assert!((1..=4).contains(&max), "{max} connects at once");
     for _ in 0..20 {
         ping(&mut *pool.get().await.unwrap()).await.unwrap();
     }
@@ -123,24 +123,24 @@ pub(crate) async fn thousand_waiters_without_fail_fast_are_served_after_a_restar
     let mut redis = Redis::start();
     let (pool, _) = pool_of(&redis);
     let pool = pool.max_size(10).fail_fast(false).build().await.unwrap();
-    let served = wait_out_a_restart(&mut redis, &pool).await;
-    for end in served {
-        end.unwrap();
+    let results = wait_out_a_restart(&mut redis, &pool).await;
+    for result in results {
+        result.unwrap();
     }
     let stats = pool.stats();
     assert_eq!((stats.request, stats.success), (1010, 1010), "{stats}");
     assert_eq!(stats.closed.get(CloseReason::Dead), 10, "{stats}");
-    assert!(stats.created <= 20 && adds_up(&stats), "{stats}");
+    assert!(stats.created <= 20 && counts_add_up(&stats), "{stats}");
 }
 
 pub(crate) async fn thousand_waiters_with_fail_fast_are_served_or_refused_during_a_restart() {
     let mut redis = Redis::start();
     let (pool, _) = pool_of(&redis);
     let pool = pool.max_size(10).build().await.unwrap();
-    let ends = wait_out_a_restart(&mut redis, &pool).await;
-    let refused = ends
+    let results = wait_out_a_restart(&mut redis, &pool).await;
+    let refused = results
         .iter()
-        .filter(|end| match end {
+        .filter(|result| match result {
             Ok(()) => false,
             Err(GetError::Connect(error)) => {
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -152,13 +152,13 @@ pub(crate) async fn thousand_waiters_with_fail_fast_are_served_or_refused_during
     let stats = pool.stats();
     assert_eq!(stats.success, 1010 - refused, "{stats}");
     assert!(refused > 0 && refused <= stats.connect_failed, "{stats}");
-    assert!(adds_up(&stats), "{stats}");
-    // The pool itself has not suffered.
+    assert!(counts_add_up(&stats), "{stats}");
+    // The pool still works.
     ping(&mut *pool.get().await.unwrap()).await.unwrap();
 }
 
-/// Kills the server while ten have a connection and a thousand wait for one, has a connect fail,
-/// starts the server again, and tells how the thousand fared.
+/// Kills the server with ten connections borrowed and a thousand waiters, lets a connect fail and
+/// restarts the server. Returns the results of the waiters.
 async fn wait_out_a_restart<M>(
     redis: &mut Redis,
     pool: &Pool<M>,
@@ -166,9 +166,9 @@ async fn wait_out_a_restart<M>(
 where
     M: Manager<Connection = TcpConn>,
 {
-    let mut lent = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..10 {
-        lent.push(pool.get().await.unwrap());
+        held.push(pool.get().await.unwrap());
     }
     let tasks: Vec<_> = (0..MANY)
         .map(|_| {
@@ -180,14 +180,14 @@ where
             })
         })
         .collect();
-    until(pool, |stats| stats.waiting == MANY).await;
+    wait_until(pool, |stats| stats.waiting == MANY).await;
     kill(redis).await;
-    drop(lent);
-    until(pool, |stats| stats.connect_failed > 0).await;
+    drop(held);
+    wait_until(pool, |stats| stats.connect_failed > 0).await;
     redis.start_again();
-    let mut ends = Vec::new();
+    let mut results = Vec::new();
     for task in tasks {
-        ends.push(task.await);
+        results.push(task.await);
     }
-    ends
+    results
 }

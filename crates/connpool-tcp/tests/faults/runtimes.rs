@@ -1,5 +1,5 @@
-//! Pools, guards and runtimes that outlive one another. `run` runs something on a runtime that is
-//! ended after it, as far as a runtime can be: that of smol goes on.
+//! Pools, guards and runtimes that outlive one another. `run` runs a future on a runtime and then
+//! ends that runtime; smol's global runtime cannot be ended.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -9,43 +9,43 @@ use std::time::Duration;
 use futures_lite::AsyncReadExt;
 use futures_lite::future::block_on;
 
-use super::client::{adds_up, echo, pool_of, until};
-use super::kernel::{eventually, open_sockets, until_open_sockets_are};
+use super::client::{counts_add_up, echo, pool_of, wait_until};
+use super::kernel::{eventually, open_sockets, wait_until_open_sockets_are};
 use super::server::{Echo, LIMIT, Server};
 use crate::adapter::{CloseReason, Pool, PooledConnection, TcpManager};
 
-/// What is done on one runtime.
+/// The part of a test that runs on one runtime.
 pub(crate) type Part<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 type Guard = PooledConnection<'static, TcpManager>;
 
-/// A pool with so many connections on loan, and its runtime ended.
-fn lent_by_an_ended_runtime(
+/// Returns a pool with `count` borrowed connections whose runtime has ended.
+fn guards_of_an_ended_runtime(
     run: impl Fn(Part<'_>),
     address: String,
     count: usize,
 ) -> (Pool<TcpManager>, Vec<Guard>) {
-    let mut kept = None;
+    let mut result = None;
     run(Box::pin(async {
         let pool = pool_of(address).max_size(count).build().await.unwrap();
         let mut guards = Vec::new();
         for _ in 0..count {
             guards.push(pool.get_owned().await.unwrap());
         }
-        kept = Some((pool, guards));
+        result = Some((pool, guards));
     }));
-    kept.unwrap()
+    result.unwrap()
 }
 
 pub(crate) fn guards_that_outlive_their_runtime_return_their_connections(run: impl Fn(Part<'_>)) {
     let server = Server::start();
     run(Box::pin(async {}));
-    let (pool, mut guards) = lent_by_an_ended_runtime(run, server.address(), 6);
+    let (pool, mut guards) = guards_of_an_ended_runtime(run, server.address(), 6);
     let sockets = open_sockets() - 6;
     let rest = guards.split_off(4);
     guards[0].mark_unusable();
     guards.pop().unwrap().detach();
-    // On a thread that knows no runtime.
+    // On a thread without a runtime.
     thread::spawn(move || drop(guards)).join().unwrap();
     let stats = pool.stats();
     assert_eq!(
@@ -54,37 +54,37 @@ pub(crate) fn guards_that_outlive_their_runtime_return_their_connections(run: im
         "{stats}"
     );
     assert_eq!(stats.closed.get(CloseReason::Marked), 1);
-    assert!(adds_up(&stats), "{stats}");
+    assert!(counts_add_up(&stats), "{stats}");
     assert_eq!(open_sockets(), sockets + 4);
 
     let weak = pool.downgrade();
     drop(pool);
-    block_on(until_open_sockets_are(sockets + 2));
+    block_on(wait_until_open_sockets_are(sockets + 2));
     drop(rest);
-    block_on(until_open_sockets_are(sockets));
+    block_on(wait_until_open_sockets_are(sockets));
     assert!(weak.upgrade().is_none());
 }
 
 pub(crate) fn pool_can_be_closed_after_its_runtime_ended(run: impl Fn(Part<'_>)) {
     let server = Server::start();
     run(Box::pin(async {}));
-    let (pool, mut guards) = lent_by_an_ended_runtime(run, server.address(), 3);
+    let (pool, mut guards) = guards_of_an_ended_runtime(run, server.address(), 3);
     let sockets = open_sockets() - 3;
     guards.pop();
     let report = block_on(pool.close(Duration::ZERO));
     assert_eq!(report.still_out.len(), 2, "{report:?}");
     assert!(block_on(pool.get()).unwrap_err().is_closed());
     drop(guards);
-    block_on(eventually("a closed pool", || pool.stats().size == 0));
+    block_on(eventually("the pool to close", || pool.stats().size == 0));
     assert_eq!(pool.stats().closed.get(CloseReason::PoolClosed), 3);
-    block_on(until_open_sockets_are(sockets));
+    block_on(wait_until_open_sockets_are(sockets));
 }
 
 pub(crate) fn pool_works_in_successive_runtimes(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
-    let (pool, mut guards) = lent_by_an_ended_runtime(&run, server.address(), 4);
+    let (pool, mut guards) = guards_of_an_ended_runtime(&run, server.address(), 4);
     for _ in 0..3 {
-        // Some are idle when the next runtime begins, and some are not.
+        // Some connections are idle when the next runtime starts, and some are borrowed.
         guards.truncate(2);
         let mut next = Vec::new();
         run(Box::pin(async {
@@ -94,7 +94,7 @@ pub(crate) fn pool_works_in_successive_runtimes(run: impl Fn(Part<'_>)) {
                 next.push(conn);
             }
             let waiting = crate::spawn(pool.get_owned_timeout(LIMIT));
-            until(&pool, |stats| stats.waiting == 1).await;
+            wait_until(&pool, |stats| stats.waiting == 1).await;
             drop(guards.pop());
             let mut conn = waiting.await.unwrap();
             echo(&mut *conn, b"hello").await.unwrap();
@@ -103,21 +103,21 @@ pub(crate) fn pool_works_in_successive_runtimes(run: impl Fn(Part<'_>)) {
         guards.extend(next);
         let stats = pool.stats();
         assert_eq!((stats.active, stats.waiting), (4, 0), "{stats}");
-        assert!(adds_up(&stats), "{stats}");
+        assert!(counts_add_up(&stats), "{stats}");
     }
 }
 
 pub(crate) fn maintenance_task_restarts_in_the_next_runtime(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
-    let mut kept = None;
+    let mut result = None;
     run(Box::pin(async {
         let pool = pool_of(server.address())
             .min_size(2)
             .idle_timeout(Duration::from_millis(1))
             .evict_interval(Duration::from_millis(1));
-        kept = Some(pool.build().await.unwrap());
+        result = Some(pool.build().await.unwrap());
     }));
-    let pool = kept.unwrap();
+    let pool = result.unwrap();
     run(Box::pin(async {
         let mut guards = Vec::new();
         for _ in 0..4 {
@@ -126,13 +126,13 @@ pub(crate) fn maintenance_task_restarts_in_the_next_runtime(run: impl Fn(Part<'_
             guards.push(conn);
         }
         drop(guards);
-        until(&pool, |stats| {
+        wait_until(&pool, |stats| {
             stats.idle_closed == 2 && stats.available == 2
         })
         .await;
         pool.clear();
-        until(&pool, |stats| stats.closed.get(CloseReason::Cleared) >= 2).await;
-        until(&pool, |stats| stats.available == 2).await;
+        wait_until(&pool, |stats| stats.closed.get(CloseReason::Cleared) >= 2).await;
+        wait_until(&pool, |stats| stats.available == 2).await;
     }));
 }
 
@@ -151,13 +151,13 @@ pub(crate) fn tasks_dropped_with_their_executor_return_their_connections(run: im
             tasks.spawn(async move {
                 let mut conn = pool.get().await.unwrap();
                 if number % 2 == 0 {
-                    // In the middle of a read, that is.
+                    // The executor ends during this read.
                     let _ = conn.read(&mut [0; 1]).await;
                 }
                 pending().await
             });
         }
-        until(&pool, |stats| stats.active == 4 && stats.waiting == 4).await;
+        wait_until(&pool, |stats| stats.active == 4 && stats.waiting == 4).await;
         let mut waiting = Box::pin(pool.get());
         assert!(
             futures_lite::future::poll_once(&mut waiting)
@@ -174,6 +174,6 @@ pub(crate) fn tasks_dropped_with_their_executor_return_their_connections(run: im
         }
         let stats = pool.stats();
         assert_eq!((stats.active, stats.waiting), (4, 0), "{stats}");
-        assert!(adds_up(&stats), "{stats}");
+        assert!(counts_add_up(&stats), "{stats}");
     }));
 }

@@ -1,4 +1,4 @@
-//! A peer that is there, and reads, and says nothing.
+//! Unresponsive peers: they read and never reply.
 
 use std::io::Read;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{pool_of, talk, until, until_closed};
-use super::counting::Counted;
-use super::handshake::{Greeter, greet};
+use super::client::{pool_of, talk, wait_until, wait_until_closed};
+use super::counting::CountingManager;
+use super::handshake::{HandshakeServer, send_hello};
 use super::server::{LIMIT, Server};
 use crate::adapter::{
     Builder, CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder,
 };
 
-/// Pings before every lending but the first.
+/// Starts building a pool that pings before every checkout but the first of a connection.
 fn pinging(server: &Server) -> Builder<TcpManager> {
     let manager = TcpManager::new(server.address()).ping(async |conn| {
         conn.write_all(b"ping").await?;
@@ -25,7 +25,7 @@ fn pinging(server: &Server) -> Builder<TcpManager> {
         .get_timeout(LIMIT)
 }
 
-/// Opens so many connections and has them idle.
+/// Opens `count` connections and returns them.
 async fn fill<M: Manager<Connection = TcpConn>>(pool: &Pool<M>, count: usize) {
     let mut guards = Vec::new();
     for _ in 0..count {
@@ -48,7 +48,7 @@ pub(crate) async fn get_opens_a_new_connection_after_three_silent_ones() {
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.uses(), 1, "{}", pool.stats());
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, CloseReason::PingTimeout, 3).await;
+    wait_until_closed(&pool, CloseReason::PingTimeout, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.available, stats.created), (6, 10), "{stats}");
 }
@@ -62,8 +62,8 @@ pub(crate) async fn silent_connections_do_not_extend_the_get_deadline() {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
         other => panic!("{other:?}"),
     }
-    // The one whose answer may still come is not lent again.
-    until_closed(&pool, CloseReason::Cancelled, 1).await;
+    // A connection whose reply may still arrive is not reused.
+    wait_until_closed(&pool, CloseReason::Cancelled, 1).await;
     assert_eq!(pool.stats().available, 4);
 }
 
@@ -80,16 +80,16 @@ pub(crate) async fn guard_with_a_silent_peer_frees_its_slot_on_drop() {
     assert_eq!(pool.stats().closed.total(), 1);
     let mut conn = waiting.await.unwrap();
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, CloseReason::NotReusable, 1).await;
+    wait_until_closed(&pool, CloseReason::NotReusable, 1).await;
     assert_eq!(
         silent.read(&mut [0; 16]).unwrap(),
         9,
-        "it was open until now"
+        "the request did not arrive"
     );
 }
 
 pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_socket() {
-    let server = Greeter::start();
+    let server = HandshakeServer::start();
     let pool = builder(server.manager())
         .max_size(1)
         .connect_timeout(Duration::from_millis(30))
@@ -101,14 +101,14 @@ pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_soc
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
     }
-    until(&pool, |stats| stats.connecting == 0).await;
+    wait_until(&pool, |stats| stats.connecting == 0).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");
-    assert_eq!(server.meet().await.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(server.accept().await.read(&mut [0; 1]).unwrap(), 0);
 }
 
 pub(crate) async fn hanging_handshake_of_a_dropped_get_ends_at_connect_timeout() {
-    let server = Greeter::start();
+    let server = HandshakeServer::start();
     let pool = builder(server.manager())
         .max_size(1)
         .connect_timeout(Duration::from_millis(30))
@@ -116,8 +116,8 @@ pub(crate) async fn hanging_handshake_of_a_dropped_get_ends_at_connect_timeout()
         .await
         .unwrap();
     assert!(poll_once(pool.get()).await.is_none());
-    let mut silent = server.meet().await;
-    until(&pool, |stats| {
+    let mut silent = server.accept().await;
+    wait_until(&pool, |stats| {
         stats.connect_failed == 1 && stats.connecting == 0
     })
     .await;
@@ -125,55 +125,59 @@ pub(crate) async fn hanging_handshake_of_a_dropped_get_ends_at_connect_timeout()
 }
 
 pub(crate) async fn max_connecting_limits_concurrent_handshakes() {
-    let server = Greeter::start();
-    let manager = Counted::new(server.manager());
+    let server = HandshakeServer::start();
+    let manager = CountingManager::new(server.manager());
     let count = manager.count.clone();
-    let pool = patient(manager)
+    let pool = with_long_timeouts(manager)
         .max_size(6)
         .max_connecting(2)
         .build()
         .await
         .unwrap();
-    let getters: Vec<_> = (0..6).map(|_| crate::spawn(pool.get_owned())).collect();
-    until(&pool, |stats| stats.waiting == 6 && stats.connecting == 2).await;
+    let gets: Vec<_> = (0..6).map(|_| crate::spawn(pool.get_owned())).collect();
+    wait_until(&pool, |stats| stats.waiting == 6 && stats.connecting == 2).await;
     let mut ends = Vec::new();
-    for greeted in 1..=6 {
-        let mut end = server.meet().await;
-        greet(&mut end);
+    for created in 1..=6 {
+        let mut end = server.accept().await;
+        send_hello(&mut end);
         ends.push(end);
-        until(&pool, |stats| stats.created == greeted).await;
+        wait_until(&pool, |stats| stats.created == created).await;
     }
     let mut guards = Vec::new();
-    for getter in getters {
-        guards.push(getter.await.unwrap());
+    for get in gets {
+        guards.push(get.await.unwrap());
     }
-    assert_eq!(count.most_connecting(), 2);
+    assert_eq!(count.max_connecting_seen(), 2);
     assert_eq!(pool.stats().size, 6);
 }
 
 pub(crate) async fn waiter_for_a_slow_handshake_takes_an_earlier_return() {
-    let server = Greeter::start();
-    let pool = patient(server.manager()).max_size(2).build().await.unwrap();
-    let getter = crate::spawn(pool.get_owned());
-    let mut quick = server.meet().await;
-    greet(&mut quick);
-    let first = getter.await.unwrap();
+    let server = HandshakeServer::start();
+    let pool = with_long_timeouts(server.manager())
+        .max_size(2)
+        .build()
+        .await
+        .unwrap();
+    let get = crate::spawn(pool.get_owned());
+    let mut quick = server.accept().await;
+    send_hello(&mut quick);
+    let first = get.await.unwrap();
     let id = first.id();
 
-    let getter = crate::spawn(pool.get_owned());
-    let mut slow = server.meet().await;
+    let get = crate::spawn(pool.get_owned());
+    let mut slow = server.accept().await;
     drop(first);
-    let mut second = getter.await.unwrap();
+    let mut second = get.await.unwrap();
     assert_eq!(second.id(), id);
     talk(&mut *second, &mut quick).await;
-    // The handshake goes on, and what comes of it is there for the next one.
-    greet(&mut slow);
-    until(&pool, |stats| stats.available == 1).await;
+    // The handshake continues, and its connection becomes idle.
+    send_hello(&mut slow);
+    wait_until(&pool, |stats| stats.available == 1).await;
     let mut late = pool.get().await.unwrap();
     talk(&mut *late, &mut slow).await;
 }
 
-/// A pool that does not run out of time.
-fn patient<M: Manager>(manager: M) -> Builder<M> {
+/// Starts building a pool with long timeouts.
+fn with_long_timeouts<M: Manager>(manager: M) -> Builder<M> {
     builder(manager).get_timeout(LIMIT).connect_timeout(LIMIT)
 }

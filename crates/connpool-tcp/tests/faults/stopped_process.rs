@@ -1,13 +1,13 @@
-//! A process that is stopped and continued, and a thread that is kept from its tasks.
+//! A stopped and continued process, and a blocked thread.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::poll_once;
 
-use super::client::{echo, pool_of, until, until_closed};
-use super::counting::Counted;
-use super::kernel::{eventually, stand_still};
+use super::client::{echo, pool_of, wait_until, wait_until_closed};
+use super::counting::CountingManager;
+use super::kernel::{eventually, stop_process};
 use super::server::{Echo, LIMIT};
 use crate::adapter::{CloseReason, TcpManager, builder};
 
@@ -16,7 +16,7 @@ const STOP: Duration = Duration::from_millis(1500);
 pub(crate) async fn sweeps_missed_by_a_stopped_process_are_not_made_up() {
     const EVERY: Duration = Duration::from_millis(20);
     let server = Echo::start();
-    let manager = Counted::new(TcpManager::new(server.address()));
+    let manager = CountingManager::new(TcpManager::new(server.address()));
     let count = manager.count.clone();
     let pool = builder(manager)
         .min_size(4)
@@ -24,21 +24,21 @@ pub(crate) async fn sweeps_missed_by_a_stopped_process_are_not_made_up() {
         .build()
         .await
         .unwrap();
-    let rounds = || count.looks() / 4;
-    eventually("a round", || rounds() > 0).await;
+    let rounds = || count.probes() / 4;
+    eventually("a sweep", || rounds() > 0).await;
     let (start, before) = (Instant::now(), rounds());
-    stand_still(STOP);
-    eventually("another round", || rounds() > before + 1).await;
+    stop_process(STOP);
+    eventually("another sweep", || rounds() > before + 1).await;
     let due = (start.elapsed() - STOP).as_nanos() / EVERY.as_nanos();
-    // The one that was under way, the one that was due, and the one that is under way.
+    // One sweep in progress at the stop, one overdue, and one in progress now.
     let made = u128::from(rounds() - before);
-    assert!(made <= due + 3, "{made} rounds in the time of {due}");
+    assert!(made <= due + 3, "{made} sweeps in the time of {due}");
     assert_eq!(pool.stats().available, 4);
 }
 
 pub(crate) async fn connections_expired_in_a_stopped_process_are_replaced_within_max_connecting() {
     let server = Echo::start();
-    let manager = Counted::new(TcpManager::new(server.address()));
+    let manager = CountingManager::new(TcpManager::new(server.address()));
     let count = manager.count.clone();
     let pool = builder(manager)
         .min_size(8)
@@ -50,16 +50,16 @@ pub(crate) async fn connections_expired_in_a_stopped_process_are_replaced_within
         .build()
         .await
         .unwrap();
-    let mut out = pool.get().await.unwrap();
-    stand_still(STOP);
-    // It is over age, but its user has it.
-    echo(&mut *out, b"hello").await.unwrap();
-    drop(out);
-    // Those that are new may be over age again before this looks.
-    until(&pool, |stats| stats.lifetime_closed >= 8).await;
-    until(&pool, |stats| stats.size == 8 && stats.connecting == 0).await;
-    let most = count.most_connecting();
-    assert!((1..=2).contains(&most), "{most} connects at once");
+    let mut held = pool.get().await.unwrap();
+    stop_process(STOP);
+    // Expired, but borrowed.
+    echo(&mut *held, b"hello").await.unwrap();
+    drop(held);
+    // The new connections may have expired again before this check.
+    wait_until(&pool, |stats| stats.lifetime_closed >= 8).await;
+    wait_until(&pool, |stats| stats.size == 8 && stats.connecting == 0).await;
+    let max = count.max_connecting_seen();
+    assert!((1..=2).contains(&max), "{max} connects at once");
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.success), (0, 1), "{stats}");
     assert_eq!(stats.closed.total(), stats.lifetime_closed, "{stats}");
@@ -82,8 +82,8 @@ pub(crate) async fn connections_idle_in_a_stopped_process_are_closed_down_to_min
         guards.push(pool.get().await.unwrap());
     }
     drop(guards);
-    stand_still(STOP);
-    until_closed(&pool, CloseReason::Idle, 5).await;
+    stop_process(STOP);
+    wait_until_closed(&pool, CloseReason::Idle, 5).await;
     let stats = pool.stats();
     assert_eq!((stats.available, stats.created), (3, 8), "{stats}");
 }
@@ -96,7 +96,7 @@ pub(crate) async fn get_polled_after_its_deadline_takes_a_connection_that_came_b
     let mut waiting = Box::pin(pool.get_timeout(time));
     assert!(poll_once(&mut waiting).await.is_none());
     drop(conn);
-    // Nothing runs on this thread meanwhile.
+    // No task runs on this thread meanwhile.
     thread::sleep(2 * time);
     echo(&mut *waiting.await.unwrap(), b"hello").await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A runtime in which only time is not real: it stands still until the test moves it.
+//! A runtime with real sockets and tasks, and a clock that only the test moves.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::RealRuntime;
 use crate::adapter::{BoxFuture, Builder, Instant, Pool, Runtime, TcpManager};
 use crate::support::server::LIMIT;
 
-/// Real sockets, tasks and chance, by a clock that is moved by hand; timers go by it.
+/// A runtime on the adapter's own, with a manual clock that timers follow. Clones share the clock.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<Inside>);
 
@@ -25,8 +25,8 @@ struct Inside {
 
 #[derive(Default)]
 struct Timers {
-    asleep: Vec<Waker>,
-    naps: Vec<Duration>,
+    wakers: Vec<Waker>,
+    sleeps: Vec<Duration>,
 }
 
 impl Clock {
@@ -38,7 +38,7 @@ impl Clock {
         }))
     }
 
-    /// A pool of connections to `address` that goes by this clock. Checks are passive.
+    /// Starts building a pool of connections to `address` on this clock, without pings.
     pub(crate) fn pool_of(&self, address: String) -> Builder<TcpManager> {
         Pool::builder(TcpManager::new(address), self.clone()).ping_after(None)
     }
@@ -46,20 +46,24 @@ impl Clock {
     pub(crate) fn advance(&self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap();
         self.0.nanos.fetch_add(nanos, Ordering::SeqCst);
-        let asleep = std::mem::take(&mut self.0.timers.lock().unwrap().asleep);
-        asleep.into_iter().for_each(Waker::wake);
+        let wakers = std::mem::take(&mut self.0.timers.lock().unwrap().wakers);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// For how long each timer was set so far.
-    pub(crate) fn naps(&self) -> Vec<Duration> {
-        self.0.timers.lock().unwrap().naps.clone()
+    /// Returns the durations for which timers were armed so far.
+    pub(crate) fn sleeps(&self) -> Vec<Duration> {
+        self.0.timers.lock().unwrap().sleeps.clone()
     }
 
-    /// Waits until somebody has gone to sleep for so long: the evictor, for its interval.
-    pub(crate) async fn sees_a_nap_of(&self, span: Duration) {
+    /// Waits until a timer was armed for this duration, e.g. by the evictor for its interval.
+    pub(crate) async fn wait_for_sleep_of(&self, span: Duration) {
         let start = time::Instant::now();
-        while !self.naps().contains(&span) {
-            assert!(start.elapsed() < LIMIT, "only these: {:?}", self.naps());
+        while !self.sleeps().contains(&span) {
+            assert!(
+                start.elapsed() < LIMIT,
+                "only these timers: {:?}",
+                self.sleeps()
+            );
             yield_now().await;
         }
     }
@@ -71,8 +75,8 @@ impl Runtime for Clock {
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
-        let nap = at.since(self.now());
-        self.0.timers.lock().unwrap().naps.push(nap);
+        let sleep = at.since(self.now());
+        self.0.timers.lock().unwrap().sleeps.push(sleep);
         Box::pin(Timer {
             clock: self.clone(),
             at,
@@ -105,7 +109,7 @@ impl Future for Timer {
         if self.clock.now() >= self.at {
             return Poll::Ready(());
         }
-        timers.asleep.push(cx.waker().clone());
+        timers.wakers.push(cx.waker().clone());
         Poll::Pending
     }
 }

@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::clock::Clock;
 use crate::adapter::{CloseReason, Liveness, Manager, TcpConn, TcpManager, builder};
-use crate::support::client::{Spy, echo, pool_of, talk, until, until_closed};
+use crate::support::client::{SocketWatch, echo, pool_of, talk, wait_until, wait_until_closed};
 use crate::support::server::{Echo, LIMIT, Server};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ pub(crate) async fn evictor_finds_dead_connections_without_a_get() {
     let pool = pool.increment(5).max_size(5).build().await.unwrap();
     drop(pool.get().await.unwrap());
     drop(server.accept_many(5));
-    until_closed(&pool, CloseReason::Dead, 5).await;
+    wait_until_closed(&pool, CloseReason::Dead, 5).await;
     assert_eq!((pool.stats().size, pool.stats().request), (0, 1));
 }
 
@@ -31,20 +31,20 @@ pub(crate) async fn evictor_replenishes_to_min_size() {
     let pool = pool_of(server.address()).evict_interval(5 * MILLI);
     let pool = pool.min_size(3).max_size(5).build().await.unwrap();
     drop(server.accept_many(3));
-    until(&pool, |stats| stats.available == 3 && stats.created == 6).await;
-    until_closed(&pool, CloseReason::Dead, 3).await;
-    let mut ends = server.accept_many(3);
-    assert!(!server.has_a_caller());
-    // All three belong to somebody who answers.
+    wait_until(&pool, |stats| stats.available == 3 && stats.created == 6).await;
+    wait_until_closed(&pool, CloseReason::Dead, 3).await;
+    let mut sockets = server.accept_many(3);
+    assert!(!server.has_pending_connection());
+    // Each of the three belongs to an open socket of the server.
     let mut all = Vec::new();
     for _ in 0..3 {
         all.push(pool.get().await.unwrap());
     }
     for conn in &mut all {
         let client = SockRef::from(conn.get_ref()).local_addr().unwrap();
-        let mut ends = ends.iter_mut();
-        let end = ends.find(|end| end.peer_addr().ok() == client.as_socket());
-        talk(&mut **conn, end.expect("the server has its end")).await;
+        let mut sockets = sockets.iter_mut();
+        let socket = sockets.find(|socket| socket.peer_addr().ok() == client.as_socket());
+        talk(&mut **conn, socket.expect("no socket of this connection")).await;
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn evictor_keeps_min_size_while_lifetimes_end() {
         .build()
         .await
         .unwrap();
-    until(&pool, |stats| {
+    wait_until(&pool, |stats| {
         stats.lifetime_closed >= 10 && stats.size == 2 && stats.available > 0
     })
     .await;
@@ -67,10 +67,10 @@ pub(crate) async fn evictor_keeps_min_size_while_lifetimes_end() {
     assert_eq!(stats.request, 0);
 }
 
-/// The seed closes these as well, and opens as many in their place.
+/// The Go library closes these as well, and replaces them.
 pub(crate) async fn evictor_keeps_min_size_connections_past_idle_timeout() {
     let server = Echo::start();
-    let (manager, looks) = Looked::new(server.address());
+    let (manager, probes) = ProbeCounter::new(server.address());
     let pool = builder(manager)
         .min_size(2)
         .max_size(5)
@@ -84,10 +84,10 @@ pub(crate) async fn evictor_keeps_min_size_connections_past_idle_timeout() {
         all.push(pool.get().await.unwrap());
     }
     drop(all);
-    until_closed(&pool, CloseReason::Idle, 3).await;
-    // It goes on looking at the two.
-    let before = looks.load(Ordering::SeqCst);
-    until(&pool, |_| looks.load(Ordering::SeqCst) >= before + 20).await;
+    wait_until_closed(&pool, CloseReason::Idle, 3).await;
+    // The sweeps of the two continue.
+    let before = probes.load(Ordering::SeqCst);
+    wait_until(&pool, |_| probes.load(Ordering::SeqCst) >= before + 20).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.created), (2, 5), "{stats}");
 }
@@ -97,14 +97,14 @@ pub(crate) async fn evictor_runs_every_thirty_seconds_by_default() {
     let server = Server::start();
     let pool = clock.pool_of(server.address()).build().await.unwrap();
     let conn = pool.get().await.unwrap();
-    let client = Spy::on(&conn);
+    let client = SocketWatch::on(&conn);
     drop(conn);
     drop(server.accept());
-    client.sees_something();
-    clock.sees_a_nap_of(30 * SECOND).await;
+    client.wait_readable();
+    clock.wait_for_sleep_of(30 * SECOND).await;
     assert_eq!(pool.stats().available, 1);
     clock.advance(30 * SECOND);
-    until_closed(&pool, CloseReason::Dead, 1).await;
+    wait_until_closed(&pool, CloseReason::Dead, 1).await;
     assert_eq!(pool.stats().request, 1);
 }
 
@@ -122,27 +122,27 @@ pub(crate) async fn evictor_does_not_run_without_an_interval() {
         let mut conn = pool.get().await.unwrap();
         assert_eq!(conn.uses(), 1);
         echo(&mut *conn, b"hello").await.unwrap();
-        until_closed(&pool, CloseReason::Idle, closed).await;
+        wait_until_closed(&pool, CloseReason::Idle, closed).await;
         drop(conn);
         clock.advance(3_600 * SECOND);
-        assert_eq!(pool.stats().available, 1, "only a get finds it");
+        assert_eq!(pool.stats().available, 1, "closed without a get");
     }
-    // The driver has been at work and has gone back to rest: without a timer of its own.
+    // The maintenance task has worked and sleeps again, without a timer.
     let config = pool.config();
     let others = [config.get_timeout, config.connect_timeout];
-    let naps = clock.naps();
+    let sleeps = clock.sleeps();
     assert!(
-        naps.iter().all(|nap| others.contains(&Some(*nap))),
-        "{naps:?}"
+        sleeps.iter().all(|nap| others.contains(&Some(*nap))),
+        "{sleeps:?}"
     );
 }
 
-/// The seed's evictor drains the channel, looks at everything, and puts back what is good: who comes
-/// meanwhile finds the pool empty, and dials.
+/// The evictor of the Go library drains its channel, probes every connection and puts the healthy
+/// ones back; a get meanwhile finds the pool empty and connects.
 pub(crate) async fn get_during_an_evictor_run_finds_the_pool_full() {
     const MANY: usize = 20;
     let server = Echo::start();
-    let (manager, looks) = Looked::new(server.address());
+    let (manager, probes) = ProbeCounter::new(server.address());
     let pool = builder(manager)
         .min_size(MANY)
         .max_size(2 * MANY)
@@ -151,14 +151,14 @@ pub(crate) async fn get_during_an_evictor_run_finds_the_pool_full() {
         .await
         .unwrap();
     let start = Instant::now();
-    let mut own_looks = 0;
-    // Ten rounds of the evictor, and as many gets as there is time for.
-    while looks.load(Ordering::SeqCst) < own_looks + 10 * MANY {
+    let mut own_probes = 0;
+    // Ten sweeps, and as many gets as they leave time for.
+    while probes.load(Ordering::SeqCst) < own_probes + 10 * MANY {
         assert!(start.elapsed() < LIMIT, "{}", pool.stats());
         let got = poll_once(pool.get()).await;
-        let mut conn = got.expect("at the first poll").unwrap();
-        own_looks += 1;
-        if own_looks % 100 == 0 {
+        let mut conn = got.expect("not ready at the first poll").unwrap();
+        own_probes += 1;
+        if own_probes % 100 == 0 {
             echo(&mut *conn, b"hello").await.unwrap();
         }
         drop(conn);
@@ -168,24 +168,24 @@ pub(crate) async fn get_during_an_evictor_run_finds_the_pool_full() {
     assert_eq!((stats.created, stats.closed.total()), (MANY as u64, 0));
 }
 
-/// Counts how often a connection is looked at: by each get, and by the evictor.
-struct Looked {
+/// Counts the liveness probes of gets and of sweeps.
+struct ProbeCounter {
     tcp: TcpManager,
-    looks: Arc<AtomicUsize>,
+    probes: Arc<AtomicUsize>,
 }
 
-impl Looked {
-    fn new(address: String) -> (Looked, Arc<AtomicUsize>) {
-        let looks = Arc::<AtomicUsize>::default();
-        let manager = Looked {
+impl ProbeCounter {
+    fn new(address: String) -> (ProbeCounter, Arc<AtomicUsize>) {
+        let probes = Arc::<AtomicUsize>::default();
+        let manager = ProbeCounter {
             tcp: TcpManager::new(address),
-            looks: Arc::clone(&looks),
+            probes: Arc::clone(&probes),
         };
-        (manager, looks)
+        (manager, probes)
     }
 }
 
-impl Manager for Looked {
+impl Manager for ProbeCounter {
     type Connection = TcpConn;
     type Error = io::Error;
 
@@ -198,7 +198,7 @@ impl Manager for Looked {
     }
 
     fn liveness(&self, conn: &mut TcpConn) -> Liveness {
-        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.probes.fetch_add(1, Ordering::SeqCst);
         self.tcp.liveness(conn)
     }
 

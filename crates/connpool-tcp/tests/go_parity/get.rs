@@ -1,4 +1,4 @@
-//! `Get(ctx)`: from the idle connections, by growing, by waiting.
+//! `Get(ctx)`: from the idle set, by growth, and by waiting.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,14 +11,14 @@ use futures_lite::future::poll_once;
 use super::clock::Clock;
 use super::peer::Peer;
 use crate::adapter::{CloseReason, GetError, Phase, TcpManager, builder};
-use crate::support::client::{echo, pool_of, talk, until, until_closed};
+use crate::support::client::{echo, pool_of, talk, wait_until, wait_until_closed};
 use crate::support::server::{Echo, Server};
 
 pub(crate) async fn idle_connection_is_lent_without_waiting() {
     let server = Echo::start();
     let pool = pool_of(server.address()).min_size(1).build().await.unwrap();
     let got = poll_once(pool.get()).await;
-    let mut conn = got.expect("at the first poll").unwrap();
+    let mut conn = got.expect("not ready at the first poll").unwrap();
     echo(&mut *conn, b"hello").await.unwrap();
     assert_eq!(pool.stats().wait_count, 0);
 }
@@ -36,7 +36,7 @@ pub(crate) async fn get_and_return_allocate_nothing() {
     echo(&mut *conn, b"hello").await.unwrap();
     let id = conn.id();
     drop(conn);
-    // Each thread counts its own allocations, and this one does nothing else meanwhile.
+    // Allocations are counted per thread, and this thread does nothing else meanwhile.
     let info = measure(|| {
         for _ in 0..100 {
             let mut context = Context::from_waker(Waker::noop());
@@ -50,16 +50,16 @@ pub(crate) async fn get_and_return_allocate_nothing() {
 pub(crate) async fn pool_grows_up_to_max_size() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(4).build().await.unwrap();
-    let mut all = Vec::new();
+    let mut guards = Vec::new();
     for size in 1..=4 {
         let mut conn = pool.get().await.unwrap();
         talk(&mut *conn, &mut server.accept()).await;
-        all.push(conn);
+        guards.push(conn);
         assert_eq!(pool.stats().size, size);
     }
     assert!(poll_once(pool.get()).await.is_none());
     assert_eq!((pool.stats().size, pool.stats().connecting), (4, 0));
-    assert!(!server.has_a_caller());
+    assert!(!server.has_pending_connection());
 }
 
 pub(crate) async fn get_at_max_size_waits_for_a_return() {
@@ -68,27 +68,27 @@ pub(crate) async fn get_at_max_size_waits_for_a_return() {
     let conn = pool.get().await.unwrap();
     let (id, mut end) = (conn.id(), server.accept());
     let waiting = crate::spawn(pool.get_owned());
-    until(&pool, |stats| stats.waiting == 1).await;
+    wait_until(&pool, |stats| stats.waiting == 1).await;
     drop(conn);
     let mut conn = waiting.await.unwrap();
     assert_eq!(conn.id(), id);
     talk(&mut *conn, &mut end).await;
-    assert!(!server.has_a_caller());
+    assert!(!server.has_pending_connection());
 }
 
 pub(crate) async fn waiters_are_served_in_fifo_order() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get_owned().await.unwrap();
-    let mut line: Vec<_> = (0..5).map(|_| Box::pin(pool.get_owned())).collect();
-    for get in &mut line {
+    let mut gets: Vec<_> = (0..5).map(|_| Box::pin(pool.get_owned())).collect();
+    for get in &mut gets {
         assert!(poll_once(get).await.is_none());
     }
-    while !line.is_empty() {
-        let next = line.remove(0);
+    while !gets.is_empty() {
+        let next = gets.remove(0);
         drop(conn);
-        for get in &mut line {
-            assert!(poll_once(get).await.is_none(), "overtaken");
+        for get in &mut gets {
+            assert!(poll_once(get).await.is_none(), "a later waiter overtook");
         }
         conn = next.await.unwrap();
     }
@@ -115,7 +115,7 @@ pub(crate) async fn get_ends_at_its_deadline() {
     }
 }
 
-/// The seed has no limit but the context's.
+/// The Go library has no limit besides that of the context.
 pub(crate) async fn get_without_a_deadline_waits_forever() {
     let clock = Clock::new();
     let server = Echo::start();
@@ -139,7 +139,7 @@ pub(crate) async fn cancelled_get_loses_nothing() {
     let mut waiting = Box::pin(pool.get());
     assert!(poll_once(&mut cancelled).await.is_none());
     assert!(poll_once(&mut waiting).await.is_none());
-    // It is handed the connection, and does not come to take it.
+    // The first waiter is assigned the connection and dropped before it takes it.
     drop(conn);
     drop(cancelled);
     let mut conn = waiting.await.unwrap();
@@ -153,17 +153,17 @@ pub(crate) async fn cancelled_get_loses_nothing() {
 pub(crate) async fn get_opens_a_new_connection_after_three_unhealthy_ones() {
     let peer = Peer::start();
     let pool = peer.pool().max_size(5).build().await.unwrap();
-    let mut all = Vec::new();
+    let mut guards = Vec::new();
     for _ in 0..5 {
         let conn = pool.get().await.unwrap();
-        peer.sicken(&conn);
-        all.push(conn);
+        peer.fail_pings_of(&conn);
+        guards.push(conn);
     }
-    drop(all);
+    drop(guards);
     let mut conn = pool.get().await.unwrap();
     echo(&mut *conn, b"text").await.unwrap();
     assert_eq!((conn.id(), conn.uses(), peer.pings()), (6, 1, 3));
-    until_closed(&pool, CloseReason::PingFailed, 3).await;
+    wait_until_closed(&pool, CloseReason::PingFailed, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.active, stats.available), (1, 2), "{stats}");
     assert_eq!((stats.request, stats.success), (6, 6), "{stats}");
@@ -173,7 +173,7 @@ pub(crate) async fn get_that_may_not_wait_returns_exhausted() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).max_waiters(0);
     let pool = pool.build().await.unwrap();
-    let _held = pool.get().await.expect("it still grows");
+    let _held = pool.get().await.expect("the pool did not grow");
     for refused in [pool.get().await, pool.try_get()] {
         match refused {
             Err(GetError::Exhausted(diagnosis)) => {

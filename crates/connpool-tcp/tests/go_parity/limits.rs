@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use crate::adapter::{Builder, CloseReason, Pool, TcpManager};
-use crate::support::client::{echo, pool_of, talk, until, until_closed};
+use crate::support::client::{echo, pool_of, talk, wait_until, wait_until_closed};
 use crate::support::server::{Echo, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) async fn idle_timeout_closes_idle_connections_without_a_get() {
     let limit = |pool: Builder<_>| pool.idle_timeout(Duration::from_millis(20));
-    closed_without_anybodys_get(limit, CloseReason::Idle).await;
+    closed_without_get(limit, CloseReason::Idle).await;
 }
 
 pub(crate) async fn max_lifetime_closes_old_connections_without_a_get() {
     let limit = |pool: Builder<_>| pool.max_lifetime(Duration::from_millis(20));
-    closed_without_anybodys_get(limit, CloseReason::Lifetime).await;
+    closed_without_get(limit, CloseReason::Lifetime).await;
 }
 
-async fn closed_without_anybodys_get(
+async fn closed_without_get(
     limit: impl FnOnce(Builder<TcpManager>) -> Builder<TcpManager>,
     reason: CloseReason,
 ) {
@@ -31,11 +31,15 @@ async fn closed_without_anybodys_get(
         .evict_interval(Duration::from_millis(5));
     let pool = limit(pool).build().await.unwrap();
     drop(pool.get().await.unwrap());
-    until_closed(&pool, reason, 3).await;
+    wait_until_closed(&pool, reason, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.request), (0, 1), "{stats}");
     for mut end in server.accept_many(3) {
-        assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+        assert_eq!(
+            end.read(&mut [0; 1]).unwrap(),
+            0,
+            "the socket is still open"
+        );
     }
 }
 
@@ -71,8 +75,12 @@ async fn replaced_on_get(
     let mut conn = pool.get().await.unwrap();
     assert_ne!(conn.id(), id);
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, reason, 1).await;
-    assert_eq!(first.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    wait_until_closed(&pool, reason, 1).await;
+    assert_eq!(
+        first.read(&mut [0; 1]).unwrap(),
+        0,
+        "the socket is still open"
+    );
 }
 
 pub(crate) async fn max_lifetime_counts_from_the_connect_of_a_busy_connection() {
@@ -87,14 +95,14 @@ pub(crate) async fn max_lifetime_counts_from_the_connect_of_a_busy_connection() 
         .await
         .unwrap();
     let id = pool.get().await.unwrap().id();
-    // The jitter takes ten of the hundred at most.
+    // The jitter shortens the lifetime by 10 of 100 seconds at most.
     for _ in 0..11 {
         clock.advance(8 * SECOND);
         assert_eq!(pool.get().await.unwrap().id(), id);
     }
     clock.advance(12 * SECOND);
     assert_ne!(pool.get().await.unwrap().id(), id);
-    until_closed(&pool, CloseReason::Lifetime, 1).await;
+    wait_until_closed(&pool, CloseReason::Lifetime, 1).await;
 }
 
 pub(crate) async fn lifetime_jitter_spreads_lifetimes_and_never_lengthens_them() {
@@ -111,26 +119,26 @@ pub(crate) async fn lifetime_jitter_spreads_lifetimes_and_never_lengthens_them()
         .await
         .unwrap();
     drop(pool.get().await.unwrap());
-    until(&pool, |stats| stats.available == MANY).await;
+    wait_until(&pool, |stats| stats.available == MANY).await;
 
     clock.advance(90 * SECOND - Duration::from_nanos(1));
-    assert_eq!(still_lent(&pool), MANY);
-    // That all of them end in one half of the tenth is as likely as 64 heads in a row.
+    assert_eq!(count_usable(&pool), MANY);
+    // The probability that all of them end in the same half of the range is 2^-63.
     clock.advance(5 * SECOND);
-    let in_between = still_lent(&pool);
+    let in_between = count_usable(&pool);
     assert!(0 < in_between && in_between < MANY, "{in_between}");
     clock.advance(5 * SECOND + Duration::from_nanos(1));
-    assert_eq!(still_lent(&pool), 0);
-    until_closed(&pool, CloseReason::Lifetime, MANY as u64).await;
+    assert_eq!(count_usable(&pool), 0);
+    wait_until_closed(&pool, CloseReason::Lifetime, MANY as u64).await;
 }
 
-/// How many of the idle connections are lent; they come back.
-fn still_lent(pool: &Pool<TcpManager>) -> usize {
-    let mut lent = Vec::new();
+/// Returns how many idle connections can be checked out, and returns them.
+fn count_usable(pool: &Pool<TcpManager>) -> usize {
+    let mut guards = Vec::new();
     while pool.stats().available > 0 {
-        lent.extend(pool.try_get().ok());
+        guards.extend(pool.try_get().ok());
     }
-    lent.len()
+    guards.len()
 }
 
 pub(crate) async fn connections_without_limits_are_not_closed_for_age() {
@@ -157,11 +165,11 @@ pub(crate) async fn connection_in_use_is_not_closed_before_its_return() {
         .unwrap();
     let mut held = pool.get().await.unwrap();
     drop(pool.get().await.unwrap());
-    clock.sees_a_nap_of(5 * SECOND).await;
+    clock.wait_for_sleep_of(5 * SECOND).await;
     clock.advance(10 * SECOND);
-    // The other one shows that the evictor was here.
-    until(&pool, |stats| stats.closed.total() == 1).await;
+    // The close of the other connection shows that the evictor ran.
+    wait_until(&pool, |stats| stats.closed.total() == 1).await;
     echo(&mut *held, b"hello").await.unwrap();
     drop(held);
-    until_closed(&pool, CloseReason::Lifetime, 2).await;
+    wait_until_closed(&pool, CloseReason::Lifetime, 2).await;
 }

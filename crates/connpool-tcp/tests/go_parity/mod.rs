@@ -1,8 +1,8 @@
-//! What the Go library promises whose system this is, each promise a test of its name, over real
-//! TCP: <https://github.com/soyvural/connpool>. Written once, run on every runtime.
+//! The behaviour that the Go library documents, as tests over real TCP that are named after it:
+//! <https://github.com/soyvural/connpool>. Written once, run on every runtime.
 //!
-//! A test target that includes this brings what `support` needs and, in its root, `RealRuntime`:
-//! the adapter's own.
+//! A test target that includes this module provides the items that `support` needs and, in its
+//! root, `RealRuntime`, the adapter's own runtime.
 
 pub(crate) mod clock;
 pub(crate) mod evictor;
@@ -16,7 +16,7 @@ pub(crate) mod settings;
 pub(crate) mod stats;
 pub(crate) mod stop;
 
-/// Makes a test of every promise, run by `$run`. The only list of them.
+/// Defines a test for each entry, run by `$run`. This is the only list.
 macro_rules! go_parity_on {
     ($run:path) => {
         $crate::support::tests! { $run; go_parity;

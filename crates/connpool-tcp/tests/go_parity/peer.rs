@@ -1,4 +1,4 @@
-//! A server that answers pings, and says no when it is told to.
+//! A server that answers pings, wrongly on request.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -11,71 +11,71 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::SockRef;
 
 use crate::adapter::{Builder, TcpConn, TcpManager, builder};
-use crate::support::server::{LIMIT, Served, Server};
+use crate::support::server::{LIMIT, Server, ServerHandle};
 
-/// Takes four bytes at a time: `PING` is answered and counted, all else comes back as it is.
+/// Reads four bytes at a time: answers and counts `PING`, echoes everything else.
 pub(crate) struct Peer {
-    served: Served,
-    book: Arc<Book>,
+    server: ServerHandle,
+    state: Arc<PeerState>,
 }
 
 #[derive(Default)]
-struct Book {
+struct PeerState {
     pings: AtomicUsize,
-    sick: Mutex<HashSet<SocketAddr>>,
+    failing: Mutex<HashSet<SocketAddr>>,
 }
 
 impl Peer {
     pub(crate) fn start() -> Peer {
-        let book = Arc::<Book>::default();
-        let served = Server::start().serve({
-            let book = Arc::clone(&book);
-            // Whether it ends in an error is for the client to judge.
-            move |stream| _ = book.attend(stream)
+        let state = Arc::<PeerState>::default();
+        let server = Server::start().serve({
+            let state = Arc::clone(&state);
+            // Errors are checked at the client.
+            move |stream| _ = state.handle(stream)
         });
-        Peer { served, book }
+        Peer { server, state }
     }
 
-    /// A pool that pings before every lending but the first of a connection.
+    /// Starts building a pool that pings before every checkout but the first of a connection.
     pub(crate) fn pool(&self) -> Builder<TcpManager> {
-        builder(TcpManager::new(self.served.address()).ping(ping))
+        builder(TcpManager::new(self.server.address()).ping(ping))
             .ping_after(Duration::ZERO)
             .ping_timeout(LIMIT)
     }
 
     pub(crate) fn address(&self) -> String {
-        self.served.address()
+        self.server.address()
     }
 
     pub(crate) fn pings(&self) -> usize {
-        self.book.pings.load(Ordering::SeqCst)
+        self.state.pings.load(Ordering::SeqCst)
     }
 
-    /// From now on pings of this connection get the wrong answer.
-    pub(crate) fn sicken(&self, conn: &TcpConn) {
+    /// From now on, pings of this connection get a wrong answer.
+    pub(crate) fn fail_pings_of(&self, conn: &TcpConn) {
         let client = SockRef::from(conn.get_ref()).local_addr().unwrap();
         let client = client.as_socket().unwrap();
-        self.book.sick.lock().unwrap().insert(client);
+        self.state.failing.lock().unwrap().insert(client);
     }
 }
 
-impl Book {
-    fn attend(&self, mut stream: &TcpStream) -> io::Result<()> {
+impl PeerState {
+    fn handle(&self, mut stream: &TcpStream) -> io::Result<()> {
         let client = stream.peer_addr()?;
         let mut text = [0; 4];
         loop {
             stream.read_exact(&mut text)?;
             if &text == b"PING" {
                 self.pings.fetch_add(1, Ordering::SeqCst);
-                let sick = self.sick.lock().unwrap().contains(&client);
-                text = if sick { *b"NOPE" } else { *b"PONG" };
+                let failing = self.failing.lock().unwrap().contains(&client);
+                text = if failing { *b"NOPE" } else { *b"PONG" };
             }
             stream.write_all(&text)?;
         }
     }
 }
 
-/// One question, one answer.
+/// Sends one ping and checks the reply.
 pub(crate) async fn ping(conn: &mut TcpConn) -> io::Result<()> {
     conn.write_all(b"PING").await?;
     let mut reply = [0; 4];

@@ -1,4 +1,4 @@
-//! Ping, and the other checks before it.
+//! Ping, and the other checks of a checkout.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
@@ -9,7 +9,9 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use super::clock::Clock;
 use super::peer::{Peer, ping};
 use crate::adapter::{CloseReason, Pool, TcpConn, TcpManager, builder};
-use crate::support::client::{Spy, adds_up, echo, pool_of, talk, until, until_closed};
+use crate::support::client::{
+    SocketWatch, counts_add_up, echo, pool_of, talk, wait_until, wait_until_closed,
+};
 use crate::support::server::Server;
 
 pub(crate) async fn ping_is_called_before_a_connection_is_lent() {
@@ -23,7 +25,7 @@ pub(crate) async fn ping_is_called_before_a_connection_is_lent() {
     }
 }
 
-/// The seed pings what it has connected the moment before.
+/// The Go library pings a connection that it has just opened.
 pub(crate) async fn new_connection_is_lent_without_a_ping() {
     let peer = Peer::start();
     let pool = peer.pool().build().await.unwrap();
@@ -32,7 +34,7 @@ pub(crate) async fn new_connection_is_lent_without_a_ping() {
     assert_eq!(peer.pings(), 0);
 }
 
-/// The seed pings at every `Get`, as `ping_after` zero does.
+/// The Go library pings at every `Get`, as `ping_after` zero does.
 pub(crate) async fn ping_is_skipped_within_a_second_of_use_by_default() {
     let clock = Clock::new();
     let peer = Peer::start();
@@ -52,17 +54,17 @@ pub(crate) async fn ping_is_skipped_within_a_second_of_use_by_default() {
 pub(crate) async fn connection_whose_ping_fails_is_discarded_and_another_is_tried() {
     let peer = Peer::start();
     let pool = peer.pool().build().await.unwrap();
-    let good = pool.get().await.unwrap();
-    let sick = pool.get().await.unwrap();
-    let id = good.id();
-    peer.sicken(&sick);
-    // The last one brought back is tried first.
-    drop(good);
-    drop(sick);
+    let healthy = pool.get().await.unwrap();
+    let failing = pool.get().await.unwrap();
+    let id = healthy.id();
+    peer.fail_pings_of(&failing);
+    // The last connection returned is tried first.
+    drop(healthy);
+    drop(failing);
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.id(), id);
     echo(&mut *conn, b"text").await.unwrap();
-    until_closed(&pool, CloseReason::PingFailed, 1).await;
+    wait_until_closed(&pool, CloseReason::PingFailed, 1).await;
     assert_eq!((pool.stats().created, peer.pings()), (2, 2));
 }
 
@@ -77,9 +79,11 @@ pub(crate) async fn peer_receives_nothing_without_a_ping() {
         drop(pool.get().await.unwrap());
     }
     assert_eq!(pool.stats().created, 1);
-    let mut end = server.accept();
-    end.set_nonblocking(true).unwrap();
-    let error = end.read(&mut [0; 1]).expect_err("it is open, and quiet");
+    let mut socket = server.accept();
+    socket.set_nonblocking(true).unwrap();
+    let error = socket
+        .read(&mut [0; 1])
+        .expect_err("got bytes or the end of the stream");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
@@ -88,7 +92,7 @@ pub(crate) async fn checks_run_in_the_order_lifetime_idle_time_ping() {
     let server = Server::start();
     let manager = TcpManager::new(server.address()).ping(async |conn| {
         conn.write_all(b"PING").await?;
-        Err(io::Error::other("no answer will do"))
+        Err(io::Error::other("scripted ping failure"))
     });
     let pool = Pool::builder(manager, clock.clone())
         .max_size(1)
@@ -100,19 +104,22 @@ pub(crate) async fn checks_run_in_the_order_lifetime_idle_time_ping() {
         .build()
         .await
         .unwrap();
-    let mut ends = Vec::new();
+    let mut sockets = Vec::new();
     for idle in [10, 5, 4, 0] {
         let mut conn = pool.get().await.unwrap();
         assert_eq!(conn.uses(), 1);
-        let mut end = server.accept();
-        talk(&mut *conn, &mut end).await;
-        ends.push(end);
+        let mut socket = server.accept();
+        talk(&mut *conn, &mut socket).await;
+        sockets.push(socket);
         drop(conn);
         clock.advance(Duration::from_secs(idle));
     }
-    until(&pool, |stats| stats.closed.total() == 3 && adds_up(stats)).await;
-    let asked: Vec<_> = ends.drain(..3).map(everything_said_on).collect();
-    assert_eq!(asked, ["", "", "PING"]);
+    wait_until(&pool, |stats| {
+        stats.closed.total() == 3 && counts_add_up(stats)
+    })
+    .await;
+    let received: Vec<_> = sockets.drain(..3).map(read_to_end).collect();
+    assert_eq!(received, ["", "", "PING"]);
     let stats = pool.stats();
     for reason in [
         CloseReason::Lifetime,
@@ -123,15 +130,15 @@ pub(crate) async fn checks_run_in_the_order_lifetime_idle_time_ping() {
     }
 }
 
-/// What a client says until it closes.
-fn everything_said_on(mut end: impl Read) -> String {
+/// Returns everything that the client sends until it closes.
+fn read_to_end(mut socket: impl Read) -> String {
     let mut text = String::new();
-    end.read_to_string(&mut text).unwrap();
+    socket.read_to_string(&mut text).unwrap();
     text
 }
 
-/// The seed's README has a ping that reads one byte with a short limit, takes silence for health,
-/// and a byte for health as well: the next user then misses it.
+/// The ping in the README of the Go library reads one byte with a short timeout, and takes a
+/// timeout for health, and a byte as well: the next user misses that byte.
 async fn sample_ping(conn: &mut TcpConn) -> io::Result<()> {
     match poll_once(conn.read(&mut [0; 1])).await {
         None | Some(Ok(1)) => Ok(()),
@@ -154,15 +161,15 @@ pub(crate) async fn unsolicited_bytes_are_found_before_the_sample_ping_consumes_
             .await
             .unwrap();
         let conn = pool.get().await.unwrap();
-        let (id, client) = (conn.id(), Spy::on(&conn));
+        let (id, client) = (conn.id(), SocketWatch::on(&conn));
         drop(conn);
-        let mut end = server.accept();
-        end.write_all(b"+late").unwrap();
-        client.sees_something();
+        let mut socket = server.accept();
+        socket.write_all(b"+late").unwrap();
+        client.wait_readable();
         let mut conn = pool.get().await.unwrap();
         assert_ne!(conn.id(), id);
         talk(&mut *conn, &mut server.accept()).await;
-        until_closed(&pool, CloseReason::Unsolicited, 1).await;
+        wait_until_closed(&pool, CloseReason::Unsolicited, 1).await;
     }
 }
 
@@ -170,13 +177,13 @@ pub(crate) async fn dead_connection_is_found_without_the_sample_ping() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let conn = pool.get().await.unwrap();
-    let client = Spy::on(&conn);
+    let client = SocketWatch::on(&conn);
     drop(conn);
     drop(server.accept());
-    client.sees_something();
+    client.wait_readable();
     let mut conn = pool.get().await.unwrap();
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, CloseReason::Dead, 1).await;
+    wait_until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
 pub(crate) async fn sample_ping_keeps_a_quiet_connection() {
@@ -187,10 +194,10 @@ pub(crate) async fn sample_ping_keeps_a_quiet_connection() {
         .await
         .unwrap();
     let id = pool.get().await.unwrap().id();
-    let mut end = server.accept();
+    let mut socket = server.accept();
     for _ in 0..3 {
         let mut conn = pool.get().await.unwrap();
         assert_eq!(conn.id(), id);
-        talk(&mut *conn, &mut end).await;
+        talk(&mut *conn, &mut socket).await;
     }
 }

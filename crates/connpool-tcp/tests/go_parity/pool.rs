@@ -1,4 +1,4 @@
-//! The whole: the quick start, the pool's name, the factory, many threads.
+//! The quick start, the name, the factory, and many threads.
 
 use std::io;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use futures_lite::future::{block_on, yield_now};
 
 use super::peer::Peer;
 use crate::adapter::{Manager, TcpManager, builder, io_fn};
-use crate::support::client::{adds_up, echo, pool_of, until};
+use crate::support::client::{counts_add_up, echo, pool_of, wait_until};
 use crate::support::server::{Echo, LIMIT};
 
-/// `New`, `Get`, `MarkUnusable`, `Close`, `Stats`, `Name`, `Stop`, in the order of the seed's README.
+/// `New`, `Get`, `MarkUnusable`, `Close`, `Stats`, `Name`, `Stop`, in the order of the README of
+/// the Go library.
 pub(crate) async fn quick_start_runs() {
     let peer = Peer::start();
     let pool = peer
@@ -33,7 +34,7 @@ pub(crate) async fn quick_start_runs() {
     let mut broken = pool.get().await.unwrap();
     broken.mark_unusable();
     drop(broken);
-    until(&pool, |stats| stats.available == 5).await;
+    wait_until(&pool, |stats| stats.available == 5).await;
 
     let stats = pool.stats();
     assert_eq!(pool.name(), "my-pool");
@@ -108,7 +109,7 @@ pub(crate) async fn pool_can_be_used_from_many_threads() {
             })
         })
         .collect();
-    // This thread may be the one that runs the connects.
+    // This thread may be the only one that runs the connects.
     while !threads.iter().all(|thread| thread.is_finished()) {
         yield_now().await;
     }
@@ -117,5 +118,5 @@ pub(crate) async fn pool_can_be_used_from_many_threads() {
     }
     let stats = pool.stats();
     assert_eq!((stats.request, stats.success), (200, 200), "{stats}");
-    assert!(stats.created <= 3 && adds_up(&stats), "{stats}");
+    assert!(stats.created <= 3 && counts_add_up(&stats), "{stats}");
 }

@@ -1,4 +1,4 @@
-//! `conn.Close()`, which is dropping the guard.
+//! `conn.Close()`, which is the drop of a guard.
 
 use std::io::Read;
 use std::pin::pin;
@@ -8,32 +8,36 @@ use futures_lite::future::poll_once;
 
 use super::clock::Clock;
 use crate::adapter::CloseReason;
-use crate::support::client::{echo, pool_of, talk, until_closed};
+use crate::support::client::{echo, pool_of, talk, wait_until_closed};
 use crate::support::server::{Echo, Server};
 
 pub(crate) async fn returned_connection_is_lent_again() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
-    let mut end = server.accept();
-    talk(&mut *conn, &mut end).await;
+    let mut socket = server.accept();
+    talk(&mut *conn, &mut socket).await;
     let id = conn.id();
     drop(conn);
     assert_eq!((pool.stats().active, pool.stats().available), (0, 1));
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.id(), id);
-    talk(&mut *conn, &mut end).await;
+    talk(&mut *conn, &mut socket).await;
 }
 
 pub(crate) async fn connection_marked_unusable_is_destroyed_on_return() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
-    let mut end = server.accept();
+    let mut socket = server.accept();
     conn.mark_unusable();
-    talk(&mut *conn, &mut end).await;
+    talk(&mut *conn, &mut socket).await;
     drop(conn);
-    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    assert_eq!(
+        socket.read(&mut [0; 1]).unwrap(),
+        0,
+        "the socket is still open"
+    );
     let stats = pool.stats();
     assert_eq!((stats.size, stats.closed.get(CloseReason::Marked)), (0, 1));
 }
@@ -42,7 +46,7 @@ pub(crate) async fn destroyed_connection_makes_room_for_another() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
-    let (id, _end) = (conn.id(), server.accept());
+    let (id, _socket) = (conn.id(), server.accept());
     let mut waiting = pin!(pool.get());
     assert!(poll_once(waiting.as_mut()).await.is_none());
     conn.mark_unusable();
@@ -56,12 +60,16 @@ pub(crate) async fn connection_returned_to_a_stopped_pool_is_destroyed() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
-    let mut end = server.accept();
+    let mut socket = server.accept();
     assert_eq!(pool.close(Duration::ZERO).await.still_out.len(), 1);
-    talk(&mut *conn, &mut end).await;
+    talk(&mut *conn, &mut socket).await;
     drop(conn);
-    until_closed(&pool, CloseReason::PoolClosed, 1).await;
-    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    wait_until_closed(&pool, CloseReason::PoolClosed, 1).await;
+    assert_eq!(
+        socket.read(&mut [0; 1]).unwrap(),
+        0,
+        "the socket is still open"
+    );
 }
 
 pub(crate) async fn return_restarts_the_idle_time() {
@@ -79,13 +87,13 @@ pub(crate) async fn return_restarts_the_idle_time() {
         clock.advance(Duration::from_secs(9));
         let conn = pool.get().await.unwrap();
         assert_eq!(conn.id(), id);
-        // The time in use is not idle time.
+        // Time in use is not idle time.
         clock.advance(Duration::from_secs(60));
         drop(conn);
     }
     clock.advance(Duration::from_secs(10));
     assert_ne!(pool.get().await.unwrap().id(), id);
-    until_closed(&pool, CloseReason::Idle, 1).await;
+    wait_until_closed(&pool, CloseReason::Idle, 1).await;
 }
 
 pub(crate) async fn connection_returned_beyond_max_idle_is_destroyed() {
@@ -93,11 +101,11 @@ pub(crate) async fn connection_returned_beyond_max_idle_is_destroyed() {
     let pool = pool_of(server.address()).max_size(3).max_idle(1);
     let pool = pool.build().await.unwrap();
     let one = pool.get().await.unwrap();
-    let all = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let others = (pool.get().await.unwrap(), pool.get().await.unwrap());
     let id = one.id();
     drop(one);
-    drop(all);
-    until_closed(&pool, CloseReason::Overflow, 2).await;
+    drop(others);
+    wait_until_closed(&pool, CloseReason::Overflow, 2).await;
     assert_eq!((pool.stats().size, pool.stats().available), (1, 1));
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.id(), id);
@@ -107,11 +115,11 @@ pub(crate) async fn connection_returned_beyond_max_idle_is_destroyed() {
 pub(crate) async fn all_connections_may_be_idle_by_default() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(3).build().await.unwrap();
-    let mut all = Vec::new();
+    let mut others = Vec::new();
     for _ in 0..3 {
-        all.push(pool.get().await.unwrap());
+        others.push(pool.get().await.unwrap());
     }
-    drop(all);
+    drop(others);
     let stats = pool.stats();
     assert_eq!((stats.available, stats.closed.total()), (3, 0), "{stats}");
 }

@@ -1,4 +1,4 @@
-//! MinSize, MaxSize, Increment; what is left out, and what is not allowed.
+//! MinSize, MaxSize, Increment: defaults and invalid values.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::adapter::{BuildError, Builder, TcpManager};
-use crate::support::client::{echo, pool_of, until};
+use crate::support::client::{echo, pool_of, wait_until};
 use crate::support::server::{Echo, LIMIT, Server};
 
 pub(crate) async fn defaults_match_the_go_library() {
@@ -18,7 +18,7 @@ pub(crate) async fn defaults_match_the_go_library() {
     assert_eq!(config.max_lifetime, None);
     assert_eq!(config.lifetime_jitter, 0.1);
     assert_eq!(config.evict_interval, Some(Duration::from_secs(30)));
-    // The seed has these two set by everybody.
+    // The Go library requires these two to be set.
     assert_eq!((config.max_size, config.increment), (10, 1));
 }
 
@@ -28,21 +28,24 @@ pub(crate) async fn min_size_connections_are_open_when_build_returns() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, stats.active), (3, 3, 0));
     drop(server.accept_many(3));
-    assert!(!server.has_a_caller(), "and no more than these");
+    assert!(
+        !server.has_pending_connection(),
+        "more than min_size connections"
+    );
 }
 
 pub(crate) async fn min_size_zero_opens_nothing() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     assert_eq!(pool.stats().size, 0);
-    assert!(!server.has_a_caller());
+    assert!(!server.has_pending_connection());
 }
 
 pub(crate) async fn max_size_is_never_exceeded() {
-    let guests = Arc::<Guests>::default();
+    let counter = Arc::<ConnectionCounter>::default();
     let server = Server::start().serve({
-        let guests = Arc::clone(&guests);
-        move |stream| _ = guests.attend(stream)
+        let counter = Arc::clone(&counter);
+        move |stream| _ = counter.handle(stream)
     });
     let pool = pool_of(server.address())
         .min_size(2)
@@ -66,7 +69,7 @@ pub(crate) async fn max_size_is_never_exceeded() {
                 for round in 0..20 {
                     let mut conn = pool.get().await.unwrap();
                     if (number + round) % 3 == 0 {
-                        echo(&mut *conn, GOODBYE).await.unwrap();
+                        echo(&mut *conn, QUIT).await.unwrap();
                         conn.mark_unusable();
                     } else {
                         echo(&mut *conn, b"hello").await.unwrap();
@@ -78,29 +81,29 @@ pub(crate) async fn max_size_is_never_exceeded() {
     for task in tasks {
         task.await;
     }
-    assert_eq!(guests.most.load(Ordering::SeqCst), 4);
+    assert_eq!(counter.max.load(Ordering::SeqCst), 4);
     assert!(pool.stats().created > 100, "{}", pool.stats());
 }
 
-const GOODBYE: &[u8; 5] = b"adieu";
+const QUIT: &[u8; 5] = b"close";
 
-/// Counts at the server who is there. Whoever is going to close says goodbye first, so that the
-/// count does not depend on when the end of a stream is noticed.
+/// Counts the open connections at the server. A client announces its close, so the count does not
+/// depend on when the server sees the end of the stream.
 #[derive(Default)]
-struct Guests {
-    here: AtomicUsize,
-    most: AtomicUsize,
+struct ConnectionCounter {
+    open: AtomicUsize,
+    max: AtomicUsize,
 }
 
-impl Guests {
-    fn attend(&self, mut stream: &TcpStream) -> io::Result<()> {
-        let here = self.here.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(here, Ordering::SeqCst);
+impl ConnectionCounter {
+    fn handle(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.max.fetch_max(open, Ordering::SeqCst);
         let mut text = [0; 5];
         loop {
             stream.read_exact(&mut text)?;
-            if &text == GOODBYE {
-                self.here.fetch_sub(1, Ordering::SeqCst);
+            if &text == QUIT {
+                self.open.fetch_sub(1, Ordering::SeqCst);
             }
             stream.write_all(&text)?;
         }
@@ -118,16 +121,16 @@ pub(crate) async fn increment_is_the_number_opened_when_the_pool_grows() {
     let mut all = Vec::new();
     for expected in [4, 4, 4, 4, 8, 8, 8, 8, 10, 10] {
         all.push(pool.get().await.unwrap());
-        until(&pool, |stats| stats.connecting == 0).await;
+        wait_until(&pool, |stats| stats.connecting == 0).await;
         let stats = pool.stats();
         assert_eq!((stats.size, stats.created), (expected, expected as u64));
         assert_eq!(stats.active, all.len());
     }
     drop(server.accept_many(10));
-    assert!(!server.has_a_caller());
+    assert!(!server.has_pending_connection());
 }
 
-/// The seed demands `Increment <= MaxSize - MinSize`, and so has no pool of fixed size.
+/// The Go library requires `Increment <= MaxSize - MinSize`, so it has no pools of fixed size.
 pub(crate) async fn fixed_size_pool_is_allowed_with_any_increment() {
     for increment in [1, 5] {
         let server = Echo::start();

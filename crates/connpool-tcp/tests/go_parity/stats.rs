@@ -1,4 +1,4 @@
-//! The ten figures.
+//! The ten statistics of the Go library.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use futures_lite::future::poll_once;
 use super::clock::Clock;
 use super::peer::Peer;
 use crate::adapter::{CloseReason, Stats};
-use crate::support::client::{adds_up, pool_of, until, until_closed};
+use crate::support::client::{counts_add_up, pool_of, wait_until, wait_until_closed};
 use crate::support::server::{Echo, Port};
 
 pub(crate) async fn size_counts_idle_and_active_connections() {
-    let figures = each_step(|stats| stats.size).await;
-    assert_eq!(figures, [2, 2, 2, 3, 3, 2]);
+    let values = gauge_after_each_step(|stats| stats.size).await;
+    assert_eq!(values, [2, 2, 2, 3, 3, 2]);
 }
 
 pub(crate) async fn available_counts_idle_connections() {
-    let figures = each_step(|stats| stats.available).await;
-    assert_eq!(figures, [2, 1, 0, 0, 1, 1]);
+    let values = gauge_after_each_step(|stats| stats.available).await;
+    assert_eq!(values, [2, 1, 0, 0, 1, 1]);
 }
 
 pub(crate) async fn active_counts_connections_checked_out() {
-    let figures = each_step(|stats| stats.active).await;
-    assert_eq!(figures, [0, 1, 2, 3, 2, 1]);
+    let values = gauge_after_each_step(|stats| stats.active).await;
+    assert_eq!(values, [0, 1, 2, 3, 2, 1]);
 }
 
-/// A gauge after each of: build, three gets, a return, and a return of a broken connection.
-async fn each_step(gauge: impl Fn(&Stats) -> usize) -> [usize; 6] {
+/// Returns a gauge after the build, three gets, a return, and a return of a marked connection.
+async fn gauge_after_each_step(gauge: impl Fn(&Stats) -> usize) -> [usize; 6] {
     let server = Echo::start();
     let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
     let read = || gauge(&pool.stats());
@@ -46,19 +46,19 @@ async fn each_step(gauge: impl Fn(&Stats) -> usize) -> [usize; 6] {
 }
 
 pub(crate) async fn request_counts_every_get() {
-    let (requests, _) = asked_four_times_and_served_twice().await;
+    let (requests, _) = four_gets_of_which_two_succeed().await;
     assert_eq!(requests, 4);
 }
 
 pub(crate) async fn success_counts_every_served_get() {
-    let (_, successes) = asked_four_times_and_served_twice().await;
+    let (_, successes) = four_gets_of_which_two_succeed().await;
     assert_eq!(successes, 2);
 }
 
-async fn asked_four_times_and_served_twice() -> (u64, u64) {
+async fn four_gets_of_which_two_succeed() -> (u64, u64) {
     let port = Port::new();
     let pool = pool_of(port.address()).max_size(1).build().await.unwrap();
-    assert!(pool.get().await.is_err(), "nobody listens");
+    assert!(pool.get().await.is_err(), "connected to a closed port");
     let _server = port.listen().echo();
     let conn = pool.get().await.unwrap();
     assert!(pool.get_timeout(Duration::ZERO).await.is_err());
@@ -68,17 +68,17 @@ async fn asked_four_times_and_served_twice() -> (u64, u64) {
 }
 
 pub(crate) async fn idle_closed_counts_connections_past_idle_timeout() {
-    let stats = three_closed(Some(Duration::from_secs(1)), None).await;
+    let stats = close_three(Some(Duration::from_secs(1)), None).await;
     assert_eq!(closed(&stats), (3, 0, 0), "{stats}");
 }
 
 pub(crate) async fn lifetime_closed_counts_connections_past_max_lifetime() {
-    let stats = three_closed(None, Some(Duration::from_secs(1))).await;
+    let stats = close_three(None, Some(Duration::from_secs(1))).await;
     assert_eq!(closed(&stats), (0, 3, 0), "{stats}");
 }
 
-/// Three connections over a limit, found by a get.
-async fn three_closed(idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Stats {
+/// Returns the statistics after a get has found three connections past a limit.
+async fn close_three(idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Stats {
     let clock = Clock::new();
     let server = Echo::start();
     let pool = clock
@@ -92,10 +92,13 @@ async fn three_closed(idle_timeout: Option<Duration>, max_lifetime: Option<Durat
         .await
         .unwrap();
     drop(pool.get().await.unwrap());
-    until(&pool, |stats| stats.available == 3).await;
+    wait_until(&pool, |stats| stats.available == 3).await;
     clock.advance(Duration::from_secs(1));
     drop(pool.get().await.unwrap());
-    until(&pool, |stats| stats.closed.total() == 3 && adds_up(stats)).await;
+    wait_until(&pool, |stats| {
+        stats.closed.total() == 3 && counts_add_up(stats)
+    })
+    .await;
     pool.stats()
 }
 
@@ -107,10 +110,10 @@ pub(crate) async fn ping_failed_counts_failed_pings() {
         pool.get().await.unwrap(),
         pool.get().await.unwrap(),
     ];
-    all.iter().for_each(|conn| peer.sicken(conn));
+    all.iter().for_each(|conn| peer.fail_pings_of(conn));
     drop(all);
     drop(pool.get().await.unwrap());
-    until_closed(&pool, CloseReason::PingFailed, 3).await;
+    wait_until_closed(&pool, CloseReason::PingFailed, 3).await;
     assert_eq!(closed(&pool.stats()), (0, 0, 3));
 }
 
@@ -122,7 +125,11 @@ pub(crate) async fn wait_count_counts_every_get_that_waits_at_max_size() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(2).build().await.unwrap();
     let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    assert_eq!(pool.stats().wait_count, 0, "it grew");
+    assert_eq!(
+        pool.stats().wait_count,
+        0,
+        "a connect was counted as a wait"
+    );
     for count in 1..=3 {
         assert!(poll_once(pool.get()).await.is_none());
         assert_eq!(pool.stats().wait_count, count);
@@ -145,7 +152,7 @@ pub(crate) async fn wait_time_adds_up_the_time_of_all_waits() {
     drop(held);
     let _held = waiting.await.unwrap();
     assert_eq!(pool.stats().wait_time, Duration::from_secs(3));
-    // One who waits in vain counts as well.
+    // A get that times out counts as well.
     let mut waiting = pin!(pool.get_timeout(Duration::from_secs(4)));
     assert!(poll_once(waiting.as_mut()).await.is_none());
     clock.advance(Duration::from_secs(4));

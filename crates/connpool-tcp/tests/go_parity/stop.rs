@@ -1,4 +1,4 @@
-//! `Stop`, and what comes after it.
+//! `Stop`, and calls after it.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::{poll_once, yield_now, zip};
 
 use crate::adapter::{CloseReason, GetError};
-use crate::support::client::{adds_up, echo, pool_of, until, until_closed};
+use crate::support::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
 use crate::support::server::{Echo, LIMIT, Server};
 
 pub(crate) async fn stop_closes_every_connection() {
@@ -18,19 +18,26 @@ pub(crate) async fn stop_closes_every_connection() {
         .build()
         .await
         .unwrap();
-    let out = pool.get_owned().await.unwrap();
+    let borrowed = pool.get_owned().await.unwrap();
     let report = pool.close(Duration::ZERO).await;
     assert_eq!(report.still_out.len(), 1);
-    drop(out);
+    drop(borrowed);
     let report = pool.close(LIMIT).await;
     assert_eq!((report.still_out.len(), report.timed_out), (0, false));
-    for mut end in server.accept_many(3) {
-        assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    for mut socket in server.accept_many(3) {
+        assert_eq!(
+            socket.read(&mut [0; 1]).unwrap(),
+            0,
+            "the socket is still open"
+        );
     }
-    until_closed(&pool, CloseReason::PoolClosed, 3).await;
+    wait_until_closed(&pool, CloseReason::PoolClosed, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connecting), (0, 0), "{stats}");
-    assert!(!server.has_a_caller(), "min_size is kept no longer");
+    assert!(
+        !server.has_pending_connection(),
+        "a closed pool maintained min_size"
+    );
 }
 
 pub(crate) async fn stop_waits_for_borrowed_connections() {
@@ -55,7 +62,7 @@ pub(crate) async fn stop_wakes_every_waiter() {
         .unwrap();
     let _held = pool.get().await.unwrap();
     let waiting: Vec<_> = (0..3).map(|_| crate::spawn(pool.get_owned())).collect();
-    until(&pool, |stats| stats.waiting == 3).await;
+    wait_until(&pool, |stats| stats.waiting == 3).await;
     pool.close(Duration::ZERO).await;
     for get in waiting {
         assert!(get.await.unwrap_err().is_closed());
@@ -83,10 +90,10 @@ pub(crate) async fn stop_can_be_repeated() {
     assert_eq!((again.closed, again.still_out.len()), (0, 0));
     let stats = pool.stats();
     assert_eq!((stats.size, stats.closed.total()), (0, 2), "{stats}");
-    assert!(adds_up(&stats), "{stats}");
+    assert!(counts_add_up(&stats), "{stats}");
 }
 
-/// The seed's pool, forgotten without a `Stop`, goes on in its evictor.
+/// A pool of the Go library that is dropped without `Stop` stays alive in its evictor.
 pub(crate) async fn dropped_pool_stops_by_itself() {
     let server = Server::start();
     let pool = pool_of(server.address()).min_size(2).build().await.unwrap();
@@ -94,17 +101,17 @@ pub(crate) async fn dropped_pool_stops_by_itself() {
     drop(pool);
     assert!(!other.is_closed());
     drop(other);
-    for end in server.accept_many(2) {
-        until_ended(&end).await;
+    for socket in server.accept_many(2) {
+        wait_until_ended(&socket).await;
     }
 }
 
-/// Waits for the end of a stream without blocking: this thread may be the one to bring it about.
-async fn until_ended(mut end: &TcpStream) {
-    end.set_nonblocking(true).unwrap();
+/// Waits for the end of a stream without blocking: this thread may have to run the close.
+async fn wait_until_ended(mut socket: &TcpStream) {
+    socket.set_nonblocking(true).unwrap();
     let start = Instant::now();
-    while end.read(&mut [0; 1]).ok() != Some(0) {
-        assert!(start.elapsed() < LIMIT, "it stays open");
+    while socket.read(&mut [0; 1]).ok() != Some(0) {
+        assert!(start.elapsed() < LIMIT, "the socket stays open");
         yield_now().await;
     }
 }

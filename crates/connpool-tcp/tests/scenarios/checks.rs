@@ -1,4 +1,4 @@
-//! Active checks and limits, asked of real connections.
+//! Pings and limits with real connections.
 
 use std::io;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{Builder, CloseReason, TcpConn, TcpManager, builder};
-use crate::support::client::{Spy, echo, talk, until_closed};
+use crate::support::client::{SocketWatch, echo, talk, wait_until_closed};
 use crate::support::server::{Echo, LIMIT, Server};
 
-/// A pool of one that pings before every lending, but for that of a new connection.
+/// Starts building a pool of one connection that pings before every checkout but its first.
 fn pinging(manager: TcpManager) -> Builder<TcpManager> {
     builder(manager).max_size(1).ping_after(Duration::ZERO)
 }
@@ -33,7 +33,7 @@ pub(crate) async fn answered_ping_keeps_the_connection() {
 }
 
 pub(crate) async fn wrongly_answered_ping_replaces_the_connection() {
-    /// A named function will do as well.
+    /// An async function works like a closure.
     async fn ping(conn: &mut TcpConn) -> io::Result<()> {
         conn.write_all(b"PING\n").await?;
         let mut reply = [0; 5];
@@ -50,7 +50,7 @@ pub(crate) async fn wrongly_answered_ping_replaces_the_connection() {
     let mut conn = pool.get().await.unwrap();
     assert_ne!(conn.id(), id);
     echo(&mut *conn, b"hello\n").await.unwrap();
-    until_closed(&pool, CloseReason::PingFailed, 1).await;
+    wait_until_closed(&pool, CloseReason::PingFailed, 1).await;
     assert_eq!(pool.stats().ping_failed, 1);
 }
 
@@ -74,22 +74,22 @@ pub(crate) async fn unanswered_ping_replaces_the_connection() {
     let mut conn = pool.get().await.unwrap();
     assert_ne!(conn.id(), id);
     talk(&mut *conn, &mut server.accept()).await;
-    until_closed(&pool, CloseReason::PingTimeout, 1).await;
+    wait_until_closed(&pool, CloseReason::PingTimeout, 1).await;
     assert_eq!(pool.stats().ping_failed, 1);
 }
 
 pub(crate) async fn ping_is_not_sent_on_a_dead_connection() {
     let server = Server::start();
     let manager = TcpManager::new(server.address())
-        .ping(async |_conn| Err(io::Error::other("the look comes first")));
+        .ping(async |_conn| Err(io::Error::other("pinged a dead connection")));
     let pool = pinging(manager).build().await.unwrap();
     let conn = pool.get().await.unwrap();
-    let client = Spy::on(&conn);
+    let client = SocketWatch::on(&conn);
     drop(conn);
     drop(server.accept());
-    client.sees_something();
+    client.wait_readable();
     let _next = pool.get().await.unwrap();
-    until_closed(&pool, CloseReason::Dead, 1).await;
+    wait_until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
 pub(crate) async fn connection_past_its_lifetime_is_replaced() {
@@ -104,7 +104,7 @@ pub(crate) async fn connection_past_its_lifetime_is_replaced() {
         assert_eq!(conn.uses(), 1);
         echo(&mut *conn, b"hello").await.unwrap();
     }
-    until_closed(&pool, CloseReason::Lifetime, 3).await;
+    wait_until_closed(&pool, CloseReason::Lifetime, 3).await;
     assert_eq!(pool.stats().lifetime_closed, 3);
 }
 
@@ -117,6 +117,6 @@ pub(crate) async fn connection_past_idle_timeout_is_closed() {
         .await
         .unwrap();
     drop(pool.get().await.unwrap());
-    until_closed(&pool, CloseReason::Idle, 1).await;
+    wait_until_closed(&pool, CloseReason::Idle, 1).await;
     assert_eq!((pool.stats().idle_closed, pool.stats().size), (1, 0));
 }

@@ -1,4 +1,4 @@
-//! Connects that fail, hang, or come too early.
+//! Failing and hanging connects.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::adapter::{GetError, Phase, TcpManager};
-use crate::support::client::{adds_up, echo, pool_of, until};
+use crate::support::client::{counts_add_up, echo, pool_of, wait_until};
 use crate::support::server::{Echo, FullServer, LIMIT, Port};
 
-/// The kind and the text of the connect error that a `get` from a pool of `address` ends with.
+/// Returns the kind and the text of the connect error of a get.
 async fn failure(address: String) -> (ErrorKind, String) {
     let pool = pool_of(address)
         .connect_timeout(None)
@@ -18,7 +18,7 @@ async fn failure(address: String) -> (ErrorKind, String) {
         .build()
         .await
         .unwrap();
-    let error = pool.get().await.expect_err("there is nobody");
+    let error = pool.get().await.expect_err("connected");
     let text = error.to_string();
     let GetError::Connect(cause) = &error else {
         panic!("{error:?}")
@@ -34,15 +34,15 @@ async fn failure(address: String) -> (ErrorKind, String) {
 }
 
 pub(crate) async fn refused_connect_names_the_address() {
-    let nobody = Port::new();
-    let (kind, text) = failure(nobody.address()).await;
+    let closed_port = Port::new();
+    let (kind, text) = failure(closed_port.address()).await;
     assert_eq!(kind, ErrorKind::ConnectionRefused);
-    assert!(text.contains(&nobody.address()), "{text}");
+    assert!(text.contains(&closed_port.address()), "{text}");
     assert!(text.contains("refused"), "{text}");
 }
 
 pub(crate) async fn nonexistent_name_is_named_in_the_error() {
-    // RFC 6761: nobody is ever called so.
+    // RFC 6761 guarantees that this name does not exist.
     let (_, text) = failure(String::from("x.invalid:1")).await;
     assert!(text.contains("x.invalid:1"), "{text}");
 }
@@ -68,7 +68,7 @@ pub(crate) async fn hanging_connect_is_a_timeout_and_the_pool_recovers() {
         }
         other => panic!("{other:?}"),
     }
-    // The connect goes on: the kernel asks again.
+    // The connect continues: the kernel retransmits.
     assert_eq!(pool.stats().connecting, 1);
     let _server = server.recover();
     let mut conn = pool.get_timeout(LIMIT).await.unwrap();
@@ -89,13 +89,13 @@ pub(crate) async fn connect_over_connect_timeout_frees_its_slot() {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
     }
-    until(&pool, |stats| stats.connecting == 0).await;
+    wait_until(&pool, |stats| stats.connecting == 0).await;
     let _server = server.recover();
-    // The pause after a failure is part of the get.
+    // The get includes the backoff after a failure.
     let mut conn = loop {
         match pool.get().await {
             Ok(conn) => break conn,
-            // The connects that were parked are in front of it.
+            // The parked connects are ahead of it in the backlog.
             Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
             Err(other) => panic!("{other}"),
         }
@@ -117,7 +117,7 @@ pub(crate) async fn recovered_server_is_found() {
     drop(conn);
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.created), (3, 1), "{stats}");
-    assert!(adds_up(&stats), "{stats}");
+    assert!(counts_add_up(&stats), "{stats}");
 }
 
 pub(crate) async fn socket_options_are_set_on_every_socket() {

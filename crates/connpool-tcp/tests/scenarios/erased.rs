@@ -1,4 +1,4 @@
-//! A manager whose type is erased, over TCP.
+//! A type-erased manager over TCP.
 
 use std::io;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
-use crate::support::client::{Spy, echo, until_closed};
+use crate::support::client::{SocketWatch, echo, wait_until_closed};
 use crate::support::server::{Echo, LIMIT, Port, Server};
 
 pub(crate) async fn type_erased_manager_works_the_same() {
     let echoing = Echo::start();
     let silent = Server::start();
-    let nobody = Port::new();
+    let closed_port = Port::new();
     let managers: [BoxManager<TcpConn, io::Error>; 3] = [
         BoxManager::new(TcpManager::new(echoing.address()).ping(async |conn| {
             conn.write_all(b"PING").await?;
             conn.read_exact(&mut [0; 4]).await
         })),
         BoxManager::new(TcpManager::new(silent.address())),
-        BoxManager::new(TcpManager::new(nobody.address())),
+        BoxManager::new(TcpManager::new(closed_port.address())),
     ];
-    let [echoing, silent_pool, nobody_pool] = managers.map(|manager| {
+    let [echoing, silent_pool, refused_pool] = managers.map(|manager| {
         builder(manager)
             .max_size(1)
             .ping_after(Duration::ZERO)
@@ -34,21 +34,24 @@ pub(crate) async fn type_erased_manager_works_the_same() {
     let mut conn = echoing.get().await.unwrap();
     echo(&mut *conn, b"hello").await.unwrap();
     assert_eq!(conn.id(), id);
-    // A used one, without waiting: the box knows that there is nothing to reset.
+    // A used connection without a wait: `needs_reset` of the box returns false.
     drop(conn);
     assert_eq!(echoing.try_get().unwrap().id(), id);
 
     let conn = silent_pool.get().await.unwrap();
-    let (id, client) = (conn.id(), Spy::on(&conn));
+    let (id, client) = (conn.id(), SocketWatch::on(&conn));
     drop(conn);
     drop(silent.accept());
-    client.sees_something();
+    client.wait_readable();
     assert_ne!(silent_pool.get().await.unwrap().id(), id);
-    until_closed(&silent_pool, CloseReason::Dead, 1).await;
+    wait_until_closed(&silent_pool, CloseReason::Dead, 1).await;
 
-    match nobody_pool.get().await {
+    match refused_pool.get().await {
         Err(GetError::Connect(error)) => {
-            assert!(error.to_string().contains(&nobody.address()), "{error}");
+            assert!(
+                error.to_string().contains(&closed_port.address()),
+                "{error}"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -1,4 +1,4 @@
-//! Peers that answer, but badly: they hang up at once, or refuse, or take their time.
+//! Misbehaving peers: they close at once, refuse, or reply slowly.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,71 +11,71 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use crate::adapter::{
     CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder, io_fn,
 };
-use crate::support::client::{adds_up, echo, pool_of, until, until_closed};
+use crate::support::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
 use crate::support::server::{self, LIMIT, Port, Server};
 
-/// Far more attempts than the pauses between them leave time for in half a second, which are 50 ms
-/// at most, 100 ms, 200 ms and so on; far fewer than without any.
-const FEW: u64 = 25;
+/// More attempts than the backoff allows in half a second, with pauses of up to 50 ms, 100 ms, 200
+/// ms and so on; far fewer than without backoff.
+const MAX_ATTEMPTS: u64 = 25;
 
 pub(crate) async fn peer_that_accepts_and_closes_is_dialled_with_backoff() {
-    not_dialled_without_rest(|_| ()).await;
+    assert_dialled_with_backoff(|_| ()).await;
 }
 
 pub(crate) async fn peer_that_accepts_and_resets_is_dialled_with_backoff() {
-    not_dialled_without_rest(server::will_reset).await;
+    assert_dialled_with_backoff(server::reset_on_close).await;
 }
 
-async fn not_dialled_without_rest(attend: impl Fn(&TcpStream) + Send + Sync + 'static) {
+async fn assert_dialled_with_backoff(handle: impl Fn(&TcpStream) + Send + Sync + 'static) {
     let accepted = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&accepted);
     let server = Server::start().serve(move |stream| {
         count.fetch_add(1, Ordering::SeqCst);
-        attend(stream);
+        handle(stream);
     });
     let tcp = Arc::new(TcpManager::new(server.address()));
     let manager = io_fn(move || {
         let tcp = Arc::clone(&tcp);
         async move {
             let conn = tcp.connect().await?;
-            // What is lent before the peer has hung up, nobody can know.
+            // A connection that the peer has not closed yet cannot be known to be dead.
             conn.get_ref().readable().await?;
             Ok::<_, io::Error>(conn)
         }
     });
-    // A reset may come soon enough to fail the connect.
+    // The reset may arrive early enough to fail the connect.
     let pool = builder(manager).fail_fast(false).build().await.unwrap();
-    nothing_is_lent_for_half_a_second(&pool).await;
-    until(&pool, |stats| stats.connecting == 0 && adds_up(stats)).await;
+    assert_times_out_in_half_a_second(&pool).await;
+    wait_until(&pool, |stats| stats.connecting == 0 && counts_add_up(stats)).await;
     drop(server);
     let stats = pool.stats();
     let accepted = accepted.load(Ordering::SeqCst) as u64;
-    assert!((1..FEW).contains(&accepted), "{accepted}: {stats}");
+    assert!((1..MAX_ATTEMPTS).contains(&accepted), "{accepted}: {stats}");
     assert_eq!(stats.closed.get(CloseReason::Dead), stats.closed.total());
 }
 
 pub(crate) async fn peer_that_refuses_is_dialled_with_backoff() {
-    let nobody = Port::new();
-    let pool = pool_of(nobody.address()).fail_fast(false);
+    let closed_port = Port::new();
+    let pool = pool_of(closed_port.address()).fail_fast(false);
     let pool = pool.build().await.unwrap();
-    nothing_is_lent_for_half_a_second(&pool).await;
+    assert_times_out_in_half_a_second(&pool).await;
     let stats = pool.stats();
-    assert!((1..FEW).contains(&stats.connect_failed), "{stats}");
-    // Once somebody listens, the next one is served.
-    let _server = nobody.listen().echo();
+    assert!((1..MAX_ATTEMPTS).contains(&stats.connect_failed), "{stats}");
+    // Once the port is open, the next get is served.
+    let _server = closed_port.listen().echo();
     let mut conn = pool.get().await.unwrap();
     echo(&mut *conn, b"hello").await.unwrap();
 }
 
-async fn nothing_is_lent_for_half_a_second<M: Manager>(pool: &Pool<M>) {
+async fn assert_times_out_in_half_a_second<M: Manager>(pool: &Pool<M>) {
     match pool.get_timeout(Duration::from_millis(500)).await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         Err(other) => panic!("{other}"),
-        Ok(conn) => panic!("{conn:?} was lent: {}", pool.stats()),
+        Ok(conn) => panic!("got {conn:?}: {}", pool.stats()),
     }
 }
 
-/// Each read of the ping is answered soon. The limit is on all of it.
+/// Each read completes quickly. The timeout applies to the whole ping.
 pub(crate) async fn ping_answered_byte_by_byte_times_out() {
     async fn ping(conn: &mut TcpConn) -> io::Result<()> {
         conn.write_all(b"?").await?;
@@ -95,14 +95,14 @@ pub(crate) async fn ping_answered_byte_by_byte_times_out() {
     assert_ne!(conn.id(), id);
     conn.write_all(b"?").await.unwrap();
     conn.read_exact(&mut [0; 3]).await.unwrap();
-    until_closed(&pool, CloseReason::PingTimeout, 1).await;
+    wait_until_closed(&pool, CloseReason::PingTimeout, 1).await;
     assert_eq!(pool.stats().ping_failed, 1);
 }
 
-/// Answers the first byte with one byte after the other, for as long as anybody listens.
+/// Answers the first byte with single bytes until the client closes.
 fn drip(mut stream: &TcpStream) -> io::Result<()> {
     stream.read_exact(&mut [0; 1])?;
-    // Which end it is that stops is seen by the read, which else only takes its time.
+    // The read detects the close of the client, and otherwise only delays.
     stream.set_read_timeout(Some(Duration::from_millis(5)))?;
     loop {
         stream.write_all(b".")?;
@@ -133,11 +133,14 @@ pub(crate) async fn connection_whose_peer_closes_on_ping_is_replaced() {
         .build()
         .await
         .unwrap();
-    let all = (pool.get().await, pool.get().await, pool.get().await);
-    drop(all);
+    let guards = (pool.get().await, pool.get().await, pool.get().await);
+    drop(guards);
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.uses(), 1);
     echo(&mut *conn, b"text").await.unwrap();
-    until(&pool, |stats| adds_up(stats) && stats.closed.total() == 3).await;
+    wait_until(&pool, |stats| {
+        counts_add_up(stats) && stats.closed.total() == 3
+    })
+    .await;
     assert_eq!(pool.stats().closed.get(CloseReason::PingFailed), 3);
 }

@@ -1,4 +1,4 @@
-//! What happens to a connection while nobody has it: it is found before the next one gets it.
+//! Connections that break while idle are found before the next checkout.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -6,22 +6,22 @@ use std::net::{Shutdown, TcpStream};
 use socket2::SockRef;
 
 use crate::adapter::{CloseReason, GetError};
-use crate::support::client::{Spy, pool_of, talk, until_closed};
+use crate::support::client::{SocketWatch, pool_of, talk, wait_until_closed};
 use crate::support::server::{self, Server};
 
 pub(crate) async fn connection_closed_while_idle_is_replaced() {
-    replaced(|end, client| {
-        drop(end);
-        client.sees_something();
+    assert_replaced(|socket, client| {
+        drop(socket);
+        client.wait_readable();
         CloseReason::Dead
     })
     .await;
 }
 
 pub(crate) async fn connection_reset_while_idle_is_replaced() {
-    replaced(|end, client| {
-        server::reset(end);
-        client.sees_a_reset();
+    assert_replaced(|socket, client| {
+        server::reset(socket);
+        client.wait_reset();
         CloseReason::Dead
     })
     .await;
@@ -29,20 +29,20 @@ pub(crate) async fn connection_reset_while_idle_is_replaced() {
 
 pub(crate) async fn idle_connection_with_unsolicited_bytes_is_replaced() {
     let mut open = Vec::new();
-    replaced(|mut end, client| {
-        end.write_all(b"good night").unwrap();
-        client.sees_something();
-        open.push(end);
+    assert_replaced(|mut socket, client| {
+        socket.write_all(b"good night").unwrap();
+        client.wait_readable();
+        open.push(socket);
         CloseReason::Unsolicited
     })
     .await;
 }
 
 pub(crate) async fn idle_connection_with_unsolicited_bytes_before_its_end_is_replaced() {
-    replaced(|mut end, client| {
-        end.write_all(b"good night").unwrap();
-        drop(end);
-        client.sees_something();
+    assert_replaced(|mut socket, client| {
+        socket.write_all(b"good night").unwrap();
+        drop(socket);
+        client.wait_readable();
         CloseReason::Unsolicited
     })
     .await;
@@ -50,10 +50,10 @@ pub(crate) async fn idle_connection_with_unsolicited_bytes_before_its_end_is_rep
 
 pub(crate) async fn idle_connection_with_an_urgent_byte_is_replaced() {
     let mut open = Vec::new();
-    replaced(|end, client| {
-        SockRef::from(&end).send_out_of_band(b"!").unwrap();
-        client.sees_something();
-        open.push(end);
+    assert_replaced(|socket, client| {
+        SockRef::from(&socket).send_out_of_band(b"!").unwrap();
+        client.wait_readable();
+        open.push(socket);
         CloseReason::Unsolicited
     })
     .await;
@@ -61,38 +61,38 @@ pub(crate) async fn idle_connection_with_an_urgent_byte_is_replaced() {
 
 pub(crate) async fn idle_connection_half_closed_by_its_peer_is_replaced() {
     let mut open = Vec::new();
-    replaced(|end, client| {
-        end.shutdown(Shutdown::Write).unwrap();
-        client.sees_something();
-        open.push(end);
+    assert_replaced(|socket, client| {
+        socket.shutdown(Shutdown::Write).unwrap();
+        client.wait_readable();
+        open.push(socket);
         CloseReason::Dead
     })
     .await;
 }
 
-/// The only connection of a pool is harmed while idle: neither `try_get` nor `get` lends it, and
-/// `get` makes a new one in its place.
-async fn replaced(mut harm: impl FnMut(TcpStream, Spy) -> CloseReason) {
+/// Breaks the only connection of a pool while it is idle: neither `try_get` nor `get` returns it,
+/// and `get` replaces it.
+async fn assert_replaced(mut break_it: impl FnMut(TcpStream, SocketWatch) -> CloseReason) {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
-    let mut end = server.accept();
-    talk(&mut *conn, &mut end).await;
+    let mut socket = server.accept();
+    talk(&mut *conn, &mut socket).await;
     let first = conn.id();
-    let client = Spy::on(&conn);
+    let client = SocketWatch::on(&conn);
     drop(conn);
     assert_eq!(pool.stats().available, 1);
-    let reason = harm(end, client);
+    let reason = break_it(socket, client);
 
     let mut conn = pool.get().await.unwrap();
     let second = conn.id();
     assert_ne!(second, first);
-    let mut end = server.accept();
-    talk(&mut *conn, &mut end).await;
-    until_closed(&pool, reason, 1).await;
-    let client = Spy::on(&conn);
+    let mut socket = server.accept();
+    talk(&mut *conn, &mut socket).await;
+    wait_until_closed(&pool, reason, 1).await;
+    let client = SocketWatch::on(&conn);
     drop(conn);
-    assert_eq!(harm(end, client), reason);
+    assert_eq!(break_it(socket, client), reason);
 
     match pool.try_get() {
         Err(GetError::Exhausted(_)) => {}
@@ -102,41 +102,41 @@ async fn replaced(mut harm: impl FnMut(TcpStream, Spy) -> CloseReason) {
     assert!(conn.id() != first && conn.id() != second);
     talk(&mut *conn, &mut server.accept()).await;
     drop(conn);
-    until_closed(&pool, reason, 2).await;
+    wait_until_closed(&pool, reason, 2).await;
     assert_eq!(pool.stats().created, 3);
 }
 
 pub(crate) async fn dead_connection_among_healthy_ones_costs_only_itself() {
     let server = Server::start();
     let pool = pool_of(server.address()).max_size(3).build().await.unwrap();
-    let mut lent = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..3 {
         let conn = pool.get().await.unwrap();
-        let end = server.accept();
-        lent.push((conn.id(), Spy::on(&conn), end, conn));
+        let socket = server.accept();
+        held.push((conn.id(), SocketWatch::on(&conn), socket, conn));
     }
-    // The last one brought back is the first one lent.
-    let mut ends = Vec::new();
-    for (id, client, end, conn) in lent {
+    // The last connection returned is the first one checked out.
+    let mut sockets = Vec::new();
+    for (id, client, socket, conn) in held {
         drop(conn);
-        ends.push((id, client, end));
+        sockets.push((id, client, socket));
     }
-    let (dead, client, end) = ends.pop().unwrap();
-    drop(end);
-    client.sees_something();
+    let (dead, client, socket) = sockets.pop().unwrap();
+    drop(socket);
+    client.wait_readable();
 
     let one = pool.get().await.unwrap();
     let two = pool.get().await.unwrap();
     assert!(one.id() != dead && two.id() != dead);
-    assert_eq!(pool.stats().created, 3, "the good ones were enough");
-    until_closed(&pool, CloseReason::Dead, 1).await;
+    assert_eq!(pool.stats().created, 3, "opened more than needed");
+    wait_until_closed(&pool, CloseReason::Dead, 1).await;
 }
 
 pub(crate) async fn quiet_connection_is_lent_again() {
     let server = Server::start();
     let pool = pool_of(server.address()).build().await.unwrap();
     let conn = pool.get().await.unwrap();
-    let mut end = server.accept();
+    let mut socket = server.accept();
     let id = conn.id();
     drop(conn);
     for uses in 2..10 {
@@ -145,7 +145,7 @@ pub(crate) async fn quiet_connection_is_lent_again() {
             _ => pool.try_get().unwrap(),
         };
         assert_eq!((conn.id(), conn.uses()), (id, uses));
-        talk(&mut *conn, &mut end).await;
+        talk(&mut *conn, &mut socket).await;
     }
     assert_eq!(pool.stats().created, 1);
 }

@@ -1,8 +1,8 @@
-//! What both adapters promise, over real TCP on the loopback interface: written once, run on every
+//! Scenarios for all adapters over real TCP on the loopback interface: written once, run on every
 //! runtime.
 //!
-//! A test target that includes this brings what `support` needs and, in its root, `unix`: the
-//! adapter's `Io` around a Unix socket.
+//! A test target that includes this module provides the items that `support` needs and, in its
+//! root, `unix`, which wraps a Unix socket in the adapter's `Io`.
 
 pub(crate) mod checks;
 pub(crate) mod connect;
@@ -17,7 +17,7 @@ pub(crate) mod start;
 pub(crate) mod streams;
 pub(crate) mod tasks;
 
-/// Makes a test of every scenario, run by `$run`. The only list of them.
+/// Defines a test for each scenario, run by `$run`. This is the only list.
 macro_rules! scenarios_on {
     ($run:path) => {
         $crate::support::tests! { $run; scenarios;

@@ -1,10 +1,10 @@
-//! From the README: the first pool, and what can be done with what it lends.
+//! The quick start of the README, and I/O on guards.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::adapter::{BuildError, CloseReason, TcpManager, builder};
-use crate::support::client::{adds_up, echo, pool_of, until};
+use crate::support::client::{counts_add_up, echo, pool_of, wait_until};
 use crate::support::server::{Echo, Port, Server};
 
 pub(crate) async fn quick_start_works() {
@@ -40,14 +40,14 @@ pub(crate) async fn quick_start_works() {
 }
 
 pub(crate) async fn build_fails_without_its_first_connections() {
-    let nobody = Port::new();
-    let built = builder(TcpManager::new(nobody.address()))
+    let closed_port = Port::new();
+    let built = builder(TcpManager::new(closed_port.address()))
         .min_size(2)
         .build()
         .await;
-    let error = built.expect_err("nobody listens");
+    let error = built.expect_err("built without a server");
     let text = error.to_string();
-    assert!(text.contains(&nobody.address()), "{text}");
+    assert!(text.contains(&closed_port.address()), "{text}");
     match error {
         BuildError::Connect(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
         other => panic!("{other}"),
@@ -104,12 +104,13 @@ pub(crate) async fn every_opened_connection_is_accounted_for() {
         guards.push(pool.get().await.unwrap());
         ends.push(server.accept());
     }
-    // One detached, one marked, one closed by its peer, one whose end is read; two are good.
+    // One is detached, one marked, one closed by its peer while idle, one after its user read the
+    // end; two are healthy.
     let detached = guards.pop().unwrap().detach();
     guards.pop().unwrap().mark_unusable();
     drop(ends.drain(2..));
     let mut ended = guards.pop().unwrap();
-    echo(&mut *ended, b"nobody hears").await.unwrap_err();
+    echo(&mut *ended, b"a request").await.unwrap_err();
     drop(ended);
     let unseen = guards.pop().unwrap();
     unseen.get_ref().readable().await.unwrap();
@@ -119,7 +120,10 @@ pub(crate) async fn every_opened_connection_is_accounted_for() {
     drop(guards);
     drop(next);
 
-    until(&pool, |stats| adds_up(stats) && stats.closed.total() == 3).await;
+    wait_until(&pool, |stats| {
+        counts_add_up(stats) && stats.closed.total() == 3
+    })
+    .await;
     let stats = pool.stats();
     assert_eq!((stats.created, stats.detached), (7, 1));
     assert_eq!((stats.size, stats.available), (3, 3));
@@ -134,6 +138,6 @@ pub(crate) async fn every_opened_connection_is_accounted_for() {
     let report = pool.close(Duration::from_secs(10)).await;
     assert_eq!((report.closed, report.still_out.len()), (3, 0));
     let stats = pool.stats();
-    assert!(adds_up(&stats) && stats.size == 0, "{stats}");
+    assert!(counts_add_up(&stats) && stats.size == 0, "{stats}");
     assert_eq!(stats.closed.get(CloseReason::PoolClosed), 3);
 }

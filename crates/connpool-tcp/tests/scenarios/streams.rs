@@ -1,4 +1,4 @@
-//! Streams that are not TCP: Unix sockets in the adapter's `Io`, looked at by reading.
+//! Streams other than TCP: Unix sockets in the adapter's `Io`, probed by a read.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,11 +10,11 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use crate::adapter::{
     CloseReason, Connection, Io, Liveness, Manager, Pool, builder, io_fn, socket_fn,
 };
-use crate::support::client::until_closed;
+use crate::support::client::wait_until_closed;
 use crate::support::server::LIMIT;
 use crate::{UnixIo, unix};
 
-/// A manager as the documentation of `Io` has it. Every server's end goes to a channel.
+/// A manager as in the documentation of `Io`. Sends the other ends to a channel.
 struct Sockets(Sender<UnixStream>);
 
 impl Manager for Sockets {
@@ -41,7 +41,7 @@ impl Manager for Sockets {
 fn pair(ends: &Sender<UnixStream>) -> io::Result<UnixIo> {
     let (here, there) = UnixStream::pair()?;
     there.set_read_timeout(Some(LIMIT))?;
-    // The test may be over already.
+    // The test may have ended already.
     let _ = ends.send(there);
     unix(here)
 }
@@ -52,10 +52,13 @@ async fn pool_of_one() -> (Pool<Sockets>, Receiver<UnixStream>) {
     (pool, ends)
 }
 
-/// Only ever writes: no read of its own makes up for what a look would have left behind.
-async fn only_writes<M: Manager<Connection = UnixIo>>(pool: &Pool<M>, ends: &Receiver<UnixStream>) {
+/// Only writes, so no read of the test hides a state that a probe left behind.
+async fn assert_reused_by_writers<M: Manager<Connection = UnixIo>>(
+    pool: &Pool<M>,
+    ends: &Receiver<UnixStream>,
+) {
     let mut conn = pool.get().await.unwrap();
-    let mut end = ends.recv_timeout(LIMIT).unwrap();
+    let mut socket = ends.recv_timeout(LIMIT).unwrap();
     conn.write_all(b"first").await.unwrap();
     let id = conn.id();
     drop(conn);
@@ -69,7 +72,7 @@ async fn only_writes<M: Manager<Connection = UnixIo>>(pool: &Pool<M>, ends: &Rec
         conn.write_all(b" next").await.unwrap();
     }
     let mut text = [0; 30];
-    end.read_exact(&mut text).unwrap();
+    socket.read_exact(&mut text).unwrap();
     assert_eq!(&text, b"first next next next next next");
     let stats = pool.stats();
     assert_eq!((stats.created, stats.closed.total()), (1, 0), "{stats}");
@@ -77,14 +80,14 @@ async fn only_writes<M: Manager<Connection = UnixIo>>(pool: &Pool<M>, ends: &Rec
 
 pub(crate) async fn liveness_probe_leaves_a_stream_clean() {
     let (pool, ends) = pool_of_one().await;
-    only_writes(&pool, &ends).await;
+    assert_reused_by_writers(&pool, &ends).await;
 }
 
 pub(crate) async fn io_fn_pool_reuses_only_clean_streams() {
     let (pool, ends) = pool_of_a_closure().await;
-    only_writes(&pool, &ends).await;
+    assert_reused_by_writers(&pool, &ends).await;
     let (pool, _ends) = pool_of_a_closure().await;
-    half_read(&pool).await;
+    assert_not_reused_with_pending_read(&pool).await;
 }
 
 async fn pool_of_a_closure() -> (
@@ -92,7 +95,7 @@ async fn pool_of_a_closure() -> (
     Receiver<UnixStream>,
 ) {
     let (sender, ends) = channel();
-    // The pool wraps each stream in an `Io` of its own.
+    // `io_fn` wraps each stream in a new `Io`.
     let manager = io_fn(move || {
         let stream = pair(&sender).map(Io::into_inner);
         async move { stream }
@@ -100,40 +103,43 @@ async fn pool_of_a_closure() -> (
     (builder(manager).max_size(1).build().await.unwrap(), ends)
 }
 
-/// Something is done to the other end of an idle stream, which is then replaced.
-async fn replaced(why: CloseReason, harm: impl FnOnce(UnixStream) -> Option<UnixStream>) {
+/// Breaks the other end of an idle stream, which the pool then replaces.
+async fn assert_replaced(
+    why: CloseReason,
+    break_it: impl FnOnce(UnixStream) -> Option<UnixStream>,
+) {
     let (pool, ends) = pool_of_one().await;
     let conn = pool.get().await.unwrap();
     let id = conn.id();
     drop(conn);
-    let _end = harm(ends.recv_timeout(LIMIT).unwrap());
-    // A generic look sees what the runtime knows, which may take it a turn to learn.
+    let _socket = break_it(ends.recv_timeout(LIMIT).unwrap());
+    // The generic probe sees only what the runtime knows, which may take a turn of the reactor.
     let start = std::time::Instant::now();
     while pool.get().await.unwrap().id() == id {
         assert!(start.elapsed() < LIMIT, "{}", pool.stats());
         yield_now().await;
     }
-    until_closed(&pool, why, 1).await;
+    wait_until_closed(&pool, why, 1).await;
 }
 
 pub(crate) async fn stream_closed_by_its_peer_is_replaced() {
-    replaced(CloseReason::Dead, |end| {
-        drop(end);
+    assert_replaced(CloseReason::Dead, |socket| {
+        drop(socket);
         None
     })
     .await;
 }
 
 pub(crate) async fn stream_with_unsolicited_bytes_is_replaced() {
-    replaced(CloseReason::Unsolicited, |mut end| {
-        end.write_all(b"good night").unwrap();
-        Some(end)
+    assert_replaced(CloseReason::Unsolicited, |mut socket| {
+        socket.write_all(b"good night").unwrap();
+        Some(socket)
     })
     .await;
 }
 
-/// What the runtime has no chance to notice: the peer hangs up after a reply, and the next `get` comes
-/// before the thread has turned to the reactor.
+/// The runtime cannot notice: the peer closes after a reply, and the next `get` runs before the
+/// thread polls the reactor.
 pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
     let (sender, ends) = channel();
     let manager = socket_fn(move || {
@@ -143,12 +149,12 @@ pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
     let pool = builder(manager).max_size(1).build().await.unwrap();
     for round in 1..=100 {
         let mut conn = pool.get().await.unwrap();
-        assert_eq!(conn.id(), round, "a connection that had ended was lent");
-        let mut end = ends.recv_timeout(LIMIT).unwrap();
-        end.write_all(b"!").unwrap();
+        assert_eq!(conn.id(), round, "got a connection that had ended");
+        let mut socket = ends.recv_timeout(LIMIT).unwrap();
+        socket.write_all(b"!").unwrap();
         assert_eq!(conn.read(&mut [0; 64]).await.unwrap(), 1);
         drop(conn);
-        drop(end);
+        drop(socket);
     }
     let conn = pool.get().await.unwrap();
     assert_eq!(conn.id(), 101);
@@ -156,15 +162,15 @@ pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
 
 pub(crate) async fn stream_with_a_pending_read_is_not_lent_again() {
     let (pool, _ends) = pool_of_one().await;
-    half_read(&pool).await;
+    assert_not_reused_with_pending_read(&pool).await;
 }
 
-/// The reply to whoever gave up must not reach the next one.
-async fn half_read<M: Manager<Connection = UnixIo>>(pool: &Pool<M>) {
+/// The reply of a cancelled read must not reach the next user.
+async fn assert_not_reused_with_pending_read<M: Manager<Connection = UnixIo>>(pool: &Pool<M>) {
     let mut conn = pool.get().await.unwrap();
     let id = conn.id();
     assert!(poll_once(conn.read(&mut [0; 4])).await.is_none());
     drop(conn);
-    until_closed(pool, CloseReason::NotReusable, 1).await;
+    wait_until_closed(pool, CloseReason::NotReusable, 1).await;
     assert_ne!(pool.get().await.unwrap().id(), id);
 }

@@ -1,4 +1,4 @@
-//! Guards on other threads, in tasks, and after the pool.
+//! Guards on other threads, in tasks, and after the end of the pool.
 
 use std::io::Read;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::CloseReason;
-use crate::support::client::{adds_up, echo, pool_of, talk, until, until_closed};
+use crate::support::client::{counts_add_up, echo, pool_of, talk, wait_until, wait_until_closed};
 use crate::support::server::{Echo, LIMIT, Server};
 
 pub(crate) async fn guard_can_be_dropped_on_a_thread_without_a_runtime() {
@@ -27,7 +27,7 @@ pub(crate) async fn guard_can_be_dropped_on_a_thread_without_a_runtime() {
     echo(&mut *conn, b"hello").await.unwrap();
     drop(conn);
 
-    // With somebody in line, who is then served from there.
+    // The same with a waiter, which is served from the other thread.
     let only = [
         pool.get_owned().await.unwrap(),
         pool.get_owned().await.unwrap(),
@@ -48,34 +48,38 @@ pub(crate) async fn guard_can_be_dropped_after_the_pool() {
     drop(pool);
     talk(&mut *conn, &mut end).await;
     drop(conn);
-    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is closed");
+    assert_eq!(
+        end.read(&mut [0; 1]).unwrap(),
+        0,
+        "the socket is still open"
+    );
 }
 
 pub(crate) async fn detached_connection_works_without_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
-    let mut mine = pool.get().await.unwrap().detach();
+    let mut detached = pool.get().await.unwrap().detach();
     let stats = pool.stats();
     assert_eq!((stats.size, stats.detached), (0, 1));
     let mut other = pool.get().await.unwrap();
     echo(&mut *other, b"pooled").await.unwrap();
     drop(other);
     drop(pool);
-    echo(&mut mine, b"mine").await.unwrap();
-    echo(&mut mine, b"and still").await.unwrap();
+    echo(&mut detached, b"detached").await.unwrap();
+    echo(&mut detached, b"and again").await.unwrap();
 }
 
 pub(crate) async fn connection_can_be_borrowed_in_a_task() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
-    let mine = pool.clone();
+    let pool_ref = pool.clone();
     let task = crate::spawn(async move {
-        let mut conn = mine.get().await.unwrap();
+        let mut conn = pool_ref.get().await.unwrap();
         echo(&mut *conn, b"from a task").await.unwrap();
         conn.id()
     });
     let id = task.await;
-    // And a guard can leave the task.
+    // A guard can leave its task.
     let task = crate::spawn(pool.get_owned());
     let mut conn = task.await.unwrap();
     assert_eq!(conn.id(), id);
@@ -85,11 +89,11 @@ pub(crate) async fn connection_can_be_borrowed_in_a_task() {
 pub(crate) async fn exchange_in_a_task_can_borrow_locals() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
-    let mine = pool.clone();
+    let pool_ref = pool.clone();
     let task = crate::spawn(async move {
         let request = String::from("a request");
         let mut replies = Vec::new();
-        let mut conn = mine.get().await.unwrap();
+        let mut conn = pool_ref.get().await.unwrap();
         let length = conn
             .exchange(async |conn| {
                 conn.write_all(request.as_bytes()).await?;
@@ -136,19 +140,19 @@ pub(crate) async fn tasks_share_fewer_connections_than_tasks() {
     assert_eq!((stats.request, stats.success), (480, 480), "{stats}");
     assert_eq!(stats.closed.total(), 0, "{stats}");
     assert!(stats.created <= 3 && stats.waiting == 0, "{stats}");
-    assert!(adds_up(&stats), "{stats}");
+    assert!(counts_add_up(&stats), "{stats}");
 }
 
 pub(crate) async fn cancelled_get_keeps_its_connection_in_the_pool() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(1).build().await.unwrap();
-    // The connect that it asked for goes on without it.
+    // The connect continues without the get.
     assert!(poll_once(pool.get()).await.is_none());
-    until(&pool, |stats| stats.available == 1).await;
+    wait_until(&pool, |stats| stats.available == 1).await;
     let conn = pool.get().await.unwrap();
     assert!(poll_once(pool.get()).await.is_none());
     assert_eq!(pool.stats().waiting, 0);
-    // Handed a connection and dropped before it could take it.
+    // Assigned a connection and dropped before taking it.
     let mut waiting = Box::pin(pool.get());
     assert!(poll_once(&mut waiting).await.is_none());
     let id = conn.id();
@@ -161,15 +165,15 @@ pub(crate) async fn cancelled_get_keeps_its_connection_in_the_pool() {
 pub(crate) async fn closed_pool_closes_its_sockets() {
     let server = Server::start();
     let pool = pool_of(server.address()).min_size(3).build().await.unwrap();
-    let out = pool.get_owned().await.unwrap();
+    let held = pool.get_owned().await.unwrap();
     let report = pool.close(Duration::ZERO).await;
     assert_eq!(report.still_out.len(), 1);
-    drop(out);
+    drop(held);
     let report = pool.close(LIMIT).await;
     assert_eq!((report.still_out.len(), report.timed_out), (0, false));
     for mut end in server.accept_many(3) {
         assert_eq!(end.read(&mut [0; 1]).unwrap(), 0);
     }
-    until_closed(&pool, CloseReason::PoolClosed, 3).await;
+    wait_until_closed(&pool, CloseReason::PoolClosed, 3).await;
     assert!(pool.get().await.unwrap_err().is_closed());
 }

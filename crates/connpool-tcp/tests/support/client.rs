@@ -1,4 +1,4 @@
-//! This end: talking over a connection, and waiting for what happens to it.
+//! The client side: exchanges on connections, and waiting for changes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
@@ -16,12 +16,12 @@ use crate::adapter::{
     builder,
 };
 
-/// A pool of connections to `address` that opens one at a time, on demand. Checks are passive.
+/// Starts building a pool of connections to `address` without pings.
 pub(crate) fn pool_of(address: String) -> Builder<TcpManager> {
     builder(TcpManager::new(address)).ping_after(None)
 }
 
-/// One request and its reply, the other end echoing.
+/// Sends a request to an echo server and checks the reply.
 pub(crate) async fn echo(conn: &mut impl Connection, text: &[u8]) -> io::Result<()> {
     conn.write_all(text).await?;
     let mut reply = vec![0; text.len()];
@@ -30,68 +30,77 @@ pub(crate) async fn echo(conn: &mut impl Connection, text: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// One request and its reply, both ends played by the test: proves that they belong together.
+/// Exchanges a request and a reply with `server`, which proves that the two sockets are connected.
 pub(crate) async fn talk(conn: &mut impl Connection, server: &mut TcpStream) {
-    conn.write_all(b"ping").await.expect("the client writes");
+    conn.write_all(b"ping").await.expect("client write failed");
     let mut text = [0; 4];
-    server.read_exact(&mut text).expect("the server reads");
+    server.read_exact(&mut text).expect("server read failed");
     assert_eq!(&text, b"ping");
-    server.write_all(b"pong").expect("the server writes");
-    conn.read_exact(&mut text).await.expect("the client reads");
+    server.write_all(b"pong").expect("server write failed");
+    conn.read_exact(&mut text)
+        .await
+        .expect("client read failed");
     assert_eq!(&text, b"pong");
 }
 
-/// A second handle of a client's socket, to wait for what the pool will find. It keeps the socket
-/// open, so it ends before the pool looks.
-pub(crate) struct Spy(Socket);
+/// A second handle of a client's socket, to wait for what the pool will find. Keeps the socket
+/// open, so it must be dropped before the pool probes.
+pub(crate) struct SocketWatch(Socket);
 
-impl Spy {
-    pub(crate) fn on<M: Manager<Connection = TcpConn>>(conn: &PooledConnection<'_, M>) -> Spy {
-        Spy(SockRef::from(conn.get_ref()).try_clone().unwrap())
+impl SocketWatch {
+    pub(crate) fn on<M: Manager<Connection = TcpConn>>(
+        conn: &PooledConnection<'_, M>,
+    ) -> SocketWatch {
+        SocketWatch(SockRef::from(conn.get_ref()).try_clone().unwrap())
     }
 
     /// Waits until bytes or the end of the stream have arrived.
-    pub(crate) fn sees_something(self) {
-        has_something(&SockRef::from(&self.0));
+    pub(crate) fn wait_readable(self) {
+        wait_readable(&SockRef::from(&self.0));
     }
 
-    /// Waits until the connection is reset. Asks for what does not take the error away.
-    pub(crate) fn sees_a_reset(self) {
+    /// Waits until the connection is reset. Does not clear the socket error.
+    pub(crate) fn wait_reset(self) {
         spin("a reset", || self.0.peer_addr().is_err());
     }
 }
 
-/// Waits until bytes or the end of the stream have arrived for a connection, which the runtime
-/// does not get to know by it.
-pub(crate) fn has_something(socket: &SockRef<'_>) {
+/// Waits until bytes or the end of the stream have arrived at a socket. The runtime does not
+/// notice.
+pub(crate) fn wait_readable(socket: &SockRef<'_>) {
     spin("something to read", || {
         let seen = socket.peek(&mut [MaybeUninit::uninit()]);
         !matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
     });
 }
 
-/// Waits for the kernel, on a thread that does nothing else.
+/// Spins until the kernel reports a condition.
 fn spin(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < LIMIT, "{what} did not come");
+        assert!(start.elapsed() < LIMIT, "timed out waiting for {what}");
         thread::yield_now();
     }
 }
 
-/// Waits for what the background of a pool does.
-pub(crate) async fn until<M: Manager>(pool: &Pool<M>, holds: impl Fn(&Stats) -> bool) {
+/// Waits until the statistics satisfy a condition.
+pub(crate) async fn wait_until<M: Manager>(pool: &Pool<M>, holds: impl Fn(&Stats) -> bool) {
     let start = Instant::now();
     while !holds(&pool.stats()) {
-        assert!(start.elapsed() < LIMIT, "it stays at {}", pool.stats());
+        assert!(
+            start.elapsed() < LIMIT,
+            "condition not met: {}",
+            pool.stats()
+        );
         yield_now().await;
     }
 }
 
-/// Waits until so many were closed for this reason and none for another, and checks the books.
-pub(crate) async fn until_closed<M: Manager>(pool: &Pool<M>, reason: CloseReason, count: u64) {
-    until(pool, |stats| {
-        stats.closed.total() >= count && adds_up(stats)
+/// Waits until `count` connections were closed, and asserts that all of them had this reason and
+/// that the counters add up.
+pub(crate) async fn wait_until_closed<M: Manager>(pool: &Pool<M>, reason: CloseReason, count: u64) {
+    wait_until(pool, |stats| {
+        stats.closed.total() >= count && counts_add_up(stats)
     })
     .await;
     let stats = pool.stats();
@@ -99,8 +108,8 @@ pub(crate) async fn until_closed<M: Manager>(pool: &Pool<M>, reason: CloseReason
     assert_eq!(stats.closed.total(), count, "{stats}");
 }
 
-/// Whether every connection made is open, closed or detached.
-pub(crate) fn adds_up(stats: &Stats) -> bool {
+/// Returns `true` if every connection created is open, closed or detached.
+pub(crate) fn counts_add_up(stats: &Stats) -> bool {
     stats.created == stats.size as u64 + stats.closed.total() + stats.detached
         && stats.size == stats.active + stats.available
 }

@@ -1,22 +1,22 @@
-//! What every test over real TCP needs, on any runtime: the two ends of a connection, and a list
-//! of tests that is written once.
+//! Support for tests over real TCP on any runtime: both ends of a connection, and a macro for lists
+//! of tests.
 //!
-//! A test target that includes this brings, in its root: `adapter`, the crate under test; `spawn`,
-//! a task of the runtime whose end can be awaited. Nothing here waits for time to pass: it waits
-//! for what the kernel or the pool reports, and a limit of ten seconds on that is there only so
-//! that a failure ends.
+//! A test target that includes this module provides in its root: `adapter`, the crate under test,
+//! and `spawn`, which spawns a task and returns a future of its result. No test waits for a fixed
+//! time: tests wait for events of the kernel or the pool, with a limit of ten seconds so that a
+//! failure ends.
 #![allow(
     dead_code,
     unused_imports,
     unused_macros,
-    reason = "each test target uses its own part of it"
+    reason = "each test target uses a part of this module"
 )]
 
 pub(crate) mod client;
 pub(crate) mod server;
 
-/// Makes a test of every name in a list, which is an `async fn` of that name in
-/// `$crate::$list::$module`, run by `$run`.
+/// Defines a test for each name in a list. Each calls `$run` with the async function of that name
+/// in `$crate::$list::$module`.
 macro_rules! tests {
     ($run:path; $list:ident; $($(#[$attribute:meta])* $module:ident { $($name:ident)* })*) => {
         $($(#[$attribute])* mod $module {

@@ -1,4 +1,4 @@
-//! The other end: listeners on the loopback interface that a test plays by hand, or that serve by
+//! The server side: listeners on the loopback interface that the test controls or that serve by
 //! themselves.
 
 use std::io;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// How long a test waits for what must come.
+/// The longest wait for an event.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-/// A bound port where nobody listens: connects are refused, and nobody else can take it.
+/// A bound port without a listener: connects are refused, and no other process can take it.
 pub(crate) struct Port {
     socket: Socket,
     address: SocketAddr,
@@ -24,8 +24,8 @@ impl Port {
         Port::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// The port of a server that is gone.
-    pub(crate) fn again(address: &str) -> Port {
+    /// Binds the port of a server that has ended.
+    pub(crate) fn reopen(address: &str) -> Port {
         Port::at(address.parse().unwrap())
     }
 
@@ -43,14 +43,14 @@ impl Port {
         self.address.to_string()
     }
 
-    /// From now on somebody listens.
+    /// Starts listening.
     pub(crate) fn listen(self) -> Server {
         self.listen_for(1024)
     }
 
     fn listen_for(self, backlog: i32) -> Server {
         self.socket.listen(backlog).unwrap();
-        // An accept that waits in vain fails.
+        // Limits the wait of an accept.
         self.socket.set_read_timeout(Some(LIMIT)).unwrap();
         Server {
             listener: self.socket.into(),
@@ -59,8 +59,7 @@ impl Port {
     }
 }
 
-/// A listener whose connections are accepted by hand. The kernel answers for it: a connect ends
-/// without an accept.
+/// A listener whose connections the test accepts. The kernel completes connects before the accept.
 pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -75,9 +74,9 @@ impl Server {
         self.address.to_string()
     }
 
-    /// The server's end of the next connection.
+    /// Accepts the next connection.
     pub(crate) fn accept(&self) -> TcpStream {
-        let (stream, _) = self.listener.accept().expect("a connection");
+        let (stream, _) = self.listener.accept().expect("no connection");
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream
@@ -87,32 +86,32 @@ impl Server {
         (0..count).map(|_| self.accept()).collect()
     }
 
-    /// Whether a connection waits to be accepted.
-    pub(crate) fn has_a_caller(&self) -> bool {
+    /// Returns `true` if a connection waits to be accepted.
+    pub(crate) fn has_pending_connection(&self) -> bool {
         self.listener.set_nonblocking(true).unwrap();
-        let caller = self.listener.accept();
+        let accepted = self.listener.accept();
         self.listener.set_nonblocking(false).unwrap();
-        caller.is_ok()
+        accepted.is_ok()
     }
 
     /// Accepts and echoes from now on.
     pub(crate) fn echo(self) -> Echo {
         let echo = |stream: &TcpStream| {
             let (mut from, mut to) = (stream, stream);
-            // Whether it ends in an error is for the client to judge.
+            // Errors are checked at the client.
             let _ = io::copy(&mut from, &mut to);
         };
         Echo(self.serve(echo))
     }
 
-    /// Accepts from now on, and has each connection attended to on a thread of its own, at whose
-    /// end it is closed: the thread alone keeps it open.
-    pub(crate) fn serve(self, attend: impl Fn(&TcpStream) + Send + Sync + 'static) -> Served {
-        Served::run(self, Arc::new(attend))
+    /// Accepts from now on and runs `handle` for each connection on its own thread. The connection
+    /// closes when `handle` returns.
+    pub(crate) fn serve(self, handle: impl Fn(&TcpStream) + Send + Sync + 'static) -> ServerHandle {
+        ServerHandle::run(self, Arc::new(handle))
     }
 }
 
-/// A server that has as many connections as it takes: further connects hang.
+/// A server with a full backlog: further connects hang.
 pub(crate) struct FullServer {
     server: Server,
     parked: Vec<Socket>,
@@ -121,7 +120,7 @@ pub(crate) struct FullServer {
 impl FullServer {
     pub(crate) fn start() -> FullServer {
         let server = Port::new().listen_for(0);
-        // Without room in the backlog the kernel drops what would begin a connection.
+        // With a full backlog, the kernel drops the packets that open a connection.
         let parked = (0..4).map(|_| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             socket.set_nonblocking(true).unwrap();
@@ -138,7 +137,7 @@ impl FullServer {
         self.server.address()
     }
 
-    /// Accepts whoever comes from now on.
+    /// Accepts and echoes from now on.
     pub(crate) fn recover(self) -> Echo {
         drop(self.parked);
         SockRef::from(&self.server.listener).listen(1024).unwrap();
@@ -146,8 +145,8 @@ impl FullServer {
     }
 }
 
-/// A server that echoes.
-pub(crate) struct Echo(Served);
+/// An echo server.
+pub(crate) struct Echo(ServerHandle);
 
 impl Echo {
     pub(crate) fn start() -> Echo {
@@ -163,8 +162,8 @@ impl Echo {
     }
 }
 
-/// A server that runs by itself, on threads that end with it.
-pub(crate) struct Served {
+/// A running server. Its threads end when it is dropped.
+pub(crate) struct ServerHandle {
     address: SocketAddr,
     inside: Arc<Inside>,
     acceptor: Option<JoinHandle<()>>,
@@ -176,30 +175,30 @@ struct Inside {
     accepted: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
 }
 
-type Attend = dyn Fn(&TcpStream) + Send + Sync;
+type Handler = dyn Fn(&TcpStream) + Send + Sync;
 
-impl Served {
+impl ServerHandle {
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// How many connections it has accepted so far.
+    /// Returns the number of connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.inside.accepted.lock().unwrap().len()
     }
 
-    fn run(server: Server, attend: Arc<Attend>) -> Served {
+    fn run(server: Server, handle: Arc<Handler>) -> ServerHandle {
         let inside = Arc::new(Inside::default());
         let address = server.address;
-        // It may have nothing to do for longer than any limit.
+        // The acceptor may wait longer than any limit.
         SockRef::from(&server.listener)
             .set_read_timeout(None)
             .unwrap();
         let acceptor = thread::spawn({
             let inside = Arc::clone(&inside);
-            move || inside.accept(&server.listener, &attend)
+            move || inside.accept(&server.listener, &handle)
         });
-        Served {
+        ServerHandle {
             address,
             inside,
             acceptor: Some(acceptor),
@@ -208,7 +207,7 @@ impl Served {
 }
 
 impl Inside {
-    fn accept(&self, listener: &TcpListener, attend: &Arc<Attend>) {
+    fn accept(&self, listener: &TcpListener, handle: &Arc<Handler>) {
         while let Ok((stream, _)) = listener.accept() {
             if self.stopped.load(Ordering::SeqCst) {
                 return;
@@ -216,17 +215,17 @@ impl Inside {
             let _ = stream.set_nodelay(true);
             let stream = Arc::new(stream);
             let end = Arc::downgrade(&stream);
-            let attend = Arc::clone(attend);
-            let thread = thread::spawn(move || attend(&stream));
+            let handle = Arc::clone(handle);
+            let thread = thread::spawn(move || handle(&stream));
             self.accepted.lock().unwrap().push((end, thread));
         }
     }
 }
 
-impl Drop for Served {
+impl Drop for ServerHandle {
     fn drop(&mut self) {
         self.inside.stopped.store(true, Ordering::SeqCst);
-        // One more connection, for the acceptor to look up.
+        // Wakes the acceptor.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -240,13 +239,13 @@ impl Drop for Served {
     }
 }
 
-/// Ends a connection as a crash does: with RST, not FIN.
+/// Closes a connection with RST instead of FIN, like a crash.
 pub(crate) fn reset(stream: TcpStream) {
-    will_reset(&stream);
+    reset_on_close(&stream);
 }
 
-/// Has a connection end so when it is closed.
-pub(crate) fn will_reset(stream: &TcpStream) {
+/// Makes the later close of a connection send RST.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }

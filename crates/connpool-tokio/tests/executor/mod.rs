@@ -1,4 +1,4 @@
-//! tokio, for the tests that are written once for both runtimes.
+//! The executor for the tests that are shared between the adapters.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,12 +19,12 @@ fn run(mut builder: Builder, test: impl Future<Output = ()>) {
     let runtime = builder.enable_all().build().unwrap();
     let in_time =
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await });
-    in_time.expect("the test hangs");
+    in_time.expect("the test timed out");
 }
 
 pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> impl Future<Output = T> {
     let task = tokio::spawn(task);
-    async move { task.await.expect("the task does not panic") }
+    async move { task.await.expect("the task panicked") }
 }
