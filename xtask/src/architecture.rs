@@ -26,24 +26,12 @@ const RULES: &[Rule] = &[
         broken: no_library_depends_on_a_binding,
     },
     Rule {
-        name: "connpool-core reads no clock, starts no thread and names no runtime",
-        broken: core_reads_no_clock,
-    },
-    Rule {
-        name: "the machines of connpool-core are pure",
-        broken: machines_are_pure,
-    },
-    Rule {
         name: "every crate forbids unsafe code and takes the workspace's lints",
         broken: every_crate_forbids_unsafe_code,
     },
     Rule {
         name: "every dependency takes its version from the workspace",
         broken: every_version_is_the_workspaces,
-    },
-    Rule {
-        name: "nothing is left out or left for later",
-        broken: nothing_is_left_for_later,
     },
 ];
 
@@ -98,50 +86,6 @@ fn no_library_depends_on_a_binding(sh: &Shell) -> Result<Vec<String>> {
     Ok(places)
 }
 
-fn core_reads_no_clock(_: &Shell) -> Result<Vec<String>> {
-    let words = [
-        "Instant::now",
-        "SystemTime",
-        "std::thread::spawn",
-        "thread::sleep",
-        "tokio::",
-        "smol::",
-        "rand::",
-    ];
-    let source = Path::new("crates/connpool-core/src");
-    let mut sources = files::rust_sources(source)?;
-    // Tests under a model checker, which has threads and randomness of its own.
-    sources.retain(|path| !path.starts_with(source.join("models")));
-    let mut places = Vec::new();
-    for path in sources {
-        places.extend(mentions(&path, code(&files::read(&path)?), &words));
-    }
-    Ok(places)
-}
-
-fn machines_are_pure(_: &Shell) -> Result<Vec<String>> {
-    let words = [
-        "Arc", "Mutex", "Future", "Waker", "async ", ".await", "Runtime", "now()",
-    ];
-    let source = Path::new("crates/connpool-core/src");
-    let mut machines = vec![source.join("health.rs"), source.join("ledger.rs")];
-    machines.retain(|path| path.exists());
-    if source.join("ledger").exists() {
-        machines.extend(files::rust_sources(&source.join("ledger"))?);
-        // The text of `mod tests` in a file of its own.
-        machines.retain(|path| !path.ends_with("tests.rs"));
-    }
-    if machines.is_empty() {
-        return Err(format!("{}: holds no machine to read", source.display()).into());
-    }
-    let mut places = Vec::new();
-    for path in machines {
-        let source = files::read(&path)?;
-        places.extend(mentions(&path, without_tests(code(&source)), &words));
-    }
-    Ok(places)
-}
-
 fn every_crate_forbids_unsafe_code(_: &Shell) -> Result<Vec<String>> {
     let mut places = Vec::new();
     for folder in crates()? {
@@ -169,31 +113,6 @@ fn every_version_is_the_workspaces(_: &Shell) -> Result<Vec<String>> {
         let manifest = folder.join("Cargo.toml");
         for (number, line) in own_versions(&files::read(&manifest)?) {
             places.push(format!("{}:{number}: {line}", manifest.display()));
-        }
-    }
-    Ok(places)
-}
-
-fn nothing_is_left_for_later(sh: &Shell) -> Result<Vec<String>> {
-    let words = [
-        "#[ignore",
-        "todo!(",
-        "unimplemented!(",
-        "dbg!(",
-        "TODO",
-        "FIXME",
-    ];
-    let tracked = cmd!(sh, "git ls-files -z *.rs *.toml *.md")
-        .quiet()
-        .read()?;
-    if tracked.is_empty() {
-        return Err("git tracks no file here".into());
-    }
-    let mut places = Vec::new();
-    for path in tracked.split_terminator('\0').map(Path::new) {
-        // This file spells the words out; a file that is gone but not committed has none.
-        if path != Path::new("xtask/src/architecture.rs") && path.exists() {
-            places.extend(mentions(path, numbered(&files::read(path)?), &words));
         }
     }
     Ok(places)

@@ -1,16 +1,16 @@
 //! The runtime-agnostic core of **connpool**, a connection pool for people who write network
 //! clients: custom TCP protocols first, any client object second.
 //!
-//! Most users depend on the adapter crate of their runtime, `connpool-tokio` or `connpool-smol`,
-//! which re-exports everything here and adds TCP, timers and tasks. This crate knows no runtime, no
-//! socket and no clock; a third runtime is one small trait away, see [`Runtime`].
+//! Most users depend on the adapter crate of their runtime, `connpool-tokio` or `connpool-smol`, which
+//! re-exports everything here and adds TCP, timers and tasks. This crate depends on no runtime, no socket
+//! and no clock. Another runtime implements one small trait, [`Runtime`].
 //!
-//! # In short
+//! # Overview
 //!
-//! * Say how to connect: implement [`Manager`], or use [`object_fn`] or [`stream_fn`].
+//! * Implement [`Manager`], or use [`object_fn`] or [`stream_fn`], to say how to connect.
 //! * Build a [`Pool`] with its [`Builder`], and [`get`](Pool::get) connections from it.
-//! * Use the [`PooledConnection`] and drop it. It goes back, or is destroyed if it must not be used
-//!   again.
+//! * Use the [`PooledConnection`] and drop it. The connection is returned, or destroyed if it must not be
+//!   used again.
 //!
 //! ```
 //! use connpool_core::{object_fn, Pool};
@@ -32,8 +32,8 @@
 //! | feature | default | adds |
 //! |---------|---------|------|
 //! | `dyn`   | yes     | [`BoxManager`], a manager whose type is erased |
-//! | `serde` | no      | [`PoolConfig`] reads and writes itself, durations as `"30s"` |
-//! | `tracing` | no    | each [`Event`] also goes to the crate of that name, target `connpool`: a warning if something went wrong, else at debug or trace level; each get in a span `connpool.get` |
+//! | `serde` | no      | [`PoolConfig`] implements `Serialize` and `Deserialize`, durations as `"30s"` |
+//! | `tracing` | no    | each [`Event`] is also an event of the crate `tracing`, target `connpool`, at warn level if something failed and else at info, debug or trace; each `get` has a span `connpool.get` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -65,8 +65,8 @@ mod util;
 pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use error::add_error::AddError;
-pub use error::diagnosis::Diagnosis;
-pub use error::{BuildError, GetError, Phase};
+pub use error::diagnosis::{Diagnosis, Phase};
+pub use error::{BuildError, GetError};
 pub use machine::breaker::BreakerState;
 pub use manager::Manager;
 #[cfg(feature = "dyn")]

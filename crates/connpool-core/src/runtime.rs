@@ -1,4 +1,4 @@
-//! What the pool needs of an async runtime: one small trait.
+//! The trait that an async runtime implements for the pool.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,20 +6,22 @@ use std::sync::Arc;
 
 use crate::time::Instant;
 
-/// A boxed background task, or a timer.
+/// A boxed future: a background task, or a timer.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An async runtime, as the pool sees it.
+/// An async runtime.
 ///
-/// The adapter crates `connpool-tokio` and `connpool-smol` implement it; a third runtime is these
-/// four methods. The pool holds it as `Arc<dyn Runtime>`, so that a `Pool` has one type on every
-/// runtime. `connpool_testkit::conformance!` tests that everything a pool does works on it.
+/// The adapter crates `connpool-tokio` and `connpool-smol` implement it. Another runtime implements four
+/// methods. The pool holds it as `Arc<dyn Runtime>`, so a `Pool` has the same type on every runtime.
+/// `connpool_testkit::conformance!` tests an implementation with everything a pool does.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::{Instant, Runtime, BoxFuture};
 /// use std::time;
 ///
-/// /// One thread a task, one thread a timer: slow, correct, and runs anywhere.
+/// /// One thread for each task and each timer: slow, correct, and runs anywhere.
 /// struct Threads {
 ///     epoch: time::Instant,
 /// }
@@ -52,39 +54,37 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// # futures_lite::future::block_on(async { assert_eq!(*pool.get().await.unwrap(), 7) });
 /// ```
 pub trait Runtime: Send + Sync + 'static {
-    /// The time on this runtime's monotonic clock. It may be coarse, and a simulated runtime moves
-    /// it by hand; it must never go back.
+    /// Returns the time on this runtime's monotonic clock. It may be coarse, and a simulated clock is moved
+    /// by hand; it must never go back.
     fn now(&self) -> Instant;
 
-    /// What the time was a few milliseconds ago at most: [`now`](Runtime::now), or a reading of the same
-    /// time from a clock that costs less. It must never be ahead of `now`, and never go back.
+    /// Returns the time with a lag of a few milliseconds at most: [`now`](Runtime::now), or a cheaper clock
+    /// of the same time. Must never be ahead of `now`, and never go back.
     ///
-    /// Asked when a connection is lent, comes back or is looked at, and when a wait begins and ends,
-    /// unless a setting in force is an age of less than half a second. Ages, limits and
-    /// [`wait_time`](crate::Stats::wait_time) are then told with that error; deadlines and timers go by
-    /// [`now`](Runtime::now).
+    /// Read at checkouts, returns and liveness probes, and at the start and end of a wait, unless a setting
+    /// is an age of less than half a second. Ages, limits and [`wait_time`](crate::Stats::wait_time) then
+    /// have this error. Deadlines and timers use [`now`](Runtime::now).
     fn recent(&self) -> Instant {
         self.now()
     }
 
-    /// A future that is ready at `at`, or soon after, on this runtime's clock.
+    /// Returns a future that is ready at `at`, or soon after, on this runtime's clock.
     ///
-    /// Called from a polled future only, on the runtime of whoever polls it.
+    /// Called from polled futures only, on the runtime of the task that polls them.
     fn sleep_until(&self, at: Instant) -> BoxFuture;
 
-    /// Runs `task` to its end in the background, or drops it if that is not possible (any more).
-    /// Never panics.
+    /// Runs `task` to its end in the background, or drops it if that is not possible. Never panics.
     ///
-    /// A dropped task is a legal answer: what it held goes back to the pool.
+    /// Dropping the task is allowed: everything it held returns to the pool.
     fn spawn(&self, task: BoxFuture);
 
-    /// A random number, uniform over all of `u64`. Used for jitter, not for secrets.
+    /// Returns a random number, uniform over all of `u64`. Used for jitter, not for secrets.
     fn random(&self) -> u64;
 
-    /// Runs `probe` outside of any cooperative budget that the runtime keeps.
+    /// Runs `probe` outside of the runtime's cooperative budget, if it has one.
     ///
-    /// tokio answers `Pending` to a task that has used up its budget, whatever the socket says: a
-    /// probe inside of it would take a closed connection for a quiet one.
+    /// tokio returns `Pending` to a task that has used up its budget, whatever the socket says. A probe
+    /// inside of the budget would take a closed connection for a quiet one.
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         probe();
     }

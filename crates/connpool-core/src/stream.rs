@@ -1,4 +1,4 @@
-//! Byte streams as the pool sees them, and what can be told about one without waiting.
+//! Byte streams, and what can be told about one without waiting.
 
 use std::io;
 use std::pin::Pin;
@@ -7,31 +7,38 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-/// What a look at an idle connection found. A look never waits and consumes no byte that
-/// belongs to anybody.
+/// The result of a liveness probe, which never waits and consumes no byte of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Liveness {
-    /// Quiet, as an idle connection should be.
+    /// The connection is quiet, as an idle one should be.
     Alive,
-    /// End of stream, or an error: the peer is gone.
+    /// The stream has ended or failed: the peer is gone.
     Closed,
-    /// Bytes that nobody asked for: a late reply, or garbage. The connection is out of step with
-    /// its peer and must not be lent.
+    /// Bytes wait that were not requested: a late reply, or garbage. The connection is out of step with its
+    /// peer and must not be used again.
     Unsolicited,
-    /// This kind of connection cannot be looked at. Counts as alive; only a ping can find it dead.
+    /// This kind of connection cannot be probed. It counts as alive, and only a ping can find it dead.
     Unknown,
 }
 
-/// A byte stream: anything that is `AsyncRead + AsyncWrite` in the sense of `futures-io`.
+/// A byte stream. Implemented for every `AsyncRead + AsyncWrite` in the sense of `futures-io`.
 ///
-/// Implemented for all of them, so there is nothing to do to have it.
+/// # Examples
+///
+/// ```
+/// use connpool_core::{Connection, Liveness};
+/// use futures_lite::io::Cursor;
+///
+/// let mut ended = Cursor::new(Vec::new());
+/// assert_eq!(Connection::liveness(&mut ended), Liveness::Closed);
+/// ```
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Looks whether the stream is quiet, with one `poll_read` of one byte and nobody to wake.
+    /// Probes whether the stream is quiet, with one `poll_read` of one byte that wakes no task.
     ///
-    /// If a byte is there it is read, and the stream is of no further use:
-    /// [`Liveness::Unsolicited`] condemns it. Works through TLS too, where records that carry no
-    /// data are processed and the stream stays usable.
+    /// A byte that is there is read, and the stream cannot be used again: the result is
+    /// [`Liveness::Unsolicited`]. Works through TLS, where records without data are processed and the
+    /// stream stays usable.
     fn liveness(&mut self) -> Liveness {
         let mut byte = [0];
         let mut context = Context::from_waker(&PROBE);
@@ -46,25 +53,24 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for S {}
 
-/// The waker of a look. A stream that remembers its operations knows the look by it: a look that
-/// finds nothing leaves no read half done.
-///
-/// Made here, since `Waker::noop` is the same one for everybody.
-static PROBE: LazyLock<Waker> = LazyLock::new(|| Waker::from(Arc::new(Nobody)));
+/// Waker passed to liveness probes. [`StreamState::read`] recognizes a probe by this address: a probe that
+/// finds nothing leaves no read pending. Not `Waker::noop`: user code may pass that too.
+static PROBE: LazyLock<Waker> = LazyLock::new(|| Waker::from(Arc::new(NoTask)));
 
-struct Nobody;
+struct NoTask;
 
-impl Wake for Nobody {
+impl Wake for NoTask {
     fn wake(self: Arc<Self>) {}
 }
 
-/// What a stream remembers of how it was used: one byte that tells whether it can be lent again.
+/// Tracks in one byte whether a stream can be used again.
 ///
-/// A stream type keeps one and shows it every result of its poll functions. It catches the user
-/// who drops a future in the middle of a read, a write or a flush, and the one who hands back a
-/// stream after an error or the end of the stream. It cannot see a request that was written whole
-/// and whose reply was not read yet; that is what
-/// [`exchange`](crate::PooledConnection::exchange) is for.
+/// A stream type keeps one and passes it every result of its poll functions. It detects a future that was
+/// dropped in the middle of a read, a write or a flush, and a stream that is returned after an error or
+/// its end. It cannot detect a request that was written completely and whose reply was not read yet: that
+/// is what [`exchange`](crate::PooledConnection::exchange) is for.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::StreamState;
@@ -88,19 +94,20 @@ impl StreamState {
     const FLUSHING: u8 = 4;
     const OVER: u8 = 8;
 
-    /// The state of a stream that was not used yet.
+    /// Creates the state of an unused stream.
     pub const fn new() -> Self {
         StreamState(0)
     }
 
-    /// Whether nothing was left half done and nothing ended.
+    /// Returns whether no operation is pending and the stream has not ended.
     pub const fn is_clean(self) -> bool {
         self.0 == 0
     }
 
-    /// Notes what a read of up to `wanted` bytes came to, that was polled with `cx`. A look by
-    /// [`Connection::liveness`] that found nothing is not noted.
+    /// Records the result of a read of up to `wanted` bytes that was polled with `cx`. A pending probe of
+    /// [`Connection::liveness`] is not recorded.
     pub fn read(&mut self, cx: &Context<'_>, result: &Poll<io::Result<usize>>, wanted: usize) {
+        // Compares addresses: the probe passes this very waker, and any other caller a different one.
         if result.is_pending() && std::ptr::eq(cx.waker(), &*PROBE) {
             return;
         }
@@ -110,17 +117,17 @@ impl StreamState {
         }
     }
 
-    /// Notes what a write came to.
+    /// Records the result of a write.
     pub fn write(&mut self, result: &Poll<io::Result<usize>>) {
         self.note(Self::WRITING, result);
     }
 
-    /// Notes what a flush came to.
+    /// Records the result of a flush.
     pub fn flush(&mut self, result: &Poll<io::Result<()>>) {
         self.note(Self::FLUSHING, result);
     }
 
-    /// Notes that the writing side was, or is being, shut down.
+    /// Records that the writing side is shut down.
     pub fn shutdown(&mut self) {
         self.0 |= Self::OVER;
     }
@@ -144,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_left_pending_is_remembered_until_it_ends() {
+    fn pending_operation_is_tracked_until_it_ends() {
         let mut state = StreamState::new();
         state.write(&Poll::Pending);
         state.read(&cx(), &Poll::Ready(Ok(3)), 3);
-        assert!(!state.is_clean(), "the write is still under way");
+        assert!(!state.is_clean(), "the write is still pending");
         state.write(&Poll::Ready(Ok(1)));
         assert!(state.is_clean());
         state.flush(&Poll::Pending);
@@ -158,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_never_forgotten() {
+    fn end_of_stream_is_never_forgotten() {
         let end: [fn(&mut StreamState); 4] = [
             |s| s.read(&cx(), &Poll::Ready(Ok(0)), 1),
             |s| {
@@ -181,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_finds_nothing_leaves_nothing_half_done() {
+    fn pending_probe_is_not_recorded() {
         let mut state = StreamState::new();
-        let look = Context::from_waker(&PROBE);
-        state.read(&look, &Poll::Pending, 1);
+        let probe = Context::from_waker(&PROBE);
+        state.read(&probe, &Poll::Pending, 1);
         assert!(state.is_clean());
-        state.read(&look, &Poll::Ready(Ok(0)), 1);
+        state.read(&probe, &Poll::Ready(Ok(0)), 1);
         assert!(!state.is_clean(), "but an end is an end");
     }
 

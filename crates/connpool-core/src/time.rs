@@ -1,15 +1,15 @@
-//! Time without a clock: points that a [`Runtime`](crate::Runtime) tells, and checked arithmetic
-//! on them. Beside [`slab`](crate::machine::slab), the one place where integers are added.
+//! Time without a clock: instants that a [`Runtime`](crate::Runtime) returns, with checked arithmetic.
 #![allow(clippy::arithmetic_side_effects)]
 
 use std::fmt;
 use std::time::Duration;
 
-/// A point in time: nanoseconds since the epoch of the [`Runtime`](crate::Runtime) that told it.
+/// A point in time: nanoseconds since the epoch of the [`Runtime`](crate::Runtime) that returned it.
 ///
-/// Moments of two runtimes have nothing to do with each other. The arithmetic is checked: what
-/// cannot be told as a moment (584 years after the epoch) is `None`, which every user of a
-/// deadline reads as "never".
+/// Instants of different runtimes are unrelated. Arithmetic is checked: a sum that does not fit, 584 years
+/// after the epoch, is `None`, which deadlines treat as never.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::Instant;
@@ -25,36 +25,36 @@ use std::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
-    /// The epoch itself.
+    /// The epoch.
     pub const ORIGIN: Instant = Instant(0);
 
-    /// Later than anything that will happen.
+    /// Later than every event.
     pub(crate) const NEVER: Instant = Instant(u64::MAX);
 
-    /// The moment that lies `nanos` nanoseconds after the epoch.
+    /// Creates the instant `nanos` nanoseconds after the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
         Instant(nanos)
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// This moment plus `span`; `None` if that is later than a moment can tell.
+    /// Returns this instant plus `span`; `None` if the sum does not fit.
     pub fn checked_add(self, span: Duration) -> Option<Instant> {
         let nanos = u64::try_from(span.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Instant)
     }
 
-    /// How long after `earlier` this is; zero if it is not after it at all.
+    /// Returns the time since `earlier`; zero if that is later.
     ///
-    /// Zero, not an error: a coarse clock may lag behind a deadline that a timer has proven.
+    /// Zero and not an error, since a coarse clock may lag behind a deadline that a timer has proven.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether this moment lies at least `span` after `earlier`.
+    /// Returns whether at least `span` has passed since `earlier`.
     #[inline]
     pub(crate) fn is_past(self, earlier: Instant, span: impl Into<Nanos>) -> bool {
         let span = span.into();
@@ -62,8 +62,7 @@ impl Instant {
     }
 }
 
-/// A length of time as the fast paths compare it: nanoseconds, or never, which is also what more
-/// nanoseconds than can be told are.
+/// A duration in nanoseconds; values beyond `u64` saturate to `NEVER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Nanos(u64);
 
@@ -81,12 +80,12 @@ impl Nanos {
         self.0
     }
 
-    /// The moment that lies so long after `moment`; `None`: never.
-    pub(crate) fn after(self, moment: Instant) -> Option<Instant> {
-        self.as_duration().and_then(|span| moment.checked_add(span))
+    /// Returns the instant this long after `start`; `None` if never.
+    pub(crate) fn after(self, start: Instant) -> Option<Instant> {
+        self.as_duration().and_then(|span| start.checked_add(span))
     }
 
-    /// The same as a duration; `None`: never.
+    /// Returns the duration; `None` if never.
     pub(crate) fn as_duration(self) -> Option<Duration> {
         (self != Nanos::NEVER).then(|| Duration::from_nanos(self.0))
     }
@@ -105,7 +104,7 @@ impl From<Option<Duration>> for Nanos {
     }
 }
 
-/// The first of these moments, or the shortest of these times; what is never is left out.
+/// Returns the earliest of these instants, or the shortest of these durations. `None` means never.
 pub(crate) fn earliest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> {
     of.into_iter().flatten().min()
 }
@@ -113,7 +112,7 @@ pub(crate) fn earliest<T: Ord, const N: usize>(of: [Option<T>; N]) -> Option<T> 
 /// 2^64 divided by the golden ratio: its multiples lie evenly spread over all of `u64`.
 pub(crate) const FIBONACCI_HASH: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A length of time as it is told to people: `32.1 s`, `250.0 ms`.
+/// Prints a duration for people: `32.1 s`, `250.0 ms`.
 pub(crate) struct HumanDuration(pub(crate) Duration);
 
 impl fmt::Display for HumanDuration {
@@ -132,7 +131,7 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// `limit` shortened by a random part of the fraction `jitter` of it.
+/// Shortens `limit` by a random part of the fraction `jitter` of it.
 ///
 /// Subtracted, never added, so that a limit stays a limit. `draw` is uniform over all of `u64`.
 pub(crate) fn jittered(limit: Duration, jitter: f64, draw: u64) -> Duration {
@@ -144,7 +143,7 @@ pub(crate) fn jittered(limit: Duration, jitter: f64, draw: u64) -> Duration {
     from_nanos_u128(limit.as_nanos().saturating_sub(cut))
 }
 
-/// A random part of `limit`, from zero up to all of it. `draw` is uniform over all of `u64`.
+/// Returns a random part of `limit`, from zero up to all of it. `draw` is uniform over all of `u64`.
 pub(crate) fn random_part(limit: Duration, draw: u64) -> Duration {
     from_nanos_u128((limit.as_nanos() * u128::from(draw >> 32)) >> 32)
 }
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_part_runs_from_nothing_to_nearly_all() {
+    fn random_part_runs_from_zero_to_nearly_all() {
         let limit = Duration::from_millis(50);
         assert_eq!(random_part(limit, 0), Duration::ZERO);
         assert!(random_part(limit, u64::MAX) > Duration::from_micros(49_999));
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_too_long_to_be_told_is_never() {
+    fn duration_that_does_not_fit_is_never() {
         let end = Instant::from_nanos(u64::MAX);
         for never in [
             None,
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brief_time_has_one_digit_after_the_point_and_its_unit_apart() {
+    fn human_duration_has_one_digit_after_the_point() {
         let cases = [
             (32_100_000_000, "32.1 s"),
             (250_000_000, "250.0 ms"),
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_moment_can_tell_is_never() {
+    fn instant_that_does_not_fit_is_none() {
         assert_eq!(Instant::ORIGIN.checked_add(Duration::MAX), None);
         assert_eq!(
             Instant::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)),

@@ -96,9 +96,9 @@ fn each_get_is_a_span_and_each_pool_event_a_tracing_event() {
             r#"span connpool.get pool="orders""#,
             r#"TRACE event="waiting" message=a get has to wait pool="orders""#,
             r#"DEBUG event="opened" id=1 message=opened connection 1 in 0.0ns pool="orders""#,
-            r#"TRACE event="lent" id=1 message=lent connection 1 after 0.0ns pool="orders""#,
-            r#"TRACE event="returned" id=1 message=connection 1 came back after 0.0ns pool="orders""#,
-            r#"DEBUG event="cleared" message=cleared: nothing opened until now is lent again pool="orders""#,
+            r#"TRACE event="lent" id=1 message=checked out connection 1 after 0.0ns pool="orders""#,
+            r#"TRACE event="returned" id=1 message=connection 1 returned after 0.0ns pool="orders""#,
+            r#"DEBUG event="cleared" message=cleared: connections opened before are not used again pool="orders""#,
             r#"DEBUG event="closed" id=1 message=closed connection 1 (cleared) 0.0ns old pool="orders""#,
         ]
     );

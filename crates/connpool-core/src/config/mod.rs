@@ -1,22 +1,28 @@
-//! The settings of a pool, their defaults, and what is not allowed.
+//! Settings of a pool, their defaults and their validation.
 
 pub(crate) mod builder;
 #[cfg(feature = "serde")]
-pub(crate) mod or_off;
-#[cfg(feature = "serde")]
 pub(crate) mod serde;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
 
-/// Every setting of a pool. `PoolConfig::default()` is a pool of at most ten connections that
-/// opens them as needed.
+/// Settings of a pool.
 ///
-/// All durations from zero to `Duration::MAX` are legal: zero means "at once" (or as often as makes
-/// sense, which is a millisecond for `evict_interval`), too long to be told means "never", and so
-/// does `None`.
+/// `PoolConfig::default()` describes a pool of at most ten connections that opens them as needed.
+/// The setters of [`Builder`](crate::Builder) have the names of these fields.
 ///
-/// With the feature `serde`, durations read as `"30s"` or `"1h 5m"`, and `None` as `"off"`.
+/// Every duration from zero to `Duration::MAX` is valid. Unless the field says otherwise, zero means
+/// immediately or always, and `None` or a duration above 584 years disables the setting.
+/// Combinations that contradict each other, such as a `min_size` above `max_size`, are rejected by
+/// [`validate`](PoolConfig::validate).
+///
+/// With the feature `serde`, durations are written as `"30s"` or `"1h 5m"`, and `None` as `"off"`.
+/// Fields left out keep their defaults; unknown fields are errors.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::PoolConfig;
@@ -34,143 +40,286 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PoolConfig {
-    /// What the pool is called in errors and statistics. Default: `pool-` and eight random digits.
+    /// Name of the pool in errors, events and statistics. Default: `None`, which generates `pool-`
+    /// and eight random digits.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub name: Option<String>,
-    /// The most connections that are ever open or being opened, whoever has them. Default: 10.
+
+    /// Maximum number of connections, open or being opened. Default: 10. Zero is an error.
+    ///
+    /// If it is too small, callers wait for each other. If it is too large, the backend has more
+    /// connections than it can serve at once.
     pub max_size: usize,
-    /// How many connections are opened by `build` and kept open in the background. Default: 0.
+
+    /// Number of connections that [`Builder::build`](crate::Builder::build) opens and the
+    /// maintenance task keeps open. Default: 0. More than `max_size` is an error.
+    ///
+    /// A `min_size` equal to `max_size` makes a pool of fixed size.
     pub min_size: usize,
-    /// How many connections are opened at once when the pool has to grow. Default: 1.
+
+    /// Number of connections to open at once when the pool has to grow. Default: 1. Zero is an
+    /// error.
+    ///
+    /// A larger number prepares for a rise in load. Connections that no caller has taken by then
+    /// become idle. The pool never grows beyond `max_size`.
     pub increment: usize,
-    /// A connection that nobody wanted for this long is closed, as long as more than `min_size`
-    /// are open. Default: `None`.
+
+    /// Time after which an unused idle connection is closed, as long as more than `min_size`
+    /// connections are open. Default: `None`, never.
+    ///
+    /// Set it below the idle limit of the firewalls and load balancers between pool and backend.
+    /// Zero means that connections beyond `min_size` are never used twice.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub idle_timeout: Option<Duration>,
-    /// A connection older than this is closed when it is next not in use. Default: `None`.
+
+    /// Age at which a connection is closed, as soon as it is not borrowed. Default: `None`, never.
+    ///
+    /// Each connection's own limit is shorter by a random part, see
+    /// [`lifetime_jitter`](PoolConfig::lifetime_jitter). Zero means that every connection is used
+    /// once. A connection that was never borrowed is kept for a millisecond, so that it can be.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub max_lifetime: Option<Duration>,
-    /// By how much of it, at most, each connection's `max_lifetime` is shortened at random, so
-    /// that connections opened together do not expire together. Default: 0.1.
+
+    /// Largest fraction by which each connection's `max_lifetime` is shortened at random. Drawn
+    /// once, when the connection is opened. Default: 0.1. A value outside of 0.0 to 1.0 is an error.
+    ///
+    /// With 0.0, connections that were opened together expire together and are reopened together.
+    /// 1.0 spreads the expiry over the whole lifetime, so that some connections expire at once.
     pub lifetime_jitter: f64,
-    /// How often all idle connections are looked at. Default: 30 s.
+
+    /// Interval at which the maintenance task sweeps over all idle connections: it enforces their
+    /// limits and probes whether they are alive. Default: 30 s. Less than 1 ms counts as 1 ms.
+    ///
+    /// It is also the longest delay until a limit affects a connection that no caller requests.
+    /// `None` disables the sweeps. Connections are then checked only on checkout and on return.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub evict_interval: Option<Duration>,
-    /// How long a `get` may take, all in all. Default: 10 s.
+
+    /// Time limit for a whole [`get`](crate::Pool::get), including waiting, connecting and health
+    /// checks. Default: 10 s.
+    ///
+    /// With zero, `get` returns an idle connection or fails immediately. With `None` it waits
+    /// forever.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub get_timeout: Option<Duration>,
-    /// How long one attempt to connect may take. Default: 5 s.
+
+    /// Time limit for one attempt to connect. Default: 5 s.
+    ///
+    /// With `None`, an attempt that hangs keeps its slot forever. After a failure the pool makes
+    /// one attempt at a time, so an attempt that hangs then blocks all others.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub connect_timeout: Option<Duration>,
-    /// How long a ping may take. Default: 1 s.
+
+    /// Time limit for a whole [`ping`](crate::Manager::ping). A connection that exceeds it counts
+    /// as dead. Default: 1 s.
+    ///
+    /// With `None`, only the time limit of the `get` applies. With zero, a ping has to succeed
+    /// without waiting.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_timeout: Option<Duration>,
-    /// How long a reset may take. Default: 1 s.
+
+    /// Time limit for a whole [`reset`](crate::Manager::reset). A connection that exceeds it is
+    /// closed. Default: 1 s.
+    ///
+    /// With `None`, only the time limit of the `get` applies. With zero, a reset has to succeed
+    /// without waiting.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub reset_timeout: Option<Duration>,
-    /// How long a goodbye may take. Default: 10 s.
+
+    /// Time limit for a graceful close ([`Manager::close`](crate::Manager::close)). Default: 10 s.
+    ///
+    /// With `None`, a graceful close that hangs keeps its slot until a caller waits for it.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub close_timeout: Option<Duration>,
-    /// A connection whose last proof of life is at least this old is pinged before it is lent.
-    /// Default: 1 s.
+
+    /// Time since a connection was last known to be alive (opened, used, pinged or reset) after
+    /// which it is pinged before checkout. Default: 1 s.
+    ///
+    /// With zero, every checkout except that of a new connection costs a ping, which is one round
+    /// trip. `None` disables these pings.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_after: Option<Duration>,
-    /// A connection whose last proof of life is at least this old is looked at before it is lent.
-    /// Default: 0, always.
+
+    /// Time since a connection was last known to be alive after which it is probed
+    /// ([`Manager::liveness`](crate::Manager::liveness)) before checkout. Default: 0, always.
+    ///
+    /// A liveness probe of a TCP connection is one system call and takes less than a microsecond.
+    /// `None` disables these probes, so that callers get connections that the peer has closed.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub liveness_after: Option<Duration>,
-    /// How many may stand in line beyond those for whom a connection is being opened. Default:
-    /// `None`, any number.
+
+    /// Maximum number of waiters, not counting those for which a connection is being opened. A
+    /// `get` beyond it fails immediately with [`GetError::Exhausted`](crate::GetError::Exhausted).
+    /// Default: `None`, unlimited.
+    ///
+    /// With zero, no caller waits for a return. Idle connections are still handed out and the pool
+    /// still grows.
     pub max_waiters: Option<usize>,
-    /// How many connections may be idle. Default: `None`, `max_size`.
+
+    /// Maximum number of idle connections. A connection returned beyond it is closed. Default:
+    /// `None`, which is `max_size`. Less than `min_size` is an error.
+    ///
+    /// With a value far below `max_size`, the pool keeps closing and reopening connections.
     pub max_idle: Option<usize>,
-    /// How often a connection may be lent. Default: `None`.
+
+    /// Number of checkouts after which a connection is closed. Default: `None`, unlimited. Zero is
+    /// an error. With 1, no connection is used twice.
     pub max_uses: Option<u64>,
-    /// How many connections may be under way at once. Default: `None`, as many as there is room
-    /// for.
+
+    /// Maximum number of connects in progress. Default: `None`, limited only by `max_size`. Zero is
+    /// an error.
+    ///
+    /// If it is too small, a cold pool warms up slowly. Whatever this setting says, the pool limits
+    /// itself after trouble: after a failed connect, or after several connections were found broken,
+    /// it makes one attempt at a time, and one more for each that succeeds. After callers have lost
+    /// several connections within a second, it starts with four.
     pub max_connecting: Option<usize>,
-    /// Whether a failed connect answers the first in line with its error. Default: true.
+
+    /// Fails the first waiter with the error of a failed connect. Default: true.
+    ///
+    /// With `true`, an open [`breaker`](PoolConfig::breaker) also fails every caller that no open
+    /// connection can serve. With `false`, waiters wait for the next attempt until their time limit.
+    /// The error is then part of the timeout's [`Diagnosis`](crate::Diagnosis).
     pub fail_fast: bool,
-    /// How long to wait after failed connects. Default: 50 ms doubling up to 5 s.
+
+    /// Pause after failed connects. Default: a random part of 50 ms, doubling up to 5 s.
     pub backoff: Backoff,
-    /// When to stop dialling a backend that is down, and only probe it. Default: after 5 failures
-    /// in a row, once a second. `None`: never.
-    #[cfg_attr(feature = "serde", serde(with = "crate::config::or_off"))]
+
+    /// When to stop connecting to a backend that is down and probe it instead. Default: after 5
+    /// failures in a row, one probe per second.
+    ///
+    /// `None` keeps connecting, with the pauses of [`backoff`](PoolConfig::backoff).
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::or_off"))]
     pub breaker: Option<Breaker>,
-    /// An idle connection whose last proof of life is about this old is pinged in the background.
-    /// Default: `None`, never.
+
+    /// Time since an idle connection was last known to be alive, shortened by up to a quarter at
+    /// random, after which the maintenance task pings it. Default: `None`, never.
+    ///
+    /// Use it for peers that disconnect silent clients, and for firewalls that forget them. It
+    /// applies to idle connections only: [`ping_after`](PoolConfig::ping_after) is the check before
+    /// checkout, and TCP's own keepalive is up to the manager.
+    ///
+    /// The maintenance task pings one connection at a time, and none while a caller waits. A
+    /// connection being pinged is not available until the ping ends, which takes at most
+    /// `ping_timeout`, or this duration if that is `None`. Idle connections are inspected twice per
+    /// duration, whatever `evict_interval` says, so a ping may be late by half of it. If it is too
+    /// short, the backend handles more pings than work. Zero pings every millisecond.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub keepalive: Option<Duration>,
-    /// Which idle connection is lent first. Default: the one used last.
+
+    /// Order in which idle connections are handed out. Default: the one used last comes first.
     pub idle_order: IdleOrder,
-    /// A `get` that took this long is told to the [`Observer`](crate::Observer). Default: 1 s.
+
+    /// Duration from which a `get`, successful or not, is reported to the
+    /// [`Observer`](crate::Observer) as [`Event::SlowGet`](crate::Event::SlowGet). Default: 1 s.
+    ///
+    /// Zero reports every `get`, `None` disables the report. Without an observer nothing is measured.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub slow_get_warning: Option<Duration>,
-    /// A connection that was lent for this long is told to the [`Observer`](crate::Observer), once, and
-    /// again when it comes back. Default: `None`.
+
+    /// Duration of a checkout after which it is reported, once, to the
+    /// [`Observer`](crate::Observer) as [`Event::LeakSuspected`](crate::Event::LeakSuspected), and as
+    /// [`Event::LeakReturned`](crate::Event::LeakReturned) on its return. Also counted in
+    /// [`Stats::leaked`](crate::Stats::leaked). Default: `None`, never. 60 s suits most pools.
+    ///
+    /// A value below the duration of a regular request causes false reports. Less than 1 ms counts
+    /// as 1 ms, which keeps the maintenance task busy.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub leak_warning: Option<Duration>,
 }
 
-/// The pause after a failed connect: a random part of `first`, of `first * factor` after the next
-/// failure, and so on up to `max`; a connection that works ends it.
+/// Pauses after failed connects.
+///
+/// The pause after the first failure is a random part of `first`, after the next one a random part
+/// of `first * factor`, and so on up to `max`. A working connection resets it.
 ///
 /// A random part of the whole ("full jitter") spreads the attempts of many pools best, see
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+///
+/// # Examples
+///
+/// ```
+/// use connpool_core::{Backoff, PoolConfig};
+/// use std::time::Duration;
+///
+/// let mut config = PoolConfig::default();
+/// config.backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1), 1.5);
+/// assert!(config.validate().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The longest pause after the first failure. Default: 50 ms. No pause is shorter than 1 ms:
-    /// with zero here, a dead backend is dialled that often.
-    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
+    /// Longest pause after the first failure. Default: 50 ms. More than `max` is an error.
+    ///
+    /// No pause is shorter than 1 ms, so zero retries a dead backend that often.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub first: Duration,
-    /// The longest pause ever. Default: 5 s. It is also how late the pool may notice that the
-    /// backend is back.
-    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
+    /// Longest pause after any failure. Default: 5 s. It is also the longest delay until the pool
+    /// notices that the backend is back.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub max: Duration,
-    /// What the longest pause is multiplied by after each failure, at least 1. Default: 2.
+    /// Factor by which the longest pause grows with each failure. Default: 2. Less than 1 is an
+    /// error.
     pub factor: f64,
 }
 
-/// When the pool stops dialling a backend that is down, and only probes it.
+/// Circuit breaker: when the pool stops connecting to a backend that is down and only probes it.
 ///
-/// After so many failed connects in a row the breaker opens, see
-/// [`BreakerState`](crate::BreakerState): there is one connect at a time and `probe_every` between
-/// one and the next, until a new connection proves good. If what a probe made is gone before anybody
-/// had a use for it, and nothing else is open, the next one is due at once. With `fail_fast`, and no
-/// connection open that could come back, everybody in line and whoever comes is answered at once
-/// with the last error; who comes when a probe is due waits for it.
+/// After `failures` failed connects in a row the breaker opens, see
+/// [`BreakerState`](crate::BreakerState). The pool then makes one connect at a time, `probe_every`
+/// apart, until a new connection proves to be good. If the connection made by a probe is lost before
+/// it was used, and no other connection is open, the next probe is due at once.
+///
+/// With `fail_fast`, and while no connection is open that could be returned, the pool fails all
+/// waiters and new callers at once with the last error. A caller that arrives when a probe is due
+/// waits for that probe.
+///
+/// # Examples
+///
+/// ```
+/// use connpool_core::{Breaker, PoolConfig};
+/// use std::time::Duration;
+///
+/// let mut config = PoolConfig::default();
+/// config.breaker = Some(Breaker::new(3, Duration::from_secs(10)));
+/// assert!(config.validate().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Breaker {
-    /// How many connects fail in a row before the breaker opens. Default: 5. Zero is an error:
-    /// `None` in place of the whole switches the breaker off. Failures of one moment count as one.
+    /// Number of failed connects in a row that opens the breaker. Simultaneous failures count as
+    /// one. Default: 5. Zero is an error: to disable the breaker, set
+    /// [`PoolConfig::breaker`] to `None`.
     pub failures: u32,
-    /// The time from a failure to the next probe, less up to a tenth of it at random. Default:
-    /// 1 s; less than 1 ms is 1 ms. It is also how late the pool may notice that the backend is
-    /// back; `Duration::MAX` has it never notice.
-    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::plain"))]
+    /// Time from a failure to the next probe, shortened by up to a tenth at random. Default: 1 s.
+    /// Less than 1 ms counts as 1 ms.
+    ///
+    /// It is also the longest delay until the pool notices that the backend is back. With
+    /// `Duration::MAX` it never does.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub probe_every: Duration,
 }
 
-/// Which idle connection is lent first.
+/// Order in which idle connections are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum IdleOrder {
-    /// The one used last: few connections stay warm, the others become old and are closed.
+    /// Hands out the connection used last. A few connections stay warm; the others reach their
+    /// `idle_timeout` and are closed.
     #[default]
     LastUsedFirst,
-    /// The one that waited longest: all connections stay in use, and none ever gets idle for long.
+    /// Hands out the connection that has been idle longest. All connections stay in use and none is
+    /// idle for long.
     RoundRobin,
 }
 
-/// A setting that is not allowed: which, its value, and what would be.
+/// A setting that is not valid. Names the setting, its value and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,
@@ -218,152 +367,91 @@ impl Backoff {
     }
 }
 
-impl Breaker {
-    /// Creates a breaker that opens after `failures` and probes every `probe_every`.
-    pub const fn new(failures: u32, probe_every: Duration) -> Self {
-        Breaker {
-            failures,
-            probe_every,
-        }
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff::new(Duration::from_millis(50), Duration::from_secs(5), 2.0)
     }
 }
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff {
-            first: Duration::from_millis(50),
-            max: Duration::from_secs(5),
-            factor: 2.0,
-        }
+impl Breaker {
+    /// Creates a breaker that opens after `failures` failures in a row and then probes every
+    /// `probe_every`.
+    #[rustfmt::skip]
+    pub const fn new(failures: u32, probe_every: Duration) -> Self {
+        Breaker { failures, probe_every }
     }
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Breaker {
-            failures: 5,
-            probe_every: Duration::from_secs(1),
-        }
+        Breaker::new(5, Duration::from_secs(1))
     }
+}
+
+/// Checks `holds, "setting" = value, "rule"` in order and returns the first violation.
+macro_rules! check {
+    ($($holds:expr, $field:literal = $value:expr, $rule:literal;)+) => {
+        $(if !$holds {
+            return Err(ConfigError {
+                field: $field,
+                value: $value.to_string(),
+                rule: format!($rule),
+            });
+        })+
+    };
 }
 
 impl PoolConfig {
-    /// Whether these settings make sense together.
+    /// Checks that each setting is valid and that no two settings contradict each other.
     ///
     /// # Errors
     ///
-    /// The first setting that does not, with its value and the rule it breaks.
+    /// Returns the first setting that is not valid, with its value and the rule it breaks.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let max = self.max_size;
-        require(max >= 1, "max_size", max, "it must be at least 1")?;
-        require(
-            self.min_size <= max,
-            "min_size",
-            self.min_size,
-            format_args!("it must be at most max_size, which is {max}"),
-        )?;
-        require(
-            self.increment >= 1,
-            "increment",
-            self.increment,
-            "it must be at least 1",
-        )?;
-        require(
-            (0.0..=1.0).contains(&self.lifetime_jitter),
-            "lifetime_jitter",
-            self.lifetime_jitter,
-            "it must lie between 0.0 and 1.0",
-        )?;
-        if let Some(max_idle) = self.max_idle {
-            let min = self.min_size;
-            require(
-                max_idle >= min,
-                "max_idle",
-                max_idle,
-                format_args!("it must be at least min_size, which is {min}"),
-            )?;
-        }
-        if let Some(uses) = self.max_uses {
-            require(
-                uses >= 1,
-                "max_uses",
-                uses,
-                "it must be at least 1, or None",
-            )?;
-        }
-        if let Some(most) = self.max_connecting {
-            require(
-                most >= 1,
-                "max_connecting",
-                most,
-                "it must be at least 1, or None",
-            )?;
-        }
-        if let Some(breaker) = self.breaker {
-            require(
-                breaker.failures >= 1,
-                "breaker.failures",
-                breaker.failures,
-                "it must be at least 1, or breaker None",
-            )?;
-        }
+        let (size, min, jitter) = (self.max_size, self.min_size, self.lifetime_jitter);
+        let (idle, failures) = (
+            self.max_idle.unwrap_or(min),
+            self.breaker.map(|b| b.failures),
+        );
         let Backoff { first, max, factor } = self.backoff;
-        require(
-            first <= max,
-            "backoff.first",
-            format_args!("{first:?}"),
-            format_args!("it must be at most backoff.max, which is {max:?}"),
-        )?;
-        require(
-            factor >= 1.0 && factor.is_finite(),
-            "backoff.factor",
-            factor,
-            "it must be a number of at least 1.0",
-        )
+        check! {
+            size >= 1, "max_size" = size, "it must be at least 1";
+            min <= size, "min_size" = min, "it must be at most max_size, which is {size}";
+            self.increment >= 1, "increment" = 0, "it must be at least 1";
+            (0.0..=1.0).contains(&jitter), "lifetime_jitter" = jitter, "it must lie between 0.0 and 1.0";
+            idle >= min, "max_idle" = idle, "it must be at least min_size, which is {min}";
+            self.max_uses != Some(0), "max_uses" = 0, "it must be at least 1, or None";
+            self.max_connecting != Some(0), "max_connecting" = 0, "it must be at least 1, or None";
+            failures != Some(0), "breaker.failures" = 0, "it must be at least 1, or breaker None";
+            first <= max, "backoff.first" = format!("{first:?}"), "it must be at most backoff.max, which is {max:?}";
+            factor >= 1.0 && factor.is_finite(), "backoff.factor" = factor, "it must be a number of at least 1.0";
+        }
+        Ok(())
     }
 
-    /// Whether the name is that of the pool, or none.
+    /// Checks that the configured name, if any, is the pool's current one.
     pub(crate) fn check_same_name(&self, current: Option<&str>) -> Result<(), ConfigError> {
-        let wanted = self.name.as_deref().or(current);
-        require(
-            wanted == current,
-            "name",
-            format_args!("{:?}", wanted.unwrap_or_default()),
-            format_args!("it must stay {:?}, or be None", current.unwrap_or_default()),
-        )
+        let current = current.unwrap_or_default();
+        let wanted = self.name.as_deref().unwrap_or(current);
+        check! {
+            wanted == current, "name" = format!("{wanted:?}"), "it must stay {current:?}, or be None";
+        }
+        Ok(())
     }
-}
-
-fn require(
-    holds: bool,
-    field: &'static str,
-    value: impl fmt::Display,
-    rule: impl fmt::Display,
-) -> Result<(), ConfigError> {
-    if holds {
-        return Ok(());
-    }
-    Err(ConfigError {
-        field,
-        value: value.to_string(),
-        rule: rule.to_string(),
-    })
 }
 
 impl ConfigError {
-    /// The name of the setting, as in [`PoolConfig`].
+    /// Returns the name of the setting, as in [`PoolConfig`].
     pub fn field(&self) -> &'static str {
         self.field
     }
 
     pub(crate) fn check_max_size(max_size: usize, min_size: usize) -> Result<(), ConfigError> {
-        require(max_size >= 1, "max_size", max_size, "it must be at least 1")?;
-        require(
-            max_size >= min_size,
-            "max_size",
-            max_size,
-            format_args!("it must be at least min_size, which is {min_size}"),
-        )
+        check! {
+            max_size >= 1, "max_size" = max_size, "it must be at least 1";
+            max_size >= min_size, "max_size" = max_size, "it must be at least min_size, which is {min_size}";
+        }
+        Ok(())
     }
 }
 
@@ -374,104 +462,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error_of(change: impl FnOnce(&mut PoolConfig)) -> String {
-        let mut config = PoolConfig::default();
-        change(&mut config);
-        config
-            .validate()
-            .expect_err("should not be allowed")
-            .to_string()
-    }
-
-    #[test]
-    fn every_error_names_the_field_the_value_and_the_rule() {
-        type Change = fn(&mut PoolConfig);
-        let cases: [(Change, &str); 11] = [
-            (|c| c.max_size = 0, "max_size is 0: it must be at least 1"),
-            (
-                |c| c.min_size = 11,
-                "min_size is 11: it must be at most max_size, which is 10",
-            ),
-            (|c| c.increment = 0, "increment is 0: it must be at least 1"),
-            (
-                |c| c.lifetime_jitter = 1.5,
-                "lifetime_jitter is 1.5: it must lie between 0.0 and 1.0",
-            ),
-            (
-                |c| c.lifetime_jitter = f64::NAN,
-                "lifetime_jitter is NaN: it must lie between 0.0 and 1.0",
-            ),
-            (
-                |c| (c.min_size, c.max_idle) = (3, Some(2)),
-                "max_idle is 2: it must be at least min_size, which is 3",
-            ),
-            (
-                |c| c.max_uses = Some(0),
-                "max_uses is 0: it must be at least 1, or None",
-            ),
-            (
-                |c| c.max_connecting = Some(0),
-                "max_connecting is 0: it must be at least 1, or None",
-            ),
-            (
-                |c| {
-                    c.breaker = Some(Breaker {
-                        failures: 0,
-                        ..Breaker::default()
-                    })
-                },
-                "breaker.failures is 0: it must be at least 1, or breaker None",
-            ),
-            (
-                |c| c.backoff.first = Duration::from_secs(6),
-                "backoff.first is 6s: it must be at most backoff.max, which is 5s",
-            ),
-            (
-                |c| c.backoff.factor = 0.5,
-                "backoff.factor is 0.5: it must be a number of at least 1.0",
-            ),
-        ];
-        for (change, text) in cases {
-            assert_eq!(error_of(change), text);
-        }
-    }
-
-    #[test]
-    fn the_extremes_of_every_duration_and_number_are_legal() {
-        for span in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
-            let mut config = PoolConfig::default();
-            for field in [
-                &mut config.idle_timeout,
-                &mut config.max_lifetime,
-                &mut config.evict_interval,
-                &mut config.get_timeout,
-                &mut config.connect_timeout,
-                &mut config.ping_timeout,
-                &mut config.reset_timeout,
-                &mut config.close_timeout,
-                &mut config.ping_after,
-                &mut config.liveness_after,
-                &mut config.slow_get_warning,
-                &mut config.leak_warning,
-                &mut config.keepalive,
-            ] {
-                *field = Some(span);
-            }
-            (config.backoff.first, config.backoff.max) = (span, span);
-            config.breaker = Some(Breaker {
-                failures: u32::MAX,
-                probe_every: span,
-            });
-            config.max_size = usize::MAX;
-            config.increment = usize::MAX;
-            config.max_waiters = Some(0);
-            config.max_idle = Some(0);
-            assert_eq!(config.validate(), Ok(()));
-        }
-    }
-}

@@ -1,19 +1,19 @@
-//! Durations in configuration files: `"30s"`, `"1h 5m"`, and `"off"` for none.
+//! The text form of settings: durations such as `"30s"` or `"1h 5m"`, and `"off"` for none.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 const NONE: &str = "off";
 
 pub(crate) fn serialize<S: Serializer>(
-    span: &Option<Duration>,
+    duration: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    match span {
-        Some(span) => plain::serialize(span, serializer),
+    match duration {
+        Some(duration) => duration::serialize(duration, serializer),
         None => NONE.serialize(serializer),
     }
 }
@@ -23,11 +23,11 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
 ) -> Result<Option<Duration>, D::Error> {
     match deserializer.deserialize_any(Text)?.as_deref() {
         None | Some(NONE) => Ok(None),
-        Some(text) => plain::parse(text).map(Some),
+        Some(text) => duration::parse(text).map(Some),
     }
 }
 
-/// Takes text or nothing, and says what is wanted where it finds anything else.
+/// Accepts text or nothing, and names what is expected if it finds anything else.
 struct Text;
 
 impl<'de> Visitor<'de> for Text {
@@ -54,15 +54,18 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
-/// For a duration that is always there.
-pub(crate) mod plain {
-    use super::{Deserialize, Deserializer, Duration, Error, Serializer};
+/// The text form of a duration that cannot be off.
+pub(crate) mod duration {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(
-        span: &Duration,
+        duration: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*span))
+        serializer.collect_str(&humantime::format_duration(*duration))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
@@ -74,8 +77,48 @@ pub(crate) mod plain {
     pub(crate) fn parse<E: Error>(text: &str) -> Result<Duration, E> {
         humantime::parse_duration(text).map_err(|error| {
             E::custom(format_args!(
-                "{text:?} is no duration ({error}): write \"30s\", \"5m\", or \"off\" for none"
+                "invalid duration {text:?} ({error}): expected e.g. \"30s\", \"5m\", or \"off\""
             ))
+        })
+    }
+}
+
+/// The text form of a group of settings that can be off.
+pub(crate) mod or_off {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a breaker such as {\"failures\": 5, \"probe_every\": \"1s\"}, or \"off\""
+    )]
+    enum OrOff<T> {
+        Off(Off),
+        Set(T),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Off {
+        #[serde(rename = "off")]
+        Off,
+    }
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(
+        group: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let group = group.as_ref();
+        group
+            .map_or(OrOff::Off(Off::Off), OrOff::Set)
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        Ok(match Option::deserialize(deserializer)? {
+            None | Some(OrOff::Off(Off::Off)) => None,
+            Some(OrOff::Set(group)) => Some(group),
         })
     }
 }
@@ -85,7 +128,7 @@ mod tests {
     use serde::de::IntoDeserializer;
 
     use super::*;
-    use crate::config::PoolConfig;
+    use crate::config::{Breaker, PoolConfig};
 
     #[test]
     fn a_configuration_reads_itself_back() {
@@ -131,7 +174,35 @@ mod tests {
                 .to_string()
         };
         assert!(error(r#"{"max_sise": 3}"#).contains("unknown field `max_sise`"));
-        assert!(error(r#"{"get_timeout": "soon"}"#).contains(r#""soon" is no duration"#));
+        assert!(error(r#"{"get_timeout": "soon"}"#).contains(r#"invalid duration "soon""#));
         assert!(error(r#"{"get_timeout": 30}"#).contains(r#"a duration such as "30s", or "off""#));
+    }
+
+    fn read(text: &str) -> Option<Breaker> {
+        serde_json::from_str::<PoolConfig>(text).unwrap().breaker
+    }
+
+    #[test]
+    fn breaker_round_trips_and_can_be_off() {
+        let mut config = PoolConfig::default();
+        for breaker in [config.breaker, None] {
+            config.breaker = breaker;
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(read(&text), breaker, "{text}");
+        }
+        assert_eq!(read(r#"{"breaker": "off"}"#), None);
+        assert_eq!(read(r#"{"breaker": null}"#), None);
+        assert_eq!(read("{}"), Some(Breaker::default()));
+        let slow = Breaker {
+            probe_every: Duration::from_secs(9),
+            ..Breaker::default()
+        };
+        assert_eq!(read(r#"{"breaker": {"probe_every": "9s"}}"#), Some(slow));
+    }
+
+    #[test]
+    fn other_breaker_values_are_errors_that_name_what_is_expected() {
+        let error = serde_json::from_str::<PoolConfig>(r#"{"breaker": 5}"#).unwrap_err();
+        assert!(error.to_string().contains(r#"or "off""#), "{error}");
     }
 }

@@ -1,17 +1,32 @@
-//! How a pool stood when a `get` failed, and what could be done about it.
+//! Describes the pool at a failed `get`, with a remedy.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Phase;
 use crate::machine::breaker::BreakerState;
 use crate::observe::holders::Holder;
 use crate::time::HumanDuration;
 
-/// How the pool stood when a `get` failed. Prints as one paragraph, with the likely remedy as its last
-/// words; neither the manager nor a connection is ever formatted, the error of a connect is.
+/// The state of the pool when a `get` failed. Prints as one paragraph that ends with the likely remedy.
+///
+/// Neither the manager nor a connection is formatted; the error of a connect is.
+///
+/// # Examples
+///
+/// ```
+/// # use connpool_core::{object_fn, GetError, Pool};
+/// # let sim = connpool_testkit::SimRuntime::new(1);
+/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// # let pool = Pool::builder(manager, sim.clone()).max_size(1).build_lazy()?;
+/// let _conn = sim.block_on(pool.get())?;
+/// let Err(GetError::Exhausted(diagnosis)) = pool.try_get() else {
+///     panic!("another connection is idle");
+/// };
+/// assert_eq!((diagnosis.active, diagnosis.max_size), (1, 1));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Diagnosis {
@@ -19,10 +34,10 @@ pub struct Diagnosis {
     pub pool: Arc<str>,
     /// How long the `get` had taken.
     pub waited: Duration,
-    /// Where it stood in line, counted from 1; `None` if it did not, or further back than the first
+    /// Its position in the wait queue, counted from 1; `None` if it was not queued, or beyond position
     /// 1,024.
     pub queue_position: Option<usize>,
-    /// The most connections that may be open.
+    /// The largest number of connections.
     pub max_size: usize,
     /// Open connections.
     pub size: usize,
@@ -32,31 +47,56 @@ pub struct Diagnosis {
     pub available: usize,
     /// Connections being opened.
     pub connecting: usize,
-    /// Everybody in line, this `get` among them.
+    /// Queued callers, this `get` included.
     pub waiting: usize,
     /// Whether the pool is paused.
     pub paused: bool,
-    /// What the pool thinks of its backend.
+    /// The state of the circuit breaker.
     pub breaker: BreakerState,
-    /// Why the last connect failed, unless a connection opened later has proved good.
+    /// Why the last connect failed, unless a connection opened later has passed a check.
     pub last_error: Option<Arc<dyn Error + Send + Sync>>,
     /// How long ago that was.
     pub last_error_ago: Option<Duration>,
-    /// The three who have had a connection for longest.
+    /// The three holders that have had a connection for longest.
     pub longest_held: Vec<Holder>,
 }
 
-/// What somebody wanted who was told no.
+/// What a `get` was doing when its time was up.
+// As wide as a pointer: with a one-byte discriminant the compiler moves every result of a `get` as one
+// byte and 23 others, which costs more than the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It waited for a connection to be returned.
+    Wait,
+    /// It waited for a connection that was being opened.
+    Connect,
+    /// It had a connection whose ping or reset had not ended.
+    Check,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Wait => "waiting for a connection to come back",
+            Phase::Connect => "connecting",
+            Phase::Check => "checking a connection",
+        })
+    }
+}
+
+/// What a failed `get` asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// To wait, and his time was up.
+    /// A connection within a time that is up.
     InTime(Phase),
-    /// Something at once.
-    AtOnce,
+    /// A connection without waiting.
+    Immediately,
 }
 
 impl Diagnosis {
-    /// The whole paragraph.
+    /// Writes the whole paragraph.
     pub(crate) fn explain(&self, wanted: Wanted, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pool {:?}: no connection ", &*self.pool)?;
         match wanted {
@@ -68,7 +108,7 @@ impl Diagnosis {
                     Phase::Check => f.write_str(", while checking one")?,
                 }
             }
-            Wanted::AtOnce => f.write_str("at once, and no waiting allowed")?,
+            Wanted::Immediately => f.write_str("idle, and waiting is not allowed")?,
         }
         write!(f, ": {self}; {}", self.remedy(wanted))
     }
@@ -77,7 +117,7 @@ impl Diagnosis {
         let all_in_use = self.active >= self.max_size;
         let backend_fails = self.last_error.is_some() || self.breaker != BreakerState::Closed;
         match wanted {
-            _ if self.paused => "call resume, or give it the time that the pause takes",
+            _ if self.paused => "call `resume`, or raise get_timeout",
             Wanted::InTime(Phase::Check) => {
                 "see that the backend answers pings and resets within get_timeout"
             }
@@ -89,16 +129,16 @@ impl Diagnosis {
             }
             Wanted::InTime(Phase::Wait) if all_in_use => match self.longest_held.len() {
                 0 => "raise max_size or get_timeout",
-                1 => "raise max_size, or look at that holder",
-                _ => "raise max_size, or look at those holders",
+                1 => "raise max_size, or check that holder",
+                _ => "raise max_size, or check those holders",
             },
             Wanted::InTime(Phase::Wait) => "raise get_timeout, or return connections sooner",
-            Wanted::AtOnce => "raise max_size, or wait: with get, and max_waiters that allow it",
+            Wanted::Immediately => "raise max_size or max_waiters, or use get",
         }
     }
 }
 
-/// What was seen, without what was wanted and what to do.
+/// Writes the state of the pool alone.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -111,7 +151,7 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, ", {} waiting", self.waiting)?;
         if let Some(place) = self.queue_position {
-            write!(f, " (we were {})", Ordinal(place))?;
+            write!(f, " (this request: {})", Ordinal(place))?;
         }
         if self.paused {
             f.write_str("; the pool is paused")?;
@@ -204,7 +244,7 @@ mod tests {
     fn a_wait_in_vain_names_the_holder() {
         assert_eq!(
             text(WAIT, |_| ()),
-            "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (we were \
+            "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (this request: \
              4th); held longest: <unknown call site> \"monthly\" for 32.1 s; raise max_size, or look at that \
              holder"
         );
@@ -227,7 +267,7 @@ mod tests {
         assert_eq!(
             text(Wanted::InTime(Phase::Connect), failing),
             "pool \"orders\": no connection after 5.0 s, while connecting: 3 of 20 in use, 0 idle, \
-             1 connecting, 13 waiting (we were 4th); the last connect failed 1.2 s ago: refused; the \
+             1 connecting, 13 waiting (this request: 4th); the last connect failed 1.2 s ago: refused; the \
              breaker is half open; see that the backend is up and accepts connections"
         );
     }
@@ -268,7 +308,7 @@ mod tests {
                 |d| d.breaker = BreakerState::Open,
                 "is up and accepts",
             ),
-            (Wanted::AtOnce, |_| (), "and max_waiters that allow it"),
+            (Wanted::Immediately, |_| (), "and max_waiters that allow it"),
         ];
         for (wanted, change, remedy) in cases {
             let text = text(wanted, change);

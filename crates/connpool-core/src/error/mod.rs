@@ -1,4 +1,4 @@
-//! Why there is no connection, and no pool.
+//! The errors of `get` and `build`.
 
 pub(crate) mod add_error;
 pub(crate) mod connect_failure;
@@ -10,67 +10,68 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::ConfigError;
-use crate::error::diagnosis::Diagnosis;
-use crate::error::diagnosis::Wanted;
+use crate::error::diagnosis::{Diagnosis, Phase, Wanted};
 
-/// Why a `get` ended without a connection.
+/// Why a `get` returned no connection.
 ///
-/// Cheap to clone, and one error of a connect can answer several waiters.
+/// Cheap to clone: one failed connect can answer several waiters.
+///
+/// # Examples
+///
+/// ```
+/// # use connpool_core::{object_fn, Pool};
+/// # let sim = connpool_testkit::SimRuntime::new(1);
+/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+/// # sim.block_on(async {
+/// match pool.get().await {
+///     Ok(conn) => println!("{}", *conn),
+///     Err(error) if error.is_timeout() => eprintln!("try later: {error}"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # });
+/// # Ok::<_, connpool_core::ConfigError>(())
+/// ```
 #[non_exhaustive]
 pub enum GetError<E> {
     /// The pool is closed.
     Closed,
-    /// There was nothing to lend at once, and waiting was not allowed: by `max_waiters`, or
-    /// because it was a [`try_get`](crate::Pool::try_get).
+    /// Nothing was idle, and waiting was not allowed: by `max_waiters`, or because it was a
+    /// [`try_get`](crate::Pool::try_get).
     Exhausted(Box<Diagnosis>),
     /// The time was up.
     Timeout {
-        /// What it was up for.
+        /// What the `get` was doing.
         phase: Phase,
-        /// How the pool stood.
+        /// The state of the pool.
         diagnosis: Box<Diagnosis>,
     },
-    /// More connections were asked for at once than the pool may have.
+    /// More connections were requested at once than the pool may have.
     #[non_exhaustive]
     TooMany {
-        /// How many.
+        /// The number of requested connections.
         wanted: usize,
-        /// How many there may be.
+        /// The number of connections there may be.
         max_size: usize,
     },
-    /// A connect for which this `get` waited failed. Only with `fail_fast`.
+    /// The connect that this `get` waited for failed. Only with `fail_fast`.
     Connect(Arc<E>),
-    /// A connect for which this `get` waited panicked. Only with `fail_fast`.
+    /// The connect that this `get` waited for panicked. Only with `fail_fast`.
     Panicked {
-        /// What panicked: `"connect"`, the only step that has nothing to fall back on.
+        /// What panicked: `"connect"`. After other panics the pool tries another connection.
         step: &'static str,
         /// The panic's message.
         message: String,
     },
 }
 
-/// What a `get` was doing when its time was up.
-// As wide as a pointer: a byte of its own in an error has the compiler move every result of a `get`
-// in a byte and 23 others, which cost more than the rest of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(usize)]
-#[non_exhaustive]
-pub enum Phase {
-    /// It waited for somebody to return a connection.
-    Wait,
-    /// It waited for a connection that was being opened.
-    Connect,
-    /// It had a connection, whose ping or reset was not over.
-    Check,
-}
-
 impl<E> GetError<E> {
-    /// Whether the time was up.
+    /// Returns whether the time was up.
     pub fn is_timeout(&self) -> bool {
         matches!(self, GetError::Timeout { .. })
     }
 
-    /// Whether the pool is closed.
+    /// Returns whether the pool is closed.
     pub fn is_closed(&self) -> bool {
         matches!(self, GetError::Closed)
     }
@@ -127,12 +128,12 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GetError::Closed => f.write_str("the pool is closed"),
-            GetError::Exhausted(diagnosis) => diagnosis.explain(Wanted::AtOnce, f),
+            GetError::Exhausted(diagnosis) => diagnosis.explain(Wanted::Immediately, f),
             GetError::Timeout { phase, diagnosis } => diagnosis.explain(Wanted::InTime(*phase), f),
             GetError::TooMany { wanted, max_size } => write!(
                 f,
-                "{wanted} connections at once can never be had, as max_size is {max_size}: raise \
-                 max_size, or take fewer"
+                "cannot get {wanted} connections at once: max_size is {max_size}; raise max_size \
+                 or request fewer"
             ),
             GetError::Connect(error) => write!(f, "cannot connect: {error}"),
             GetError::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
@@ -153,20 +154,11 @@ impl<E: Error + 'static> Error for GetError<E> {
     }
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Wait => "waiting for a connection to come back",
-            Phase::Connect => "connecting",
-            Phase::Check => "checking a connection",
-        })
-    }
-}
-
-/// For functions that speak of nothing but I/O: `?` works on a `get` in them. The kind is that of the
-/// connect's own error if it is an [`io::Error`], else `TimedOut`, `WouldBlock` for
-/// [`Exhausted`](GetError::Exhausted), `NotConnected` for [`Closed`](GetError::Closed), or `Other`. The
-/// error itself is inside, with all that it says.
+/// Lets functions that return [`io::Error`] use `?` on a `get`.
+///
+/// The kind is that of the connect's own error if that is an [`io::Error`], else `TimedOut`,
+/// `WouldBlock` for [`Exhausted`](GetError::Exhausted), `NotConnected` for
+/// [`Closed`](GetError::Closed), or `Other`. The error itself is inside.
 impl<E: Error + Send + Sync + 'static> From<GetError<E>> for io::Error {
     fn from(error: GetError<E>) -> Self {
         let kind = match &error {
@@ -194,7 +186,7 @@ pub enum BuildError<E> {
     Timeout,
     /// A connect panicked with this message.
     Panicked(String),
-    /// The runtime dropped a connect instead of running it: there is none, or it has ended.
+    /// The runtime dropped a connect instead of running it: it has ended, or there is none.
     NoRuntime,
 }
 

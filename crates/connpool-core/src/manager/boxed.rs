@@ -1,4 +1,4 @@
-//! A manager whose type is erased, for those who choose it at run time.
+//! A manager whose type is erased, to be chosen at run time.
 
 use std::error::Error;
 use std::fmt;
@@ -10,10 +10,12 @@ use async_trait::async_trait;
 use crate::manager::Manager;
 use crate::stream::Liveness;
 
-/// Any [`Manager`] with connections `C` and errors `E`: two pools over different managers then
-/// have one type, `Pool<BoxManager<C, E>>`.
+/// Holds any [`Manager`] with connections `C` and errors `E`, so that pools over different managers have
+/// one type, `Pool<BoxManager<C, E>>`.
 ///
-/// Costs a box for each connect, ping, reset and close, and a virtual call for each look.
+/// Allocates a box for each connect, ping, reset and close, and calls each liveness probe dynamically.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::{object_fn, BoxManager};
@@ -80,7 +82,7 @@ impl<C, E> fmt::Debug for BoxManager<C, E> {
     }
 }
 
-/// The dyn-compatible face of [`Manager`]. Names of its own keep method calls unambiguous.
+/// The dyn-compatible form of [`Manager`]. Distinct names keep method calls unambiguous.
 #[doc(hidden)]
 #[async_trait]
 trait DynManager<C, E>: Send + Sync {

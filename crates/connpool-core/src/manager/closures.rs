@@ -1,4 +1,4 @@
-//! Managers made of one closure: the pool for those who need nothing but `connect`.
+//! Managers made of one closure.
 
 use std::error::Error;
 use std::fmt;
@@ -7,20 +7,25 @@ use std::future::Future;
 use crate::manager::Manager;
 use crate::stream::{Connection, Liveness};
 
-/// A manager made of a closure that connects, and of what there is to ask of a connection. See
-/// [`object_fn`] and [`stream_fn`].
+/// A manager made of a closure that connects. Created by [`object_fn`] and [`stream_fn`].
 pub struct FromFn<F, C> {
     connect: F,
-    /// `None`: nobody could tell.
+    /// `None` if liveness is unknown.
     liveness: Option<fn(&mut C) -> Liveness>,
-    /// `None`: it always is.
+    /// `None` if every connection is reusable.
     is_reusable: Option<fn(&C) -> bool>,
 }
 
-/// Pools whatever `connect` makes, and takes it for alive and in good order until somebody says
-/// otherwise: for client objects, not for streams.
+/// Creates a manager of client objects from a closure that makes one.
 ///
-/// The closure is called for every connection, so what it captures is cloned into its future:
+/// An object counts as alive and reusable until [`with_liveness`](FromFn::with_liveness),
+/// [`with_is_reusable`](FromFn::with_is_reusable) or
+/// [`mark_unusable`](crate::PooledConnection::mark_unusable) says otherwise. Not for streams: a socket
+/// would never be probed. Use [`stream_fn`], or a constructor of the adapter crates.
+///
+/// The closure is called for each connection, so it clones what its future needs.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::object_fn;
@@ -32,6 +37,7 @@ pub struct FromFn<F, C> {
 /// });
 /// # let _ = manager;
 /// ```
+#[doc(alias = "from_fn")]
 pub fn object_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -46,11 +52,14 @@ where
     }
 }
 
-/// Pools the byte streams that `connect` makes: a stream that was closed, or that holds bytes
-/// nobody asked for, is found and replaced before it is lent.
+/// Creates a manager of byte streams from a closure that connects one.
 ///
-/// It does not see that a user gave up in the middle of a read, unless the stream knows and is
-/// asked by [`with_is_reusable`](FromFn::with_is_reusable). The `stream_fn` of the adapter crates does both.
+/// A stream that was closed, or that holds bytes that were not requested, is found and replaced before it
+/// is checked out. A user that gave up in the middle of a read goes unnoticed unless the stream keeps
+/// track and [`with_is_reusable`](FromFn::with_is_reusable) asks it; `io_fn` of the adapter crates does
+/// both.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::stream_fn;
@@ -74,8 +83,7 @@ where
 }
 
 impl<F, C> FromFn<F, C> {
-    /// Looks at an idle connection in this way: for a stream that knows more of itself than a read
-    /// would tell, such as a socket that can be looked at in the kernel.
+    /// Sets the liveness probe, for example one that asks the kernel about a socket.
     pub fn with_liveness(self, liveness: fn(&mut C) -> Liveness) -> Self {
         FromFn {
             liveness: Some(liveness),
@@ -83,8 +91,8 @@ impl<F, C> FromFn<F, C> {
         }
     }
 
-    /// Lends again only what `is_reusable` says yes to when it comes back, such as a stream that
-    /// knows whether it was left half read.
+    /// Sets the check of a returned connection, for example of a stream that knows whether it was left in
+    /// the middle of a read.
     pub fn with_is_reusable(self, is_reusable: fn(&C) -> bool) -> Self {
         FromFn {
             is_reusable: Some(is_reusable),

@@ -1,4 +1,4 @@
-//! What the pool needs to know of a protocol: one trait, of which only `connect` is required.
+//! The trait that teaches a pool a protocol.
 
 #[cfg(feature = "dyn")]
 pub(crate) mod boxed;
@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use crate::stream::Liveness;
 
-/// Makes connections of one kind and knows how to check, clean and end them.
+/// Opens connections, and checks, resets and closes them.
 ///
-/// Only [`connect`](Manager::connect) has to be written. The methods are `async fn`s in an
-/// implementation:
+/// Only [`connect`](Manager::connect) is required. Implementations write the methods as `async fn`.
+///
+/// Every future is bounded by the pool (`connect_timeout`, `ping_timeout`, `reset_timeout`,
+/// `close_timeout`), may be dropped at any await point, and may panic: the connection it worked on is
+/// then destroyed and its slot freed.
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::{Connection, Liveness, Manager};
@@ -44,28 +49,25 @@ use crate::stream::Liveness;
 ///     }
 /// }
 /// ```
-///
-/// Every future is bounded by the pool (`connect_timeout`, `ping_timeout`, `reset_timeout`,
-/// `close_timeout`), may be dropped at any await, and may panic: the connection it worked on is
-/// then destroyed and its slot is free again.
 pub trait Manager: Send + Sync + 'static {
-    /// What is pooled: a byte stream, or any client object.
+    /// The pooled type: a byte stream, or any client object.
     type Connection: Send + 'static;
-    /// What goes wrong with it.
+    /// The error of connects, pings and resets.
     type Error: Error + Send + Sync + 'static;
 
-    /// Makes a connection, ready to be lent: with handshake and login, if there are any. If the
-    /// server speaks first, its greeting is to be read here: bytes that wait in a connection at
-    /// rest are taken for a fault.
+    /// Opens a connection that is ready for use, handshake and login included.
     ///
-    /// Runs as a task of the pool's own. A caller that gives up does not cancel it: what it makes
-    /// goes to the next in line or becomes idle. Bounded by `connect_timeout`.
+    /// If the server speaks first, its greeting must be read here: bytes that wait in an idle connection
+    /// count as a fault.
+    ///
+    /// Runs as a task of the pool, for `connect_timeout` at most. A caller that gives up does not cancel
+    /// it: the connection goes to the next waiter or becomes idle.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
-    /// Makes a connection, and is told how much time the pool gives it (`None`: no limit).
+    /// Opens a connection within `limit`, or without a limit if it is `None`.
     ///
-    /// The pool calls this one; it calls [`connect`](Manager::connect) unless overridden, as by a
-    /// manager that has several addresses to divide the time between.
+    /// The pool calls this method. The default calls [`connect`](Manager::connect); a manager that has
+    /// several addresses to divide the time between overrides it.
     fn connect_within(
         &self,
         limit: Option<Duration>,
@@ -74,11 +76,11 @@ pub trait Manager: Send + Sync + 'static {
         self.connect()
     }
 
-    /// Asks the peer whether it is there: the active check before a connection is lent, one
-    /// round trip. An error destroys the connection and the next one is tried.
+    /// Checks actively that the peer answers, with one round trip. An error destroys the connection, and
+    /// the pool tries another one.
     ///
-    /// Asked only of a connection whose last proof of life is older than `ping_after`. Bounded by
-    /// `ping_timeout`. The default knows no question and is always content.
+    /// Called before a checkout if the last sign of life is older than `ping_after`, for `ping_timeout`
+    /// at most. The default succeeds.
     fn ping(
         &self,
         conn: &mut Self::Connection,
@@ -87,10 +89,11 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Takes away what one user left behind (a transaction, a subscription, a chosen database)
-    /// before the next one gets the connection. An error destroys it. Bounded by `reset_timeout`.
+    /// Resets what one user left behind (a transaction, a subscription, a selected database) before the
+    /// next one gets the connection. An error destroys it.
     ///
-    /// Never called for a connection that was not lent yet. The default has nothing to do.
+    /// Called before a connection is checked out again, for `reset_timeout` at most, and never for a
+    /// connection that was not borrowed yet. The default succeeds.
     fn reset(
         &self,
         conn: &mut Self::Connection,
@@ -99,42 +102,46 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Whether [`reset`](Manager::reset) has anything to do. `true` unless overridden, so that
-    /// writing `reset` is enough; `false` saves the call and lets
-    /// [`try_get`](crate::Pool::try_get) lend used connections.
+    /// Returns whether [`reset`](Manager::reset) has anything to do.
+    ///
+    /// `true` unless overridden, so that implementing `reset` is enough. `false` saves the call and lets
+    /// [`try_get`](crate::Pool::try_get) return connections that were borrowed before.
     fn needs_reset(&self) -> bool {
         true
     }
 
-    /// Looks at a connection: no wait, no byte consumed that belongs to somebody.
+    /// Probes a connection passively: without waiting, and without consuming a byte of a reply.
     ///
-    /// [`Liveness::Unknown`] unless overridden, which counts as alive. For a stream, answer with
-    /// [`Connection::liveness`](crate::Connection::liveness), or with what the kernel says.
+    /// The default returns [`Liveness::Unknown`], which counts as alive. For a stream, return
+    /// [`Connection::liveness`](crate::Connection::liveness), or ask the kernel.
     fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
         let _ = conn;
         Liveness::Unknown
     }
 
-    /// Whether [`liveness`](Manager::liveness) has anything to tell. `true` unless overridden, so that
-    /// writing `liveness` is enough; `false` saves the call, but for one when a connection is new.
+    /// Returns whether [`liveness`](Manager::liveness) can tell anything.
+    ///
+    /// `true` unless overridden, so that implementing `liveness` is enough. `false` saves the call, except
+    /// the one for a new connection.
     fn has_liveness(&self) -> bool {
         true
     }
 
-    /// Whether a connection that comes back can be lent again. Asked in the guard's drop: must be
-    /// quick and must not block. `true` unless overridden.
+    /// Returns whether a returned connection can be used again. Called in the drop of the guard, so it must
+    /// be quick and must not block. The default returns `true`.
     ///
-    /// A manager of streams should say no to one whose user gave up in the middle of a read or a
-    /// write: the adapters' `TcpConn` and `Io` know, and say so by `is_clean()`. A stream of one's
-    /// own can keep a [`StreamState`](crate::StreamState).
+    /// A manager of streams should reject one that was left in the middle of a read or a write: `is_clean`
+    /// of the adapters' `TcpConn` and `Io` tells. Other streams can keep a
+    /// [`StreamState`](crate::StreamState).
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
         let _ = conn;
         true
     }
 
-    /// Says goodbye, then closes. For connections believed to be in good order (idle too long,
-    /// over age, no longer wanted), in the background, for at most `close_timeout`, and not at all
-    /// while somebody waits for a connection. The default closes without a word.
+    /// Closes the connection gracefully, e.g. by sending `QUIT`. The default drops it.
+    ///
+    /// Called in the background for healthy connections (idle too long, too old, no longer wanted), for
+    /// `close_timeout` at most, and skipped while a caller waits for the slot.
     fn close(&self, conn: Self::Connection) -> impl Future<Output = ()> + Send {
         async { drop(conn) }
     }

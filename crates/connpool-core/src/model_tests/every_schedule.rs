@@ -1,6 +1,6 @@
 //! Small models by loom: two or three threads, every schedule with few preemptions.
 //!
-//! A lost wake-up shows as loom's "deadlock", since nobody else wakes the thread that waits.
+//! A lost wake-up shows as loom's "deadlock", since no other thread wakes the one that waits.
 
 mod inline;
 mod world;
@@ -59,7 +59,7 @@ fn a_getter_that_gives_up_passes_its_turn_on() {
 }
 
 #[test]
-fn what_comes_at_the_end_of_a_wait_is_lent_or_stays() {
+fn what_comes_at_the_end_of_a_wait_is_borrowed_or_stays() {
     check(|| {
         let world = World::new(1);
         let [guard] = world.hold();
@@ -198,7 +198,7 @@ fn a_waker_may_use_the_pool_when_it_is_woken_or_dropped() {
         let got = world
             .runtime
             .block_on_with(world.pool.get_owned(), use_pool(world.pool.clone()));
-        drop(got.expect("a pool that lends"));
+        drop(got.expect("a connection"));
         giver.join().unwrap();
         world.end();
     });
@@ -213,7 +213,7 @@ fn a_close_is_told_to_everybody_and_closes_everything() {
             world.close();
             assert!(
                 matches!(world.get(), Err(GetError::Closed)),
-                "lent after the close"
+                "checked out after the close"
             );
         });
         let getter = world.go(World::use_one_unless_closed);
@@ -302,7 +302,7 @@ fn a_larger_pool_serves_who_waits() {
     check(|| {
         let world = World::new(1);
         let [guard] = world.hold();
-        let getters = [(); 2].map(|()| world.go(|world| world.get().expect("a pool that lends")));
+        let getters = [(); 2].map(|()| world.go(|world| world.get().expect("a connection")));
         world.resize(2);
         world.give_back(guard);
         for getter in getters {
@@ -335,7 +335,7 @@ fn a_return_in_a_pause_is_not_lent_in_it() {
         let [guard] = world.hold();
         let giver = world.go(|world| world.give_back(guard));
         world.pool.pause();
-        assert!(world.pool.try_get().is_err(), "lent in a pause");
+        assert!(world.pool.try_get().is_err(), "checked out in a pause");
         giver.join().unwrap();
         assert_eq!(world.pool.stats().available, 1);
         world.pool.resume();
@@ -351,8 +351,8 @@ fn what_is_older_than_a_clear_is_not_lent_after_it() {
         let [guard] = world.hold();
         let giver = world.go(|world| world.give_back(guard));
         world.clear();
-        let guard = world.get().expect("a pool that lends");
-        assert_eq!(guard.id(), 2, "lent in spite of the clear");
+        let guard = world.get().expect("a connection");
+        assert_eq!(guard.id(), 2, "checked out in spite of the clear");
         world.give_back(guard);
         giver.join().unwrap();
         world.end();
@@ -374,7 +374,7 @@ fn what_is_older_than_a_clear_does_not_stay_idle() {
     });
 }
 
-/// Lends its only connection once, so that it can be lent again on the shortest way.
+/// Checks out its only connection once, so that the fast path can check it out again.
 fn run_in(world: &World) {
     world.use_one();
     assert_eq!(world.pool.stats().available, 1);
@@ -400,8 +400,8 @@ fn what_was_lent_on_the_shortest_way_is_not_lent_after_a_clear() {
         run_in(&world);
         let user = world.go(World::use_one);
         world.clear();
-        let guard = world.get().expect("a pool that lends");
-        assert_eq!(guard.id(), 2, "lent in spite of the clear");
+        let guard = world.get().expect("a connection");
+        assert_eq!(guard.id(), 2, "checked out in spite of the clear");
         world.give_back(guard);
         user.join().unwrap();
         world.end();

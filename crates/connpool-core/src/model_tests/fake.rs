@@ -15,7 +15,7 @@ use crate::{
     BoxFuture, Builder, Instant, Liveness, Manager, Pool, PooledConnection, Runtime, Stats,
 };
 
-/// What the pool asks of the backend.
+/// The calls of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
     Connect,
@@ -26,8 +26,8 @@ pub(super) enum Op {
     Close,
 }
 
-/// What comes of it: nothing at the first `polls` polls, then yes or no. With as many polls as can
-/// be told it never comes to anything.
+/// The result of a call: pending for `polls` polls, then success or failure. With `usize::MAX` polls it
+/// never ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Act {
     pub(super) succeeds: bool,
@@ -48,14 +48,14 @@ struct World {
     resets: bool,
     /// One of the checker's, which then tries what others do before and after it.
     alive: AtomicU64,
-    /// How many of them the pool has given away for good.
+    /// The number of detached connections.
     detached: atomic::AtomicU64,
     peak: atomic::AtomicU64,
 }
 
-/// A connection, which knows whether somebody has it.
+/// A connection that knows whether it is borrowed.
 pub(super) struct Conn {
-    is_lent: bool,
+    is_borrowed: bool,
     _alive: Alive,
 }
 
@@ -95,7 +95,7 @@ impl Fake {
             .evict_interval(None)
     }
 
-    /// How many connections there are, open or being opened.
+    /// Returns the number of connections, open or being opened.
     pub(super) fn alive(&self) -> usize {
         self.0.alive.load(Ordering::SeqCst) as usize
     }
@@ -112,7 +112,7 @@ impl Fake {
         self.0.peak.load(Ordering::SeqCst) as usize
     }
 
-    /// Whether the books agree with what there is.
+    /// Asserts that the statistics agree with the connections that exist.
     pub(super) fn agrees_with(&self, stats: &Stats) -> bool {
         stats.size == self.alive()
             && stats.created == stats.size as u64 + stats.closed.total() + stats.detached
@@ -133,16 +133,19 @@ impl World {
 }
 
 impl Conn {
-    pub(super) fn lent(&mut self) {
-        assert!(!std::mem::replace(&mut self.is_lent, true), "lent to two");
+    pub(super) fn check_out(&mut self) {
+        assert!(
+            !std::mem::replace(&mut self.is_borrowed, true),
+            "borrowed twice"
+        );
     }
 
     pub(super) fn returned(&mut self) {
-        assert!(std::mem::take(&mut self.is_lent), "returned by two");
+        assert!(std::mem::take(&mut self.is_borrowed), "returned by two");
     }
 }
 
-/// What the backend sees from the beginning of a connect to the end of the connection.
+/// Counts a connection from the start of its connect to its end.
 struct Alive(Arc<World>);
 
 impl Alive {
@@ -168,7 +171,7 @@ impl Manager for Fake {
         let alive = Alive::begin(&self.0);
         self.0.ask(Op::Connect).await?;
         Ok(Conn {
-            is_lent: false,
+            is_borrowed: false,
             _alive: alive,
         })
     }
@@ -197,13 +200,13 @@ impl Manager for Fake {
     }
 
     async fn close(&self, conn: Conn) {
-        // A goodbye that is refused ends all the same.
+        // A graceful close that fails ends all the same.
         let _ = self.0.ask(Op::Close).await;
         drop(conn);
     }
 }
 
-/// The time, which stands still until somebody moves it. Clones are the same clock.
+/// A clock that stands still until it is moved. Clones are the same clock.
 #[derive(Clone, Default)]
 pub(super) struct Clock {
     /// One of the checker's, as what others do while it is moved is worth trying.
@@ -269,7 +272,7 @@ struct Timer {
 }
 
 impl Timer {
-    /// First in the list, then a look at the clock: whoever moves it looks at the list after it.
+    /// Enters the list first and reads the clock then; moving the clock does the opposite.
     fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.stop();
         self.start(cx.waker().clone());

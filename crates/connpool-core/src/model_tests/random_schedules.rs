@@ -14,7 +14,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use runtime::block_on;
 use tasks::everybody_does_as_he_likes;
 
-/// How many schedules each test tries, unless `CONNPOOL_ITERATIONS` in the environment says.
+/// The number of schedules each test tries, unless `CONNPOOL_ITERATIONS` in the environment says.
 const ITERATIONS: usize = 10_000;
 
 #[test]

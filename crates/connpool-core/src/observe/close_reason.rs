@@ -4,15 +4,15 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Nobody wanted it for `idle_timeout`.
+    /// It was idle for `idle_timeout`.
     Idle,
     /// It was older than its `max_lifetime`, less jitter.
     Lifetime,
-    /// It had been lent `max_uses` times.
+    /// It was borrowed `max_uses` times.
     MaxUses,
-    /// A look found the end of the stream, or an error.
+    /// A liveness probe found the end of the stream, or an error.
     Dead,
-    /// A look found bytes that nobody had asked for.
+    /// A liveness probe found bytes that were not requested.
     Unsolicited,
     /// Its ping answered with an error.
     PingFailed,
@@ -22,24 +22,24 @@ pub enum CloseReason {
     ResetFailed,
     /// Its reset did not end within `reset_timeout`.
     ResetTimeout,
-    /// Its user marked it unusable.
+    /// The user marked it unusable.
     Marked,
-    /// Its user gave up in the middle of an exchange, or the exchange failed.
+    /// An exchange failed, or its future was dropped.
     Unfinished,
-    /// Its manager said that it cannot be used again: for a stream, that an operation was left
-    /// half done, or that the stream had ended.
+    /// Its manager returned `false` from `is_reusable`: for a stream, an operation was left pending, or
+    /// the stream had ended.
     NotReusable,
-    /// Whoever waited for its check gave up.
+    /// The `get` that waited for its check was dropped or timed out.
     Cancelled,
     /// Code of its manager or of its user panicked.
     Panicked,
     /// It was opened before the last [`clear`](crate::Pool::clear).
     Cleared,
-    /// The pool was made smaller.
+    /// `max_size` was lowered.
     Shrunk,
-    /// As many connections as `max_idle` were idle already.
+    /// `max_idle` connections were idle already.
     Overflow,
-    /// [`retain`](crate::Pool::retain) was told not to keep it.
+    /// The closure of [`retain`](crate::Pool::retain) returned `false`.
     Evicted,
     /// The pool was closed.
     PoolClosed,
@@ -69,7 +69,7 @@ impl CloseReason {
         CloseReason::PoolClosed,
     ];
 
-    /// The reason in one lower-case word, as it is printed and used for metrics.
+    /// Returns the name that is printed and used in metrics, such as `ping_failed`.
     pub const fn label(self) -> &'static str {
         match self {
             CloseReason::Idle => "idle",
@@ -94,8 +94,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether a check of the pool found it broken: several such in a short time speak against the
-    /// others.
+    /// Returns whether a check found the connection broken. Several such connections make a burst.
     pub(crate) fn is_breakage(self) -> bool {
         matches!(
             self,
@@ -107,7 +106,7 @@ impl CloseReason {
         )
     }
 
-    /// Whether the connection is believed to be in good order, so that a goodbye makes sense.
+    /// Returns whether the connection is believed to be in good order, so that it is closed gracefully.
     pub(crate) fn is_graceful(self) -> bool {
         matches!(
             self,
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_label_of_its_own() {
+    fn every_reason_has_a_distinct_label() {
         let labels: std::collections::HashSet<_> = CloseReason::ALL
             .iter()
             .map(|reason| reason.label())

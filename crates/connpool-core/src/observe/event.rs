@@ -1,4 +1,4 @@
-//! What a pool tells of what it does.
+//! The events of a pool, and the trait that receives them.
 
 use std::error::Error;
 use std::fmt;
@@ -9,14 +9,15 @@ use crate::machine::breaker::BreakerState;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::Holder;
 
-/// Whoever is told what a pool does: a closure of two arguments, or a type of one's own. Set with
+/// Receives the events of a pool. Implemented for `Fn(&str, &Event<'_>)`, and set with
 /// [`Builder::observer`](crate::Builder::observer).
 ///
-/// It is called by whichever task or thread does the thing, and holds it up: count, log or send the
-/// event on, and leave. The pool's lock is not held, so that it may use the pool; a panic is caught
-/// and goes no further. Events that the observer itself causes are told to it as well, but no deeper
-/// than four within one another. To have the pool at hand without keeping it open, give it a
-/// [`WeakPool`](crate::WeakPool).
+/// The observer runs in the task or thread that causes the event and delays it, so it should only
+/// count, log or forward the event. It may use the pool, whose lock is not held. Its panics are caught.
+/// Events that the observer itself causes are delivered as well, nested up to four deep. To reach the
+/// pool without keeping it open, give the observer a [`WeakPool`](crate::WeakPool).
+///
+/// # Examples
 ///
 /// ```
 /// use connpool_core::{object_fn, Event, Pool};
@@ -39,7 +40,7 @@ use crate::observe::holders::Holder;
 /// # Ok::<_, connpool_core::ConfigError>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Something has happened in the pool of this name.
+    /// Receives an event of the pool named `pool`.
     fn on_event(&self, pool: &str, event: &Event<'_>);
 }
 
@@ -55,127 +56,91 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// Something that happened in a pool. Prints as a short sentence.
+/// An event of a pool. Prints as a short sentence.
 ///
-/// Of one connection, `Opened` comes first, `Closed` or `Detached` last, and `Lent` and `Returned`
-/// in turns between them. Of two connections, or of two threads, nothing is said about the order.
-/// `id` is that of [`PooledConnection::id`](crate::PooledConnection::id).
+/// For one connection, `Opened` comes first, `Closed` or `Detached` last, and `Lent` and `Returned`
+/// alternate between them. Between two connections, or two threads, no order is guaranteed.
+///
+/// The field `id` is the connection's [`id`](crate::PooledConnection::id), and `holder` its holder.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(
+    missing_docs,
+    reason = "the fields are described once, on the enum and its variants"
+)]
 pub enum Event<'a> {
-    /// A connection was opened.
+    /// A connection was opened. The connect took `took`.
     #[non_exhaustive]
-    Opened {
-        /// Which.
-        id: u64,
-        /// How long the connect took.
-        took: Duration,
-    },
-    /// A connect failed, took longer than `connect_timeout` or panicked.
+    Opened { id: u64, took: Duration },
+    /// A connect failed, took longer than `connect_timeout`, or panicked. `error` is the manager's
+    /// error or a text, and `failures` the number of backoff pauses in a row, this one included.
     #[non_exhaustive]
     ConnectFailed {
-        /// Why: the manager's error, or a text.
         error: &'a (dyn Error + 'static),
-        /// How long the connect took.
         took: Duration,
-        /// How many pauses after failures there have been in a row, this one included.
         failures: usize,
     },
-    /// A get has to wait: for a connect, or in line.
+    /// A `get` has to wait, for a connect or for a return.
     Waiting,
-    /// A connection was lent.
+    /// A connection was checked out. The `get` took `waited` for waiting and checking.
     #[non_exhaustive]
-    Lent {
-        /// Which.
-        id: u64,
-        /// How long the get took: waiting and checking.
-        waited: Duration,
-    },
-    /// A guard was dropped. Whether its connection is kept or closed comes after it.
+    Lent { id: u64, waited: Duration },
+    /// A guard was dropped after `held`. Whether its connection is kept or closed follows.
     #[non_exhaustive]
-    Returned {
-        /// Which.
-        id: u64,
-        /// For how long it was out.
-        held: Option<Duration>,
-    },
+    Returned { id: u64, held: Option<Duration> },
     /// A connection was taken out of the pool for good.
     #[non_exhaustive]
-    Detached {
-        /// Which.
-        id: u64,
-    },
-    /// A connection was closed.
+    Detached { id: u64 },
+    /// A connection was closed, `age` after it was opened.
     #[non_exhaustive]
     Closed {
-        /// Which.
         id: u64,
-        /// Why.
         reason: CloseReason,
-        /// How long after it was opened.
         age: Duration,
     },
-    /// The goodbye to a connection was given up. It is closed all the same.
+    /// A graceful close was abandoned, and the connection closed all the same: because of
+    /// `close_timeout` if `timed_out`, else because a caller waits for the slot.
     #[non_exhaustive]
-    GracefulCloseFailed {
-        /// Which.
-        id: u64,
-        /// Whether `close_timeout` was over; else somebody waited for the slot.
-        timed_out: bool,
-    },
+    GracefulCloseFailed { id: u64, timed_out: bool },
     /// [`clear`](crate::Pool::clear) was called.
     Cleared,
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
     /// [`resize`](crate::Pool::resize).
     Reconfigured,
-    /// A get took `slow_get_warning` or longer, whatever came of it.
+    /// A `get` took `slow_get_warning` or longer. `id` is `None` if it returned no connection, or was
+    /// dropped.
     #[non_exhaustive]
-    SlowGet {
-        /// How long it took.
-        waited: Duration,
-        /// What it got; `None`: nothing, or nobody waited for it any more.
-        id: Option<u64>,
-    },
-    /// The breaker has changed its state.
+    SlowGet { waited: Duration, id: Option<u64> },
+    /// The breaker changed its state.
     #[non_exhaustive]
     Breaker {
-        /// What it was.
         from: BreakerState,
-        /// What it is.
         to: BreakerState,
     },
-    /// Several connections were found broken in a short time: those that have not proved good since are
-    /// pinged before they are lent.
+    /// Several connections were found broken within a short time. Those that have shown no sign of life
+    /// since are pinged before they are checked out.
     Burst,
     /// [`pause`](crate::Pool::pause) was called.
     Paused,
     /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
     Resumed,
-    /// Somebody has had a connection for `leak_warning`; told once for each lending.
+    /// A connection has been borrowed for `leak_warning`. Reported once for each checkout.
     #[non_exhaustive]
-    LeakSuspected {
-        /// Who.
-        holder: Holder,
-    },
-    /// A connection came back of which a `Leak` was told.
+    LeakSuspected { holder: Holder },
+    /// A connection was returned after `LeakSuspected` was reported for it.
     #[non_exhaustive]
-    LeakReturned {
-        /// Who had it, and for how long.
-        holder: Holder,
-    },
-    /// Code of the manager, or a waker, panicked, and the panic was caught.
+    LeakReturned { holder: Holder },
+    /// Code of the manager, a connection or a waker panicked, and the panic was caught. `step` is
+    /// `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
     #[non_exhaustive]
     Panicked {
-        /// What panicked: `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or
-        /// `wake`.
         step: &'static str,
-        /// The panic's message.
         message: &'a str,
     },
 }
 
 impl Event<'_> {
-    /// The event in one lower-case word, as it is used for metrics.
+    /// Returns the name used in metrics, such as `connect_failed`.
     pub fn label(&self) -> &'static str {
         match self {
             Event::Opened { .. } => "opened",
@@ -199,7 +164,7 @@ impl Event<'_> {
         }
     }
 
-    /// Which connection it is about, if it is about one.
+    /// Returns the id of the connection that the event is about, if there is one.
     pub fn id(&self) -> Option<u64> {
         match self {
             Event::Opened { id, .. }
@@ -236,9 +201,11 @@ impl fmt::Display for Event<'_> {
                 "cannot connect (failure {failures} in a row, after {took:.1?}): {error}"
             ),
             Event::Waiting => f.write_str("a get has to wait"),
-            Event::Lent { id, waited } => write!(f, "lent connection {id} after {waited:.1?}"),
+            Event::Lent { id, waited } => {
+                write!(f, "checked out connection {id} after {waited:.1?}")
+            }
             Event::Returned { id, held } => {
-                write!(f, "connection {id} came back")?;
+                write!(f, "connection {id} returned")?;
                 match held {
                     Some(held) => write!(f, " after {held:.1?}"),
                     None => Ok(()),
@@ -253,31 +220,34 @@ impl fmt::Display for Event<'_> {
                 let because = if *timed_out {
                     "it took longer than close_timeout"
                 } else {
-                    "somebody waits for its slot"
+                    "a caller waits for its slot"
                 };
-                write!(f, "gave up the goodbye to connection {id}: {because}")
+                write!(f, "graceful close of connection {id} abandoned: {because}")
             }
-            Event::Cleared => f.write_str("cleared: nothing opened until now is lent again"),
+            Event::Cleared => f.write_str("cleared: connections opened before are not used again"),
             Event::Reconfigured => f.write_str("settings changed"),
             Event::SlowGet { waited, id } => {
-                write!(f, "a get took {waited:.1?} and ")?;
                 match id {
-                    Some(id) => write!(f, "got connection {id}"),
-                    None => f.write_str("got no connection"),
+                    Some(id) => write!(f, "slow get: connection {id} after {waited:.1?}"),
+                    None => write!(f, "slow get: no connection after {waited:.1?}"),
                 }?;
-                f.write_str("; see the pool's statistics, and max_size or the backend")
+                f.write_str("; check max_size and backend latency")
             }
             Event::Breaker { from, to } => write!(f, "the breaker was {from} and is {to}"),
             Event::Burst => {
-                f.write_str("several connections broke: all others are pinged before they are lent")
+                f.write_str("several connections broke: all others are pinged before use")
             }
-            Event::Paused => f.write_str("paused: nothing is lent"),
+            Event::Paused => f.write_str("paused: no connection is checked out"),
             Event::Resumed => f.write_str("resumed"),
             Event::LeakSuspected { holder } => {
-                write!(f, "connection {} is still out: {holder}", holder.id)
+                write!(f, "connection {} may be leaked: {holder}", holder.id)
             }
             Event::LeakReturned { holder } => {
-                write!(f, "connection {} came back at last: {holder}", holder.id)
+                write!(
+                    f,
+                    "connection {} returned after a leak warning: {holder}",
+                    holder.id
+                )
             }
             Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }

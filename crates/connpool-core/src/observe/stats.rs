@@ -1,4 +1,4 @@
-//! What a pool counts.
+//! The statistics of a pool.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,21 @@ use crate::machine::breaker::BreakerState;
 use crate::observe::close_reason::CloseReason;
 use crate::util::sync::Relaxed;
 
-/// A snapshot of a pool's figures. The gauges are of one moment; the counters only grow.
+/// The gauges and counters of a pool. All gauges are of one moment; counters only grow.
+///
+/// # Examples
+///
+/// ```
+/// # use connpool_core::{object_fn, Pool};
+/// # let sim = connpool_testkit::SimRuntime::new(1);
+/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+/// drop(sim.block_on(pool.get())?);
+/// let stats = pool.stats();
+/// assert_eq!((stats.request, stats.success, stats.created), (1, 1, 1));
+/// println!("{stats}"); // size=1 active=0 available=1 ..
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -15,60 +29,60 @@ pub struct Stats {
     pub size: usize,
     /// Idle connections.
     pub available: usize,
-    /// Open connections that are not idle: lent, or being checked, or saying goodbye.
+    /// Open connections that are not idle: borrowed, being checked, or being closed.
     pub active: usize,
-    /// Connections being opened. `size + connecting` is at most `max_size`, but for what is out
-    /// when the pool is made smaller.
+    /// Connections being opened. `size + connecting` is at most `max_size`, except for what is borrowed
+    /// when `max_size` is lowered.
     pub connecting: usize,
-    /// Those in line for a connection.
+    /// Callers that wait for a connection.
     pub waiting: usize,
-    /// Whether the backend is dialled as needed, or only probed.
+    /// The state of the circuit breaker.
     pub breaker: BreakerState,
-    /// Whether the pool is paused: nothing is lent until it is resumed.
+    /// Whether the pool is paused.
     pub paused: bool,
-    /// Calls of `get` and its like.
+    /// Calls of `get` and its variants.
     pub request: u64,
-    /// Those of them that got a connection.
+    /// Calls that returned a connection.
     pub success: u64,
-    /// Connections closed because nobody wanted them for `idle_timeout`.
+    /// Connections closed after `idle_timeout`.
     pub idle_closed: u64,
-    /// Connections closed because they were over their `max_lifetime`.
+    /// Connections closed after `max_lifetime`.
     pub lifetime_closed: u64,
-    /// Connections closed because their ping failed or took too long.
+    /// Connections closed because their ping failed or timed out.
     pub ping_failed: u64,
-    /// Calls of `get` that had to wait until somebody returned a connection: `max_size` was reached,
-    /// and what was being opened was for others. Those that wait for a connect do not count.
+    /// Calls that had to wait for a return: `max_size` was reached, and pending connects were for other
+    /// callers. A wait for a connect does not count.
     pub wait_count: u64,
-    /// How long they waited, all together.
+    /// The total time of these waits.
     pub wait_time: Duration,
     /// Connections opened.
     pub created: u64,
-    /// Connects that failed, took too long or panicked.
+    /// Connects that failed, timed out or panicked.
     pub connect_failed: u64,
-    /// Connections taken out of the pool by their users.
+    /// Connections detached by their users.
     pub detached: u64,
-    /// Lendings that lasted as long as `leak_warning`.
+    /// Checkouts that lasted as long as `leak_warning`.
     pub leaked: u64,
     /// Connections closed, by reason.
     pub closed: ClosedStats,
 }
 
-/// How many connections were closed for which [`CloseReason`].
+/// The number of closed connections for each [`CloseReason`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClosedStats([u64; CloseReason::ALL.len()]);
 
 impl ClosedStats {
-    /// How many were closed for this reason.
+    /// Returns the number of connections closed for this reason.
     pub fn get(&self, reason: CloseReason) -> u64 {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// How many were closed in all.
+    /// Returns the number of connections closed for any reason.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Every reason with its count.
+    /// Returns every reason with its count.
     pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
         CloseReason::ALL.iter().copied().zip(self.0.iter().copied())
     }

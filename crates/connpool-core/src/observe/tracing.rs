@@ -1,4 +1,4 @@
-//! Events and gets as [`tracing`](https://docs.rs/tracing) has them; nothing without the feature.
+//! Events and spans of the crate [`tracing`](https://docs.rs/tracing). Without the feature, nothing.
 
 #[cfg(feature = "tracing")]
 pub(crate) use on::{emit, get, is_on};
@@ -17,13 +17,13 @@ mod on {
     use crate::machine::breaker::BreakerState;
     use crate::observe::event::Event;
 
-    /// Whether anybody listens to anything.
+    /// Returns whether some subscriber is enabled.
     pub(crate) fn is_on() -> bool {
         LevelFilter::current() != LevelFilter::OFF
     }
 
     pub(crate) fn emit(pool: &str, what: &Event<'_>) {
-        // The macro wants a level that is known when it is compiled.
+        // The macro needs a constant level.
         macro_rules! emit {
             ($level:expr) => {
                 event!(
@@ -60,7 +60,7 @@ mod on {
         }
     }
 
-    /// A get in a span of its own.
+    /// Wraps a `get` in a span.
     pub(crate) fn get<F: Future>(pool: &str, get: F) -> Instrumented<F> {
         get.instrument(debug_span!(target: "connpool", "connpool.get", pool))
     }

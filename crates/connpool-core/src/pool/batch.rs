@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_lite::future::or;
 
-use crate::error::{GetError, Phase};
+use crate::error::GetError;
+use crate::error::diagnosis::Phase;
 use crate::manager::Manager;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;

@@ -54,8 +54,7 @@ fn get_many_of_zero_or_beyond_max_size_returns_immediately() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{n} connections at once can never be had, as max_size is 2: raise max_size, or \
-                 take fewer"
+                "cannot get {n} connections at once: max_size is 2; raise max_size or request fewer"
             )
         );
         assert!(!error.is_timeout() && !error.is_closed());

@@ -34,8 +34,8 @@ fn wait_timeout_names_the_holders() {
     assert_eq!(
         error.to_string(),
         format!(
-            "pool \"db\": no connection after 3.0 s: 2 of 2 in use, 0 idle, 2 waiting (we were 2nd); \
-             held longest: {one}, {other}; raise max_size, or look at those holders"
+            "pool \"db\": no connection after 3.0 s: 2 of 2 in use, 0 idle, 2 waiting (this request: 2nd); \
+             held longest: {one}, {other}; raise max_size, or check those holders"
         )
     );
 }

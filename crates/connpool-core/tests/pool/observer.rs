@@ -72,7 +72,10 @@ fn observer_receives_breaker_burst_and_pause_events() {
     pool.pause();
     pool.pause();
     pool.resume();
-    assert_eq!(log.take(), ["paused: nothing is lent", "resumed"]);
+    assert_eq!(
+        log.take(),
+        ["paused: no connection is checked out", "resumed"]
+    );
 }
 
 #[test]
@@ -92,10 +95,10 @@ fn observer_receives_the_events_of_a_connection_in_order() {
         [
             "a get has to wait",
             "opened connection 1 in 20.0ms",
-            "lent connection 1 after 20.0ms",
-            "connection 1 came back after 1.0s",
-            "lent connection 1 after 0.0ns",
-            "connection 1 came back after 0.0ns",
+            "checked out connection 1 after 20.0ms",
+            "connection 1 returned after 1.0s",
+            "checked out connection 1 after 0.0ns",
+            "connection 1 returned after 0.0ns",
             "closed connection 1 (max_uses) 1.5s old",
         ]
     );
@@ -107,7 +110,7 @@ fn observer_receives_the_events_of_a_connection_in_order() {
         log.take()[3..],
         [
             "connection 2 was detached",
-            "cleared: nothing opened until now is lent again",
+            "cleared: connections opened before are not used again",
             "settings changed",
         ]
     );
@@ -209,8 +212,8 @@ fn observer_receives_abandoned_graceful_closes() {
     assert_eq!(
         log.only("graceful_close_failed"),
         [
-            "gave up the goodbye to connection 1: it took longer than close_timeout",
-            "gave up the goodbye to connection 2: somebody waits for its slot",
+            "graceful close of connection 1 abandoned: it took longer than close_timeout",
+            "graceful close of connection 2 abandoned: a caller waits for its slot",
         ]
     );
     drop(guard);

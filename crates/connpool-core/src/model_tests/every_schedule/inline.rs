@@ -1,4 +1,4 @@
-//! A runtime without threads: whoever wakes a task runs it, once out of the pool's hands.
+//! A runtime without threads: the thread that wakes a task runs it, after the pool has unlocked.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::time::Instant;
 #[derive(Clone, Default)]
 pub(super) struct Inline {
     pub(super) clock: Clock,
-    /// Whether the clock moves on to the next timer when nothing is ready.
+    /// If set, the clock moves on to the next timer when nothing is ready.
     hurries: bool,
     tasks: Arc<Mutex<Vec<Running>>>,
 }
@@ -118,7 +118,7 @@ impl Inline {
         }
     }
 
-    /// Drops all tasks, as a runtime that comes to its end.
+    /// Drops all tasks, as a runtime that ends.
     pub(super) fn forget_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks());
         drop(tasks);
@@ -142,12 +142,12 @@ impl Inline {
     }
 }
 
-/// What a waker calls.
+/// The target of a waker.
 pub(super) trait Hook: Fn() + Send + Sync + 'static {}
 
 impl<F: Fn() + Send + Sync + 'static> Hook for F {}
 
-/// The waker of a thread: that nobody uses it shows as loom's report of a deadlock.
+/// The waker of a thread. If it is never used, loom reports a deadlock.
 struct Parker<H: Hook> {
     notify: Notify,
     hook: H,

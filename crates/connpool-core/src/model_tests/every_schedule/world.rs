@@ -51,7 +51,7 @@ pub(super) fn check(act: impl Fn() + Send + Sync + 'static) {
     );
 }
 
-/// What unwinds from a failure would ask loom for locks once more, and a second panic would hide
+/// Unwinding from a failure would ask loom for locks once more, and a second panic would hide
 /// the first.
 fn end_with_the_first_panic() {
     static ONCE: Once = Once::new();
@@ -85,7 +85,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A pool of at most `max_size` whose backend always says yes, and which lends without a look what
+    /// A pool of at most `max_size` whose backend always says yes, and which checks out without a probe what
     /// has come back once: the ways on which least is done.
     pub(super) fn new(max_size: usize) -> Self {
         let no_look = |builder: Builder<Fake>| builder.liveness_after(None);
@@ -128,7 +128,7 @@ impl World {
     ) -> Result<Guard, GetError<Refused>> {
         let mut got = self.runtime.block_on(get);
         if let Ok(guard) = &mut got {
-            guard.lent();
+            guard.check_out();
         }
         got
     }
@@ -145,11 +145,11 @@ impl World {
     }
 
     pub(super) fn hold<const N: usize>(&self) -> [Guard; N] {
-        std::array::from_fn(|_| self.get().expect("a pool that lends"))
+        std::array::from_fn(|_| self.get().expect("a connection"))
     }
 
     pub(super) fn use_one(&self) {
-        self.give_back(self.get().expect("a pool that lends"));
+        self.give_back(self.get().expect("a connection"));
     }
 
     pub(super) fn use_one_unless_closed(&self) {
@@ -213,13 +213,13 @@ impl World {
         assert!(self.fake.peak() <= self.pool.config().max_size, "{stats}");
     }
 
-    /// Nothing was lost: the pool lends all that it may, and leaves nothing behind.
+    /// Asserts that nothing was lost: all of `max_size` can be checked out, and nothing is left behind.
     pub(super) fn end(self) {
         self.assert_at_rest();
         let most = self.pool.config().max_size;
-        let lent: Vec<_> = (0..most).map(|_| self.get()).collect();
-        for got in lent {
-            self.give_back(got.expect("a pool that lends all that it may"));
+        let borrowed: Vec<_> = (0..most).map(|_| self.get()).collect();
+        for got in borrowed {
+            self.give_back(got.expect("all of max_size"));
         }
         self.assert_at_rest();
         self.vanish();
@@ -241,7 +241,7 @@ impl World {
     }
 }
 
-/// What is left of a world without its pool.
+/// The rest of a world without its pool.
 pub(super) struct Gone {
     runtime: Inline,
     fake: Fake,

@@ -1,4 +1,4 @@
-//! What a run draws: the pool's settings, the backend's moods, the moves of each task.
+//! The random draws of a run: the pool's settings, the backend's behavior, the steps of each task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +92,7 @@ pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake>
         })
 }
 
-/// What a task does next.
+/// The next step of a task.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Move {
     Use,

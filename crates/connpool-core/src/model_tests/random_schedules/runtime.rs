@@ -44,7 +44,7 @@ impl Runtime for Shuttle {
 }
 
 impl Shuttle {
-    /// How many tasks have not ended.
+    /// The number of tasks that have not ended.
     pub(super) fn tasks(&self) -> usize {
         self.running.load(Ordering::SeqCst)
     }

@@ -43,7 +43,7 @@ pub(super) async fn everybody_does_as_he_likes() {
         pool,
         fake,
         most,
-        // With few of them nobody comes to make up for what went wrong before.
+        // With few tasks, none hides what went wrong before.
         most_moves: [1, 2, 6][up_to(2)],
         may_close: one_in(4),
         over: Arc::default(),
@@ -74,7 +74,7 @@ impl World {
                 clock.advance(Duration::from_millis(1));
             }
         }
-        panic!("somebody waits for ever: {}", self.pool.stats());
+        panic!("a task waits forever: {}", self.pool.stats());
     }
 
     async fn make_some_moves(self) {
@@ -106,7 +106,7 @@ impl World {
             }
             Move::TryGet => match self.pool.try_get() {
                 Ok(mut guard) => {
-                    guard.lent();
+                    guard.check_out();
                     guard.returned();
                 }
                 Err(error) => self.assert_is_no_surprise(error),
@@ -129,7 +129,7 @@ impl World {
                 self.pool.clear();
                 let got = self.pool.get_owned().await;
                 if let Ok(guard) = &got {
-                    assert!(guard.id() > before, "lent in spite of the clear");
+                    assert!(guard.id() > before, "checked out in spite of the clear");
                 }
                 self.use_it(got, drop).await;
             }
@@ -141,7 +141,10 @@ impl World {
             }
             Move::Close if self.may_close => {
                 self.pool.close(Duration::from_millis(5)).await;
-                assert!(self.pool.get_owned().await.is_err(), "lent when closed");
+                assert!(
+                    self.pool.get_owned().await.is_err(),
+                    "checked out when closed"
+                );
             }
             Move::Close => {}
         }
@@ -150,7 +153,7 @@ impl World {
     async fn use_it(&self, got: Result<Guard, GetError<Refused>>, end: impl FnOnce(Guard)) {
         match got {
             Ok(mut guard) => {
-                guard.lent();
+                guard.check_out();
                 for _ in 0..up_to(2) {
                     yield_now().await;
                 }
@@ -163,13 +166,13 @@ impl World {
 
     fn assert_is_no_surprise(&self, error: GetError<Refused>) {
         match error {
-            GetError::Closed => assert!(self.may_close, "nobody has closed it"),
+            GetError::Closed => assert!(self.may_close, "the pool was not closed"),
             GetError::TooMany { .. } | GetError::Panicked { .. } => panic!("{error}"),
             GetError::Exhausted(_) | GetError::Timeout { .. } | GetError::Connect(_) => {}
         }
     }
 
-    /// With all tasks ended and a calm backend, the pool lends all that it may, or is closed.
+    /// Asserts that after all tasks the pool checks out all of `max_size`, or is closed.
     async fn assert_nothing_is_lost(&self) {
         if self.pool.is_closed() {
             let report = self.pool.close(Duration::MAX).await;
@@ -177,11 +180,11 @@ impl World {
             return;
         }
         self.pool.resize(self.most).expect("a legal size");
-        let mut lent = Vec::new();
-        while lent.len() < self.most {
-            // One that dies before it is lent, or is not let into the line, is tried again.
+        let mut borrowed = Vec::new();
+        while borrowed.len() < self.most {
+            // A connection that dies before its checkout, or a rejected caller, is tried again.
             match self.pool.get_owned().await {
-                Ok(guard) => lent.push(guard),
+                Ok(guard) => borrowed.push(guard),
                 Err(error) => {
                     self.assert_is_no_surprise(error);
                     // So that a breaker which opened is no reason to ask thousands of times.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::error::GetError;
 use crate::error::connect_failure::ConnectFailure;
-use crate::error::{GetError, Phase};
+use crate::error::diagnosis::Phase;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Step};
 use crate::machine::wait_queue::{Accepts, Source};

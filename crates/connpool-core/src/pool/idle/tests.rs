@@ -158,7 +158,7 @@ fn threads_that_collide_make_it_wider_up_to_a_limit() {
     let set = IdleSet::<Conn>::new(IdleOrder::LastUsedFirst, None);
     let mut widths = vec![set.shards_in_use()];
     loop {
-        // Somebody is in every shard, so that whoever comes collides with him.
+        // Every shard is locked, so that another thread collides with the holder.
         while !set.is_contended() && set.shards_in_use() < SHARDS {
             thread::scope(|scope| {
                 let before = set.contention.get();

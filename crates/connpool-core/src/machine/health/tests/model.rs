@@ -38,10 +38,10 @@ prop_compose! {
         (created_at, idle_since, last_alive) in (moment(), moment(), moment()),
         expires_at in of(moment()),
         uses in 0..4_u64,
-        (version, seal) in (0..2_u64, 0..3_u64),
+        (version, verified_at) in (0..2_u64, 0..3_u64),
     ) -> ConnMeta {
         let expires_at = expires_at.unwrap_or(Instant::NEVER);
-        ConnMeta { id: 1, created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(seal, true) }
+        ConnMeta { id: 1, created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(verified_at, true) }
     }
 }
 
