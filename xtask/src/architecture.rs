@@ -1,14 +1,15 @@
 //! `cargo xtask architecture`: the rules that hold the crates apart.
 //!
-//! The rules read dependency trees and source text. The text is read line by line, as
-//! `cargo fmt` leaves it: simple, and enough for sources that mean to keep the rules.
+//! The rules read dependency trees and manifests. The layers inside the core are held by a test of the
+//! core, and clocks and threads by its `clippy.toml`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use xshell::{Shell, cmd};
 
-use crate::{Result, files};
+use crate::files;
+use crate::result::Result;
 
 /// A rule, and the function that finds where it is broken.
 struct Rule {
@@ -154,43 +155,6 @@ fn package_names(tree: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Where the lines of `path` mention one of the words.
-fn mentions<'a>(
-    path: &Path,
-    lines: impl IntoIterator<Item = (usize, &'a str)>,
-    words: &[&str],
-) -> Vec<String> {
-    let mut places = Vec::new();
-    for (number, line) in lines {
-        for word in words.iter().filter(|word| contains_word(line, word)) {
-            places.push(format!(
-                "{}:{number}: `{}` in: {}",
-                path.display(),
-                word.trim(),
-                line.trim()
-            ));
-        }
-    }
-    places
-}
-
-/// Whether the line has the word and not merely its letters: `MutexGuard` has `Mutex`, but
-/// `Archive` has no `Arc` and `operand::` no `rand::`.
-fn contains_word(line: &str, word: &str) -> bool {
-    line.match_indices(word).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + word.len()..].chars().next();
-        let starts_inside = match word.chars().next() {
-            Some(first) if first.is_lowercase() => before.is_some_and(char::is_alphanumeric),
-            Some(first) if first.is_uppercase() => before.is_some_and(char::is_uppercase),
-            _ => false,
-        };
-        let ends_inside =
-            word.ends_with(char::is_alphabetic) && after.is_some_and(char::is_lowercase);
-        !starts_inside && !ends_inside
-    })
-}
-
 /// The lines with their numbers.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines())
@@ -199,20 +163,6 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// The lines that are not comments.
 fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
     numbered(source).filter(|(_, line)| !line.trim_start().starts_with("//"))
-}
-
-/// The lines outside of `#[cfg(test)] mod tests { .. }`.
-fn without_tests<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<(usize, &'a str)> {
-    let mut lines: Vec<_> = lines.collect();
-    let starts = |pair: &[(usize, &str)]| pair[0].1 == "#[cfg(test)]" && pair[1].1 == "mod tests {";
-    if let Some(start) = lines.windows(2).position(starts) {
-        let length = lines[start..]
-            .iter()
-            .take_while(|(_, line)| *line != "}")
-            .count();
-        lines.drain(start..start + length);
-    }
-    lines
 }
 
 /// A line of a manifest that gives something a value, and the section it stands in.
@@ -275,68 +225,6 @@ fn is_version(entry: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn clock_reads(source: &str) -> Vec<String> {
-        mentions(
-            Path::new("lib.rs"),
-            code(source),
-            &["Instant::now", "rand::"],
-        )
-    }
-
-    #[test]
-    fn a_clock_read_is_named_with_its_file_and_line() {
-        assert_eq!(
-            clock_reads("fn a() {\n    let now = Instant::now();\n}\n"),
-            ["lib.rs:2: `Instant::now` in: let now = Instant::now();"]
-        );
-    }
-
-    #[test]
-    fn a_clock_read_in_a_comment_is_not_a_clock_read() {
-        let source = "//! Instant::now\n    // Instant::now\n    /// Instant::now\nfn a() {}\n";
-        assert!(clock_reads(source).is_empty());
-    }
-
-    #[test]
-    fn a_clock_read_in_front_of_a_comment_is_a_clock_read() {
-        assert_eq!(clock_reads("Instant::now() // for now\n").len(), 1);
-    }
-
-    #[test]
-    fn a_word_is_found_as_a_part_of_a_name() {
-        assert!(contains_word("use std::sync::MutexGuard;", "Mutex"));
-        assert!(contains_word("type B = BoxFuture;", "Future"));
-        assert!(contains_word("use connpool_tokio::Tokio;", "tokio::"));
-        assert!(contains_word("let t = clock.now();", "now()"));
-        assert!(contains_word("lease.await;", ".await"));
-        assert!(contains_word("pub async fn get()", "async "));
-    }
-
-    #[test]
-    fn the_letters_of_a_word_are_not_the_word() {
-        assert!(!contains_word("struct Archive;", "Arc"));
-        assert!(!contains_word("operand::ADD", "rand::"));
-        assert!(!contains_word("is_unknown()", "now()"));
-        assert!(!contains_word("self.awaited", ".await"));
-        assert!(!contains_word("self.futures", "Future"));
-    }
-
-    #[test]
-    fn a_test_module_is_not_a_part_of_a_machine() {
-        let source = "use a;\n\n#[cfg(test)]\nmod tests {\n    fn b() {\n    }\n}\nfn c() {}\n";
-        let left: Vec<_> = without_tests(code(source))
-            .into_iter()
-            .filter(|(_, line)| line.len() > 1)
-            .collect();
-        assert_eq!(left, [(1, "use a;"), (8, "fn c() {}")]);
-    }
-
-    #[test]
-    fn a_test_module_in_a_file_of_its_own_takes_nothing_away() {
-        let source = "#[cfg(test)]\nmod tests;\nfn a() {}\n";
-        assert_eq!(without_tests(code(source)).len(), 3);
-    }
 
     #[test]
     fn a_tree_names_its_packages_without_their_versions() {

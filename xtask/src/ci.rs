@@ -2,8 +2,17 @@
 
 use xshell::{Shell, cmd};
 
+use crate::architecture;
+use crate::bench;
+use crate::counts;
+use crate::deny;
+use crate::examples;
+use crate::model;
 use crate::result::Result;
-use crate::{architecture, bench, counts, deny, examples, model, seeded_bugs, sim, soak, test};
+use crate::seeded_bugs;
+use crate::sim;
+use crate::soak;
+use crate::test;
 
 /// Runs every step in order and prints the test summary.
 pub(crate) fn run(sh: &Shell) -> Result {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use xshell::{Shell, cmd};
 
+use crate::files;
+use crate::process;
 use crate::result::Result;
-use crate::{files, process};
 
 const FOLDER: &str = "examples";
 const RUN: &str = "//! $ cargo run --release --example ";

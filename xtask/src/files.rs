@@ -41,10 +41,3 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     Ok(found)
 }
-
-/// Lists the Rust sources below a directory.
-pub(crate) fn rust_sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut sources = all(folder)?;
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
-    Ok(sources)
-}

@@ -241,7 +241,7 @@ mod tests {
     const WAIT: Wanted = Wanted::InTime(Phase::Wait);
 
     #[test]
-    fn a_wait_in_vain_names_the_holder() {
+    fn failed_wait_names_the_holder() {
         assert_eq!(
             text(WAIT, |_| ()),
             "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (this request: \
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn every_remedy_belongs_to_what_was_seen() {
+    fn every_remedy_fits_the_state() {
         type Change = fn(&mut Diagnosis);
         let cases: [(Wanted, Change, &str); 9] = [
             (WAIT, |d| d.paused = true, "call resume"),
@@ -286,7 +286,7 @@ mod tests {
             (
                 WAIT,
                 |d| d.breaker = BreakerState::Open,
-                "look at that holder",
+                "check that holder",
             ),
             (
                 WAIT,
@@ -308,7 +308,7 @@ mod tests {
                 |d| d.breaker = BreakerState::Open,
                 "is up and accepts",
             ),
-            (Wanted::Immediately, |_| (), "and max_waiters that allow it"),
+            (Wanted::Immediately, |_| (), "raise max_size or max_waiters"),
         ];
         for (wanted, change, remedy) in cases {
             let text = text(wanted, change);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_as_people_do() {
+    fn positions_print_as_ordinals() {
         let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| Ordinal(n).to_string());
         let expected = [
             "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th",

@@ -170,13 +170,13 @@ fn observer_receives_slow_gets_whatever_their_outcome() {
     drop(held);
     sim.settle();
     assert!(timed_out.has_ended() && served.has_ended());
-    let end = "; see the pool's statistics, and max_size or the backend";
+    let end = "; check max_size and backend latency";
     assert_eq!(
         log.only("slow_get"),
         [
-            format!("a get took 2.0s and got no connection{end}"),
-            format!("a get took 5.0s and got no connection{end}"),
-            format!("a get took 3.0s and got connection 1{end}"),
+            format!("slow get: no connection after 2.0s{end}"),
+            format!("slow get: no connection after 5.0s{end}"),
+            format!("slow get: connection 1 after 3.0s{end}"),
         ]
     );
     let mut config = pool.config();
