@@ -8,7 +8,8 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 fn read(folder: &Path, module: &str, texts: &mut BTreeMap<String, String>) {
     for path in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let name = format!("{module}::{name}").replace("::mod", "");
+        let name = format!("{module}::{name}");
+        let name = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
         if path.is_dir() && !name.contains("tests") {
             read(&path, &name, texts);
         } else if path.extension().is_some_and(|end| end == "rs") && !name.contains("tests") {
@@ -27,7 +28,9 @@ fn imports(source: &str) -> Imports {
         let path = path.split(['{', ';', ' ']).next().unwrap();
         let mut path = format!("::{}", path.trim_end_matches("::"));
         while !texts.contains_key(&path) {
-            let end = path.rfind("::").expect("an import names a module");
+            let end = path
+                .rfind("::")
+                .unwrap_or_else(|| panic!("{source}: {path} is no module"));
             path.truncate(end);
         }
         path

@@ -245,18 +245,18 @@ mod tests {
         assert_eq!(
             text(WAIT, |_| ()),
             "pool \"orders\": no connection after 5.0 s: 20 of 20 in use, 0 idle, 13 waiting (this request: \
-             4th); held longest: <unknown call site> \"monthly\" for 32.1 s; raise max_size, or look at that \
+             4th); held longest: <unknown call site> \"monthly\" for 32.1 s; raise max_size, or check that \
              holder"
         );
         let two = |d: &mut Diagnosis| d.longest_held.push(holder("weekly", 1_000));
         assert!(text(WAIT, two).ends_with(
-            "\"monthly\" for 32.1 s, <unknown call site> \"weekly\" for 1.0 s; raise max_size, or look at \
+            "\"monthly\" for 32.1 s, <unknown call site> \"weekly\" for 1.0 s; raise max_size, or check \
              those holders"
         ));
     }
 
     #[test]
-    fn a_backend_that_fails_is_what_to_look_at() {
+    fn remedy_for_a_failing_backend_names_the_backend() {
         let failing = |d: &mut Diagnosis| {
             (d.active, d.connecting) = (3, 1);
             d.last_error = Some(Arc::from(Box::<dyn Error + Send + Sync>::from("refused")));
@@ -276,7 +276,7 @@ mod tests {
     fn every_remedy_fits_the_state() {
         type Change = fn(&mut Diagnosis);
         let cases: [(Wanted, Change, &str); 9] = [
-            (WAIT, |d| d.paused = true, "call resume"),
+            (WAIT, |d| d.paused = true, "call `resume`"),
             (
                 WAIT,
                 |d| d.longest_held.clear(),
