@@ -499,4 +499,6 @@ impl<W> PoolMachine<W> {
 }
 
 #[cfg(test)]
+mod projection;
+#[cfg(test)]
 mod tests;

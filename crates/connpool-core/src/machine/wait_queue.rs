@@ -271,6 +271,18 @@ impl<W> WaitQueue<W> {
 }
 
 #[cfg(test)]
+impl<W> WaitQueue<W> {
+    /// Returns what each queued waiter accepts and its deadline, in order.
+    pub(crate) fn queued(&self) -> Vec<(Accepts, Option<Instant>)> {
+        let queued = self.waiters.iter().map(|(_, waiter)| waiter);
+        let mut queued: Vec<_> = queued.filter(|w| w.state == WaiterState::Queued).collect();
+        queued.sort_by_key(|waiter| waiter.ticket);
+        let row = |waiter: &Waiter<W>| (waiter.accepts, waiter.deadline);
+        queued.into_iter().map(row).collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
