@@ -93,8 +93,6 @@ impl<W> PoolMachine<W> {
         &self.capacity
     }
 
-    // Connects.
-
     /// Returns how many connects should start now.
     pub(crate) fn connects_wanted(&self, now: Instant) -> usize {
         self.wanted_with(self.capacity.room(), now)
@@ -177,8 +175,6 @@ impl<W> PoolMachine<W> {
         self.backoff.failures() == 0
     }
 
-    // Connections and slots.
-
     /// Records that a check found a connection broken. A burst makes all others suspect and starts
     /// slow start; returns whether this one completes a burst.
     pub(crate) fn found_broken(&mut self, now: Instant) -> bool {
@@ -246,8 +242,6 @@ impl<W> PoolMachine<W> {
             .connecting()
             .saturating_add(usize::from(self.schedule.is_probing()))
     }
-
-    // Waiters.
 
     /// Queues a caller, unless the pool is closed, the breaker leaves it nothing to wait for, or
     /// `max_waiters` are queued beyond those for whom a connect is, or now will be, under way.
@@ -391,8 +385,6 @@ impl<W> PoolMachine<W> {
         let retrying = self.backoff.failures() > 0 && self.capacity.has_room();
         !self.paused && (self.capacity.connecting() > 0 || retrying)
     }
-
-    // The maintenance task.
 
     /// Returns when the maintenance task has something to do by the clock: the end of a pause that
     /// holds up a connect, or the next sweep.
