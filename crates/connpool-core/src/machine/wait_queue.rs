@@ -6,7 +6,19 @@ use crate::machine::count::{Count, Sequence};
 use crate::time::Instant;
 
 /// Identifies a waiter until it is removed.
-pub(crate) type Key = usize;
+// Half the size of the slab's own key: a waiter has two, each in an `Option`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key(u32);
+
+impl Key {
+    /// A key that no waiter has: memory is full before.
+    #[cfg(test)]
+    pub(crate) const NONE: Key = Key(u32::MAX);
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Which connections a waiter accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +59,8 @@ pub(crate) enum WaiterState {
 #[derive(Debug, Clone)]
 struct Waiter<W> {
     ticket: u64,
-    deadline: Option<Instant>,
+    /// `NEVER` if there is none, which is half the size of an `Option`.
+    deadline: Instant,
     accepts: Accepts,
     state: WaiterState,
     prev: Option<Key>,
@@ -91,15 +104,16 @@ impl<W> Default for WaitQueue<W> {
 impl<W> WaitQueue<W> {
     /// Adds a waiter at the end.
     pub(crate) fn push(&mut self, accepts: Accepts, deadline: Option<Instant>, payload: W) -> Key {
-        let key = self.waiters.insert(Waiter {
+        let index = self.waiters.insert(Waiter {
             ticket: self.tickets.next(),
-            deadline,
+            deadline: deadline.unwrap_or(Instant::NEVER),
             accepts,
             state: WaiterState::Assigned,
             prev: None,
             next: None,
             payload,
         });
+        let key = Key(index as u32);
         self.link(key, accepts);
         key
     }
@@ -114,7 +128,9 @@ impl<W> WaitQueue<W> {
     /// Removes a waiter, queued or not, and returns its payload.
     pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
         self.unlink(key, WaiterState::Assigned);
-        self.waiters.try_remove(key).map(|waiter| waiter.payload)
+        self.waiters
+            .try_remove(key.index())
+            .map(|waiter| waiter.payload)
     }
 
     /// Takes the first waiter out of the queue that accepts a connection from `source`. The new
@@ -129,8 +145,7 @@ impl<W> WaitQueue<W> {
         now: Instant,
     ) -> Option<(Key, WaiterState)> {
         let key = self.first(source, coming)?;
-        let deadline = self.waiters.get(key)?.deadline;
-        let state = match deadline.is_some_and(|deadline| now >= deadline) {
+        let state = match now >= self.waiters.get(key.index())?.deadline {
             true => WaiterState::Expired,
             false => WaiterState::Assigned,
         };
@@ -161,13 +176,13 @@ impl<W> WaitQueue<W> {
     /// Returns the position of a queued waiter over both lists, counted from one; `None` beyond
     /// [`MAX_POSITION`].
     pub(crate) fn position(&self, key: Key) -> Option<usize> {
-        let waiter = self.waiters.get(key)?;
+        let waiter = self.waiters.get(key.index())?;
         if waiter.state != WaiterState::Queued {
             return None;
         }
-        let earlier = |head| {
-            std::iter::successors(head, |key| self.waiters.get(*key)?.next)
-                .map_while(|key| self.waiters.get(key))
+        let earlier = |head: Option<Key>| {
+            std::iter::successors(head, |key: &Key| self.waiters.get(key.index())?.next)
+                .map_while(|key| self.waiters.get(key.index()))
                 .take_while(|other| other.ticket < waiter.ticket)
                 .take(MAX_POSITION)
                 .count()
@@ -182,11 +197,13 @@ impl<W> WaitQueue<W> {
     }
 
     pub(crate) fn state(&self, key: Key) -> Option<WaiterState> {
-        self.waiters.get(key).map(|waiter| waiter.state)
+        self.waiters.get(key.index()).map(|waiter| waiter.state)
     }
 
     pub(crate) fn payload(&mut self, key: Key) -> Option<&mut W> {
-        self.waiters.get_mut(key).map(|waiter| &mut waiter.payload)
+        self.waiters
+            .get_mut(key.index())
+            .map(|waiter| &mut waiter.payload)
     }
 
     fn first(&self, source: Source, coming: usize) -> Option<Key> {
@@ -206,7 +223,7 @@ impl<W> WaitQueue<W> {
     }
 
     fn ticket(&self, key: Key) -> Option<u64> {
-        self.waiters.get(key).map(|waiter| waiter.ticket)
+        self.waiters.get(key.index()).map(|waiter| waiter.ticket)
     }
 
     fn list(&mut self, accepts: Accepts) -> &mut List {
@@ -227,13 +244,19 @@ impl<W> WaitQueue<W> {
             _ => None,
         };
         while let Some(other) = next.filter(|other| self.ticket(*other) < ticket) {
-            next = self.waiters.get(other).and_then(|waiter| waiter.next);
+            next = self
+                .waiters
+                .get(other.index())
+                .and_then(|waiter| waiter.next);
         }
         let prev = match next {
-            Some(next) => self.waiters.get(next).and_then(|waiter| waiter.prev),
+            Some(next) => self
+                .waiters
+                .get(next.index())
+                .and_then(|waiter| waiter.prev),
             None => tail,
         };
-        let Some(waiter) = self.waiters.get_mut(key) else {
+        let Some(waiter) = self.waiters.get_mut(key.index()) else {
             return;
         };
         waiter.accepts = accepts;
@@ -245,7 +268,7 @@ impl<W> WaitQueue<W> {
     }
 
     fn unlink(&mut self, key: Key, state: WaiterState) {
-        let Some(waiter) = self.waiters.get_mut(key) else {
+        let Some(waiter) = self.waiters.get_mut(key.index()) else {
             return;
         };
         if std::mem::replace(&mut waiter.state, state) != WaiterState::Queued {
@@ -259,11 +282,11 @@ impl<W> WaitQueue<W> {
 
     /// Makes two waiters neighbours; `None` is the end of the list on that side.
     fn join(&mut self, accepts: Accepts, prev: Option<Key>, next: Option<Key>) {
-        match prev.and_then(|key| self.waiters.get_mut(key)) {
+        match prev.and_then(|key| self.waiters.get_mut(key.index())) {
             Some(waiter) => waiter.next = next,
             None => self.list(accepts).head = next,
         }
-        match next.and_then(|key| self.waiters.get_mut(key)) {
+        match next.and_then(|key| self.waiters.get_mut(key.index())) {
             Some(waiter) => waiter.prev = prev,
             None => self.list(accepts).tail = prev,
         }
@@ -277,7 +300,8 @@ impl<W> WaitQueue<W> {
         let queued = self.waiters.iter().map(|(_, waiter)| waiter);
         let mut queued: Vec<_> = queued.filter(|w| w.state == WaiterState::Queued).collect();
         queued.sort_by_key(|waiter| waiter.ticket);
-        let row = |waiter: &Waiter<W>| (waiter.accepts, waiter.deadline);
+        let deadline = |at: Instant| Some(at).filter(|at| *at < Instant::NEVER);
+        let row = |waiter: &Waiter<W>| (waiter.accepts, deadline(waiter.deadline));
         queued.into_iter().map(row).collect()
     }
 }

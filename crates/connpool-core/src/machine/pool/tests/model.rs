@@ -554,7 +554,7 @@ impl Both {
         // Whether a caller is queued is judged with it in the queue.
         naive.waiters.push(NaiveWaiter {
             id: naive.ids,
-            key: queued.unwrap_or(usize::MAX),
+            key: queued.unwrap_or(Key::NONE),
             accepts,
             deadline,
             state: WaiterState::Queued,
