@@ -16,7 +16,7 @@ pub(crate) struct BackoffState {
     failures: Count,
     failed_at: Instant,
     retry_at: Option<Instant>,
-    /// How many connects may run at once (slow start); `None` for no limit.
+    /// The number of connects that may run at once (slow start); `None` for no limit.
     limit: Option<usize>,
     /// Advances each time `limit` is narrowed.
     limit_epochs: Sequence,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// How many broken connections within [`WITHIN`] make a burst.
+/// The number of broken connections within [`WITHIN`] that make a burst.
 const ENOUGH: usize = 3;
 const WITHIN: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@
 use crate::config::PoolConfig;
 use crate::machine::count::{Count, round_up};
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
     Connecting,

@@ -4,7 +4,7 @@ use crate::machine::health::{ConnMeta, Rules, Step, Versions};
 use crate::observe::close_reason::CloseReason;
 use crate::time::Instant;
 
-/// What the guard of a connection was told.
+/// Flags that a user set on the guard of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct GuardFlags(u8);
 
@@ -40,7 +40,7 @@ impl GuardFlags {
     }
 }
 
-/// What happens to a connection that comes back to the pool.
+/// Says where a connection goes that comes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
     /// It goes to the first waiter, or becomes idle.

@@ -66,7 +66,7 @@ impl Rules {
     }
 }
 
-/// Which clock is read at a checkout and a return.
+/// The clock that is read at a checkout and a return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// No rule depends on time.
@@ -97,13 +97,19 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
+    /// Returns whether the pool was cleared after this version.
+    #[inline]
+    pub(crate) fn outdates(self, version: u64) -> bool {
+        version < self.cleared
+    }
+
     pub(crate) fn advance(&mut self) {
         // Saturation would freeze the version. It takes 2^64 changes; the snapshot keeps 56 bits.
         self.current = self.current.saturating_add(1);
     }
 }
 
-/// What is known of one connection beside its slot.
+/// The metadata of one connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnMeta {
     pub(crate) id: u64,
@@ -172,7 +178,7 @@ impl ConnMeta {
     /// Returns whether its connect started before the last `clear`.
     #[inline]
     pub(crate) fn is_stale(&self, versions: Versions) -> bool {
-        self.version < versions.cleared
+        versions.outdates(self.version)
     }
 
     /// Returns whether the full check of a connection that was borrowed before would ask for nothing
@@ -221,7 +227,7 @@ impl ConnMeta {
     }
 }
 
-/// What a connection is checked for.
+/// The purpose of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckKind {
     /// Checkout of a connection that was idle or just returned.

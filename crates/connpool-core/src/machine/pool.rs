@@ -10,7 +10,7 @@ use crate::machine::schedule::Schedule;
 use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
 use crate::time::{Instant, earliest};
 
-/// What is remembered of a connect from its start.
+/// Identifies the state of the pool at the start of a connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectTicket {
     /// The pool's version, which decides whether a later `clear` discards the connection.

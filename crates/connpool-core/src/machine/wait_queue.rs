@@ -20,7 +20,7 @@ impl Key {
     }
 }
 
-/// Which connections a waiter accepts.
+/// The connections that a waiter accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Accepts {
     Any,

@@ -1,4 +1,4 @@
-//! What is decided under the pool's lock and performed after it.
+//! The actions that are decided under the pool's lock and performed after it.
 
 use std::task::Waker;
 
@@ -26,9 +26,9 @@ pub(crate) struct Actions<C, P: SlotOwner> {
     pub(crate) state_changed: bool,
     /// The pool was just closed, so connects under way end.
     pub(crate) closing: bool,
-    /// How many callers wait for a slot that a graceful close may hold.
+    /// The number of callers that wait for a slot that a graceful close may hold.
     pub(crate) expedite_close: usize,
-    /// What only a polled future may do, since drops never spawn.
+    /// For polled futures only, since drops never spawn.
     pub(crate) spawns: Spawns<P>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Spawns<P: SlotOwner> {
     pub(crate) maintenance: bool,
 }
 
-/// What the tasks of a pool wait for.
+/// The events that the tasks of a pool wait for.
 #[derive(Default)]
 pub(crate) struct Signals {
     pub(crate) maintenance: Signal,

@@ -21,7 +21,7 @@ pub struct CloseReport {
     /// The holders that still have a connection. Each connection is destroyed when its guard is
     /// dropped.
     pub still_out: Vec<Holder>,
-    /// Whether the limit passed before everything was closed.
+    /// `true` if the limit passed before everything was closed.
     pub timed_out: bool,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
-/// What closes the pool.
+/// The origin of a close.
 #[derive(PartialEq, Eq)]
 enum Caller {
     /// A polled future, which may start the maintenance task.

@@ -52,7 +52,7 @@ pub(crate) struct Slot<P: SlotOwner> {
     state: SlotState,
     /// The shard of the idle set where the connection was last.
     shard: u8,
-    /// What the guard was told; none while there is no guard.
+    /// The flags of the guard; none while there is no guard.
     pub(crate) flags: GuardFlags,
 }
 

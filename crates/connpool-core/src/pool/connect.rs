@@ -144,7 +144,7 @@ impl<M: Manager> ConnectTask<M> {
         let last = shared.with(|state, actions| {
             failures = state.machine.failures();
             actions.state_changed = true;
-            if self.ticket.version < state.machine.versions().cleared {
+            if state.machine.versions().outdates(self.ticket.version) {
                 // Started before a `clear`, perhaps with an old password: says nothing about the
                 // backend as it is now.
                 return Some(failure);

@@ -17,7 +17,7 @@ pub(crate) struct EventSink {
 const MAX_DEPTH: u8 = 4;
 
 thread_local! {
-    /// How many calls of observers the thread is in.
+    /// The number of nested calls of observers in this thread.
     static DEPTH: Cell<u8> = const { Cell::new(0) };
 }
 

@@ -178,7 +178,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     ///
     /// # Errors
     ///
-    /// What `act` returns.
+    /// The error that `act` returns.
     ///
     /// # Cancel safety
     ///

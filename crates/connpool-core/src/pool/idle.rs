@@ -40,11 +40,11 @@ struct ShardState<T> {
     order: IdleOrder,
     max: usize,
     is_open: bool,
-    /// How many checkouts [`IdleSet::pop_if`] has counted.
+    /// The number of checkouts that [`IdleSet::pop_if`] has counted.
     checked_out: u64,
 }
 
-/// What the idle set must know of its elements.
+/// An element of the idle set.
 pub(crate) trait Stored {
     /// Returns whether it was ever borrowed.
     fn is_used(&self) -> bool;
@@ -66,7 +66,7 @@ pub(crate) struct Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleCount {
     pub(crate) idle: usize,
-    /// How many checkouts [`IdleSet::pop_if`] has counted.
+    /// The number of checkouts that [`IdleSet::pop_if`] has counted.
     pub(crate) checked_out: u64,
 }
 

@@ -24,20 +24,18 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
         return settle(shared, conn, Disposition::Discard(reason));
     }
     let now = shared.clock();
+    conn.meta.returned(now);
     let (version, unobstructed) = shared.snapshot.fast_return();
     if conn
         .meta
         .may_return(version, shared.snapshot.max_uses(), now)
     {
-        conn.meta.returned(now);
         return match unobstructed {
             true => make_idle(shared, conn),
-            false => deliver(shared, conn),
+            false => shared.hand_over(conn, Source::Reused),
         };
     }
-    // Read before the rules: the version changes after the settings.
-    let (versions, rules) = (shared.snapshot.versions(), shared.snapshot.rules());
-    conn.meta.returned(now);
+    let (versions, rules) = shared.snapshot.versions_and_rules();
     conn.meta.verified(now, versions, &rules);
     let disposition = on_return(&conn.meta, &rules, versions, now);
     settle(shared, conn, disposition);
@@ -48,7 +46,7 @@ pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, dispositi
     if disposition == Disposition::Reuse {
         return match shared.snapshot.allows_return() {
             true => make_idle(shared, conn),
-            false => deliver(shared, conn),
+            false => shared.hand_over(conn, Source::Reused),
         };
     }
     let now = shared.runtime.now();
@@ -67,17 +65,12 @@ fn make_idle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
         let now = shared.runtime.now();
         shared.with(|state, actions| shared.rebalance(state, actions, now));
     }
-    if version < shared.snapshot.cleared() {
+    if shared.snapshot.outdates(version) {
         shared.redistribute_idle();
     }
     if shared.idle.is_contended() {
         shared.with(|_, _| shared.idle.widen_if_contended());
     }
-}
-
-fn deliver<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
-    let now = shared.coarse_now();
-    shared.with(|state, actions| shared.deliver(state, actions, conn, Source::Reused, now));
 }
 
 /// Returns why a returned connection cannot be used again, from what its guard was told and what its

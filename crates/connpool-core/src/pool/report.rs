@@ -37,7 +37,7 @@ pub(crate) fn stats<M: Manager>(shared: &Shared<M>) -> Stats {
 /// Where a failing `get` stood.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct QueuePlace {
-    /// Whether it was queued until its deadline.
+    /// `true` if it was queued until its deadline.
     pub(crate) queued: bool,
     /// Its position, counted from one, unless it was too far back.
     pub(crate) position: Option<usize>,

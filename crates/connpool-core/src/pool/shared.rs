@@ -1,4 +1,4 @@
-//! What the handles, guards and tasks of a pool share, and the one lock.
+//! The state that the handles, guards and tasks of a pool share, and its one lock.
 //!
 //! Only [`Shared::with`] and its siblings here take the lock. They change the state, publish the
 //! snapshot, unlock, and perform the [`Actions`]. No foreign code runs under the lock.
@@ -35,7 +35,7 @@ pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
 /// The actions of a pool.
 pub(crate) type PoolActions<M> = Actions<BoxConn<M>, Shared<M>>;
 
-/// How many connections are handled under one lock, or before other tasks get the thread.
+/// The number of connections that are handled under one lock, or before other tasks get the thread.
 pub(crate) const BATCH: usize = 256;
 
 pub(crate) struct Shared<M: Manager> {
@@ -57,7 +57,7 @@ pub(crate) struct Shared<M: Manager> {
 pub(crate) struct State<M: Manager> {
     pub(crate) machine: PoolMachine<Waiter<BoxConn<M>, M::Error>>,
     lease_indexes: LeaseIndexes,
-    /// What the maintenance task is to close.
+    /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
     pub(crate) last_failure: Option<ConnectFailure<M::Error>>,
@@ -330,8 +330,14 @@ impl<M: Manager> Shared<M> {
         });
         // The others one by one: work under the lock is bounded.
         for conn in rest {
-            self.with(|state, actions| self.deliver(state, actions, conn, Source::Reused, now));
+            self.hand_over(conn, Source::Reused);
         }
+    }
+
+    /// Delivers a reusable connection like [`deliver`](Shared::deliver). The caller holds no lock.
+    pub(crate) fn hand_over(&self, conn: BoxConn<M>, source: Source) {
+        let now = self.coarse_now();
+        self.with(|state, actions| self.deliver(state, actions, conn, source, now));
     }
 
     /// Records that `site` borrows a connection, at `since` if that is known.

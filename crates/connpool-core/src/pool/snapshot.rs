@@ -1,4 +1,4 @@
-//! What the fast paths know of the pool without its lock: flags, versions and settings.
+//! Flags, versions and settings that the fast paths read without the lock.
 //!
 //! # Memory ordering
 //!
@@ -180,10 +180,17 @@ impl Snapshot {
         self.state.load(Ordering::SeqCst) & flags
     }
 
-    /// Returns the version of the last `clear`.
+    /// Returns whether the pool was cleared after this version.
     #[inline]
-    pub(crate) fn cleared(&self) -> u64 {
-        self.cleared.load(Ordering::SeqCst)
+    pub(crate) fn outdates(&self, version: u64) -> bool {
+        version < self.cleared.load(Ordering::SeqCst)
+    }
+
+    /// Returns the versions, and rules of the same version or a later one.
+    #[inline]
+    pub(crate) fn versions_and_rules(&self) -> (Versions, Rules) {
+        // The version changes after the settings, so it is read before them.
+        (self.versions(), self.rules())
     }
 
     #[inline]
@@ -192,7 +199,7 @@ impl Snapshot {
         let current = self.state.load(Ordering::SeqCst) >> FLAG_BITS;
         Versions {
             current,
-            cleared: self.cleared(),
+            cleared: self.cleared.load(Ordering::SeqCst),
             suspect: self.suspect.get(),
         }
     }
@@ -240,7 +247,7 @@ impl Snapshot {
     }
 
     #[inline]
-    pub(crate) fn rules(&self) -> Rules {
+    fn rules(&self) -> Rules {
         let nanos = |number: &Relaxed| Nanos::from_nanos(number.get());
         let max_uses = self.max_uses();
         Rules {

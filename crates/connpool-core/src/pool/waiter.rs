@@ -1,4 +1,4 @@
-//! What the wait queue keeps for one waiting `get`.
+//! The entry of one waiting `get` in the wait queue.
 
 use std::task::Waker;
 

@@ -27,7 +27,7 @@ pub(crate) mod verify;
 mod wait;
 mod watch;
 
-/// How many connections may fail their check before only a fresh one is accepted.
+/// The number of connections that may fail their check before only a fresh one is accepted.
 const TRIES: u32 = 3;
 
 /// The result of the fast path.
@@ -36,10 +36,10 @@ pub(crate) enum FastPath<M: Manager> {
     Miss(Miss),
 }
 
-/// What the loop takes over from a fast path that missed.
+/// The state that the loop takes over from a fast path that missed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Miss {
-    /// How many connections failed their check.
+    /// The number of connections that failed their check.
     failed: u32,
     /// The time, if it was just read.
     now: Option<Instant>,
@@ -106,7 +106,7 @@ pub(crate) async fn within<M: Manager>(
     result.map_err(Box::new)
 }
 
-/// Whether a `get` may wait.
+/// Says if a `get` may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Wait,

@@ -22,8 +22,7 @@ pub(crate) fn begin_check<M: Manager>(
     kind: CheckKind,
     now: Instant,
 ) -> Check {
-    let versions = shared.snapshot.versions();
-    let rules = shared.snapshot.rules();
+    let (versions, rules) = shared.snapshot.versions_and_rules();
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
     if check.step() == Step::Close(CloseReason::Idle)
@@ -109,8 +108,7 @@ pub(crate) fn after_step<M: Manager>(
         return check.after(result);
     }
     let now = shared.clock();
-    let versions = shared.snapshot.versions();
-    let rules = shared.snapshot.rules();
+    let (versions, rules) = shared.snapshot.versions_and_rules();
     conn.meta.verified(now, versions, &rules);
     check.after_success(&conn.meta, &rules)
 }
@@ -210,7 +208,7 @@ impl<'a, M: Manager> Checkout<'a, M> {
         };
         let reason = if self.shared.is_closed() {
             CloseReason::PoolClosed
-        } else if conn.meta.version < self.shared.snapshot.cleared() {
+        } else if self.shared.snapshot.outdates(conn.meta.version) {
             CloseReason::Cleared
         } else {
             return Ok(conn);

@@ -23,7 +23,7 @@ pub(super) type WaitResult<M> = Result<Assigned<BoxConn<M>>, WaitError<<M as Man
 pub(super) struct Wait<'a, M: Manager> {
     shared: &'a Shared<M>,
     key: Option<Key>,
-    /// Whether only a return could serve it when it was queued.
+    /// `true` if only a return could serve it when it was queued.
     depends_on_return: bool,
     waiting_since: Option<Instant>,
     has_waited: bool,
@@ -279,9 +279,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             left
         });
         if let Some(Ok(assigned)) = left.and_then(|left| left.result) {
-            let now = shared.coarse_now();
-            let Assigned { conn, source, .. } = assigned;
-            shared.with(|state, actions| shared.deliver(state, actions, conn, source, now));
+            shared.hand_over(assigned.conn, assigned.source);
         }
     }
 }

@@ -74,7 +74,7 @@ struct Maintenance<M: Manager> {
     leaks: LeakWatch,
 }
 
-/// What follows a step of the task.
+/// The continuation after a step of the task.
 enum Next {
     /// Another step, after other tasks had the thread.
     Again,

@@ -10,7 +10,7 @@ use crate::pool::idle::Segment;
 use crate::pool::shared::{BATCH, BoxConn, Shared};
 use crate::util::sync::Arc;
 
-/// What is left of a sweep: how many connections of each segment, the last segment first.
+/// The rest of a sweep: the number of connections of each segment, the last segment first.
 #[derive(Default)]
 pub(super) struct Sweep(Vec<(Segment, usize)>);
 

@@ -136,7 +136,7 @@ struct Naive {
     retry_at: Option<Instant>,
     sweep_at: Option<Instant>,
     breaker: BreakerState,
-    /// How many connects may run at once; zero means any number.
+    /// The number of connects that may run at once; zero means any number.
     connect_limit: usize,
     /// The last connect that started, and whether the limit was narrowed since.
     start: Option<(ConnectTicket, bool)>,
