@@ -165,7 +165,7 @@ fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
     numbered(source).filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// A line of a manifest that gives something a value, and the section it stands in.
+/// A line of a manifest that sets a value, and its section.
 struct Entry<'a> {
     section: &'a str,
     number: usize,
@@ -209,7 +209,7 @@ fn own_versions(manifest: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
-/// Whether an entry is like `workspace = true`, `name.workspace = true` or
+/// Returns whether an entry is like `workspace = true`, `name.workspace = true` or
 /// `name = { workspace = true, .. }`.
 fn is_inherited(entry: &str) -> bool {
     let entry: String = entry.split_whitespace().collect();

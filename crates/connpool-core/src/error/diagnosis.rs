@@ -49,7 +49,7 @@ pub struct Diagnosis {
     pub connecting: usize,
     /// Queued callers, this `get` included.
     pub waiting: usize,
-    /// Whether the pool is paused.
+    /// `true` if the pool is paused.
     pub paused: bool,
     /// The state of the circuit breaker.
     pub breaker: BreakerState,
@@ -61,7 +61,7 @@ pub struct Diagnosis {
     pub longest_held: Vec<Holder>,
 }
 
-/// What a `get` was doing when its time was up.
+/// The phase of a `get` in which its time was up.
 // As wide as a pointer: with a one-byte discriminant the compiler moves every result of a `get` as one
 // byte and 23 others, which costs more than the rest of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +86,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a failed `get` asked for.
+/// The demand of a failed `get`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// A connection within a time that is up.

@@ -41,7 +41,7 @@ pub enum GetError<E> {
     Exhausted(Box<Diagnosis>),
     /// The time was up.
     Timeout {
-        /// What the `get` was doing.
+        /// The phase of the `get`.
         phase: Phase,
         /// The state of the pool.
         diagnosis: Box<Diagnosis>,
@@ -58,7 +58,7 @@ pub enum GetError<E> {
     Connect(Arc<E>),
     /// The connect that this `get` waited for panicked. Only with `fail_fast`.
     Panicked {
-        /// What panicked: `"connect"`. After other panics the pool tries another connection.
+        /// The step that panicked: `"connect"`. After other panics the pool tries another connection.
         step: &'static str,
         /// The panic's message.
         message: String,

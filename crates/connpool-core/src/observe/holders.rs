@@ -1,4 +1,4 @@
-//! Who holds which connection, and since when.
+//! The holders of connections, with the time of each checkout.
 //!
 //! Each open connection has a [`LeaseCell`], written when it is borrowed and when it is returned. A
 //! checkout is three stores at most, a return is one, all of them to memory that no other connection
@@ -19,7 +19,7 @@ use crate::util::sync::{Arc, Mutex};
 /// The line that called `get` or its like.
 pub(crate) type CallSite = &'static Location<'static>;
 
-/// Who holds a connection, and since when. Prints as `src/report.rs:41 "nightly" for 32.1 s`.
+/// The holder of a connection. Prints as `src/report.rs:41 "nightly" for 32.1 s`.
 ///
 /// Returned by [`Pool::holders`](crate::Pool::holders), and part of a
 /// [`Diagnosis`](crate::Diagnosis) and a [`CloseReport`](crate::CloseReport).
@@ -53,7 +53,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The leases of a pool. `P` is the way to that pool for whoever holds a [`Block`].
+/// The leases of a pool. `P` is the way to that pool for owners of a [`Block`].
 pub(crate) struct Leases<P> {
     pool: P,
     /// Only ever added to. std's lock, not the models': it orders nothing between threads.
@@ -62,7 +62,7 @@ pub(crate) struct Leases<P> {
     labels: Mutex<BTreeMap<LeaseIndex, Arc<str>>>,
 }
 
-/// How many cells a block has.
+/// The number of cells in a block.
 const BLOCK: usize = 64;
 
 /// The cells of up to 64 connections, and the way to their pool: one pointer in a slot leads to both.
@@ -120,7 +120,7 @@ impl LeaseIndexes {
     }
 }
 
-/// What is known of the lease of one connection. A seqlock whose sequence is `since`.
+/// The lease of one connection. A seqlock whose sequence is `since`.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseCell {
     /// [`NOT_BORROWED`], or a [`LeaseStart`].

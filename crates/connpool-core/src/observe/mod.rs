@@ -1,4 +1,4 @@
-//! What can be observed of a pool: events, statistics, close reasons, holders.
+//! The observable side of a pool: events, statistics, close reasons, holders.
 
 pub(crate) mod close_reason;
 pub(crate) mod event;

@@ -38,7 +38,7 @@ pub struct Stats {
     pub waiting: usize,
     /// The state of the circuit breaker.
     pub breaker: BreakerState,
-    /// Whether the pool is paused.
+    /// `true` if the pool is paused.
     pub paused: bool,
     /// Calls of `get` and its variants.
     pub request: u64,
