@@ -60,25 +60,20 @@ fn sequential(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr
     let pool = pool_of(1, runtime, plain(), |pool| pool);
     one_task(group, "", runtime, &pool);
     let pool = pool_of(1, runtime, plain(), |pool| {
-        pool.idle_timeout(Duration::from_secs(30))
-            .max_lifetime(Duration::from_secs(300))
+        pool.idle_timeout(Duration::from_secs(30)).max_lifetime(Duration::from_secs(300))
     });
     one_task(group, "-limits", runtime, &pool);
     let pool = pool_of(1, runtime, plain(), |pool| pool.ping_after(None));
     one_task(group, "-no-clock", runtime, &pool);
     let pool = pool_of(1, runtime, runtime.tcp(server), |pool| pool);
     one_task(group, "-tcp", runtime, &pool);
-    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| {
-        pool.liveness_after(None)
-    });
+    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| pool.liveness_after(None));
     one_task(group, "-tcp-no-look", runtime, &pool);
 }
 
 /// One task, one TCP connection, pinged at each get. Variant: the ping alone, without a pool.
 fn with_ping(group: &mut Group, runtime: &impl BenchRuntime, server: SocketAddr) {
-    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| {
-        pool.ping_after(Duration::ZERO)
-    });
+    let pool = pool_of(1, runtime, runtime.tcp(server), |pool| pool.ping_after(Duration::ZERO));
     one_task(group, "", runtime, &pool);
 
     let manager = runtime.tcp(server);
@@ -147,9 +142,7 @@ fn pool_of<M: Manager>(
     settings: impl FnOnce(Builder<M>) -> Builder<M>,
 ) -> Pool<M> {
     runtime.block_on(async {
-        let pool = settings(runtime.builder(manager))
-            .max_size(connections)
-            .min_size(connections);
+        let pool = settings(runtime.builder(manager)).max_size(connections).min_size(connections);
         pool.build().await.expect("building the pool")
     })
 }

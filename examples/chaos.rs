@@ -30,21 +30,9 @@ const SCRIPT: [(&str, Action, u32); 10] = [
     ("it is started again", Action::Restart, 6),
     ("it stops answering", Action::SetMode(Mode::Unresponsive), 6),
     ("it answers again", Action::SetMode(Mode::Normal), 5),
-    (
-        "it sends unsolicited data",
-        Action::SetMode(Mode::Unsolicited),
-        2,
-    ),
-    (
-        "it behaves normally again",
-        Action::SetMode(Mode::Normal),
-        2,
-    ),
-    (
-        "it closes every connection",
-        Action::SetMode(Mode::Disconnecting),
-        6,
-    ),
+    ("it sends unsolicited data", Action::SetMode(Mode::Unsolicited), 2),
+    ("it behaves normally again", Action::SetMode(Mode::Normal), 2),
+    ("it closes every connection", Action::SetMode(Mode::Disconnecting), 6),
     ("it is killed and started again", Action::Restart, 6),
     ("the end", Action::Nothing, 1),
 ];
@@ -113,12 +101,7 @@ where
 
     let results = Arc::new(Results::default());
     for client in 0..CLIENTS {
-        let client = run_client(
-            client,
-            pool.clone(),
-            Arc::clone(&runtime),
-            Arc::clone(&results),
-        );
+        let client = run_client(client, pool.clone(), Arc::clone(&runtime), Arc::clone(&results));
         runtime.spawn(Box::pin(client));
     }
     println!("{HEAD}");
@@ -139,11 +122,7 @@ where
     }
     let report = pool.close(Duration::from_secs(5)).await;
     println!("\n{}", pool.stats());
-    println!(
-        "closed: {} connections, {} still in use",
-        report.closed,
-        report.still_out.len()
-    );
+    println!("closed: {} connections, {} still in use", report.closed, report.still_out.len());
     server.kill();
     match results.wrong.load(Relaxed) {
         0 => Ok(()),

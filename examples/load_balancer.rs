@@ -31,10 +31,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let servers: Vec<Server> = NAMES
-        .into_iter()
-        .map(|name| start_server(name, anywhere))
-        .collect::<io::Result<_>>()?;
+    let servers: Vec<Server> =
+        NAMES.into_iter().map(|name| start_server(name, anywhere)).collect::<io::Result<_>>()?;
     let addresses = servers.iter().map(Server::address);
     match Args::parse().runtime {
         Which::Tokio => {
@@ -78,11 +76,7 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
                 .await?;
             pools.push(pool);
         }
-        Ok(Balancer {
-            pools,
-            turn: AtomicUsize::new(0),
-            moved_on: AtomicUsize::new(0),
-        })
+        Ok(Balancer { pools, turn: AtomicUsize::new(0), moved_on: AtomicUsize::new(0) })
     }
 
     /// Asks the next backend in turn, then the others until one answers.
@@ -107,9 +101,7 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
     fn order(&self, turn: usize) -> impl Iterator<Item = usize> + use<M> {
         let count = self.pools.len();
         let others = (1..count).map(move |place| 1 + (turn / count + place) % (count - 1));
-        iter::once(0)
-            .chain(others)
-            .map(move |step| (turn + step) % count)
+        iter::once(0).chain(others).map(move |step| (turn + step) % count)
     }
 }
 

@@ -127,14 +127,10 @@ where
 
     let connections = pool.config().max_size;
     println!("{CLIENTS} clients over {connections} connections:");
-    clients
-        .ask_during(pause(&*runtime, PART), Fault::None)
-        .await?;
+    clients.ask_during(pause(&*runtime, PART), Fault::None).await?;
 
     println!("clients abandon every tenth request and disconnect:");
-    clients
-        .ask_during(pause(&*runtime, PART), Fault::Disconnects)
-        .await?;
+    clients.ask_during(pause(&*runtime, PART), Fault::Disconnects).await?;
 
     if let Some(server) = own.take() {
         println!("Redis crashes and restarts after {DOWN_FOR:?}:");
@@ -145,11 +141,7 @@ where
     clients.tidy_up().await?;
     println!("{}", pool.stats());
     let report = pool.close(Duration::from_secs(5)).await;
-    println!(
-        "closed: {} connections, {} still in use",
-        report.closed,
-        report.still_out.len()
-    );
+    println!("closed: {} connections, {} still in use", report.closed, report.still_out.len());
     drop(own);
     Ok(())
 }

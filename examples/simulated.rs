@@ -56,17 +56,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let client = client(sim.clone(), pool.clone(), Arc::clone(&day));
         sim.spawn(Box::pin(client));
     }
-    println!(
-        "00:00  {CLIENTS} clients, at most {} connections",
-        pool.config().max_size
-    );
+    println!("00:00  {CLIENTS} clients, at most {} connections", pool.config().max_size);
     sim.advance(14 * HOUR);
     backend.always(Call::Connect, Behavior::Fail);
     backend.hang_up_all();
-    println!(
-        "14:00  the backend goes down with {} open connections",
-        pool.stats().size
-    );
+    println!("14:00  the backend goes down with {} open connections", pool.stats().size);
     let attempts = backend.calls(Call::Connect);
     sim.advance(10 * MINUTE);
     backend.always(Call::Connect, CONNECT);
@@ -77,20 +71,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\nhour   served  failed  longest wait  most open");
     let hours = *day.lock().unwrap_or_else(PoisonError::into_inner);
     for (hour, figures) in hours.iter().enumerate() {
-        let Hour {
-            served,
-            failed,
-            longest_wait,
-            most_open,
-        } = figures;
+        let Hour { served, failed, longest_wait, most_open } = figures;
         println!("{hour:>4} {served:>8} {failed:>7} {longest_wait:>13.1?} {most_open:>10}");
     }
     println!("\n{}", pool.stats());
-    println!(
-        "{:.0?} of virtual time in {:.0?}",
-        sim.elapsed(),
-        start.elapsed()
-    );
+    println!("{:.0?} of virtual time in {:.0?}", sim.elapsed(), start.elapsed());
     Ok(())
 }
 

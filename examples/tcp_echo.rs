@@ -63,10 +63,7 @@ where
         .build()
         .await?;
 
-    println!(
-        "{CLIENTS} clients over {} connections:",
-        pool.config().max_size
-    );
+    println!("{CLIENTS} clients over {} connections:", pool.config().max_size);
     let pooled = {
         let pool = pool.clone();
         measure(&*runtime, POOLED_REQUESTS, move || {
@@ -86,10 +83,7 @@ where
 
     let address = server.address();
     server.stop();
-    println!(
-        "the server is down, all {} connections are closed;",
-        pool.stats().size
-    );
+    println!("the server is down, all {} connections are closed;", pool.stats().size);
     println!("the clients keep sending requests, the server is back after {DOWN_FOR:?}:");
     let back = thread::spawn(move || {
         thread::sleep(DOWN_FOR);
@@ -103,18 +97,11 @@ where
     })
     .await?;
     let server = back.join().expect("starting a server does not panic")?;
-    println!(
-        "  {POOLED_REQUESTS} requests in {:.1?}, none failed\n",
-        start.elapsed()
-    );
+    println!("  {POOLED_REQUESTS} requests in {:.1?}, none failed\n", start.elapsed());
 
     println!("{}", pool.stats());
     let report = pool.close(Duration::from_secs(5)).await;
-    println!(
-        "closed: {} connections, {} still in use",
-        report.closed,
-        report.still_out.len()
-    );
+    println!("closed: {} connections, {} still in use", report.closed, report.still_out.len());
     server.stop();
     Ok(())
 }
@@ -125,11 +112,7 @@ async fn echo(conn: &mut impl Connection) -> io::Result<()> {
     let mut reply = [0; 23];
     conn.write_all(&request).await?;
     conn.read_exact(&mut reply).await?;
-    if reply == request {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    if reply == request { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Distributes the requests over the clients, and returns requests per second or the first error.

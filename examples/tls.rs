@@ -235,11 +235,7 @@ where
         conn.flush().await?;
         let mut reply = [0; 5];
         conn.read_exact(&mut reply).await?;
-        if reply == request {
-            Ok(())
-        } else {
-            Err(io::Error::from(io::ErrorKind::InvalidData))
-        }
+        if reply == request { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
     });
     Ok(exchange.await?)
 }

@@ -81,11 +81,7 @@ where
     let mut reply = [0; 5];
     conn.write_all(&request).await?;
     conn.read_exact(&mut reply).await?;
-    if reply == request {
-        Ok(())
-    } else {
-        Err(io::Error::from(io::ErrorKind::InvalidData).into())
-    }
+    if reply == request { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData).into()) }
 }
 
 /// Starts a server with a thread per connection. The channel reports each connection that the

@@ -117,10 +117,7 @@ fn competitors(kind: Kind) -> Vec<Box<dyn ErasedCompetitor>> {
 
 fn figures(record: Record, samples: Vec<Sample>, remark: Option<&'static str>) -> Record {
     let values: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
-    let fairness: Vec<f64> = samples
-        .iter()
-        .filter_map(|sample| sample.fairness)
-        .collect();
+    let fairness: Vec<f64> = samples.iter().filter_map(|sample| sample.fairness).collect();
     let mut notes: Vec<String> = remark.map(str::to_owned).into_iter().collect();
     let mut waits = Vec::new();
     for sample in samples {
@@ -150,11 +147,7 @@ fn without(record: Record, failure: Failure, done: usize) -> Record {
         0 => note,
         _ => format!("{note}, in round {}", done + 1),
     };
-    Record {
-        outcome,
-        note: Some(note),
-        ..record
-    }
+    Record { outcome, note: Some(note), ..record }
 }
 
 /// Returns the version of a crate in Cargo.lock.

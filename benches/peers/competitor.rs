@@ -76,13 +76,7 @@ pub(crate) struct Limits {
 impl Setup {
     /// Creates a setup without checks and limits.
     pub(crate) fn of(max: usize) -> Self {
-        Setup {
-            max,
-            check: Check::Nothing,
-            limits: None,
-            timeout: None,
-            lazy: false,
-        }
+        Setup { max, check: Check::Nothing, limits: None, timeout: None, lazy: false }
     }
 }
 

@@ -24,11 +24,7 @@ pub(crate) struct Hung;
 impl<S: Sockets> RoundContext<S> {
     /// Creates a context. Dropping the sender of `stop` abandons the round.
     pub(crate) fn new(runtime: S, budget: Budget, stop: Receiver<()>) -> Self {
-        RoundContext {
-            runtime,
-            budget,
-            stop,
-        }
+        RoundContext { runtime, budget, stop }
     }
 
     /// Runs `work` to its end, unless the round is abandoned first.

@@ -86,9 +86,6 @@ impl Kind {
 
     /// Returns whether several tasks use the pool.
     pub(crate) fn has_tasks(self) -> bool {
-        matches!(
-            self,
-            Kind::ManyTasks { .. } | Kind::ColdStart | Kind::CancelStorm
-        )
+        matches!(self, Kind::ManyTasks { .. } | Kind::ColdStart | Kind::CancelStorm)
     }
 }

@@ -88,12 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ours = records.iter().filter(|record| record.pool == "connpool");
     let failed: Vec<_> = ours
         .filter(|record| record.outcome != Outcome::Ok)
-        .map(|record| {
-            format!(
-                "{}: {:?} {:?}",
-                record.workload, record.outcome, record.note
-            )
-        })
+        .map(|record| format!("{}: {:?} {:?}", record.workload, record.outcome, record.note))
         .collect();
     if let Some(path) = &args.json {
         serde_json::to_writer_pretty(File::create(path)?, &Report { records })?;

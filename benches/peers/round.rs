@@ -45,16 +45,11 @@ pub(crate) fn run<P: Competitor, S: Sockets>(
         // Fails if this thread took too long even to abandon the round.
         let _ = tell.send(outcome);
     };
-    thread::Builder::new()
-        .name("round".into())
-        .spawn(round)
-        .expect("starting a thread");
-    let outcome = told
-        .recv_timeout(budget.patience * kind.weight())
-        .or_else(|_| {
-            drop(keep_on);
-            told.recv_timeout(Duration::from_secs(1))
-        });
+    thread::Builder::new().name("round".into()).spawn(round).expect("starting a thread");
+    let outcome = told.recv_timeout(budget.patience * kind.weight()).or_else(|_| {
+        drop(keep_on);
+        told.recv_timeout(Duration::from_secs(1))
+    });
     match outcome {
         Ok(Ok(Ok(sample))) => Ok(sample),
         Ok(Err(panic)) => Err(Failure::Breaks(message(&*panic))),

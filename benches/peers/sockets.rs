@@ -157,10 +157,8 @@ impl Server {
     /// Starts a server on a loopback port. With `greeting`, it sends a byte that long after each
     /// accept.
     pub(crate) fn start(greeting: Option<Duration>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let entered = runtime.enter();
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -174,10 +172,7 @@ impl Server {
                 tokio::spawn(serve(stream, greeting));
             }
         });
-        Ok(Server {
-            address,
-            runtime: Some(runtime),
-        })
+        Ok(Server { address, runtime: Some(runtime) })
     }
 
     /// Returns the address of the server.

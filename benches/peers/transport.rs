@@ -92,11 +92,7 @@ pub(crate) struct Tcp<S> {
 impl<S: Sockets> Tcp<S> {
     /// Creates a transport to this server.
     pub(crate) fn new(address: SocketAddr, check: Check) -> Self {
-        Tcp {
-            address,
-            check,
-            sockets: PhantomData,
-        }
+        Tcp { address, check, sockets: PhantomData }
     }
 }
 
@@ -153,11 +149,7 @@ pub(crate) struct Counted<S> {
 impl<S: Sockets> Counted<S> {
     /// Creates a transport to this server, which sends a greeting if `greeted`.
     pub(crate) fn new(address: SocketAddr, greeted: bool) -> Self {
-        Counted {
-            tcp: Tcp::new(address, Check::Nothing),
-            greeted,
-            opened: Arc::default(),
-        }
+        Counted { tcp: Tcp::new(address, Check::Nothing), greeted, opened: Arc::default() }
     }
 
     /// Returns the number of connections opened so far.
@@ -168,11 +160,7 @@ impl<S: Sockets> Counted<S> {
 
 impl<S> Clone for Counted<S> {
     fn clone(&self) -> Self {
-        Counted {
-            tcp: self.tcp.clone(),
-            greeted: self.greeted,
-            opened: Arc::clone(&self.opened),
-        }
+        Counted { tcp: self.tcp.clone(), greeted: self.greeted, opened: Arc::clone(&self.opened) }
     }
 }
 

@@ -51,10 +51,7 @@ impl Tokio {
             builder.worker_threads(workers);
         }
         let runtime = builder.enable_all().build().expect("starting tokio");
-        Tokio {
-            workers,
-            runtime: Arc::new(runtime),
-        }
+        Tokio { workers, runtime: Arc::new(runtime) }
     }
 }
 
@@ -105,11 +102,7 @@ impl Smol {
             let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
             thread::spawn(move || smol::block_on(executor.run(stopped.recv())));
         }
-        Smol {
-            workers,
-            executor,
-            _stop: stop,
-        }
+        Smol { workers, executor, _stop: stop }
     }
 }
 

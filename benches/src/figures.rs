@@ -26,11 +26,7 @@ pub fn rotation(count: usize, round: usize) -> impl Iterator<Item = usize> {
     let backwards = count > 0 && round / count % 2 == 1;
     (0..count).map(move |place| {
         let turned = (place + round) % count;
-        if backwards {
-            count - 1 - turned
-        } else {
-            turned
-        }
+        if backwards { count - 1 - turned } else { turned }
     })
 }
 

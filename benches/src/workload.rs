@@ -37,9 +37,8 @@ impl Workload {
     ) -> Duration {
         let each = operations.div_ceil(self.tasks.into());
         let start = Instant::now();
-        let tasks: Vec<_> = (0..self.tasks)
-            .map(|_| runtime.spawn(self.work(pool.clone(), each)))
-            .collect();
+        let tasks: Vec<_> =
+            (0..self.tasks).map(|_| runtime.spawn(self.work(pool.clone(), each))).collect();
         for task in tasks {
             task.await;
         }
@@ -70,10 +69,7 @@ mod tests {
 
     /// Returns the statistics of a pool after eight tasks have run `operations` operations.
     fn stats(runtime: &impl BenchRuntime, connections: usize, operations: u64) -> Stats {
-        let workload = Workload {
-            tasks: 8,
-            hold: Hold::OverAYield,
-        };
+        let workload = Workload { tasks: 8, hold: Hold::OverAYield };
         runtime.block_on(async {
             let pool = runtime.builder(object_fn(|| async { Ok::<_, Infallible>(7) }));
             let pool = pool.max_size(connections).min_size(connections);

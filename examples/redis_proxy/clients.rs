@@ -34,11 +34,7 @@ where
     T: Manager<Connection: Connection, Error = io::Error>,
 {
     pub(crate) fn new(count: usize, proxy: T, runtime: Arc<dyn Runtime>) -> Self {
-        Clients {
-            count,
-            proxy: Arc::new(proxy),
-            runtime,
-        }
+        Clients { count, proxy: Arc::new(proxy), runtime }
     }
 
     /// Runs the clients until `part` completes, and prints their results.
@@ -184,11 +180,7 @@ where
     /// Sends the request or half of it, and does not wait for the reply.
     async fn abandon(&mut self, request: &[u8]) -> io::Result<()> {
         let all = self.runtime.random() % 2 == 0;
-        let sent = if all {
-            request
-        } else {
-            &request[..request.len() / 2]
-        };
+        let sent = if all { request } else { &request[..request.len() / 2] };
         self.stream.write_all(sent).await?;
         self.stream = self.proxy.connect().await?;
         self.results.abandoned += 1;

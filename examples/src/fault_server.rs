@@ -56,11 +56,7 @@ impl FaultServer {
             accepted: AtomicU64::new(0),
         });
         let server = Server::start(serving(&shared))?;
-        Ok(FaultServer {
-            address: server.address(),
-            shared,
-            server: Some(server),
-        })
+        Ok(FaultServer { address: server.address(), shared, server: Some(server) })
     }
 
     /// Returns the address on which the server listens, or listened before it was killed.
@@ -137,9 +133,7 @@ impl Shared {
                 if read == 0 {
                     return Ok(true);
                 }
-                stream
-                    .write_all(buffer.get(..read).unwrap_or_default())
-                    .await?;
+                stream.write_all(buffer.get(..read).unwrap_or_default()).await?;
             };
             let mode_changes = async {
                 changed.await;

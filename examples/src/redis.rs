@@ -20,10 +20,7 @@ pub struct Redis<T> {
 impl<T> Redis<T> {
     /// Creates a manager that authenticates with `password`, if there is one.
     pub fn new(tcp: T, password: Option<&str>) -> Self {
-        Redis {
-            tcp,
-            password: Mutex::new(password.map(str::to_owned)),
-        }
+        Redis { tcp, password: Mutex::new(password.map(str::to_owned)) }
     }
 
     /// Sets the password of future connections.
@@ -111,10 +108,7 @@ impl FromStr for RedisUrl {
         if !has_port {
             return Err(form.to_owned());
         }
-        Ok(RedisUrl {
-            address: address.to_owned(),
-            password: password.map(str::to_owned),
-        })
+        Ok(RedisUrl { address: address.to_owned(), password: password.map(str::to_owned) })
     }
 }
 

@@ -50,10 +50,7 @@ impl RedisServer {
 
     /// Returns the URL of the server.
     pub fn url(&self) -> RedisUrl {
-        RedisUrl {
-            address: self.address(),
-            password: None,
-        }
+        RedisUrl { address: self.address(), password: None }
     }
 
     /// Shuts the server down gracefully and waits until it has exited.
@@ -115,11 +112,7 @@ impl RedisServer {
         for port in ports {
             match Running::start(program, port, &folder.0) {
                 Ok(running) => {
-                    return Ok(RedisServer {
-                        port,
-                        running: Some(running),
-                        folder,
-                    });
+                    return Ok(RedisServer { port, running: Some(running), folder });
                 }
                 Err(error) if is_about_the_port(&error) => last = error,
                 Err(error) => return Err(error),
@@ -155,10 +148,7 @@ impl Running {
                 return Err(ended_at_once(port, &fs::read_to_string(log)?, status));
             }
             if let Ok(admin) = log_in(port, folder) {
-                return Ok(Running {
-                    admin,
-                    _process: process,
-                });
+                return Ok(Running { admin, _process: process });
             }
             // Poll: Redis does not report when it starts to listen.
             thread::sleep(Duration::from_millis(2));
@@ -189,11 +179,7 @@ fn command(admin: &TcpStream, words: &[&str]) -> io::Result<String> {
     let mut admin = AssertAsync::new(admin);
     let reply = block_on(resp::exchange(&mut admin, &resp::request(words)))?;
     let text = resp::text(&reply);
-    if reply.starts_with(b"-") {
-        Err(io::Error::other(text))
-    } else {
-        Ok(text)
-    }
+    if reply.starts_with(b"-") { Err(io::Error::other(text)) } else { Ok(text) }
 }
 
 fn cannot_run(program: &str, error: &io::Error) -> io::Error {

@@ -115,9 +115,7 @@ fn number(digits: &[u8]) -> io::Result<Option<usize>> {
     match std::str::from_utf8(digits).map(str::parse::<i64>) {
         Ok(Ok(-1)) => Ok(None),
         Ok(Ok(number @ 0..)) if number as usize <= LARGEST => Ok(Some(number as usize)),
-        _ => Err(invalid(
-            "no length of a RESP value, or one of more than 16 MiB",
-        )),
+        _ => Err(invalid("no length of a RESP value, or one of more than 16 MiB")),
     }
 }
 
@@ -191,10 +189,7 @@ mod tests {
     #[test]
     fn a_request_is_a_value_and_begins_with_its_command() {
         let request = request(&["set", "key", "two words"]);
-        assert_eq!(
-            request,
-            b"*3\r\n$3\r\nset\r\n$3\r\nkey\r\n$9\r\ntwo words\r\n"
-        );
+        assert_eq!(request, b"*3\r\n$3\r\nset\r\n$3\r\nkey\r\n$9\r\ntwo words\r\n");
         assert_eq!(value_length(&request).unwrap(), Some(request.len()));
         assert_eq!(command(&request), "SET");
     }

@@ -42,11 +42,7 @@ impl Server {
         let address = listener.get_ref().local_addr()?;
         let (stop, stopped) = bounded(1);
         let thread = thread::spawn(move || run(listener, serve, stopped));
-        Ok(Server {
-            address,
-            stop,
-            thread,
-        })
+        Ok(Server { address, stop, thread })
     }
 
     /// Returns the address on which the server listens.

@@ -43,15 +43,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     let mut report = String::new();
     for rule in RULES {
         let places = (rule.broken)(sh).map_err(|error| format!("{}: {error}", rule.name))?;
-        println!(
-            "{} {}",
-            if places.is_empty() {
-                "kept  "
-            } else {
-                "broken"
-            },
-            rule.name
-        );
+        println!("{} {}", if places.is_empty() { "kept  " } else { "broken" }, rule.name);
         for place in places {
             report += &format!("\n  {place}\n    the rule: {}", rule.name);
         }
@@ -99,10 +91,7 @@ fn every_crate_forbids_unsafe_code(_: &Shell) -> Result<Vec<String>> {
             .iter()
             .any(|entry| entry.section == "lints" && is_inherited(entry.text));
         if !takes_the_lints {
-            places.push(format!(
-                "{}: no `[lints]` with `workspace = true`",
-                manifest.display()
-            ));
+            places.push(format!("{}: no `[lints]` with `workspace = true`", manifest.display()));
         }
     }
     Ok(places)
@@ -127,12 +116,10 @@ fn crates() -> Result<Vec<PathBuf>> {
 
 /// The packages among `unwanted` that `package` is built from, on any platform.
 fn named_in_tree(sh: &Shell, package: &str, unwanted: &[&str]) -> Result<Vec<String>> {
-    let tree = cmd!(
-        sh,
-        "cargo tree -p {package} -e normal --all-features --target all --prefix none"
-    )
-    .quiet()
-    .read()?;
+    let tree =
+        cmd!(sh, "cargo tree -p {package} -e normal --all-features --target all --prefix none")
+            .quiet()
+            .read()?;
     let names = package_names(&tree);
     if !names.contains(package) {
         return Err(format!("`cargo tree` does not know `{package}`").into());
@@ -150,9 +137,7 @@ fn named_in_tree(sh: &Shell, package: &str, unwanted: &[&str]) -> Result<Vec<Str
 
 /// The names in the output of `cargo tree --prefix none`.
 fn package_names(tree: &str) -> BTreeSet<&str> {
-    tree.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect()
+    tree.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 /// The lines with their numbers.
@@ -177,17 +162,10 @@ fn entries(manifest: &str) -> Vec<Entry<'_>> {
     let mut section = "";
     for (number, line) in numbered(manifest) {
         let text = line.trim();
-        if let Some(header) = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(header) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = header;
         } else if !text.starts_with('#') && text.contains('=') {
-            entries.push(Entry {
-                section,
-                number,
-                text,
-            });
+            entries.push(Entry { section, number, text });
         }
     }
     entries
@@ -213,9 +191,7 @@ fn own_versions(manifest: &str) -> Vec<(usize, &str)> {
 /// `name = { workspace = true, .. }`.
 fn is_inherited(entry: &str) -> bool {
     let entry: String = entry.split_whitespace().collect();
-    entry
-        .split(['{', ',', '.', '}'])
-        .any(|part| part == "workspace=true")
+    entry.split(['{', ',', '.', '}']).any(|part| part == "workspace=true")
 }
 
 fn is_version(entry: &str) -> bool {

@@ -104,10 +104,7 @@ impl Outcome {
                 _ => None,
             }
         });
-        Outcome {
-            tests: ends.collect(),
-            ..Outcome::default()
-        }
+        Outcome { tests: ends.collect(), ..Outcome::default() }
     }
 
     /// Returns whether a test passed, or `None` if it did not finish or does not exist.
@@ -147,10 +144,7 @@ mod tests {
 {"reason":"compiler-artifact","manifest_path":"/w/core/Cargo.toml","profile":{"test":true},"executable":"/t/pool-1"}
 {"reason":"build-finished","success":true}
 "#;
-        let binary = Binary {
-            path: "/t/pool-1".into(),
-            folder: "/w/core".into(),
-        };
+        let binary = Binary { path: "/t/pool-1".into(), folder: "/w/core".into() };
         assert_eq!(among(messages).expect("messages"), [binary]);
     }
 }

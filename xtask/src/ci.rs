@@ -25,12 +25,8 @@ pub(crate) fn run(sh: &Shell) -> Result {
     let summary = step("tests", || test::run(&test::Args::default()))?;
     step("benches", || bench::run_each_once(sh))?;
     step("instructions", || counts::run(sh, &counts::Args::default()))?;
-    step("simulation", || {
-        sim::run(sh, &sim::Args::for_every_change())
-    })?;
-    step("seeded bugs", || {
-        seeded_bugs::run(sh, &seeded_bugs::Args::default())
-    })?;
+    step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
+    step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
     step("docs", || docs(sh))?;
@@ -47,17 +43,9 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn clippy(sh: &Shell) -> Result {
-    cmd!(
-        sh,
-        "cargo clippy --workspace --all-targets --all-features -- -D warnings"
-    )
-    .run()?;
+    cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
     // The library alone: its dev-dependencies would re-enable the features.
-    cmd!(
-        sh,
-        "cargo clippy -p connpool-core --no-default-features -- -D warnings"
-    )
-    .run()?;
+    cmd!(sh, "cargo clippy -p connpool-core --no-default-features -- -D warnings").run()?;
     Ok(())
 }
 

@@ -41,9 +41,8 @@ pub(crate) struct Args {
 /// Counts, prints the table, and fails if a count exceeds its budget.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let version = cmd!(sh, "valgrind --version").quiet().ignore_stderr();
-    let valgrind = version
-        .read()
-        .map_err(|_| "valgrind is not installed: `apt-get install valgrind`")?;
+    let valgrind =
+        version.read().map_err(|_| "valgrind is not installed: `apt-get install valgrind`")?;
     let path = Path::new(FILE);
     let budget = match args.save {
         true => None,

@@ -8,7 +8,7 @@ use crate::result::Result;
 pub(crate) fn run(sh: &Shell) -> Result {
     if !is_installed(sh) {
         return Err(
-            "cargo-deny is not installed; `cargo install --locked cargo-deny` installs it".into(),
+            "cargo-deny is not installed; `cargo install --locked cargo-deny` installs it".into()
         );
     }
     Ok(cmd!(sh, "cargo deny check bans licenses sources").run()?)
@@ -16,9 +16,5 @@ pub(crate) fn run(sh: &Shell) -> Result {
 
 /// Returns whether the cargo subcommand `deny` is installed.
 pub(crate) fn is_installed(sh: &Shell) -> bool {
-    cmd!(sh, "cargo deny --version")
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .is_ok()
+    cmd!(sh, "cargo deny --version").quiet().ignore_stderr().read().is_ok()
 }

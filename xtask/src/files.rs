@@ -19,9 +19,7 @@ pub(crate) fn read(path: &Path) -> Result<String> {
 pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)
         .and_then(|entries| {
-            entries
-                .map(|entry| Ok(entry?.path()))
-                .collect::<std::io::Result<Vec<_>>>()
+            entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()
         })
         .map_err(|error| format!("{}: {error}", folder.display()));
     let mut paths = entries?;

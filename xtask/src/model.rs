@@ -49,10 +49,7 @@ pub(crate) fn shuttle(sh: &Shell, args: &Shuttle) -> Result {
         }
         None => None,
     };
-    let env = [
-        ("CONNPOOL_ITERATIONS", iterations),
-        ("CONNPOOL_REPLAY", replay),
-    ];
+    let env = [("CONNPOOL_ITERATIONS", iterations), ("CONNPOOL_REPLAY", replay)];
     run(sh, "shuttle", &args.harness, env)
 }
 

@@ -27,10 +27,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_child_past_its_limit_is_killed() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("starting a child");
+        let mut child =
+            std::process::Command::new("sleep").arg("60").spawn().expect("starting a child");
         let ended = wait(&mut child, Duration::from_millis(50)).expect("waiting for the child");
         assert_eq!(ended, None);
     }

@@ -49,18 +49,11 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     print!("{table}");
     let caught = bugs.len().saturating_sub(missed.len());
     println!("{caught} of {} caught", bugs.len());
-    if missed.is_empty() {
-        Ok(())
-    } else {
-        Err(missed.join("\n  ").into())
-    }
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\n  ").into()) }
 }
 
 fn chosen(mut bugs: Vec<Bug>, rows: &[u32]) -> Result<Vec<Bug>> {
-    if let Some(unknown) = rows
-        .iter()
-        .find(|row| bugs.iter().all(|bug| bug.row != **row))
-    {
+    if let Some(unknown) = rows.iter().find(|row| bugs.iter().all(|bug| bug.row != **row)) {
         return Err(format!("{FOLDER}: there is no patch for row {unknown}").into());
     }
     bugs.retain(|bug| rows.is_empty() || rows.contains(&bug.row));
@@ -147,10 +140,7 @@ mod tests {
         let both = outcome("test a ... FAILED\ntest b ... FAILED\n", false);
         assert_eq!(miss(&bug(""), &both), None);
         let one = outcome("test a ... FAILED\ntest b ... ok\n", false);
-        assert_eq!(
-            miss(&bug(""), &one).as_deref(),
-            Some("b passes despite the bug")
-        );
+        assert_eq!(miss(&bug(""), &one).as_deref(), Some("b passes despite the bug"));
     }
 
     #[test]

@@ -21,11 +21,7 @@ pub(crate) struct Args {
 impl Args {
     /// Returns the arguments for `cargo xtask ci`.
     pub(crate) fn for_every_change() -> Self {
-        Args {
-            seeds: 2000,
-            first: 0,
-            steps: 2000,
-        }
+        Args { seeds: 2000, first: 0, steps: 2000 }
     }
 }
 

@@ -39,11 +39,7 @@ enum Runtime {
 impl Args {
     /// Returns the arguments for `cargo xtask ci`.
     pub(crate) fn short() -> Args {
-        Args {
-            minutes: 0,
-            seconds: Some(20),
-            on: On { runtime: None },
-        }
+        Args { minutes: 0, seconds: Some(20), on: On { runtime: None } }
     }
 }
 
@@ -57,12 +53,9 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
         None => &["tokio", "smol"],
     };
     for runtime in runtimes {
-        cmd!(
-            sh,
-            "cargo run --quiet --release -p soak -- --seconds {seconds} --runtime {runtime}"
-        )
-        .env("SMOL_THREADS", "2")
-        .run()?;
+        cmd!(sh, "cargo run --quiet --release -p soak -- --seconds {seconds} --runtime {runtime}")
+            .env("SMOL_THREADS", "2")
+            .run()?;
     }
     Ok(())
 }

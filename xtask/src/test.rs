@@ -50,11 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<TestSummary> {
     };
     let status = child.wait()?;
 
-    let verdict = if status.success() {
-        summary.verdict()
-    } else {
-        Err(status.to_string())
-    };
+    let verdict = if status.success() { summary.verdict() } else { Err(status.to_string()) };
     match verdict {
         Ok(()) => Ok(summary),
         Err(reason) => {
@@ -70,9 +66,8 @@ impl TestSummary {
             self.passed += number_before(counts, "passed");
             self.failed += number_before(counts, "failed");
             self.ignored += number_before(counts, "ignored");
-        } else if let Some((name, _)) = line
-            .strip_prefix("test ")
-            .and_then(|test| test.split_once(" ... ignored"))
+        } else if let Some((name, _)) =
+            line.strip_prefix("test ").and_then(|test| test.split_once(" ... ignored"))
         {
             self.ignored_names.push(name.to_owned());
         }
@@ -82,10 +77,9 @@ impl TestSummary {
         match self {
             TestSummary { passed: 0, .. } => Err("no test passed".to_owned()),
             TestSummary { ignored: 0, .. } => Ok(()),
-            TestSummary { ignored, .. } => Err(format!(
-                "{ignored} ignored: {}",
-                self.ignored_names.join(", ")
-            )),
+            TestSummary { ignored, .. } => {
+                Err(format!("{ignored} ignored: {}", self.ignored_names.join(", ")))
+            }
         }
     }
 }

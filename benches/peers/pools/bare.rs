@@ -29,10 +29,7 @@ impl Competitor for Bare {
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, _setup: Setup) -> Conn<K> {
         let conn = transport.connect().await.expect("connecting");
-        Conn {
-            transport,
-            conn: Arc::new(conn),
-        }
+        Conn { transport, conn: Arc::new(conn) }
     }
 }
 
@@ -45,9 +42,6 @@ impl<K: Transport> Handle for Conn<K> {
 
 impl<K: Transport> Clone for Conn<K> {
     fn clone(&self) -> Self {
-        Conn {
-            transport: self.transport.clone(),
-            conn: Arc::clone(&self.conn),
-        }
+        Conn { transport: self.transport.clone(), conn: Arc::clone(&self.conn) }
     }
 }

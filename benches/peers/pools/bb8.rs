@@ -42,10 +42,7 @@ impl Competitor for Bb8 {
         if let Some(limit) = setup.timeout {
             builder = builder.connection_timeout(limit);
         }
-        builder
-            .build(PoolManager(transport))
-            .await
-            .expect("building the pool")
+        builder.build(PoolManager(transport)).await.expect("building the pool")
     }
 }
 

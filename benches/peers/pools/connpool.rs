@@ -48,9 +48,7 @@ fn configured<M: Manager>(mut builder: Builder<M>, setup: Setup) -> Builder<M> {
         Check::Ping => builder.ping_after(Duration::ZERO),
     };
     if let Some(limits) = setup.limits {
-        builder = builder
-            .idle_timeout(limits.idle)
-            .max_lifetime(limits.lifetime);
+        builder = builder.idle_timeout(limits.idle).max_lifetime(limits.lifetime);
     }
     if let Some(limit) = setup.timeout {
         builder = builder.get_timeout(limit);

@@ -33,11 +33,7 @@ impl Competitor for Deadpool {
         transport: K,
         setup: Setup,
     ) -> Pool<PoolManager<K>> {
-        let manager = PoolManager {
-            transport,
-            check: setup.check,
-            limits: setup.limits,
-        };
+        let manager = PoolManager { transport, check: setup.check, limits: setup.limits };
         let mut builder = Pool::builder(manager).max_size(setup.max);
         if let Some(limit) = setup.timeout {
             let runtime = match S::RUNTIME {

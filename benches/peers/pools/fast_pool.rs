@@ -33,10 +33,7 @@ impl Competitor for FastPool {
     }
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Either<K> {
-        let manager = PoolManager {
-            transport,
-            check: setup.check,
-        };
+        let manager = PoolManager { transport, check: setup.check };
         match setup.limits {
             None => Either::Plain(configured(manager, setup)),
             Some(limits) => {

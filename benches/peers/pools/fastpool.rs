@@ -34,16 +34,11 @@ impl Competitor for Fastpool {
         if kind.has_limits() {
             return Some("limits checked in is_recyclable");
         }
-        kind.has_timeout()
-            .then_some("timeout wrapped around the get")
+        kind.has_timeout().then_some("timeout wrapped around the get")
     }
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
-        let manager = PoolManager {
-            transport,
-            check: setup.check,
-            limits: setup.limits,
-        };
+        let manager = PoolManager { transport, check: setup.check, limits: setup.limits };
         Timed {
             pool: Pool::new(PoolConfig::new(setup.max), manager),
             timeout: setup.timeout,
@@ -103,9 +98,6 @@ impl<K: Transport, S: Sockets> Handle for Timed<K, S> {
 
 impl<K: Transport, S> Clone for Timed<K, S> {
     fn clone(&self) -> Self {
-        Timed {
-            pool: Arc::clone(&self.pool),
-            ..*self
-        }
+        Timed { pool: Arc::clone(&self.pool), ..*self }
     }
 }

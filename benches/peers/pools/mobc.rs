@@ -29,10 +29,7 @@ impl Competitor for Mobc {
         transport: K,
         setup: Setup,
     ) -> Pool<PoolManager<K>> {
-        let manager = PoolManager {
-            transport,
-            runtime: S::RUNTIME,
-        };
+        let manager = PoolManager { transport, runtime: S::RUNTIME };
         let mut builder = Pool::builder()
             .max_open(setup.max as u64)
             // The default of two would close all other returned connections.

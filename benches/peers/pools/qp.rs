@@ -34,8 +34,7 @@ impl Competitor for Qp {
     }
 
     fn remark(self, kind: Kind) -> Option<&'static str> {
-        kind.has_timeout()
-            .then_some("timeout wrapped around the get")
+        kind.has_timeout().then_some("timeout wrapped around the get")
     }
 
     async fn build<K: Transport, S: Sockets>(self, transport: K, setup: Setup) -> Timed<K, S> {
@@ -90,9 +89,6 @@ impl<K: Transport, S: Sockets> Handle for Timed<K, S> {
 
 impl<K: Transport, S> Clone for Timed<K, S> {
     fn clone(&self) -> Self {
-        Timed {
-            pool: self.pool.clone(),
-            ..*self
-        }
+        Timed { pool: self.pool.clone(), ..*self }
     }
 }

@@ -60,9 +60,7 @@ impl Competitor for R2d2 {
         if let Some(limit) = setup.timeout {
             builder = builder.connection_timeout(limit);
         }
-        builder
-            .build(PoolManager(transport))
-            .expect("building the pool")
+        builder.build(PoolManager(transport)).expect("building the pool")
     }
 }
 

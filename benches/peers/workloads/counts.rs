@@ -25,9 +25,7 @@ pub(crate) fn idle_bytes<P: Competitor, S: Sockets>(
     let idle = context.budget.size(4_096);
     // Grow the task queue of the runtime first: it does not belong to the pool.
     context.run(async {
-        let tasks: Vec<_> = (0..idle)
-            .map(|_| context.runtime.spawn(yield_now()))
-            .collect();
+        let tasks: Vec<_> = (0..idle).map(|_| context.runtime.spawn(yield_now())).collect();
         for task in tasks {
             task.await;
         }
@@ -42,10 +40,7 @@ pub(crate) fn idle_bytes<P: Competitor, S: Sockets>(
     });
     let pool = pool?;
     context.run(async { drop(pool) })?;
-    Ok(Sample {
-        value: memory.bytes_current as f64 / idle as f64,
-        ..Sample::default()
-    })
+    Ok(Sample { value: memory.bytes_current as f64 / idle as f64, ..Sample::default() })
 }
 
 /// Measures the bytes per waiting get, beside its future.
@@ -106,10 +101,7 @@ pub(crate) fn allocations_of_waits<P: Competitor, S: Sockets>(
     context: &RoundContext<S>,
 ) -> Result<Sample, Hung> {
     let gets = context.budget.size(10_000);
-    let setup = Setup {
-        timeout: Some(Duration::from_secs(5)),
-        ..Setup::of(1)
-    };
+    let setup = Setup { timeout: Some(Duration::from_secs(5)), ..Setup::of(1) };
     let hand_over = async |pool: &P::Pool<Plain, S>| {
         let mut held = pool.get().await.expect("getting the only one");
         for _ in 0..gets {
@@ -137,8 +129,5 @@ fn counted<S: Sockets>(
     let mut ended = Err(Hung);
     let memory = measure(|| ended = context.run(work));
     ended?;
-    Ok(Sample {
-        value: memory.count_total as f64 / operations as f64,
-        ..Sample::default()
-    })
+    Ok(Sample { value: memory.count_total as f64 / operations as f64, ..Sample::default() })
 }

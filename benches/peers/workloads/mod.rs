@@ -86,10 +86,8 @@ pub(crate) fn run<P: Competitor, S: Sockets>(
     match kind {
         Kind::Sequential => one_task::with_idle(competitor, context, Plain, ten),
         Kind::SequentialLimits => {
-            let limits = Some(Limits {
-                idle: Duration::from_secs(30),
-                lifetime: Duration::from_secs(300),
-            });
+            let limits =
+                Some(Limits { idle: Duration::from_secs(30), lifetime: Duration::from_secs(300) });
             one_task::with_idle(competitor, context, Plain, Setup { limits, ..ten })
         }
         Kind::SequentialMulti => one_task::on_a_worker(competitor, context, ten),
@@ -98,12 +96,9 @@ pub(crate) fn run<P: Competitor, S: Sockets>(
         }
         Kind::TcpLook => over_tcp(competitor, context, Check::Look),
         Kind::TcpPing => over_tcp(competitor, context, Check::Ping),
-        Kind::Idle(idle) => one_task::with_idle(
-            competitor,
-            context,
-            Plain,
-            Setup::of(context.budget.size(idle)),
-        ),
+        Kind::Idle(idle) => {
+            one_task::with_idle(competitor, context, Plain, Setup::of(context.budget.size(idle)))
+        }
         Kind::OneIdle(max) => {
             one_task::with_the_last(competitor, context, context.budget.size(max))
         }
@@ -123,10 +118,7 @@ fn over_tcp<P: Competitor, S: Sockets>(
     check: Check,
 ) -> Result<Sample, Hung> {
     let server = connpool_benches::echo::start().expect("starting the echo server");
-    let setup = Setup {
-        check,
-        ..Setup::of(1)
-    };
+    let setup = Setup { check, ..Setup::of(1) };
     one_task::with_idle(competitor, context, Tcp::<S>::new(server, check), setup)
 }
 

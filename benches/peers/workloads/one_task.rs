@@ -37,10 +37,7 @@ pub(crate) fn on_a_worker<P: Competitor, S: Sockets>(
     context.run(async {
         let pool = competitor.build::<Plain, S>(Plain, setup).await;
         fill(&pool, setup.max).await;
-        context
-            .runtime
-            .spawn(async move { measured(&pool, budget).await })
-            .await
+        context.runtime.spawn(async move { measured(&pool, budget).await }).await
     })
 }
 
@@ -63,10 +60,7 @@ pub(crate) fn with_the_last<P: Competitor, S: Sockets>(
 
 async fn measured(pool: &impl Handle, budget: Budget) -> Sample {
     get_and_return(pool, budget.warm_up).await;
-    Sample {
-        value: get_and_return(pool, budget.window).await,
-        ..Sample::default()
-    }
+    Sample { value: get_and_return(pool, budget.window).await, ..Sample::default() }
 }
 
 /// Runs for `window` and returns the nanoseconds per get and return.

@@ -19,10 +19,7 @@ pub(crate) fn cold_start<P: Competitor, S: Sockets>(
     let gets = context.budget.size(100);
     let server = Server::start(Some(Duration::from_millis(5))).expect("starting a server");
     let transport = Counted::<S>::new(server.address(), true);
-    let setup = Setup {
-        lazy: true,
-        ..Setup::of(gets)
-    };
+    let setup = Setup { lazy: true, ..Setup::of(gets) };
     let took = context.run(async {
         let pool = competitor.build::<_, S>(transport.clone(), setup).await;
         let (arrive, arrived) = unbounded();
@@ -71,13 +68,7 @@ pub(crate) fn expired<P: Competitor, S: Sockets>(
     let transport = Counted::<S>::new(server.address(), false);
     // Long enough to open all connections before the first one expires.
     let lifetime = Duration::from_millis(if context.budget.smoke { 50 } else { 600 });
-    let setup = Setup {
-        limits: Some(Limits {
-            idle: lifetime / 2,
-            lifetime,
-        }),
-        ..Setup::of(idle)
-    };
+    let setup = Setup { limits: Some(Limits { idle: lifetime / 2, lifetime }), ..Setup::of(idle) };
     context.run(async {
         let pool = competitor.build::<_, S>(transport.clone(), setup).await;
         fill(&pool, idle).await;
@@ -93,11 +84,7 @@ pub(crate) fn expired<P: Competitor, S: Sockets>(
             0 => "returns an expired connection",
             _ => "returns a new connection",
         };
-        Sample {
-            value: took.as_nanos() as f64,
-            note: Some(note.to_owned()),
-            ..Sample::default()
-        }
+        Sample { value: took.as_nanos() as f64, note: Some(note.to_owned()), ..Sample::default() }
     })
 }
 
@@ -108,10 +95,7 @@ pub(crate) fn cancel<P: Competitor, S: Sockets>(
     context: &RoundContext<S>,
 ) -> Result<Sample, Hung> {
     let waiters = context.budget.size(1_000);
-    let setup = Setup {
-        timeout: Some(Duration::from_millis(1)),
-        ..Setup::of(1)
-    };
+    let setup = Setup { timeout: Some(Duration::from_millis(1)), ..Setup::of(1) };
     context.run(async {
         let pool = competitor.build::<Plain, S>(Plain, setup).await;
         let held = get_with_retries(&pool).await;

@@ -63,9 +63,7 @@ fn run(name: &str, operations: &str) -> Option<()> {
 }
 
 fn run_on<L: BenchRuntime>(runtime: &L, name: &str, operations: u64) -> Option<()> {
-    let found = scenarios()
-        .into_iter()
-        .find(|(scenario, _)| *scenario == name);
+    let found = scenarios().into_iter().find(|(scenario, _)| *scenario == name);
     found.map(|(_, run)| run(runtime, operations))
 }
 
@@ -81,8 +79,7 @@ fn scenarios<L: BenchRuntime>() -> [Scenario<L>; 7] {
         }),
         ("get-return-limits", |runtime, operations| {
             let pool = pool(runtime, |pool| {
-                pool.idle_timeout(Duration::from_secs(30))
-                    .max_lifetime(Duration::from_secs(300))
+                pool.idle_timeout(Duration::from_secs(30)).max_lifetime(Duration::from_secs(300))
             });
             repeat(runtime, operations, async || end(pool.get().await));
         }),
@@ -97,10 +94,7 @@ fn scenarios<L: BenchRuntime>() -> [Scenario<L>; 7] {
         // Two tasks, one connection: in each operation one task waits for the other's connection.
         ("handover", |runtime, operations| {
             let pool = pool(runtime, |pool| pool);
-            let workload = Workload {
-                tasks: 2,
-                hold: Hold::OverAYield,
-            };
+            let workload = Workload { tasks: 2, hold: Hold::OverAYield };
             runtime.block_on(workload.time(runtime, &pool, WARM_UP + operations));
         }),
         // Enters the wait queue and leaves it. Without a timer, since the smol thread that handles
@@ -139,9 +133,7 @@ fn pool(
     settings: impl FnOnce(Builder<Plain>) -> Builder<Plain>,
 ) -> Pool<Plain> {
     let pool = runtime.block_on(async {
-        let pool = settings(runtime.builder(object_fn(connect as _)))
-            .max_size(1)
-            .min_size(1);
+        let pool = settings(runtime.builder(object_fn(connect as _))).max_size(1).min_size(1);
         pool.build().await.expect("building the pool")
     });
     // All threads of smol must have started, so that every run counts the same.

@@ -168,13 +168,7 @@ mod tests {
     fn end_of_stream_is_never_forgotten() {
         let end: [fn(&mut StreamState); 4] = [
             |s| s.read(&cx(), &Poll::Ready(Ok(0)), 1),
-            |s| {
-                s.read(
-                    &cx(),
-                    &Poll::Ready(Err(Error::from(ErrorKind::ConnectionReset))),
-                    1,
-                )
-            },
+            |s| s.read(&cx(), &Poll::Ready(Err(Error::from(ErrorKind::ConnectionReset))), 1),
             |s| s.write(&Poll::Ready(Err(Error::from(ErrorKind::BrokenPipe)))),
             StreamState::shutdown,
         ];

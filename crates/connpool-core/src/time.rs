@@ -173,16 +173,9 @@ mod tests {
 
     #[test]
     fn jitter_spreads_over_the_whole_fraction_even_of_the_longest_limit() {
-        for limit in [
-            Duration::from_secs(1),
-            Duration::from_secs(86_400 * 365),
-            Duration::MAX,
-        ] {
+        for limit in [Duration::from_secs(1), Duration::from_secs(86_400 * 365), Duration::MAX] {
             let least = jittered(limit, 1.0, u64::MAX);
-            assert!(
-                least.as_secs_f64() < limit.as_secs_f64() * 1e-6,
-                "{limit:?} {least:?}"
-            );
+            assert!(least.as_secs_f64() < limit.as_secs_f64() * 1e-6, "{limit:?} {least:?}");
             let middle = jittered(limit, 1.0, u64::MAX / 2).as_secs_f64() / limit.as_secs_f64();
             assert!((0.49..0.51).contains(&middle), "{limit:?} {middle}");
         }
@@ -199,11 +192,7 @@ mod tests {
     #[test]
     fn duration_that_does_not_fit_is_never() {
         let end = Instant::from_nanos(u64::MAX);
-        for never in [
-            None,
-            Some(Duration::MAX),
-            Some(Duration::from_nanos(u64::MAX)),
-        ] {
+        for never in [None, Some(Duration::MAX), Some(Duration::from_nanos(u64::MAX))] {
             assert_eq!(Nanos::from(never), Nanos::NEVER);
             assert!(!end.is_past(Instant::ORIGIN, Nanos::from(never)));
         }
@@ -230,10 +219,7 @@ mod tests {
     #[test]
     fn instant_that_does_not_fit_is_none() {
         assert_eq!(Instant::ORIGIN.checked_add(Duration::MAX), None);
-        assert_eq!(
-            Instant::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)),
-            None
-        );
+        assert_eq!(Instant::from_nanos(u64::MAX).checked_add(Duration::from_nanos(1)), None);
         assert_eq!(
             Instant::from_nanos(1).checked_add(Duration::from_nanos(1)),
             Some(Instant::from_nanos(2))

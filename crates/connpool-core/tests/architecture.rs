@@ -5,9 +5,7 @@ use std::{fs, path::Path};
 
 /// Returns the modules of a crate with the modules that each imports.
 fn imports(source: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(source);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(source);
     let mut texts = BTreeMap::new();
     for path in walkdir::WalkDir::new(&source) {
         let path = path.unwrap().into_path();
@@ -23,22 +21,11 @@ fn imports(source: &str) -> BTreeMap<String, BTreeSet<String>> {
         let ends = path.rmatch_indices("::").map(|(end, _)| &path[..end]);
         let mut names = std::iter::once(path).chain(ends);
         let found = names.find(|name| texts.contains_key(*name));
-        found
-            .unwrap_or_else(|| panic!("crate::{path} names no module"))
-            .to_owned()
+        found.unwrap_or_else(|| panic!("crate::{path} names no module")).to_owned()
     };
     let code = |text: &String| text.split("#[cfg(test)]\nmod").next().unwrap().to_owned();
-    let used = |text| {
-        code(text)
-            .split("use crate::")
-            .skip(1)
-            .map(module)
-            .collect()
-    };
-    texts
-        .iter()
-        .map(|(name, text)| (name.clone(), used(text)))
-        .collect()
+    let used = |text| code(text).split("use crate::").skip(1).map(module).collect();
+    texts.iter().map(|(name, text)| (name.clone(), used(text))).collect()
 }
 
 #[test]
@@ -50,9 +37,7 @@ fn no_crate_has_an_import_cycle() {
         let mut left = imports(&format!("{source}/src"));
         // Modules that import nothing that is left go, until only cycles and their users stay.
         while let Some(name) = left.iter().find_map(|(name, used)| {
-            let free = used
-                .iter()
-                .all(|used| used == name || !left.contains_key(used));
+            let free = used.iter().all(|used| used == name || !left.contains_key(used));
             free.then(|| name.clone())
         }) {
             left.remove(&name);

@@ -88,21 +88,15 @@ fn round_trip(runtime: &CountingRuntime, pool: &Pool<Numbers>) -> Cost {
 }
 
 fn only_clock_reads(get: usize, release: usize) -> Cost {
-    Cost {
-        allocations: 0,
-        spawned: 0,
-        slept: 0,
-        reads: (get, release),
-    }
+    Cost { allocations: 0, spawned: 0, slept: 0, reads: (get, release) }
 }
 
 #[test]
 fn round_trip_without_limits_costs_no_allocation_task_timer_or_clock_read() {
     for idle in [1, 10_000] {
         for liveness_after in [None, Some(Duration::ZERO)] {
-            let (runtime, pool) = pool_of(idle, |pool| {
-                pool.ping_after(None).liveness_after(liveness_after)
-            });
+            let (runtime, pool) =
+                pool_of(idle, |pool| pool.ping_after(None).liveness_after(liveness_after));
             for _ in 0..3 {
                 assert_eq!(
                     round_trip(&runtime, &pool),
@@ -138,11 +132,7 @@ fn round_trip_with_all_limits_reads_the_clock_once_each_way() {
                 .ping_after(SECOND)
         });
         for _ in 0..3 {
-            assert_eq!(
-                round_trip(&runtime, &pool),
-                only_clock_reads(1, 1),
-                "{idle} idle"
-            );
+            assert_eq!(round_trip(&runtime, &pool), only_clock_reads(1, 1), "{idle} idle");
         }
     }
 }
@@ -273,9 +263,7 @@ fn unbounded_pool_costs_nothing_up_front() {
     let sim = SimRuntime::new(1);
     let build = |max_size| {
         let manager = object_fn(|| async { Ok::<_, NoError>(7_u64) });
-        let builder = Pool::builder(manager, sim.clone())
-            .name("p")
-            .max_size(max_size);
+        let builder = Pool::builder(manager, sim.clone()).name("p").max_size(max_size);
         let mut pool = None;
         let info = allocated(|| pool = builder.build_lazy().ok());
         assert!(pool.is_some());

@@ -21,11 +21,7 @@ struct Recorder {
 
 impl Recorder {
     fn up_to(max_level: Level) -> Self {
-        Recorder {
-            max_level,
-            lines: Arc::default(),
-            ids: Arc::default(),
-        }
+        Recorder { max_level, lines: Arc::default(), ids: Arc::default() }
     }
 
     fn write(&self, line: String) {
@@ -107,36 +103,22 @@ fn each_get_is_a_span_and_each_pool_event_a_tracing_event() {
 #[test]
 fn only_failures_are_logged_as_warnings() {
     let lines = record(Level::WARN, |sim, fake| {
-        let pool = fake
-            .pool()
-            .name("orders")
-            .max_size(1)
-            .ping_after(Duration::ZERO)
-            .build_lazy()
-            .unwrap();
+        let pool =
+            fake.pool().name("orders").max_size(1).ping_after(Duration::ZERO).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::Fail]);
         assert!(sim.block_on(pool.get()).is_err());
         let held = sim.block_on(pool.get()).unwrap();
-        assert!(
-            sim.block_on(pool.get_timeout(Duration::from_secs(2)))
-                .is_err()
-        );
+        assert!(sim.block_on(pool.get_timeout(Duration::from_secs(2))).is_err());
         drop(held);
         connpool_testkit::silence_scripted_panics();
         fake.next(Call::Ping, [Behavior::Panic]);
         drop(sim.block_on(pool.get_many(1)).unwrap());
     });
-    let kinds: Vec<_> = lines
-        .iter()
-        .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
-        .collect();
+    let kinds: Vec<_> =
+        lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         kinds,
-        [
-            r#"WARN event="connect_failed""#,
-            r#"WARN event="slow_get""#,
-            r#"WARN event="panicked""#,
-        ]
+        [r#"WARN event="connect_failed""#, r#"WARN event="slow_get""#, r#"WARN event="panicked""#,]
     );
 }
 

@@ -23,10 +23,7 @@ pub struct SmolRuntime {
 impl SmolRuntime {
     /// Creates a runtime whose clock starts now.
     pub fn new() -> Self {
-        SmolRuntime {
-            epoch: time::Instant::now(),
-            recent: RecentClock::new(),
-        }
+        SmolRuntime { epoch: time::Instant::now(), recent: RecentClock::new() }
     }
 }
 
@@ -38,9 +35,7 @@ impl Default for SmolRuntime {
 
 impl Runtime for SmolRuntime {
     fn now(&self) -> Instant {
-        Instant::ORIGIN
-            .checked_add(self.epoch.elapsed())
-            .unwrap_or_default()
+        Instant::ORIGIN.checked_add(self.epoch.elapsed()).unwrap_or_default()
     }
 
     fn recent(&self) -> Instant {

@@ -36,11 +36,7 @@ impl Tasks {
             let executor = Arc::clone(&executor);
             move || _ = smol::block_on(executor.run(stopped.recv()))
         });
-        Tasks {
-            executor,
-            thread,
-            running,
-        }
+        Tasks { executor, thread, running }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

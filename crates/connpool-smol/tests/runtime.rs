@@ -77,11 +77,7 @@ fn pools_on_two_threads_are_independent() {
 #[test]
 fn one_pool_serves_two_threads() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(1)
-        .get_timeout(LIMIT)
-        .build_lazy()
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(1).get_timeout(LIMIT).build_lazy().unwrap();
     thread::scope(|scope| {
         for number in 0..2 {
             let pool = &pool;

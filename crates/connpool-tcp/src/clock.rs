@@ -53,9 +53,7 @@ mod source {
     #[inline]
     fn nanos(time: Timespec) -> u64 {
         // Neither field is negative, and 64 bits of nanoseconds last for 584 years of uptime.
-        (time.tv_sec as u64)
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add(time.tv_nsec as u64)
+        (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     }
 }
 

@@ -91,11 +91,7 @@ impl<N: Net> Tcp<N> {
     /// Creates a manager that connects to `address`, which is a `host:port` string or a
     /// `SocketAddr`.
     pub fn new(address: impl ToString) -> Self {
-        Tcp {
-            address: address.to_string().into(),
-            options: TcpOptions::default(),
-            ping: None,
-        }
+        Tcp { address: address.to_string().into(), options: TcpOptions::default(), ping: None }
     }
 
     /// Sets the ping, the active check of an idle connection before it is checked out: one request and its
@@ -230,13 +226,7 @@ fn timed_out(share: Duration) -> io::Error {
 /// Prefixes an error with the address it belongs to. Keeps the kind; the original error becomes the
 /// source.
 fn with_address(target: &str, error: io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        AddressError {
-            target: target.to_owned(),
-            error,
-        },
-    )
+    io::Error::new(error.kind(), AddressError { target: target.to_owned(), error })
 }
 
 #[derive(Debug)]

@@ -41,21 +41,13 @@ impl TcpKeepalive {
     /// Creates the settings from the silence before the first probe, the time between two probes,
     /// and the number of unanswered probes after which the connection is dead.
     pub const fn new(after: Duration, every: Duration, times: u32) -> Self {
-        TcpKeepalive {
-            after,
-            every,
-            times,
-        }
+        TcpKeepalive { after, every, times }
     }
 }
 
 impl Default for TcpKeepalive {
     fn default() -> Self {
-        TcpKeepalive {
-            after: Duration::from_secs(60),
-            every: Duration::from_secs(10),
-            times: 3,
-        }
+        TcpKeepalive { after: Duration::from_secs(60), every: Duration::from_secs(10), times: 3 }
     }
 }
 
@@ -65,12 +57,7 @@ impl TcpOptions {
         // Otherwise an urgent byte would be kept out of the stream, and the liveness probe could
         // not see it.
         socket.set_out_of_band_inline(true)?;
-        if let Some(TcpKeepalive {
-            after,
-            every,
-            times,
-        }) = self.keepalive
-        {
+        if let Some(TcpKeepalive { after, every, times }) = self.keepalive {
             // The kernel takes whole seconds and rejects zero and values beyond its maximum.
             let seconds = |span: Duration| {
                 Duration::from_secs(span.as_secs().clamp(1, MAX_KEEPALIVE_SECONDS))
@@ -84,10 +71,8 @@ impl TcpOptions {
         #[cfg(any(target_os = "android", target_os = "linux"))]
         if let Some(limit) = self.user_timeout {
             // Zero would mean the kernel's default. The option has 31 bits of milliseconds.
-            let limit = limit.clamp(
-                Duration::from_millis(1),
-                Duration::from_millis(i32::MAX as u64),
-            );
+            let limit =
+                limit.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
             socket.set_tcp_user_timeout(Some(limit))?;
         }
         Ok(())
@@ -106,10 +91,7 @@ mod tests {
 
     fn connected() -> (TcpStream, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        (
-            TcpStream::connect(listener.local_addr().unwrap()).unwrap(),
-            listener,
-        )
+        (TcpStream::connect(listener.local_addr().unwrap()).unwrap(), listener)
     }
 
     #[test]
@@ -120,20 +102,11 @@ mod tests {
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.out_of_band_inline().unwrap());
         assert!(socket.keepalive().unwrap());
-        assert_eq!(
-            socket.tcp_keepalive_time().unwrap(),
-            Duration::from_secs(60)
-        );
-        assert_eq!(
-            socket.tcp_keepalive_interval().unwrap(),
-            Duration::from_secs(10)
-        );
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
         #[cfg(target_os = "linux")]
-        assert_eq!(
-            socket.tcp_user_timeout().unwrap(),
-            Some(Duration::from_secs(30))
-        );
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     }
 
     #[test]
@@ -143,11 +116,7 @@ mod tests {
                 let (stream, _listener) = connected();
                 let options = TcpOptions {
                     nodelay: false,
-                    keepalive: Some(TcpKeepalive {
-                        after: span,
-                        every: span,
-                        times,
-                    }),
+                    keepalive: Some(TcpKeepalive { after: span, every: span, times }),
                     user_timeout: Some(span),
                 };
                 options.apply(SockRef::from(&stream)).unwrap();

@@ -42,9 +42,7 @@ mod tests {
 
     /// Waits until `client` has received bytes or the end of the stream, then probes it.
     fn peek_when_readable(client: &TcpStream) -> Liveness {
-        client
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let _ = client.peek(&mut [0]);
         client.set_nonblocking(true).unwrap();
         peek(SockRef::from(client))
@@ -67,9 +65,7 @@ mod tests {
     #[test]
     fn reset_connection_is_closed_at_every_probe() {
         let (client, server) = pair();
-        SockRef::from(&server)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
         drop(server);
         assert_eq!(peek_when_readable(&client), Liveness::Closed);
         assert_eq!(peek(SockRef::from(&client)), Liveness::Closed);

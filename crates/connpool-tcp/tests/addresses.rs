@@ -157,9 +157,7 @@ fn name_is_resolved_for_every_connect() {
         block_on(manager.connect()).unwrap();
     }
     let lookups = calls();
-    let lookups = lookups
-        .iter()
-        .filter(|call| matches!(call, Call::Resolve(_)));
+    let lookups = lookups.iter().filter(|call| matches!(call, Call::Resolve(_)));
     assert_eq!(lookups.count(), 3);
 }
 
@@ -192,11 +190,7 @@ fn last_address_is_not_limited() {
     // The pool's own limit ends this connect.
     let attempt = block_on(poll_once(pin!(manager.connect_within(LIMIT))));
     assert!(attempt.is_none());
-    assert!(
-        !calls()
-            .iter()
-            .any(|call| matches!(call, Call::TimeOutAfter(_)))
-    );
+    assert!(!calls().iter().any(|call| matches!(call, Call::TimeOutAfter(_))));
 }
 
 #[test]
@@ -250,10 +244,7 @@ fn name_without_an_address_is_an_error() {
     let error = block_on(manager.connect()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let text = error.to_string();
-    assert!(
-        text.contains(NAMELESS) && text.contains("no address"),
-        "{text}"
-    );
+    assert!(text.contains(NAMELESS) && text.contains("no address"), "{text}");
 }
 
 #[test]

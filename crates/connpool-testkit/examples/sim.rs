@@ -60,9 +60,5 @@ fn main() -> ExitCode {
         "{} seeds of {} steps: {violations} violations, trace hash {trace:016x}",
         args.seeds, args.steps
     );
-    if violations == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -48,10 +48,7 @@ impl Backend {
             peers: BTreeMap::new(),
             observed: Observed::default(),
         };
-        Backend {
-            runtime,
-            script: Mutex::new(script),
-        }
+        Backend { runtime, script: Mutex::new(script) }
     }
 
     pub(crate) fn runtime(&self) -> Arc<dyn Runtime> {

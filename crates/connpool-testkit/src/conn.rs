@@ -102,9 +102,7 @@ impl Drop for FaultyConn {
 
 impl fmt::Debug for FaultyConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyConn")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultyConn").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

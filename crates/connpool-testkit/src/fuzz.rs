@@ -56,10 +56,7 @@ impl fmt::Display for Violation {
         writeln!(f, "{:?}", self.history.fixed)?;
         writeln!(f, "{:#?}", self.history.settings)?;
         writeln!(f, "after these {} steps:", self.history.steps.len())?;
-        self.history
-            .steps
-            .iter()
-            .try_for_each(|step| writeln!(f, "  {step:?}"))
+        self.history.steps.iter().try_for_each(|step| writeln!(f, "  {step:?}"))
     }
 }
 

@@ -63,16 +63,8 @@ fn compare(stats: &Stats, observed: &Observed, max_size: usize, detached: usize)
     );
     // Exceeds the opened connections if detached ones were added again.
     let added = stats.created.checked_sub(observed.opened);
-    assert!(
-        added.is_some_and(|added| added <= stats.detached),
-        "{}",
-        details()
-    );
-    assert!(
-        observed.dropped_twice.is_empty(),
-        "closed twice: {}",
-        details()
-    );
+    assert!(added.is_some_and(|added| added <= stats.detached), "{}", details());
+    assert!(observed.dropped_twice.is_empty(), "closed twice: {}", details());
     assert_each_counted_once(stats);
 }
 
@@ -112,10 +104,7 @@ pub fn assert_no_lost_wakeup<M: Manager>(pool: &Pool<M>, backing_off: bool) {
     if stats.waiting == 0 || stats.connecting > 0 || stats.paused || pool.is_closed() {
         return;
     }
-    assert_eq!(
-        stats.available, 0,
-        "a connection is idle while a caller waits: {stats}"
-    );
+    assert_eq!(stats.available, 0, "a connection is idle while a caller waits: {stats}");
     assert!(
         backing_off || stats.size >= max_size,
         "room for {} connections while a caller waits: {stats}",
@@ -126,14 +115,6 @@ pub fn assert_no_lost_wakeup<M: Manager>(pool: &Pool<M>, backing_off: bool) {
 fn assert_each_counted_once(stats: &Stats) {
     assert!(stats.success <= stats.request, "{stats}");
     assert!(stats.wait_count <= stats.request, "{stats}");
-    assert_eq!(
-        stats.idle_closed,
-        stats.closed.get(CloseReason::Idle),
-        "{stats}"
-    );
-    assert_eq!(
-        stats.lifetime_closed,
-        stats.closed.get(CloseReason::Lifetime),
-        "{stats}"
-    );
+    assert_eq!(stats.idle_closed, stats.closed.get(CloseReason::Idle), "{stats}");
+    assert_eq!(stats.lifetime_closed, stats.closed.get(CloseReason::Lifetime), "{stats}");
 }

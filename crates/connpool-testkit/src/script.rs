@@ -74,11 +74,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan {
-            next: VecDeque::new(),
-            always: Behavior::Succeed,
-            calls: 0,
-        }
+        Plan { next: VecDeque::new(), always: Behavior::Succeed, calls: 0 }
     }
 }
 

@@ -105,10 +105,7 @@ impl SimRuntime {
     ///
     /// Panics if the new time does not fit into an `Instant`.
     pub fn advance(&self, span: Duration) {
-        let end = self
-            .now()
-            .checked_add(span)
-            .expect("an instant that is representable");
+        let end = self.now().checked_add(span).expect("an instant that is representable");
         self.settle();
         while self.next_timer().is_some_and(|at| at <= end) {
             self.advance_to_next_timer();
@@ -194,15 +191,9 @@ impl SimRuntime {
             return true;
         };
         let waker = Waker::from(Arc::clone(&flag));
-        let ended = future
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_ready();
+        let ended = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut state = self.state();
-        let index = state
-            .tasks
-            .iter()
-            .position(|task| Arc::ptr_eq(&task.flag, &flag));
+        let index = state.tasks.iter().position(|task| Arc::ptr_eq(&task.flag, &flag));
         match index {
             Some(index) if ended => drop(state.tasks.swap_remove(index)),
             Some(index) => {
@@ -227,9 +218,7 @@ impl SimRuntime {
             let now = state.now;
             state.trace.record(now.as_nanos());
             let later = state.timers.split_off(&(now, u64::MAX));
-            std::mem::replace(&mut state.timers, later)
-                .into_values()
-                .collect()
+            std::mem::replace(&mut state.timers, later).into_values().collect()
         };
         woken.into_iter().for_each(Waker::wake);
         true
@@ -252,11 +241,7 @@ impl Runtime for SimRuntime {
         state.spawned += 1;
         if !state.shut_down {
             let number = state.spawned;
-            state.tasks.push(Task {
-                number,
-                future: Some(task),
-                flag: WakeFlag::raised(),
-            });
+            state.tasks.push(Task { number, future: Some(task), flag: WakeFlag::raised() });
             return;
         }
         drop(state);

@@ -64,10 +64,7 @@ struct Flow {
 
 impl Direction {
     fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Direction {
-            capacity,
-            flow: Mutex::default(),
-        })
+        Arc::new(Direction { capacity, flow: Mutex::default() })
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
@@ -115,10 +112,7 @@ impl SimStream {
 }
 
 fn reset() -> io::Error {
-    io::Error::new(
-        ErrorKind::ConnectionReset,
-        "the simulated connection was reset",
-    )
+    io::Error::new(ErrorKind::ConnectionReset, "the simulated connection was reset")
 }
 
 impl AsyncRead for SimStream {

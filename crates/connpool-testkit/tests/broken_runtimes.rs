@@ -92,16 +92,10 @@ impl Runtime for Broken {
 
 /// Returns true if the scenario fails on a runtime with the fault.
 fn finds(scenario: &str, fault: Fault) -> bool {
-    let (_, scenario) = SCENARIOS
-        .iter()
-        .find(|(name, _)| *name == scenario)
-        .expect("a scenario of this name");
+    let (_, scenario) =
+        SCENARIOS.iter().find(|(name, _)| *name == scenario).expect("a scenario of this name");
     let sim = SimRuntime::new(1);
-    let broken = Broken {
-        sim: sim.clone(),
-        fault,
-        reads: AtomicU64::new(0),
-    };
+    let broken = Broken { sim: sim.clone(), fault, reads: AtomicU64::new(0) };
     let scenario: Pin<Box<dyn Future<Output = ()> + Send>> = scenario(Arc::new(broken));
     catch_unwind(AssertUnwindSafe(|| sim.block_on(scenario))).is_err()
 }
@@ -109,55 +103,22 @@ fn finds(scenario: &str, fault: Fault) -> bool {
 #[test]
 fn each_runtime_fault_is_found_by_its_scenario() {
     let cases = [
-        (
-            Fault::ClockGoesBack,
-            "runtime::clock_advances_and_never_goes_back",
-        ),
-        (
-            Fault::TimerIgnoresThePast,
-            "runtime::timer_in_the_past_fires",
-        ),
+        (Fault::ClockGoesBack, "runtime::clock_advances_and_never_goes_back"),
+        (Fault::TimerIgnoresThePast, "runtime::timer_in_the_past_fires"),
         (
             Fault::TimerFiresAtTheLargestInstant,
             "runtime::timer_at_the_largest_instant_stays_pending",
         ),
-        (
-            Fault::TimerWakesItsFirstTaskOnly,
-            "runtime::timer_polled_in_one_task_fires_in_another",
-        ),
-        (
-            Fault::DropsTasks,
-            "runtime::spawned_task_runs_without_being_awaited",
-        ),
-        (
-            Fault::PollsTasksOnce,
-            "runtime::fifty_tasks_wait_for_each_other",
-        ),
-        (
-            Fault::RandomIsConstant,
-            "runtime::random_numbers_vary_in_every_bit",
-        ),
-        (
-            Fault::RandomHasHalfTheBits,
-            "runtime::random_numbers_vary_in_every_bit",
-        ),
-        (
-            Fault::SkipsProbes,
-            "runtime::unconstrained_runs_its_probe_exactly_once",
-        ),
-        (
-            Fault::RunsProbesTwice,
-            "runtime::unconstrained_runs_its_probe_exactly_once",
-        ),
+        (Fault::TimerWakesItsFirstTaskOnly, "runtime::timer_polled_in_one_task_fires_in_another"),
+        (Fault::DropsTasks, "runtime::spawned_task_runs_without_being_awaited"),
+        (Fault::PollsTasksOnce, "runtime::fifty_tasks_wait_for_each_other"),
+        (Fault::RandomIsConstant, "runtime::random_numbers_vary_in_every_bit"),
+        (Fault::RandomHasHalfTheBits, "runtime::random_numbers_vary_in_every_bit"),
+        (Fault::SkipsProbes, "runtime::unconstrained_runs_its_probe_exactly_once"),
+        (Fault::RunsProbesTwice, "runtime::unconstrained_runs_its_probe_exactly_once"),
     ];
     for (fault, scenario) in cases {
-        assert!(
-            finds(scenario, fault),
-            "{scenario} does not detect {fault:?}"
-        );
-        assert!(
-            !finds(scenario, Fault::None),
-            "{scenario} fails without a fault"
-        );
+        assert!(finds(scenario, fault), "{scenario} does not detect {fault:?}");
+        assert!(!finds(scenario, Fault::None), "{scenario} fails without a fault");
     }
 }

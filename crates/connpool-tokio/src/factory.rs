@@ -79,7 +79,5 @@ where
         Liveness::Alive => conn.liveness(),
         other => other,
     };
-    connpool_core::stream_fn(connect)
-        .with_liveness(probe)
-        .with_is_reusable(Io::is_clean)
+    connpool_core::stream_fn(connect).with_liveness(probe).with_is_reusable(Io::is_clean)
 }

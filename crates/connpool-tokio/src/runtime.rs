@@ -90,9 +90,7 @@ impl Runtime for TokioRuntime {
             },
         };
         let _entered = handle.as_ref().map(Handle::enter);
-        Box::pin(Timer {
-            sleep: tokio::time::sleep_until(at),
-        })
+        Box::pin(Timer { sleep: tokio::time::sleep_until(at) })
     }
 
     fn spawn(&self, task: BoxFuture) {

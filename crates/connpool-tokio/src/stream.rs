@@ -56,10 +56,7 @@ pub struct Io<S> {
 impl<S> Io<S> {
     /// Wraps a stream that has not been used yet.
     pub fn new(stream: S) -> Self {
-        Io {
-            stream,
-            state: StreamState::new(),
-        }
+        Io { stream, state: StreamState::new() }
     }
 
     /// Returns `true` if no read, write or flush is unfinished, and none has returned an error or

@@ -20,19 +20,13 @@ mod current_thread {
 
 mod two_workers {
     connpool_testkit::conformance!(|scenario| {
-        super::run(
-            super::Builder::new_multi_thread().worker_threads(2),
-            scenario,
-        );
+        super::run(super::Builder::new_multi_thread().worker_threads(2), scenario);
     });
 }
 
 #[cfg(feature = "test-util")]
 mod paused_clock {
     connpool_testkit::conformance!(|scenario| {
-        super::run(
-            super::Builder::new_current_thread().start_paused(true),
-            scenario,
-        );
+        super::run(super::Builder::new_current_thread().start_paused(true), scenario);
     });
 }

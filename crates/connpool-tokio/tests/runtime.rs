@@ -202,10 +202,7 @@ fn waiter_outside_of_an_ending_runtime_gets_an_error() {
     let server = FullServer::start();
     let runtime = two_threads();
     let pool = runtime.block_on(async {
-        let pool = pool_of(server.address())
-            .get_timeout(HOUR)
-            .connect_timeout(None)
-            .build();
+        let pool = pool_of(server.address()).get_timeout(HOUR).connect_timeout(None).build();
         pool.await.unwrap()
     });
     let pool_ref = pool.clone();
@@ -213,9 +210,7 @@ fn waiter_outside_of_an_ending_runtime_gets_an_error() {
         Err(GetError::Timeout { .. }) => {}
         other => panic!("{other:?}"),
     });
-    block_on(wait_until(&pool, |stats| {
-        stats.waiting == 1 && stats.connecting == 1
-    }));
+    block_on(wait_until(&pool, |stats| stats.waiting == 1 && stats.connecting == 1));
     drop(runtime);
     waiting.join().unwrap();
     assert_eq!(pool.stats().waiting, 0);
@@ -287,17 +282,9 @@ async fn max_lifetime_follows_the_paused_clock() {
 #[tokio::test(start_paused = true)]
 async fn idle_timeout_follows_the_paused_clock() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(3)
-        .idle_timeout(10 * MINUTE)
-        .build()
-        .await
-        .unwrap();
-    let guards = [
-        pool.get().await.unwrap(),
-        pool.get().await.unwrap(),
-        pool.get().await.unwrap(),
-    ];
+    let pool =
+        pool_of(server.address()).max_size(3).idle_timeout(10 * MINUTE).build().await.unwrap();
+    let guards = [pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap()];
     sleep(HOUR).await;
     drop(guards);
     sleep(9 * MINUTE).await;

@@ -49,10 +49,6 @@ pub(crate) async fn killed_borrowed_connections_fail_only_their_users<A: Adapter
     assert_eq!(ids.iter().filter(|id| **id == good).count(), 1);
     assert_closed(
         &pool,
-        &[
-            (CloseReason::NotReusable, 1),
-            (CloseReason::Unfinished, 1),
-            (CloseReason::Dead, 1),
-        ],
+        &[(CloseReason::NotReusable, 1), (CloseReason::Unfinished, 1), (CloseReason::Dead, 1)],
     );
 }

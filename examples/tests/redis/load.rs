@@ -78,11 +78,7 @@ impl Load {
             let task = A::spawn(async move { client.run::<A>().await });
             Box::pin(task) as Pin<Box<dyn Future<Output = ()>>>
         });
-        Load {
-            clients: clients.collect(),
-            answers,
-            state,
-        }
+        Load { clients: clients.collect(), answers, state }
     }
 
     /// Waits until every client has received `more` further replies.
@@ -123,9 +119,7 @@ where
     M: Manager<Connection: Connection>,
 {
     async fn run<A: Adapter>(self) {
-        let Client {
-            me, pool, state, ..
-        } = &self;
+        let Client { me, pool, state, .. } = &self;
         let chance = A::runtime();
         for number in 0.. {
             if state.over.load(Ordering::SeqCst) {

@@ -32,12 +32,7 @@ pub(crate) async fn a_crash_under_load_costs_requests_but_no_reply_is_wrong<A: A
 
 pub(crate) async fn a_restart_while_the_pool_is_idle_fails_no_get<A: Adapter>() {
     let mut server = start_redis();
-    let pool = pool_of::<A>(&server)
-        .min_size(4)
-        .max_size(4)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of::<A>(&server).min_size(4).max_size(4).build().await.unwrap();
     server.stop();
     server.restart().unwrap();
     for mut conn in borrow(&pool, 4).await {

@@ -90,11 +90,7 @@ fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, Gat
 async fn until_logged_in(server: &mut RedisServer, count: usize) {
     until("a login", || {
         let clients = clients(server);
-        clients
-            .iter()
-            .filter(|it| field(it, "cmd") == "auth")
-            .count()
-            == count
+        clients.iter().filter(|it| field(it, "cmd") == "auth").count() == count
     })
     .await;
 }

@@ -151,9 +151,7 @@ pub(crate) fn clients(server: &mut RedisServer) -> Vec<String> {
 /// Returns the value of a field in a line of [`clients`].
 pub(crate) fn field<'a>(client: &'a str, name: &str) -> &'a str {
     let mut fields = client.split(' ').filter_map(|field| field.split_once('='));
-    fields
-        .find(|(key, _)| *key == name)
-        .map_or("", |(_, value)| value)
+    fields.find(|(key, _)| *key == name).map_or("", |(_, value)| value)
 }
 
 /// Yields until the condition holds.

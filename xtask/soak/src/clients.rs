@@ -55,10 +55,7 @@ impl Clients {
     pub(crate) async fn stop(self, runtime: &dyn Runtime) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for ended in 0..CLIENTS {
-            if within(runtime, DONE_WITHIN, self.done.recv())
-                .await
-                .is_none()
-            {
+            if within(runtime, DONE_WITHIN, self.done.recv()).await.is_none() {
                 return CLIENTS - ended;
             }
         }
@@ -118,8 +115,7 @@ where
     }
 
     async fn cancel_an_exchange(&self) {
-        self.ask(Duration::from_micros(rand::random_range(0..500)))
-            .await;
+        self.ask(Duration::from_micros(rand::random_range(0..500))).await;
     }
 
     async fn try_get(&self) {

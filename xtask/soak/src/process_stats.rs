@@ -21,10 +21,7 @@ impl ProcessStats {
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
             .ok_or("/proc/self/status has no VmRSS")?;
-        Ok(ProcessStats {
-            descriptors,
-            resident_kib: resident.parse()?,
-        })
+        Ok(ProcessStats { descriptors, resident_kib: resident.parse()? })
     }
 }
 

@@ -81,10 +81,7 @@ impl Port {
     fn new() -> io::Result<Port> {
         let taken = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = taken.local_addr()?.as_socket();
-        Ok(Port {
-            address: address.ok_or(io::ErrorKind::AddrNotAvailable)?,
-            _taken: taken,
-        })
+        Ok(Port { address: address.ok_or(io::ErrorKind::AddrNotAvailable)?, _taken: taken })
     }
 
     fn listen(&self) -> io::Result<Async<TcpListener>> {

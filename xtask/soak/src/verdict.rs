@@ -89,20 +89,14 @@ impl Verdict {
             early / 1024.0,
             late / 1024.0
         );
-        (
-            late <= early * (1.0 + GROWTH) + SPARE_KIB,
-            "memory",
-            figures,
-        )
+        (late <= early * (1.0 + GROWTH) + SPARE_KIB, "memory", figures)
     }
 
     fn gets(&self, counted: &ClientStats) -> CheckResult {
         let failed = counted.failed();
         let in_all = failed.iter().map(|(_, count)| count).sum::<u64>();
         let kinds: Vec<_> = failed.map(|(kind, n)| format!("{kind} {n}")).into();
-        let Stats {
-            request, success, ..
-        } = self.closed;
+        let Stats { request, success, .. } = self.closed;
         let (succeeded, cancelled) = (counted.succeeded(), counted.cancelled());
         let figures = format!(
             "{request} = {succeeded} succeeded + {in_all} failed ({}) + {cancelled} cancelled",

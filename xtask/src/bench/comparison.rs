@@ -46,10 +46,7 @@ pub(super) fn plots(records: &[Record]) -> Vec<Plot> {
         let here = records
             .iter()
             .filter(|record| record.runtime == runtime && record.workload == workload);
-        Plot {
-            title: format!("{workload}, {runtime}"),
-            bars: here.map(bar).collect(),
-        }
+        Plot { title: format!("{workload}, {runtime}"), bars: here.map(bar).collect() }
     };
     places.into_iter().map(plot).collect()
 }
@@ -124,13 +121,9 @@ fn waits(runtime: &str, records: &[&Record]) -> Table {
             let cells = cells.map(Option::unwrap_or_default);
             rows.push([name.to_owned()].into_iter().chain(cells).collect());
         };
-        row(&format!("{workload} p50"), |record| {
-            record.p50_ns.map(units::time)
-        });
+        row(&format!("{workload} p50"), |record| record.p50_ns.map(units::time));
         row("  p99.9", |record| record.p999_ns.map(units::time));
-        row("  most over fewest", |record| {
-            record.fairness.map(units::ratio)
-        });
+        row("  most over fewest", |record| record.fairness.map(units::ratio));
     }
     Table {
         title: format!(
@@ -234,11 +227,8 @@ mod tests {
     fn the_short_table_has_few_rows_of_one_runtime() {
         let mut records = sample();
         records[0].workload = "idle-100".to_owned();
-        let names: Vec<_> = short_table(&records)
-            .rows
-            .into_iter()
-            .map(|row| row[0].clone())
-            .collect();
+        let names: Vec<_> =
+            short_table(&records).rows.into_iter().map(|row| row[0].clone()).collect();
         assert!(!names.contains(&"idle-100".to_owned()), "{names:?}");
         assert_eq!(names.last().map(String::as_str), Some("allocations"));
     }

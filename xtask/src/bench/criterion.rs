@@ -15,12 +15,8 @@ use crate::result::Result;
 /// slower.
 const TARGET: &[&str] = &["--package", "connpool-benches", "--bench", "get_put"];
 
-const QUICK: &[&str] = &[
-    "--warm-up-time=0.3",
-    "--measurement-time=0.6",
-    "--sample-size=20",
-    "--noplot",
-];
+const QUICK: &[&str] =
+    &["--warm-up-time=0.3", "--measurement-time=0.6", "--sample-size=20", "--noplot"];
 
 /// Builds the benchmarks first, so that the output of cargo stays visible.
 pub(super) fn build(sh: &Shell) -> Result {
@@ -39,10 +35,7 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let names: Vec<_> = listed.lines().filter_map(listed_name).collect();
 
     let home = home()?;
-    let bench = cmd!(
-        sh,
-        "cargo bench --quiet {TARGET...} -- {options...} {chosen...}"
-    );
+    let bench = cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {chosen...}");
     let bench = bench.env("CRITERION_HOME", &home);
     progress::watch(bench, "Benchmarking ", names.len())?;
     names.iter().map(|name| figure(&home, name)).collect()

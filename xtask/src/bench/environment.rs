@@ -50,9 +50,7 @@ impl Display for Environment {
 /// Returns the model of the processor, if known.
 pub(crate) fn processor() -> String {
     let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
-    cpu_model(&cpu_info)
-        .unwrap_or("unknown processor")
-        .to_owned()
+    cpu_model(&cpu_info).unwrap_or("unknown processor").to_owned()
 }
 
 /// Returns the average number of runnable tasks of the last minute, if known.
@@ -63,9 +61,7 @@ fn load() -> Option<String> {
 
 /// Returns the first model in Linux' `/proc/cpuinfo`.
 fn cpu_model(cpu_info: &str) -> Option<&str> {
-    let line = cpu_info
-        .lines()
-        .find(|line| line.starts_with("model name"))?;
+    let line = cpu_info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim())
 }
 

@@ -36,9 +36,7 @@ impl Figure {
 
     fn bar(&self) -> Bar {
         Bar {
-            name: format!("{} {}", self.runtime, self.variant)
-                .trim_end()
-                .to_owned(),
+            name: format!("{} {}", self.runtime, self.variant).trim_end().to_owned(),
             value: Some(self.nanoseconds),
             figure: time(self.nanoseconds),
             ours: true,
@@ -84,10 +82,7 @@ pub(super) fn plots(figures: &[Figure]) -> Vec<Plot> {
     let benchmarks = in_order(figures.iter().map(|figure| figure.benchmark.as_str()));
     let plot = |benchmark: &str| {
         let variants = figures.iter().filter(|it| it.benchmark == benchmark);
-        Plot {
-            title: benchmark.to_owned(),
-            bars: variants.map(Figure::bar).collect(),
-        }
+        Plot { title: benchmark.to_owned(), bars: variants.map(Figure::bar).collect() }
     };
     benchmarks.into_iter().map(plot).collect()
 }

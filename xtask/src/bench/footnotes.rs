@@ -20,9 +20,7 @@ impl Footnotes {
     /// Returns the footnotes with their marks.
     pub(super) fn lines(self) -> Vec<String> {
         let lines = self.0.iter().enumerate();
-        lines
-            .map(|(at, note)| format!("{} {note}", mark(at)))
-            .collect()
+        lines.map(|(at, note)| format!("{} {note}", mark(at))).collect()
     }
 }
 
@@ -41,16 +39,10 @@ mod tests {
     fn a_note_is_listed_once_and_split_into_parts() {
         let mut notes = Footnotes::default();
         let mut marked = |note| notes.marked("1.2x".to_owned(), note);
-        assert_eq!(
-            marked(Some("has no limits; did not finish in time")),
-            "1.2x ¹ ²"
-        );
+        assert_eq!(marked(Some("has no limits; did not finish in time")), "1.2x ¹ ²");
         assert_eq!(marked(Some("did not finish in time")), "1.2x ²");
         assert_eq!(marked(None), "1.2x");
-        assert_eq!(
-            notes.lines(),
-            ["¹ has no limits", "² did not finish in time"]
-        );
+        assert_eq!(notes.lines(), ["¹ has no limits", "² did not finish in time"]);
     }
 
     #[test]

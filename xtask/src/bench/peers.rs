@@ -11,14 +11,8 @@ use super::record::{self, Record};
 use crate::files;
 use crate::result::Result;
 
-const TARGET: &[&str] = &[
-    "--package",
-    "connpool-benches",
-    "--features",
-    "peers",
-    "--bench",
-    "peers",
-];
+const TARGET: &[&str] =
+    &["--package", "connpool-benches", "--features", "peers", "--bench", "peers"];
 
 /// Builds the target first, so that the output of cargo stays visible.
 pub(super) fn build(sh: &Shell) -> Result {
@@ -39,10 +33,8 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
     let folder = absolute(files::target().join("bench"))?;
     let json = folder.join("peers.json");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let bench = cmd!(
-        sh,
-        "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}"
-    );
+    let bench =
+        cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}");
     progress::watch(bench, "Measuring ", workloads)?;
     record::read(&json)
 }

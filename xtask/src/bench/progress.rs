@@ -51,8 +51,7 @@ pub(super) fn watch(bench: Cmd<'_>, prefix: &str, count: usize) -> Result {
 
 /// Returns the name of the benchmark that starts, if any.
 fn begun<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
-    line.strip_prefix(prefix)
-        .filter(|rest| !rest.contains(": "))
+    line.strip_prefix(prefix).filter(|rest| !rest.contains(": "))
 }
 
 #[cfg(test)]

@@ -13,17 +13,8 @@ pub(super) const OURS: &str = "connpool";
 
 /// All pools, in the order of their columns. Records under other names are references, such as the
 /// bare system call.
-pub(super) const POOLS: &[&str] = &[
-    OURS,
-    "deadpool",
-    "bb8",
-    "mobc",
-    "fast_pool",
-    "fastpool",
-    "qp",
-    "sqlx",
-    "r2d2",
-];
+pub(super) const POOLS: &[&str] =
+    &[OURS, "deadpool", "bb8", "mobc", "fast_pool", "fastpool", "qp", "sqlx", "r2d2"];
 
 /// The result of one pool in one workload.
 #[derive(Clone, Debug, Deserialize)]

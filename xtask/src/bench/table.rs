@@ -104,10 +104,7 @@ mod tests {
         Table {
             title: "Pools & more".to_owned(),
             header: row(["median", "connpool", "qp\n0.2.1"]),
-            rows: vec![
-                row(["look", "70 ns", "hangs ¹"]),
-                row(["  alone", "9 ns", ""]),
-            ],
+            rows: vec![row(["look", "70 ns", "hangs ¹"]), row(["  alone", "9 ns", ""])],
             notes: vec!["¹ qp: a|b <c>".to_owned()],
         }
     }

@@ -39,10 +39,7 @@ pub(super) struct Verdict {
 
 impl Budget {
     pub(super) fn new(compiler: String, instructions: Counts) -> Self {
-        Budget {
-            compiler,
-            instructions,
-        }
+        Budget { compiler, instructions }
     }
 
     pub(super) fn read(path: &Path) -> Result<Self> {
@@ -59,11 +56,7 @@ impl Budget {
 
     /// Returns the allowed excess for code of this compiler, in percent.
     pub(super) fn tolerance(&self, compiler: &str) -> u64 {
-        if compiler == self.compiler {
-            TOLERANCE
-        } else {
-            OTHER_COMPILER
-        }
+        if compiler == self.compiler { TOLERANCE } else { OTHER_COMPILER }
     }
 
     /// Compares counts of code made by `compiler` with the budget.
@@ -151,23 +144,14 @@ mod tests {
         let budget = Budget::new("rustc 1.95".to_owned(), counts(1000));
         let renamed = Counts::from([("hand-over/tokio".to_owned(), 1000)]);
         let errors = budget.judge(&renamed, "rustc 1.95").errors;
-        assert!(
-            errors[0].starts_with("hand-over/tokio takes 1000"),
-            "{errors:?}"
-        );
-        assert!(
-            errors[1].starts_with("there is a budget for handover/tokio"),
-            "{errors:?}"
-        );
+        assert!(errors[0].starts_with("hand-over/tokio takes 1000"), "{errors:?}");
+        assert!(errors[1].starts_with("there is a budget for handover/tokio"), "{errors:?}");
     }
 
     #[test]
     fn a_missing_budget_is_an_error_with_the_remedy() {
         let error = Budget::read(Path::new("no/such/file.json")).expect_err("there is none");
         let text = error.to_string();
-        assert!(
-            text.contains("no/such/file.json") && text.contains("--save"),
-            "{text}"
-        );
+        assert!(text.contains("no/such/file.json") && text.contains("--save"), "{text}");
     }
 }

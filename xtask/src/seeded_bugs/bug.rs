@@ -61,11 +61,7 @@ impl Bug {
         };
         let required = |key: &str| value(key).ok_or_else(|| format!("the header has no `{key}:`"));
         Ok(Bug {
-            name: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into(),
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into(),
             patch: path.to_owned(),
             row: required("row")?.parse().map_err(|e| format!("row: {e}"))?,
             run: Run::read(required("run")?)?,
@@ -147,10 +143,7 @@ mod tests {
         assert_eq!(bug.by, By::Failure);
         let command = "RUSTFLAGS=--cfg=loom cargo test -p core --test pool";
         assert_eq!(bug.run.to_string(), command);
-        assert_eq!(
-            bug.run.env,
-            [("RUSTFLAGS".to_owned(), "--cfg=loom".to_owned())]
-        );
+        assert_eq!(bug.run.env, [("RUSTFLAGS".to_owned(), "--cfg=loom".to_owned())]);
     }
 
     #[test]

@@ -38,11 +38,7 @@ impl Worktree {
             }
         }
         let root = sh.current_dir();
-        Ok(Worktree {
-            original,
-            source: root.join(SOURCE),
-            target: root.join(TARGET),
-        })
+        Ok(Worktree { original, source: root.join(SOURCE), target: root.join(TARGET) })
     }
 
     /// Restores the copy to the original sources. Writes only files that differ, since cargo

@@ -55,10 +55,7 @@ impl<K: Transport> ConnectOptions for Options<K> {
     }
 
     async fn connect(&self) -> Result<Conn<K>, Error> {
-        Ok(Conn {
-            conn: self.0.connect().await?,
-            transport: self.0.clone(),
-        })
+        Ok(Conn { conn: self.0.connect().await?, transport: self.0.clone() })
     }
 
     fn log_statements(self, _level: log::LevelFilter) -> Self {

@@ -55,12 +55,7 @@ impl<M: Manager> Pool<M> {
 
 impl<M: Manager> Builder<M> {
     pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>) -> Self {
-        Builder {
-            manager,
-            runtime,
-            config: PoolConfig::default(),
-            observer: None,
-        }
+        Builder { manager, runtime, config: PoolConfig::default(), observer: None }
     }
 
     /// Replaces all settings, for example by those of a file.
@@ -272,20 +267,13 @@ impl<M: Manager> Builder<M> {
     /// Returns an error if a setting is not allowed.
     pub fn build_lazy(self) -> Result<Pool<M>, ConfigError> {
         self.config.validate()?;
-        Ok(Pool::from_shared(Shared::new(
-            self.manager,
-            self.runtime,
-            self.config,
-            self.observer,
-        )))
+        Ok(Pool::from_shared(Shared::new(self.manager, self.runtime, self.config, self.observer)))
     }
 }
 
 /// Formats the settings only, never the manager.
 impl<M: Manager> fmt::Debug for Builder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -409,10 +409,7 @@ impl PoolConfig {
     /// Returns the first setting that is not valid, with its value and the rule it breaks.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let (size, min, jitter) = (self.max_size, self.min_size, self.lifetime_jitter);
-        let (idle, failures) = (
-            self.max_idle.unwrap_or(min),
-            self.breaker.map(|b| b.failures),
-        );
+        let (idle, failures) = (self.max_idle.unwrap_or(min), self.breaker.map(|b| b.failures));
         let Backoff { first, max, factor } = self.backoff;
         check! {
             size >= 1, "max_size" = size, "it must be at least 1";

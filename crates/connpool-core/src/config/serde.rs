@@ -108,9 +108,7 @@ pub(crate) mod or_off {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let group = group.as_ref();
-        group
-            .map_or(OrOff::Off(Off::Off), OrOff::Set)
-            .serialize(serializer)
+        group.map_or(OrOff::Off(Off::Off), OrOff::Set).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -168,11 +166,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text| {
-            serde_json::from_str::<PoolConfig>(text)
-                .unwrap_err()
-                .to_string()
-        };
+        let error = |text| serde_json::from_str::<PoolConfig>(text).unwrap_err().to_string();
         assert!(error(r#"{"max_sise": 3}"#).contains("unknown field `max_sise`"));
         assert!(error(r#"{"get_timeout": "soon"}"#).contains(r#"invalid duration "soon""#));
         assert!(error(r#"{"get_timeout": 30}"#).contains(r#"a duration such as "30s", or "off""#));
@@ -193,10 +187,7 @@ mod tests {
         assert_eq!(read(r#"{"breaker": "off"}"#), None);
         assert_eq!(read(r#"{"breaker": null}"#), None);
         assert_eq!(read("{}"), Some(Breaker::default()));
-        let slow = Breaker {
-            probe_every: Duration::from_secs(9),
-            ..Breaker::default()
-        };
+        let slow = Breaker { probe_every: Duration::from_secs(9), ..Breaker::default() };
         assert_eq!(read(r#"{"breaker": {"probe_every": "9s"}}"#), Some(slow));
     }
 

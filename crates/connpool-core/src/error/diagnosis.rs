@@ -141,11 +141,7 @@ impl Diagnosis {
 /// Writes the state of the pool alone.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} in use, {} idle",
-            self.active, self.max_size, self.available
-        )?;
+        write!(f, "{} of {} in use, {} idle", self.active, self.max_size, self.available)?;
         if self.connecting > 0 {
             write!(f, ", {} connecting", self.connecting)?;
         }
@@ -277,32 +273,16 @@ mod tests {
         type Change = fn(&mut Diagnosis);
         let cases: [(Wanted, Change, &str); 9] = [
             (WAIT, |d| d.paused = true, "call `resume`"),
-            (
-                WAIT,
-                |d| d.longest_held.clear(),
-                "raise max_size or get_timeout",
-            ),
+            (WAIT, |d| d.longest_held.clear(), "raise max_size or get_timeout"),
             (WAIT, |d| d.active = 3, "return connections sooner"),
-            (
-                WAIT,
-                |d| d.breaker = BreakerState::Open,
-                "check that holder",
-            ),
+            (WAIT, |d| d.breaker = BreakerState::Open, "check that holder"),
             (
                 WAIT,
                 |d| (d.active, d.breaker) = (3, BreakerState::Open),
                 "is up and accepts connections",
             ),
-            (
-                Wanted::InTime(Phase::Check),
-                |_| (),
-                "answers pings and resets",
-            ),
-            (
-                Wanted::InTime(Phase::Connect),
-                |_| (),
-                "within connect_timeout and get_timeout",
-            ),
+            (Wanted::InTime(Phase::Check), |_| (), "answers pings and resets"),
+            (Wanted::InTime(Phase::Connect), |_| (), "within connect_timeout and get_timeout"),
             (
                 Wanted::InTime(Phase::Connect),
                 |d| d.breaker = BreakerState::Open,
@@ -320,9 +300,8 @@ mod tests {
     #[test]
     fn positions_print_as_ordinals() {
         let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| Ordinal(n).to_string());
-        let expected = [
-            "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th",
-        ];
+        let expected =
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th"];
         assert_eq!(places, expected);
     }
 }

@@ -82,19 +82,16 @@ impl<E> Clone for GetError<E> {
         match self {
             GetError::Closed => GetError::Closed,
             GetError::Exhausted(diagnosis) => GetError::Exhausted(diagnosis.clone()),
-            GetError::Timeout { phase, diagnosis } => GetError::Timeout {
-                phase: *phase,
-                diagnosis: diagnosis.clone(),
-            },
-            GetError::TooMany { wanted, max_size } => GetError::TooMany {
-                wanted: *wanted,
-                max_size: *max_size,
-            },
+            GetError::Timeout { phase, diagnosis } => {
+                GetError::Timeout { phase: *phase, diagnosis: diagnosis.clone() }
+            }
+            GetError::TooMany { wanted, max_size } => {
+                GetError::TooMany { wanted: *wanted, max_size: *max_size }
+            }
             GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
-            GetError::Panicked { step, message } => GetError::Panicked {
-                step,
-                message: message.clone(),
-            },
+            GetError::Panicked { step, message } => {
+                GetError::Panicked { step, message: message.clone() }
+            }
         }
     }
 }
@@ -115,11 +112,9 @@ impl<E: fmt::Debug> fmt::Debug for GetError<E> {
                 .field("max_size", max_size)
                 .finish(),
             GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
-            GetError::Panicked { step, message } => f
-                .debug_struct("Panicked")
-                .field("step", step)
-                .field("message", message)
-                .finish(),
+            GetError::Panicked { step, message } => {
+                f.debug_struct("Panicked").field("step", step).field("message", message).finish()
+            }
         }
     }
 }
@@ -145,10 +140,9 @@ impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             GetError::Connect(error) => Some(&**error),
-            GetError::Exhausted(diagnosis) | GetError::Timeout { diagnosis, .. } => diagnosis
-                .last_error
-                .as_ref()
-                .map(|error| &**error as &(dyn Error + 'static)),
+            GetError::Exhausted(diagnosis) | GetError::Timeout { diagnosis, .. } => {
+                diagnosis.last_error.as_ref().map(|error| &**error as &(dyn Error + 'static))
+            }
             GetError::Closed | GetError::TooMany { .. } | GetError::Panicked { .. } => None,
         }
     }

@@ -83,12 +83,9 @@ impl BackoffState {
         let breaker = self.breaker.filter(|breaker| {
             usize::try_from(breaker.failures).is_ok_and(|enough| failures >= enough)
         });
-        self.state = self.state.after(Input::Failed {
-            enough: breaker.is_some(),
-        });
-        let pause = breaker.map_or(backoff, |breaker| {
-            jittered(breaker.probe_every, PROBE_JITTER, draw)
-        });
+        self.state = self.state.after(Input::Failed { enough: breaker.is_some() });
+        let pause =
+            breaker.map_or(backoff, |breaker| jittered(breaker.probe_every, PROBE_JITTER, draw));
         self.pause(now, pause);
     }
 
@@ -190,9 +187,7 @@ impl BackoffState {
 
     fn pause(&mut self, now: Instant, pause: Duration) {
         // A pause that is not representable must not read as no pause.
-        self.retry_at = now
-            .checked_add(pause.max(SHORTEST_PAUSE))
-            .or(Some(Instant::NEVER));
+        self.retry_at = now.checked_add(pause.max(SHORTEST_PAUSE)).or(Some(Instant::NEVER));
     }
 
     fn ceiling(&self) -> Duration {
@@ -270,10 +265,7 @@ mod tests {
     }
 
     fn probing(failures: u32, probe_every: Duration) -> BackoffState {
-        let breaker = Breaker {
-            failures,
-            probe_every,
-        };
+        let breaker = Breaker { failures, probe_every };
         BackoffState::new(Backoff::default(), Some(breaker))
     }
 
@@ -300,11 +292,7 @@ mod tests {
         state.connect_started(now);
         assert_eq!(state.breaker(), BreakerState::HalfOpen);
         state.connected(10);
-        assert_eq!(
-            state.connect_limit(),
-            1,
-            "one probe, until it has proved good"
-        );
+        assert_eq!(state.connect_limit(), 1, "one probe, until it has proved good");
         assert!(state.backing_off(now));
         state.succeeded(now);
         assert_eq!(state.breaker(), BreakerState::Closed);

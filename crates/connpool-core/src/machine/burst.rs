@@ -26,10 +26,7 @@ impl BurstDetector {
         }
         let [oldest, newer] = self.found;
         if oldest.is_some_and(|at| !now.is_past(at, WITHIN)) {
-            *self = BurstDetector {
-                found: [None; ENOUGH - 1],
-                raised_at: Some(now),
-            };
+            *self = BurstDetector { found: [None; ENOUGH - 1], raised_at: Some(now) };
             return true;
         }
         self.found = [newer, Some(now)];

@@ -14,10 +14,7 @@ impl Count {
     }
 
     pub(crate) fn inc(&mut self) {
-        self.0 = self
-            .0
-            .checked_add(1)
-            .expect("more things than memory can hold");
+        self.0 = self.0.checked_add(1).expect("more things than memory can hold");
     }
 
     /// # Panics
@@ -25,10 +22,7 @@ impl Count {
     /// Panics if the count is zero. Owners of a count exclude that by giving back only what they
     /// took.
     pub(crate) fn dec(&mut self) {
-        self.0 = self
-            .0
-            .checked_sub(1)
-            .expect("something was given back that was never taken");
+        self.0 = self.0.checked_sub(1).expect("something was given back that was never taken");
     }
 }
 

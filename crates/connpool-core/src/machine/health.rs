@@ -24,11 +24,7 @@ impl Rules {
     pub(crate) fn clock(&self, leak_warning: Nanos) -> Clock {
         // A check that is always due does not depend on how much time has passed.
         let unless_always = |after: Nanos| {
-            if after == Nanos::ZERO {
-                Nanos::NEVER
-            } else {
-                after
-            }
+            if after == Nanos::ZERO { Nanos::NEVER } else { after }
         };
         let shortest = [
             self.idle_timeout,
@@ -338,21 +334,12 @@ impl Check {
                 return check.at(Step::Close(CloseReason::Idle));
             }
         }
-        if probe_due {
-            check
-        } else {
-            check.after(StepResult::Quiet)
-        }
+        if probe_due { check } else { check.after(StepResult::Quiet) }
     }
 
     /// Returns the outcome of a check in which only a liveness probe was due.
     pub(crate) fn probe_only(result: StepResult) -> Step {
-        let check = Check {
-            step: Step::Probe,
-            ping_due: false,
-            reset_due: false,
-            probes: true,
-        };
+        let check = Check { step: Step::Probe, ping_due: false, reset_due: false, probes: true };
         check.after(result).step()
     }
 
@@ -363,10 +350,7 @@ impl Check {
 
     /// Returns whether the check ended at a limit, without a probe.
     pub(crate) fn is_over_a_limit(self) -> bool {
-        matches!(
-            self.step,
-            Step::Close(CloseReason::Lifetime | CloseReason::Idle)
-        )
+        matches!(self.step, Step::Close(CloseReason::Lifetime | CloseReason::Idle))
     }
 
     /// Returns the check after the result of its step.
@@ -380,12 +364,7 @@ impl Check {
                 Step::Reset
             }
             (Step::Ping | Step::Reset, StepResult::Done) if self.probes => {
-                return Check {
-                    step: Step::Probe,
-                    ping_due: false,
-                    reset_due: false,
-                    ..self
-                };
+                return Check { step: Step::Probe, ping_due: false, reset_due: false, ..self };
             }
             (Step::Probe, StepResult::Quiet) | (Step::Ping | Step::Reset, StepResult::Done) => {
                 Step::Pass

@@ -132,10 +132,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
         self.capacity.connect_started();
         self.backoff.connect_started(now);
-        ConnectTicket {
-            version: self.versions.current,
-            limit_epoch: self.backoff.limit_epoch(),
-        }
+        ConnectTicket { version: self.versions.current, limit_epoch: self.backoff.limit_epoch() }
     }
 
     /// Returns whether a connect that has not dialled yet gives its slot back, because another one
@@ -238,9 +235,7 @@ impl<W> PoolMachine<W> {
 
     /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
-        self.capacity
-            .connecting()
-            .saturating_add(usize::from(self.schedule.is_probing()))
+        self.capacity.connecting().saturating_add(usize::from(self.schedule.is_probing()))
     }
 
     /// Queues a caller, unless the pool is closed, the breaker leaves it nothing to wait for, or
@@ -268,9 +263,7 @@ impl<W> PoolMachine<W> {
             return Some(Rejected::BreakerOpen);
         }
         let max_waiters = self.max_waiters?;
-        let coming = self
-            .coming(now)
-            .saturating_add(usize::from(self.schedule.is_probing()));
+        let coming = self.coming(now).saturating_add(usize::from(self.schedule.is_probing()));
         (self.queue.len().saturating_sub(coming) > max_waiters).then_some(Rejected::Exhausted)
     }
 
@@ -344,9 +337,7 @@ impl<W> PoolMachine<W> {
 
     /// Returns whether there are more waiters than can be served before a connection is returned.
     pub(crate) fn depends_on_returns(&self) -> bool {
-        let others = self
-            .on_their_way()
-            .saturating_add(self.capacity.room_after_closing());
+        let others = self.on_their_way().saturating_add(self.capacity.room_after_closing());
         self.queue.len() > others
     }
 

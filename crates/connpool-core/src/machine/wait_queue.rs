@@ -128,9 +128,7 @@ impl<W> WaitQueue<W> {
     /// Removes a waiter, queued or not, and returns its payload.
     pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
         self.unlink(key, WaiterState::Assigned);
-        self.waiters
-            .try_remove(key.index())
-            .map(|waiter| waiter.payload)
+        self.waiters.try_remove(key.index()).map(|waiter| waiter.payload)
     }
 
     /// Takes the first waiter out of the queue that accepts a connection from `source`. The new
@@ -201,9 +199,7 @@ impl<W> WaitQueue<W> {
     }
 
     pub(crate) fn payload(&mut self, key: Key) -> Option<&mut W> {
-        self.waiters
-            .get_mut(key.index())
-            .map(|waiter| &mut waiter.payload)
+        self.waiters.get_mut(key.index()).map(|waiter| &mut waiter.payload)
     }
 
     fn first(&self, source: Source, coming: usize) -> Option<Key> {
@@ -244,16 +240,10 @@ impl<W> WaitQueue<W> {
             _ => None,
         };
         while let Some(other) = next.filter(|other| self.ticket(*other) < ticket) {
-            next = self
-                .waiters
-                .get(other.index())
-                .and_then(|waiter| waiter.next);
+            next = self.waiters.get(other.index()).and_then(|waiter| waiter.next);
         }
         let prev = match next {
-            Some(next) => self
-                .waiters
-                .get(next.index())
-                .and_then(|waiter| waiter.prev),
+            Some(next) => self.waiters.get(next.index()).and_then(|waiter| waiter.prev),
             None => tail,
         };
         let Some(waiter) = self.waiters.get_mut(key.index()) else {
@@ -414,15 +404,9 @@ mod tests {
         let a = queue.push(Accepts::Any, None, ());
         let b = queue.push(Accepts::Fresh, None, ());
         let c = queue.push(Accepts::Any, None, ());
-        assert_eq!(
-            [a, b, c].map(|key| queue.position(key)),
-            [1, 2, 3].map(Some)
-        );
+        assert_eq!([a, b, c].map(|key| queue.position(key)), [1, 2, 3].map(Some));
         call(&mut queue, Source::Fresh, 0);
-        assert_eq!(
-            [a, b, c].map(|key| queue.position(key)),
-            [None, Some(1), Some(2)]
-        );
+        assert_eq!([a, b, c].map(|key| queue.position(key)), [None, Some(1), Some(2)]);
         let mut last = c;
         for _ in 0..MAX_POSITION - 2 {
             last = queue.push(Accepts::Any, None, ());
@@ -454,11 +438,7 @@ mod tests {
             seed ^= seed >> 7;
             seed ^= seed << 17;
             let pick = (seed >> 32) as usize;
-            let accepts = if seed & 64 == 0 {
-                Accepts::Any
-            } else {
-                Accepts::Fresh
-            };
+            let accepts = if seed & 64 == 0 { Accepts::Any } else { Accepts::Fresh };
             match seed % 5 {
                 0 | 1 => {
                     tickets += 1;
@@ -491,10 +471,7 @@ mod tests {
                 let position = (nth < MAX_POSITION).then_some(nth + 1);
                 assert_eq!(queue.position(model[nth].1), position);
             }
-            let any = model
-                .iter()
-                .find(|waiter| waiter.2 == Accepts::Any)
-                .map(|waiter| waiter.1);
+            let any = model.iter().find(|waiter| waiter.2 == Accepts::Any).map(|waiter| waiter.1);
             assert_eq!(queue.first(Source::Reused, usize::MAX), any);
         }
     }

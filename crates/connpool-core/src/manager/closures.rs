@@ -45,11 +45,7 @@ where
     C: Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    FromFn {
-        connect,
-        liveness: None,
-        is_reusable: None,
-    }
+    FromFn { connect, liveness: None, is_reusable: None }
 }
 
 /// Creates a manager of byte streams from a closure that connects one.
@@ -75,29 +71,19 @@ where
     C: Connection,
     E: Error + Send + Sync + 'static,
 {
-    FromFn {
-        connect,
-        liveness: Some(C::liveness),
-        is_reusable: None,
-    }
+    FromFn { connect, liveness: Some(C::liveness), is_reusable: None }
 }
 
 impl<F, C> FromFn<F, C> {
     /// Sets the liveness probe, for example one that asks the kernel about a socket.
     pub fn with_liveness(self, liveness: fn(&mut C) -> Liveness) -> Self {
-        FromFn {
-            liveness: Some(liveness),
-            ..self
-        }
+        FromFn { liveness: Some(liveness), ..self }
     }
 
     /// Sets the check of a returned connection, for example of a stream that knows whether it was left in
     /// the middle of a read.
     pub fn with_is_reusable(self, is_reusable: fn(&C) -> bool) -> Self {
-        FromFn {
-            is_reusable: Some(is_reusable),
-            ..self
-        }
+        FromFn { is_reusable: Some(is_reusable), ..self }
     }
 }
 

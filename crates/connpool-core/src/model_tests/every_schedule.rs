@@ -195,9 +195,7 @@ fn a_waker_may_use_the_pool_when_it_is_woken_or_dropped() {
             }
         };
         world.give_up(use_pool(world.pool.clone()));
-        let got = world
-            .runtime
-            .block_on_with(world.pool.get_owned(), use_pool(world.pool.clone()));
+        let got = world.runtime.block_on_with(world.pool.get_owned(), use_pool(world.pool.clone()));
         drop(got.expect("a connection"));
         giver.join().unwrap();
         world.end();
@@ -211,10 +209,7 @@ fn a_close_is_told_to_everybody_and_closes_everything() {
         let [guard] = world.hold();
         let closer = world.go(|world| {
             world.close();
-            assert!(
-                matches!(world.get(), Err(GetError::Closed)),
-                "checked out after the close"
-            );
+            assert!(matches!(world.get(), Err(GetError::Closed)), "checked out after the close");
         });
         let getter = world.go(World::use_one_unless_closed);
         world.give_back(guard);
@@ -413,10 +408,7 @@ fn what_comes_back_to_another_lane_is_not_missed_by_a_get() {
     check(|| {
         let world = World::new(1);
         let [guard] = world.hold();
-        world
-            .pool
-            .shared()
-            .with(|_, _| world.pool.shared().idle.widen());
+        world.pool.shared().with(|_, _| world.pool.shared().idle.widen());
         let giver = world.go(|world| world.give_back(guard));
         let getter = world.go(World::use_one);
         world.use_one();
@@ -441,10 +433,7 @@ fn what_comes_back_while_the_idle_set_becomes_wider_or_narrow_is_not_missed() {
         let changed = world.pool.config();
         world
             .pool
-            .reconfigure(crate::PoolConfig {
-                max_idle: Some(1),
-                ..changed
-            })
+            .reconfigure(crate::PoolConfig { max_idle: Some(1), ..changed })
             .expect("legal settings");
         world.use_one();
         giver.join().unwrap();

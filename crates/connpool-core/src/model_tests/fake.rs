@@ -34,10 +34,7 @@ pub(super) struct Act {
     pub(super) polls: usize,
 }
 
-pub(super) const YES: Act = Act {
-    succeeds: true,
-    polls: 0,
-};
+pub(super) const YES: Act = Act { succeeds: true, polls: 0 };
 
 /// The manager. Clones are the same one.
 #[derive(Clone)]
@@ -134,10 +131,7 @@ impl World {
 
 impl Conn {
     pub(super) fn check_out(&mut self) {
-        assert!(
-            !std::mem::replace(&mut self.is_borrowed, true),
-            "borrowed twice"
-        );
+        assert!(!std::mem::replace(&mut self.is_borrowed, true), "borrowed twice");
     }
 
     pub(super) fn returned(&mut self) {
@@ -170,10 +164,7 @@ impl Manager for Fake {
     async fn connect(&self) -> Result<Conn, Refused> {
         let alive = Alive::begin(&self.0);
         self.0.ask(Op::Connect).await?;
-        Ok(Conn {
-            is_borrowed: false,
-            _alive: alive,
-        })
+        Ok(Conn { is_borrowed: false, _alive: alive })
     }
 
     async fn ping(&self, _: &mut Conn) -> Result<(), Refused> {
@@ -242,9 +233,8 @@ impl Clock {
     fn move_to(&self, at: Instant) {
         self.nanos.fetch_max(at.as_nanos(), Ordering::SeqCst);
         let mut timers = self.timers();
-        let (due, later) = std::mem::take(&mut timers.waiting)
-            .into_iter()
-            .partition(|timer| timer.1 <= at);
+        let (due, later) =
+            std::mem::take(&mut timers.waiting).into_iter().partition(|timer| timer.1 <= at);
         timers.waiting = later;
         drop(timers);
         let due: Vec<(u64, Instant, Waker)> = due;
@@ -252,11 +242,7 @@ impl Clock {
     }
 
     pub(super) fn sleep_until(&self, at: Instant) -> BoxFuture {
-        let mut timer = Timer {
-            clock: self.clone(),
-            at,
-            number: None,
-        };
+        let mut timer = Timer { clock: self.clone(), at, number: None };
         Box::pin(future::poll_fn(move |cx| timer.poll(cx)))
     }
 
@@ -276,11 +262,7 @@ impl Timer {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.stop();
         self.start(cx.waker().clone());
-        if self.clock.now() >= self.at {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if self.clock.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn start(&mut self, waker: Waker) {

@@ -37,8 +37,7 @@ fn check<S: Scheduler + 'static>(scheduler: impl FnOnce(usize) -> S) {
         Runner::new(schedule, config).run(model);
         return;
     }
-    let iterations = env::var("CONNPOOL_ITERATIONS").map_or(ITERATIONS, |text| {
-        text.parse().expect("a number of iterations")
-    });
+    let iterations = env::var("CONNPOOL_ITERATIONS")
+        .map_or(ITERATIONS, |text| text.parse().expect("a number of iterations"));
     Runner::new(scheduler(iterations), config).run(model);
 }

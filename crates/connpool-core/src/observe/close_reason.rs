@@ -127,10 +127,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_distinct_label() {
-        let labels: std::collections::HashSet<_> = CloseReason::ALL
-            .iter()
-            .map(|reason| reason.label())
-            .collect();
+        let labels: std::collections::HashSet<_> =
+            CloseReason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), CloseReason::ALL.len());
         for (index, reason) in CloseReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);

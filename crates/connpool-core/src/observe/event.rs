@@ -64,10 +64,7 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 /// The field `id` is the connection's [`id`](crate::PooledConnection::id), and `holder` its holder.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-#[allow(
-    missing_docs,
-    reason = "the fields are described once, on the enum and its variants"
-)]
+#[allow(missing_docs, reason = "the fields are described once, on the enum and its variants")]
 pub enum Event<'a> {
     /// A connection was opened. The connect took `took`.
     #[non_exhaustive]
@@ -75,11 +72,7 @@ pub enum Event<'a> {
     /// A connect failed, took longer than `connect_timeout`, or panicked. `error` is the manager's
     /// error or a text, and `failures` the number of backoff pauses in a row, this one included.
     #[non_exhaustive]
-    ConnectFailed {
-        error: &'a (dyn Error + 'static),
-        took: Duration,
-        failures: usize,
-    },
+    ConnectFailed { error: &'a (dyn Error + 'static), took: Duration, failures: usize },
     /// A `get` has to wait, for a connect or for a return.
     Waiting,
     /// A connection was checked out. The `get` took `waited` for waiting and checking.
@@ -93,11 +86,7 @@ pub enum Event<'a> {
     Detached { id: u64 },
     /// A connection was closed, `age` after it was opened.
     #[non_exhaustive]
-    Closed {
-        id: u64,
-        reason: CloseReason,
-        age: Duration,
-    },
+    Closed { id: u64, reason: CloseReason, age: Duration },
     /// A graceful close was abandoned, and the connection closed all the same: because of
     /// `close_timeout` if `timed_out`, else because a caller waits for the slot.
     #[non_exhaustive]
@@ -113,10 +102,7 @@ pub enum Event<'a> {
     SlowGet { waited: Duration, id: Option<u64> },
     /// The breaker changed its state.
     #[non_exhaustive]
-    Breaker {
-        from: BreakerState,
-        to: BreakerState,
-    },
+    Breaker { from: BreakerState, to: BreakerState },
     /// Several connections were found broken within a short time. Those that have shown no sign of life
     /// since are pinged before they are checked out.
     Burst,
@@ -133,10 +119,7 @@ pub enum Event<'a> {
     /// Code of the manager, a connection or a waker panicked, and the panic was caught. `step` is
     /// `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
     #[non_exhaustive]
-    Panicked {
-        step: &'static str,
-        message: &'a str,
-    },
+    Panicked { step: &'static str, message: &'a str },
 }
 
 impl Event<'_> {
@@ -192,14 +175,9 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Opened { id, took } => write!(f, "opened connection {id} in {took:.1?}"),
-            Event::ConnectFailed {
-                error,
-                took,
-                failures,
-            } => write!(
-                f,
-                "cannot connect (failure {failures} in a row, after {took:.1?}): {error}"
-            ),
+            Event::ConnectFailed { error, took, failures } => {
+                write!(f, "cannot connect (failure {failures} in a row, after {took:.1?}): {error}")
+            }
             Event::Waiting => f.write_str("a get has to wait"),
             Event::Lent { id, waited } => {
                 write!(f, "checked out connection {id} after {waited:.1?}")
@@ -243,11 +221,7 @@ impl fmt::Display for Event<'_> {
                 write!(f, "connection {} may be leaked: {holder}", holder.id)
             }
             Event::LeakReturned { holder } => {
-                write!(
-                    f,
-                    "connection {} returned after a leak warning: {holder}",
-                    holder.id
-                )
+                write!(f, "connection {} returned after a leak warning: {holder}", holder.id)
             }
             Event::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }

@@ -224,8 +224,7 @@ impl<P: Clone> Leases<P> {
         if cell.site.load(Ordering::Relaxed) != address_of(site) {
             self.set_site(cell, site);
         }
-        cell.since
-            .store(LeaseStart::new(since).0, Ordering::Release);
+        cell.since.store(LeaseStart::new(since).0, Ordering::Release);
     }
 
     #[cold]
@@ -242,9 +241,7 @@ impl<P: Clone> Leases<P> {
         now: Instant,
     ) -> Option<Holder> {
         let since = LeaseStart(cell.since.swap(NOT_BORROWED, Ordering::Relaxed));
-        since
-            .is_reported()
-            .then(|| self.holder(index, cell, since, now))
+        since.is_reported().then(|| self.holder(index, cell, since, now))
     }
 
     pub(crate) fn label(&self, index: LeaseIndex, text: &str) {
@@ -363,9 +360,7 @@ impl<P: Clone> Leases<P> {
     }
 
     fn blocks(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Block<P>>>> {
-        self.blocks
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.blocks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -384,9 +379,7 @@ fn address_of(site: CallSite) -> usize {
 impl CallSites {
     /// Inserts a call site, if there is a free entry.
     fn insert(&self, site: CallSite) {
-        let entries = self
-            .0
-            .get_or_init(|| (0..SITES).map(|_| OnceLock::new()).collect());
+        let entries = self.0.get_or_init(|| (0..SITES).map(|_| OnceLock::new()).collect());
         // Of two that meet at a free entry, one takes it and the other goes on.
         probe(entries, address_of(site)).find(|entry| ptr::eq(*entry.get_or_init(|| site), site));
     }

@@ -144,8 +144,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn waited(&self, time: Duration) {
-        self.wait_nanos
-            .add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.wait_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn closed(&self, reason: CloseReason) {

@@ -37,10 +37,7 @@ mod on {
             };
         }
         match what {
-            Event::Breaker {
-                to: BreakerState::Open,
-                ..
-            }
+            Event::Breaker { to: BreakerState::Open, .. }
             | Event::ConnectFailed { .. }
             | Event::SlowGet { .. }
             | Event::LeakSuspected { .. }

@@ -59,10 +59,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
             state_changed: false,
             closing: false,
             expedite_close: 0,
-            spawns: Spawns {
-                connects: Vec::new(),
-                maintenance: false,
-            },
+            spawns: Spawns { connects: Vec::new(), maintenance: false },
         }
     }
 

@@ -294,9 +294,7 @@ fn enforce<M: Manager>(
     shared.snapshot.configure(config);
     if !needed_clock && shared.snapshot.needs_clock() {
         // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
-        shared
-            .idle
-            .for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+        shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
     }
     actions.tell(Event::Reconfigured);
     shared.rebalance(state, actions, now);

@@ -112,10 +112,7 @@ async fn too_many<M: Manager>(shared: &Shared<M>, n: usize) -> GetError<M::Error
         let changed = shared.signals.state_changed.listen();
         let max_size = gauges(shared).0.max_size;
         if n > max_size {
-            return GetError::TooMany {
-                wanted: n,
-                max_size,
-            };
+            return GetError::TooMany { wanted: n, max_size };
         }
         changed.await;
     }
@@ -140,11 +137,6 @@ async fn take_turn<'a, M: Manager>(
     match or(or(turn, closed), time_is_up).await {
         Some(turn) => Ok(turn),
         None if shared.is_closed() => Err(GetError::Closed),
-        None => Err(timeout(
-            shared,
-            Phase::Wait,
-            deadline,
-            QueuePlace::default(),
-        )),
+        None => Err(timeout(shared, Phase::Wait, deadline, QueuePlace::default())),
     }
 }

@@ -60,9 +60,7 @@ impl<M: Manager> ConnectTask<M> {
             return;
         }
         let now = self.now();
-        let should_abort = self
-            .shared
-            .peek(|state| state.machine.should_abort(self.ticket, now));
+        let should_abort = self.shared.peek(|state| state.machine.should_abort(self.ticket, now));
         if should_abort {
             // The slot alone: nothing was tried, so nothing failed.
             drop(self.slot.take());
@@ -105,16 +103,8 @@ impl<M: Manager> ConnectTask<M> {
             version: self.ticket.version,
             verified: VerifiedAt::new(version, true),
         };
-        let mut conn = Box::new(Conn {
-            inner,
-            slot,
-            meta,
-            pool_ref: None,
-        });
-        shared.events.tell(|| Event::Opened {
-            id,
-            took: now.since(self.began),
-        });
+        let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
+        shared.events.tell(|| Event::Opened { id, took: now.since(self.began) });
         shared.with(|state, actions| {
             if let Some(cell) = conn.slot.lease() {
                 cell.opened(id);
@@ -199,9 +189,7 @@ pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, cre
     let last = shared.with(|state, actions| {
         if let Some(reason) = fault {
             state.machine.connect_failed(now, draw);
-            return state
-                .last_failure
-                .replace(ConnectFailure::DeadOnArrival(reason));
+            return state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
         }
         if !state.machine.succeeded(created_at) {
             return None;

@@ -43,20 +43,14 @@ pub struct PooledConnection<'p, M: Manager> {
 impl<'p, M: Manager> PooledConnection<'p, M> {
     #[inline]
     pub(crate) fn borrowed(shared: &'p Shared<M>, conn: BoxConn<M>) -> Self {
-        PooledConnection {
-            pool: Some(shared),
-            conn: Some(conn),
-        }
+        PooledConnection { pool: Some(shared), conn: Some(conn) }
     }
 
     /// Creates a guard that keeps the pool's memory alive, but is no handle.
     #[inline]
     pub(crate) fn owned(shared: Arc<Shared<M>>, mut conn: BoxConn<M>) -> Self {
         conn.pool_ref = Some(shared);
-        PooledConnection {
-            pool: None,
-            conn: Some(conn),
-        }
+        PooledConnection { pool: None, conn: Some(conn) }
     }
 
     /// Marks the connection as unusable, so that the drop of the guard destroys it: it is broken, or out
@@ -94,9 +88,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn detach(mut self) -> M::Connection {
-        let Some(mut conn) = self.conn.take() else {
-            taken()
-        };
+        let Some(mut conn) = self.conn.take() else { taken() };
         let pool_ref = conn.pool_ref.take();
         let shared = pool_of(self.pool, pool_ref.as_ref());
         shared.counters.detached.inc();

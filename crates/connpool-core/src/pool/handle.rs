@@ -360,15 +360,11 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, connpool_core::ConfigError>(())
     /// ```
     pub fn downgrade(&self) -> WeakPool<M> {
-        WeakPool {
-            handle: Arc::downgrade(&self.handle),
-        }
+        WeakPool { handle: Arc::downgrade(&self.handle) }
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared<M>>) -> Self {
-        Pool {
-            handle: Arc::new(Handle { shared }),
-        }
+        Pool { handle: Arc::new(Handle { shared }) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<M>> {
@@ -383,9 +379,9 @@ impl<M: Manager> Pool<M> {
         let shared = &**self.shared();
         let conn = match fast(shared, site) {
             FastPath::Hit(conn) => conn,
-            FastPath::Miss(miss) => within(shared, miss, limit, site)
-                .await
-                .map_err(|error| *error)?,
+            FastPath::Miss(miss) => {
+                within(shared, miss, limit, site).await.map_err(|error| *error)?
+            }
         };
         Ok(PooledConnection::borrowed(shared, conn))
     }
@@ -400,9 +396,9 @@ impl<M: Manager> Pool<M> {
         async move {
             let conn = match fast(&shared, site) {
                 FastPath::Hit(conn) => conn,
-                FastPath::Miss(miss) => within(&shared, miss, limit, site)
-                    .await
-                    .map_err(|error| *error)?,
+                FastPath::Miss(miss) => {
+                    within(&shared, miss, limit, site).await.map_err(|error| *error)?
+                }
             };
             Ok(PooledConnection::owned(shared, conn))
         }
@@ -418,17 +414,13 @@ impl<M: Manager> WeakPool<M> {
 
 impl<M: Manager> Clone for Pool<M> {
     fn clone(&self) -> Self {
-        Pool {
-            handle: Arc::clone(&self.handle),
-        }
+        Pool { handle: Arc::clone(&self.handle) }
     }
 }
 
 impl<M: Manager> Clone for WeakPool<M> {
     fn clone(&self) -> Self {
-        WeakPool {
-            handle: Weak::clone(&self.handle),
-        }
+        WeakPool { handle: Weak::clone(&self.handle) }
     }
 }
 

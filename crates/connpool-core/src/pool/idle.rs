@@ -174,9 +174,7 @@ impl<T: Stored> IdleSet<T> {
 
     /// Takes the connection that is idle for longest in a segment.
     pub(crate) fn pop_oldest_in(&self, segment: Segment) -> Option<T> {
-        self.lock_shard(segment.shard)
-            .segment(segment.used)
-            .pop_front()
+        self.lock_shard(segment.shard).segment(segment.used).pop_front()
     }
 
     // The whole set.
@@ -274,17 +272,14 @@ impl<T: Stored> IdleSet<T> {
         let [first, ..] = &mut all;
         let beyond = first.len().saturating_sub(first.max);
         let ShardState { used, unused, .. } = &mut **first;
-        (0..beyond)
-            .map_while(|_| unused.pop_front().or_else(|| used.pop_front()))
-            .collect()
+        (0..beyond).map_while(|_| unused.pop_front().or_else(|| used.pop_front())).collect()
     }
 
     fn open(&self, all: &mut [MutexGuard<'_, ShardState<T>>; SHARDS], shards_in_use: usize) {
         for (shard, state) in all.iter_mut().enumerate() {
             state.is_open = shard < shards_in_use;
         }
-        self.shards_in_use
-            .store(shards_in_use as u64, Ordering::Release);
+        self.shards_in_use.store(shards_in_use as u64, Ordering::Release);
     }
 
     /// Sets how much more contention is tolerated: any, if there can or may be no more shards.

@@ -26,10 +26,7 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     let now = shared.clock();
     conn.meta.returned(now);
     let (version, unobstructed) = shared.snapshot.fast_return();
-    if conn
-        .meta
-        .may_return(version, shared.snapshot.max_uses(), now)
-    {
+    if conn.meta.may_return(version, shared.snapshot.max_uses(), now) {
         return match unobstructed {
             true => make_idle(shared, conn),
             false => shared.hand_over(conn, Source::Reused),
@@ -111,9 +108,7 @@ pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
         return cell.end();
     }
     let now = shared.runtime.now();
-    let reported = shared
-        .leases
-        .end_reported(conn.slot.lease_index(), cell, now);
+    let reported = shared.leases.end_reported(conn.slot.lease_index(), cell, now);
     if let Some(holder) = reported {
         shared.events.tell(|| Event::LeakReturned { holder });
     }

@@ -311,11 +311,7 @@ impl<M: Manager> Shared<M> {
         let (id, created_at) = (conn.meta.id, conn.meta.created_at);
         // Catches what the connection's own drop may throw. Its slot is freed in any case.
         self.events.guarded("drop", move || drop(conn));
-        self.events.tell(|| Event::Closed {
-            id,
-            reason,
-            age: self.age(created_at),
-        });
+        self.events.tell(|| Event::Closed { id, reason, age: self.age(created_at) });
     }
 
     /// Puts everything that is idle where it belongs now.
@@ -467,10 +463,7 @@ fn tell_changes<M: Manager>(
     now: ObservedState,
 ) {
     if before.breaker != now.breaker {
-        actions.tell(Event::Breaker {
-            from: before.breaker,
-            to: now.breaker,
-        });
+        actions.tell(Event::Breaker { from: before.breaker, to: now.breaker });
     }
     if before.suspect != now.suspect {
         actions.tell(Event::Burst);

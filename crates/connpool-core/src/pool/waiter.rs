@@ -24,11 +24,7 @@ pub(crate) struct Assigned<C> {
 
 impl<C> Assigned<C> {
     pub(crate) fn unverified(conn: C, source: Source) -> Self {
-        Assigned {
-            conn,
-            source,
-            verified_at: None,
-        }
+        Assigned { conn, source, verified_at: None }
     }
 }
 
@@ -43,10 +39,7 @@ pub(crate) enum WaitError<E> {
 
 impl<C, E> Waiter<C, E> {
     pub(crate) fn new(waker: Option<Waker>) -> Self {
-        Waiter {
-            waker,
-            result: None,
-        }
+        Waiter { waker, result: None }
     }
 
     /// Sets the result and returns the waker.

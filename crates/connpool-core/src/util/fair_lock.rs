@@ -40,10 +40,7 @@ impl FairLock {
             }
             state.waiting = state.waiting.saturating_add(1);
             // Under the lock: a guard that is dropped after it finds this task listening.
-            Waiting {
-                lock: self,
-                listener: self.freed.listen(),
-            }
+            Waiting { lock: self, listener: self.freed.listen() }
         };
         loop {
             (&mut waiting.listener).await;

@@ -84,13 +84,7 @@ impl Deadline {
     /// Creates a deadline `limit` after the first [`begin`](Deadline::begin), or never.
     #[inline]
     pub(crate) fn new(limit: impl Into<Nanos>) -> Self {
-        Deadline {
-            limit: limit.into(),
-            start: None,
-            at: None,
-            timer: None,
-            passed: false,
-        }
+        Deadline { limit: limit.into(), start: None, at: None, timer: None, passed: false }
     }
 
     /// Fixes the deadline if it is not fixed yet, and returns it.
@@ -125,15 +119,8 @@ impl Deadline {
                 self.timer = Some(runtime.sleep_until(at));
             }
         }
-        self.passed = self
-            .timer
-            .as_mut()
-            .is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
-        if self.passed {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        self.passed = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
+        if self.passed { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Waits until the deadline has passed.

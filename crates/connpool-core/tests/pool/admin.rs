@@ -37,9 +37,7 @@ fn retain_gracefully_closes_rejected_idle_connections() {
 fn retain_visits_prewarmed_connections_and_keeps_the_order() {
     let ids_after = |rounds: usize| {
         let (sim, fake) = new(1);
-        let pool = sim
-            .block_on(fake.pool().max_size(5).min_size(5).build())
-            .unwrap();
+        let pool = sim.block_on(fake.pool().max_size(5).min_size(5).build()).unwrap();
         drop(hold(&sim, &pool, 3));
         let mut visited = 0;
         for _ in 0..rounds {
@@ -109,10 +107,7 @@ fn clear_and_close_apply_to_a_connection_visited_by_retain() {
         true
     });
     sim.settle();
-    assert_eq!(
-        (fake.alive(), closed(&pool, CloseReason::PoolClosed)),
-        (0, 1)
-    );
+    assert_eq!((fake.alive(), closed(&pool, CloseReason::PoolClosed)), (0, 1));
     assert_eq!(pool.retain(|_| false), 0);
 }
 
@@ -121,9 +116,7 @@ fn panicking_retain_predicate_costs_one_connection_and_propagates() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        pool.retain(|_| panic!("scripted panic"))
-    }));
+    let panicked = catch_unwind(AssertUnwindSafe(|| pool.retain(|_| panic!("scripted panic"))));
     assert!(panicked.is_err());
     assert_eq!(fake.alive(), 2);
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);

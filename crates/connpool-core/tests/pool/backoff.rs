@@ -16,12 +16,7 @@ use crate::support::{
 #[test]
 fn connection_older_than_the_failure_does_not_end_the_backoff() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(3)
-        .evict_interval(10 * MILLI)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(3).evict_interval(10 * MILLI).build_lazy().unwrap();
     fill(&sim, &pool, 2);
     // Healthy and never checked out, but opened before the backend failed.
     sim.advance(SECOND);
@@ -40,13 +35,7 @@ fn connection_older_than_the_failure_does_not_end_the_backoff() {
 fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
     let (sim, fake) = new(1);
     let pool = sim
-        .block_on(
-            fake.pool()
-                .max_size(3)
-                .min_size(2)
-                .evict_interval(10 * MILLI)
-                .build(),
-        )
+        .block_on(fake.pool().max_size(3).min_size(2).evict_interval(10 * MILLI).build())
         .unwrap();
     let guard = sim.block_on(pool.get()).unwrap();
     sim.advance(SECOND);
@@ -65,13 +54,7 @@ fn old_idle_connections_do_not_end_the_backoff_for_min_size() {
 #[test]
 fn backoff_ends_even_if_the_first_checkout_pings() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .min_size(1)
-        .get_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).min_size(1).get_timeout(SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(3 * SECOND);
@@ -91,10 +74,7 @@ fn timeout_explains_a_server_that_speaks_first() {
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(error.is_timeout());
     let text = error.to_string();
-    assert!(
-        text.contains("read its greeting in Manager::connect"),
-        "{text}"
-    );
+    assert!(text.contains("read its greeting in Manager::connect"), "{text}");
     assert!(closed(&pool, CloseReason::Unsolicited) > 0);
 }
 
@@ -149,11 +129,7 @@ fn connections_closed_by_an_idle_peer_cause_no_backoff() {
     let opened = fake.clone();
     fake.set_liveness_with(move |conn| {
         let created_at = opened.connects_at()[usize::try_from(conn.id()).unwrap() - 1];
-        if clock.elapsed() - created_at > 10 * SECOND {
-            Liveness::Closed
-        } else {
-            Liveness::Alive
-        }
+        if clock.elapsed() - created_at > 10 * SECOND { Liveness::Closed } else { Liveness::Alive }
     });
     sim.advance(600 * SECOND);
     assert!(closed(&pool, CloseReason::Dead) >= 20);
@@ -186,10 +162,7 @@ fn coarse_clock_does_not_shorten_the_backoff() {
         .get_timeout(None)
         .build_lazy()
         .unwrap();
-    fake.always(
-        Call::Connect,
-        Behavior::FailAfter(Duration::from_micros(50)),
-    );
+    fake.always(Call::Connect, Behavior::FailAfter(Duration::from_micros(50)));
     let job = spawn_get(&sim, &pool);
     sim.advance(10 * SECOND);
     assert!(!job.has_ended());
@@ -201,13 +174,7 @@ fn coarse_clock_does_not_shorten_the_backoff() {
 fn build_whose_maintenance_task_is_dropped_returns_no_runtime() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Fail);
-    let mut build = Box::pin(
-        fake.pool()
-            .min_size(1)
-            .fail_fast(false)
-            .get_timeout(None)
-            .build(),
-    );
+    let mut build = Box::pin(fake.pool().min_size(1).fail_fast(false).get_timeout(None).build());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut cx = Context::from_waker(&waker);

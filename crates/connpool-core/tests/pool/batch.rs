@@ -67,12 +67,7 @@ fn get_many_of_zero_or_beyond_max_size_returns_immediately() {
 fn concurrent_get_many_of_max_size_do_not_deadlock() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
-        let pool = fake
-            .pool()
-            .max_size(3)
-            .get_timeout(SECOND)
-            .build_lazy()
-            .unwrap();
+        let pool = fake.pool().max_size(3).get_timeout(SECOND).build_lazy().unwrap();
         fake.always(Call::Connect, Behavior::Take(MILLI));
         let jobs = [(); 6].map(|()| {
             let (pool, sim_) = (pool.clone(), sim.clone());
@@ -83,10 +78,7 @@ fn concurrent_get_many_of_max_size_do_not_deadlock() {
             })
         });
         sim.advance(SECOND);
-        assert!(
-            jobs.iter().all(|job| job.take() == Some(true)),
-            "seed {seed}"
-        );
+        assert!(jobs.iter().all(|job| job.take() == Some(true)), "seed {seed}");
         assert_full_capacity(&sim, &fake, &pool);
     }
 }
@@ -140,11 +132,7 @@ fn get_many_that_times_out_returns_its_connections() {
     // Conversely, a get_many in the queue has the same limit.
     let many = spawn_get_many(&sim, &pool, 3, SECOND);
     let start = sim.elapsed();
-    assert!(
-        sim.block_on(pool.get_many_timeout(1, SECOND))
-            .unwrap_err()
-            .is_timeout()
-    );
+    assert!(sim.block_on(pool.get_many_timeout(1, SECOND)).unwrap_err().is_timeout());
     assert_eq!(sim.elapsed() - start, SECOND);
     drop(held);
     sim.advance(2 * SECOND);
@@ -152,10 +140,7 @@ fn get_many_that_times_out_returns_its_connections() {
     fake.next(Call::Connect, [Behavior::Fail]);
     pool.clear();
     sim.settle();
-    assert!(matches!(
-        sim.block_on(pool.get_many(2)),
-        Err(GetError::Connect(_))
-    ));
+    assert!(matches!(sim.block_on(pool.get_many(2)), Err(GetError::Connect(_))));
     sim.advance(SECOND);
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -284,12 +269,7 @@ fn pool_exchange_that_fails_is_dropped_or_panics_closes_its_connection() {
 #[test]
 fn pool_exchange_without_a_connection_returns_the_get_error() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .get_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).get_timeout(SECOND).build_lazy().unwrap();
     let held = spawn_get(&sim, &pool);
     let result = sim.block_on(pool.exchange(async |_| Ok::<_, Failure>(())));
     let Err(Failure::Get(error)) = result else {

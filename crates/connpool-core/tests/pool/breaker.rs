@@ -104,11 +104,7 @@ fn backend_down_for_ten_seconds_gets_at_most_twenty_connects_per_second() {
 #[test]
 fn backend_that_fails_with_all_connections_in_use_gets_at_most_twenty_connects_per_second() {
     for fail_fast in [true, false] {
-        for connect in [
-            Behavior::Fail,
-            Behavior::FailAfter(300 * MILLI),
-            Behavior::Hang,
-        ] {
+        for connect in [Behavior::Fail, Behavior::FailAfter(300 * MILLI), Behavior::Hang] {
             let (sim, fake) = new(7);
             let pool = pool_of_100(&fake, fail_fast);
             let mut held = hold(&sim, &pool, 100);
@@ -209,12 +205,7 @@ fn breaker(failures: u32) -> Breaker {
 #[test]
 fn open_breaker_fails_all_waiters_and_new_gets() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .breaker(breaker(1))
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).breaker(breaker(1)).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI)]);
     let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
@@ -226,10 +217,7 @@ fn open_breaker_fails_all_waiters_and_new_gets() {
     let text = pool.stats().to_string();
     assert!(text.ends_with(" breaker=open"), "{text}");
     let start = sim.elapsed();
-    assert!(matches!(
-        sim.block_on(pool.get()),
-        Err(GetError::Connect(_))
-    ));
+    assert!(matches!(sim.block_on(pool.get()), Err(GetError::Connect(_))));
     assert_eq!(sim.elapsed(), start);
     assert_eq!(fake.calls(Call::Connect), 1);
 }
@@ -241,18 +229,11 @@ fn get_after_the_probe_interval_runs_the_breaker_probe() {
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(SECOND)]);
     assert!(sim.block_on(pool.get()).is_err());
     sim.advance(5 * SECOND);
-    assert_eq!(
-        fake.calls(Call::Connect),
-        1,
-        "a breaker probe without a get"
-    );
+    assert_eq!(fake.calls(Call::Connect), 1, "a breaker probe without a get");
     let probing_get = spawn_get(&sim, &pool);
     assert_eq!(pool.stats().breaker, BreakerState::HalfOpen);
     let other = spawn_get(&sim, &pool);
-    assert!(
-        other.take().is_some_and(|got| got.is_err()),
-        "a second probe"
-    );
+    assert!(other.take().is_some_and(|got| got.is_err()), "a second probe");
     sim.advance(SECOND);
     assert!(probing_get.take().is_some_and(|got| got.is_ok()));
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
@@ -276,12 +257,7 @@ fn failed_breaker_probe_reopens_the_breaker() {
 #[test]
 fn open_breaker_lets_waiters_wait_for_a_borrowed_connection() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(3)
-        .breaker(breaker(1))
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(3).breaker(breaker(1)).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
@@ -311,13 +287,8 @@ fn open_breaker_fails_waiters_when_the_last_connection_is_lost() {
 #[test]
 fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .breaker(breaker(1))
-        .fail_fast(false)
-        .get_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().breaker(breaker(1)).fail_fast(false).get_timeout(None).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
     let jobs: Vec<_> = (0..20).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(10 * SECOND);
@@ -327,11 +298,7 @@ fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
     fake.clear_script();
     sim.advance(SECOND);
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
-    drop(
-        jobs.into_iter()
-            .filter_map(|job| job.take())
-            .collect::<Vec<_>>(),
-    );
+    drop(jobs.into_iter().filter_map(|job| job.take()).collect::<Vec<_>>());
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -339,11 +306,7 @@ fn without_fail_fast_waiters_wait_until_a_breaker_probe_succeeds() {
 fn min_size_is_restored_by_breaker_probes_without_gets() {
     let (sim, fake) = new(1);
     for evict_interval in [Some(30 * SECOND), None] {
-        let build = fake
-            .pool()
-            .min_size(8)
-            .breaker(breaker(1))
-            .evict_interval(evict_interval);
+        let build = fake.pool().min_size(8).breaker(breaker(1)).evict_interval(evict_interval);
         let pool = sim.block_on(build.build()).unwrap();
         take_down(&fake, Behavior::Fail);
         assert!(sim.block_on(pool.get()).is_err());
@@ -362,12 +325,8 @@ fn min_size_is_restored_by_breaker_probes_without_gets() {
 fn breaker_probe_of_a_dropped_get_still_closes_the_breaker() {
     for evict_interval in [Some(30 * SECOND), None] {
         let (sim, fake) = new(1);
-        let pool = fake
-            .pool()
-            .breaker(breaker(1))
-            .evict_interval(evict_interval)
-            .build_lazy()
-            .unwrap();
+        let pool =
+            fake.pool().breaker(breaker(1)).evict_interval(evict_interval).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::Fail, Behavior::Take(MILLI)]);
         assert!(sim.block_on(pool.get()).is_err());
         sim.advance(SECOND);
@@ -383,11 +342,7 @@ fn breaker_probe_of_a_dropped_get_still_closes_the_breaker() {
 /// before a get could take it.
 #[test]
 fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
-    for limits in [
-        (Some(5 * MILLI), None),
-        (Some(Duration::ZERO), None),
-        (None, Some(5 * MILLI)),
-    ] {
+    for limits in [(Some(5 * MILLI), None), (Some(Duration::ZERO), None), (None, Some(5 * MILLI))] {
         let (sim, fake) = new(1);
         let pool = fake
             .pool()
@@ -402,12 +357,7 @@ fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
         assert_eq!(pool.stats().breaker, BreakerState::Open);
         fake.clear_script();
         sim.advance(10 * SECOND);
-        assert_eq!(
-            pool.stats().breaker,
-            BreakerState::Closed,
-            "{limits:?} {}",
-            pool.stats()
-        );
+        assert_eq!(pool.stats().breaker, BreakerState::Closed, "{limits:?} {}", pool.stats());
         assert!(sim.block_on(pool.get()).is_ok());
     }
 }
@@ -416,13 +366,8 @@ fn breaker_probe_for_min_size_closes_the_breaker_despite_a_short_lifetime() {
 #[test]
 fn expired_and_dead_breaker_probe_does_not_close_the_breaker() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .min_size(1)
-        .max_lifetime(5 * MILLI)
-        .breaker(breaker(1))
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().min_size(1).max_lifetime(5 * MILLI).breaker(breaker(1)).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
     assert!(sim.block_on(pool.get()).is_err());
     fake.always(Call::Connect, Behavior::HangUp);

@@ -30,12 +30,7 @@ fn burst_of_three_dead_connections_has_the_others_pinged_once() {
 #[test]
 fn ping_after_a_burst_finds_connections_that_the_probe_misses() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(20)
-        .ping_after(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(20).ping_after(None).build_lazy().unwrap();
     fill(&sim, &pool, 6);
     fake.set_liveness_with(|conn| match conn.id() {
         4..=6 => Liveness::Closed,
@@ -81,11 +76,7 @@ fn burst_found_by_a_sweep_has_the_others_pinged() {
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
     assert!(pool.try_get().is_ok(), "try_get failed");
     drop(hold(&sim, &pool, 2));
-    assert_eq!(
-        fake.calls(Call::Ping),
-        1,
-        "the second connection has proved alive since"
-    );
+    assert_eq!(fake.calls(Call::Ping), 1, "the second connection has proved alive since");
 }
 
 #[test]

@@ -39,12 +39,7 @@ impl Case {
         let fake = crate::support::fake(&sim);
         let pool = settings(fake.pool()).build_lazy().unwrap();
         let held = Vec::new();
-        Case {
-            sim,
-            fake,
-            pool,
-            held,
-        }
+        Case { sim, fake, pool, held }
     }
 
     /// Opens `count` connections and returns them.
@@ -62,12 +57,7 @@ impl Case {
 /// Drops the future of `make` after every possible number of polls, for each [`Between`]. `after`
 /// checks the pool.
 fn drop_each(make: impl Fn(u64) -> (Case, BoxFuture), after: impl Fn(Case)) {
-    let all = [
-        Between::Nothing,
-        Between::Settle,
-        Between::Pass(MILLI),
-        Between::Pass(100 * MILLI),
-    ];
+    let all = [Between::Nothing, Between::Settle, Between::Pass(MILLI), Between::Pass(100 * MILLI)];
     let ended = all.map(|between| {
         drop_at_every_poll(
             40,
@@ -149,11 +139,7 @@ fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
 /// The maintenance task pings the idle connection while the get comes and goes.
 #[test]
 fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
-    for ping in [
-        Behavior::Take(SECOND / 2),
-        Behavior::FailAfter(SECOND / 2),
-        Behavior::Hang,
-    ] {
+    for ping in [Behavior::Take(SECOND / 2), Behavior::FailAfter(SECOND / 2), Behavior::Hang] {
         drop_each(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(1).keepalive(20 * SECOND);
@@ -177,11 +163,7 @@ fn get_dropped_at_every_poll_beside_a_keepalive_ping_loses_nothing() {
 
 #[test]
 fn get_that_runs_the_breaker_probe_dropped_at_every_poll_loses_nothing() {
-    for probe in [
-        Behavior::Yield(1),
-        Behavior::Take(2 * MILLI),
-        Behavior::YieldThenFail(1),
-    ] {
+    for probe in [Behavior::Yield(1), Behavior::Take(2 * MILLI), Behavior::YieldThenFail(1)] {
         drop_each(
             |k| {
                 let breaker = Breaker::new(1, SECOND);
@@ -204,19 +186,9 @@ fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
             let case = {
                 let sim = SimRuntime::new(k);
                 let fake = crate::support::fake(&sim);
-                let pool = fake
-                    .require_reset()
-                    .pool()
-                    .max_size(2)
-                    .build_lazy()
-                    .unwrap();
+                let pool = fake.require_reset().pool().max_size(2).build_lazy().unwrap();
                 let held = Vec::new();
-                Case {
-                    sim,
-                    fake,
-                    pool,
-                    held,
-                }
+                Case { sim, fake, pool, held }
             };
             let case = case.filled(2);
             case.fake.next(Call::Reset, [Behavior::Yield(2)]);
@@ -254,10 +226,7 @@ fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {
             let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
-            case.fake.next(
-                Call::Connect,
-                [Behavior::Fail, Behavior::Yield(1), Behavior::Panic],
-            );
+            case.fake.next(Call::Connect, [Behavior::Fail, Behavior::Yield(1), Behavior::Panic]);
             case.fake.set_liveness_with(|conn| match conn.id() {
                 1 => Liveness::Closed,
                 _ => Liveness::Alive,
@@ -271,12 +240,7 @@ fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
 
 #[test]
 fn get_that_waits_for_a_return_dropped_at_every_poll_loses_nothing() {
-    for ping in [
-        Behavior::Succeed,
-        Behavior::Yield(1),
-        Behavior::Fail,
-        Behavior::Panic,
-    ] {
+    for ping in [Behavior::Succeed, Behavior::Yield(1), Behavior::Fail, Behavior::Panic] {
         drop_each(
             |k| {
                 let mut case = Case::new(k, |pool| pool.max_size(1).ping_after(Duration::ZERO));
@@ -297,8 +261,7 @@ fn get_that_connects_after_failed_pings_dropped_at_every_poll_loses_nothing() {
             let case = Case::new(k, |pool| pool.max_size(4).ping_after(Duration::ZERO)).filled(4);
             let acts = [Behavior::YieldThenFail(1), Behavior::Panic, Behavior::Hang];
             case.fake.next(Call::Ping, acts);
-            case.fake
-                .next(Call::Connect, [Behavior::Yield(1), Behavior::Yield(2)]);
+            case.fake.next(Call::Connect, [Behavior::Yield(1), Behavior::Yield(2)]);
             let get = case.get();
             (case, get)
         },
@@ -329,19 +292,14 @@ fn guard_exchange_dropped_at_every_poll_loses_nothing() {
 
 #[test]
 fn get_many_dropped_at_every_poll_loses_nothing() {
-    for ping in [
-        Behavior::Succeed,
-        Behavior::Yield(1),
-        Behavior::YieldThenFail(1),
-    ] {
+    for ping in [Behavior::Succeed, Behavior::Yield(1), Behavior::YieldThenFail(1)] {
         drop_each(
             |k| {
                 let settings = |pool: Builder<Fake>| pool.max_size(4).ping_after(Duration::ZERO);
                 let mut case = Case::new(k, settings).filled(2);
                 case.held = hold(&case.sim, &case.pool, 1);
                 case.fake.next(Call::Ping, [ping]);
-                case.fake
-                    .next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI)]);
+                case.fake.next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI)]);
                 let pool = case.pool.clone();
                 let gather = Box::pin(async move { drop(pool.get_many(4).await) });
                 (case, gather as BoxFuture)
@@ -418,11 +376,7 @@ fn build_dropped_at_every_poll_leaves_no_connection_and_no_task() {
             let case = Case::new(k, |pool| pool.max_size(2));
             case.fake.next(
                 Call::Connect,
-                [
-                    Behavior::Yield(1),
-                    Behavior::Take(MILLI),
-                    Behavior::Yield(2),
-                ],
+                [Behavior::Yield(1), Behavior::Take(MILLI), Behavior::Yield(2)],
             );
             let build = case.fake.pool().min_size(3).build();
             let built = Arc::clone(&built);
@@ -582,12 +536,7 @@ fn connect_of_a_dropped_get_serves_the_next_get() {
 fn dropped_waiter_that_was_woken_to_start_a_connect_passes_the_wake_up_on() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .get_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).get_timeout(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang, Behavior::Hang]);
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
@@ -602,11 +551,7 @@ fn dropped_waiter_that_was_woken_to_start_a_connect_passes_the_wake_up_on() {
     sim.restart();
     drop(first);
     sim.advance(SECOND);
-    assert!(
-        wakes.count() > 0,
-        "the wake-up was lost with the dropped waiter: {}",
-        pool.stats()
-    );
+    assert!(wakes.count() > 0, "the wake-up was lost with the dropped waiter: {}", pool.stats());
     assert!(sim.block_on(second).is_ok());
 }
 

@@ -43,12 +43,7 @@ fn wait_timeout_names_the_holders() {
 #[test]
 fn connect_timeout_reports_the_connect_phase() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .name("db")
-        .connect_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().name("db").connect_timeout(None).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Hang);
     let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
     assert_eq!(sim.elapsed(), SECOND);
@@ -91,12 +86,8 @@ fn check_timeout_reports_the_check_phase() {
 fn hanging_pings_do_not_extend_the_get_deadline() {
     for ping_timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
         let (sim, fake) = new(1);
-        let pool = fake
-            .pool()
-            .ping_after(Duration::ZERO)
-            .ping_timeout(ping_timeout)
-            .build_lazy()
-            .unwrap();
+        let pool =
+            fake.pool().ping_after(Duration::ZERO).ping_timeout(ping_timeout).build_lazy().unwrap();
         fill(&sim, &pool, 10);
         fake.always(Call::Ping, Behavior::Hang);
         fake.always(Call::Connect, Behavior::Hang);
@@ -120,13 +111,8 @@ fn hanging_pings_do_not_extend_the_get_deadline() {
 #[test]
 fn get_deadline_spans_wait_and_check_from_the_first_poll() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .ping_after(Duration::ZERO)
-        .ping_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().max_size(1).ping_after(Duration::ZERO).ping_timeout(None).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Hang);
     let job = spawn(&sim, pool.get_owned_timeout(SECOND));
@@ -135,17 +121,8 @@ fn get_deadline_spans_wait_and_check_from_the_first_poll() {
     sim.advance(399 * MILLI);
     assert!(!job.has_ended());
     sim.advance(MILLI);
-    let error = job
-        .take()
-        .expect("still pending after its deadline")
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        GetError::Timeout {
-            phase: Phase::Check,
-            ..
-        }
-    ));
+    let error = job.take().expect("still pending after its deadline").unwrap_err();
+    assert!(matches!(error, GetError::Timeout { phase: Phase::Check, .. }));
 }
 
 // ---- checks
@@ -168,12 +145,7 @@ fn get_takes_a_new_connection_after_three_failed_pings() {
 #[test]
 fn failed_pings_in_a_full_pool_make_room_for_a_new_connection() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(3)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(3).ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.always(Call::Ping, Behavior::Fail);
     fake.always(Call::Close, Behavior::Hang);
@@ -203,12 +175,9 @@ fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
 
 #[test]
 fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
-    for (after, probes) in [
-        (Some(Duration::ZERO), 1),
-        (Some(5 * SECOND), 0),
-        (Some(SECOND), 1),
-        (None, 0),
-    ] {
+    for (after, probes) in
+        [(Some(Duration::ZERO), 1), (Some(5 * SECOND), 0), (Some(SECOND), 1), (None, 0)]
+    {
         let (sim, fake) = new(1);
         let pool = fake
             .pool()
@@ -246,13 +215,7 @@ fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
         let (sim, fake) = new(1);
         let pool = fake.pool().build_lazy().unwrap();
         fill(&sim, &pool, 1);
-        fake.set_liveness_with(move |conn| {
-            if conn.id() == 1 {
-                liveness
-            } else {
-                Liveness::Alive
-            }
-        });
+        fake.set_liveness_with(move |conn| if conn.id() == 1 { liveness } else { Liveness::Alive });
         let guard = sim.block_on(pool.get()).unwrap();
         assert_eq!(guard.id(), if reason.is_some() { 2 } else { 1 });
         sim.settle();
@@ -279,11 +242,7 @@ fn connection_is_reset_between_users_and_destroyed_if_the_reset_fails() {
     drop(guard);
     let mut guard = sim.block_on(pool.get()).unwrap();
     guard.used_by(4);
-    assert_eq!(
-        (guard.id(), sim.elapsed()),
-        (3, SECOND),
-        "one reset_timeout"
-    );
+    assert_eq!((guard.id(), sim.elapsed()), (3, SECOND), "one reset_timeout");
 }
 
 /// With random pings, resets, sweeps and timeouts at once.
@@ -292,10 +251,7 @@ fn connection_is_never_lent_twice_without_a_reset() {
     for seed in 0..30 {
         let (sim, fake) = new(seed);
         fake.require_reset().always(Call::Reset, Behavior::Yield(1));
-        fake.next(
-            Call::Reset,
-            [Behavior::Take(MILLI), Behavior::Fail, Behavior::Panic],
-        );
+        fake.next(Call::Reset, [Behavior::Take(MILLI), Behavior::Fail, Behavior::Panic]);
         let pool = fake
             .pool()
             .max_size(3)

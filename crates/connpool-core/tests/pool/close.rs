@@ -41,10 +41,7 @@ fn close_fails_all_waiters_immediately() {
     }
     assert_eq!(sim.elapsed(), Duration::ZERO);
     assert_eq!(pool.stats().connecting, 0, "a connect was not dropped");
-    assert!(
-        !close.has_ended(),
-        "close did not wait for a borrowed connection"
-    );
+    assert!(!close.has_ended(), "close did not wait for a borrowed connection");
     sim.advance(SECOND);
     drop(held);
     sim.settle();
@@ -61,11 +58,7 @@ fn close_gracefully_closes_idle_connections_and_waits_for_them() {
     let report = sim.block_on(pool.close(10 * SECOND));
     assert_eq!(numbers(report), (4, 0, false));
     assert_eq!(graceful_closes(&fake).len(), 4);
-    assert_eq!(
-        sim.elapsed(),
-        SECOND,
-        "graceful closes did not run concurrently"
-    );
+    assert_eq!(sim.elapsed(), SECOND, "graceful closes did not run concurrently");
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 4);
 }
 

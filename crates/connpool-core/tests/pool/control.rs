@@ -206,18 +206,13 @@ fn connects_beyond_a_smaller_max_size_are_closed_once_established() {
 #[test]
 fn invalid_resize_is_rejected_and_changes_nothing() {
     let (sim, fake) = new(1);
-    let pool = sim
-        .block_on(fake.pool().max_size(5).min_size(2).build())
-        .unwrap();
+    let pool = sim.block_on(fake.pool().max_size(5).min_size(2).build()).unwrap();
     for (size, text) in [
         (0, "max_size is 0: it must be at least 1"),
         (1, "max_size is 1: it must be at least min_size, which is 2"),
     ] {
         let error = pool.resize(size).unwrap_err();
-        assert_eq!(
-            (error.field(), error.to_string().as_str()),
-            ("max_size", text)
-        );
+        assert_eq!((error.field(), error.to_string().as_str()), ("max_size", text));
     }
     assert_eq!(pool.config().max_size, 5);
     assert_full_capacity(&sim, &fake, &pool);
@@ -245,11 +240,7 @@ fn random_resizes_lose_nothing() {
         sim.advance(SECOND);
         assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
         let size = pool.config().max_size;
-        assert!(
-            fake.alive() <= size,
-            "seed {seed}: {} of {size}",
-            fake.alive()
-        );
+        assert!(fake.alive() <= size, "seed {seed}: {} of {size}", fake.alive());
         pool.resize(8).unwrap();
         assert_full_capacity(&sim, &fake, &pool);
     }

@@ -55,15 +55,8 @@ fn get_error_converts_to_io_error_and_keeps_its_text() {
     sim.block_on(pool.close(SECOND));
     let closed = sim.block_on(get(SECOND)).unwrap_err();
     let other = GetError::Connect(Arc::new(io::Error::from(ErrorKind::ConnectionReset)));
-    let kinds = [
-        &connect_error,
-        &panicked,
-        &timeout,
-        &exhausted,
-        &closed,
-        &other.into(),
-    ]
-    .map(io::Error::kind);
+    let kinds = [&connect_error, &panicked, &timeout, &exhausted, &closed, &other.into()]
+        .map(io::Error::kind);
     let expected = [
         ErrorKind::Other,
         ErrorKind::Other,
@@ -94,10 +87,7 @@ fn build_errors_name_the_cause_or_the_remedy() {
         (connect_error, "cannot connect: refused"),
         (panicked, "connect panicked: too hot"),
         (BuildError::Timeout, "use build_lazy"),
-        (
-            BuildError::NoRuntime,
-            "build the pool inside of a running one",
-        ),
+        (BuildError::NoRuntime, "build the pool inside of a running one"),
     ];
     for (error, text) in texts {
         assert!(error.to_string().contains(text), "{error}");

@@ -21,8 +21,7 @@ const DURATIONS: [(&str, Set); 12] = [
     ("ping_after", |pool, span| pool.ping_after(span)),
     ("liveness_after", |pool, span| pool.liveness_after(span)),
     ("slow_get_warning", |pool, span| {
-        pool.slow_get_warning(span)
-            .observer(|_: &str, _: &Event<'_>| ())
+        pool.slow_get_warning(span).observer(|_: &str, _: &Event<'_>| ())
     }),
     ("keepalive", |pool, span| pool.keepalive(span)),
 ];
@@ -36,9 +35,7 @@ fn exercise(settings: impl Fn(Builder<Fake>) -> Builder<Fake>, slow: bool) -> (u
     fake.require_reset();
     let runtime = CountingRuntime::new(&sim, 60_000);
     let builder = Pool::builder(fake.clone(), runtime.clone());
-    let pool = settings(builder.max_size(2).min_size(1))
-        .build_lazy()
-        .unwrap();
+    let pool = settings(builder.max_size(2).min_size(1)).build_lazy().unwrap();
     if slow {
         for op in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {
             fake.always(op, Behavior::Take(MILLI));
@@ -98,14 +95,7 @@ fn all_duration_settings_may_be_extreme_together() {
     for span in SPANS {
         for slow in [false, true] {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                exercise(
-                    |pool| {
-                        DURATIONS
-                            .iter()
-                            .fold(pool, |pool, (_, set)| set(pool, span))
-                    },
-                    slow,
-                )
+                exercise(|pool| DURATIONS.iter().fold(pool, |pool, (_, set)| set(pool, span)), slow)
             }));
             let Ok((good, _)) = outcome else {
                 panic!("{span:?}, slow: {slow}");

@@ -21,20 +21,10 @@ fn each_failed_connect_fails_one_waiter() {
     sim.advance(MILLI);
     let failed = jobs.iter().filter(|job| job.has_ended()).count();
     assert_eq!(failed, 3);
-    let error = jobs[0]
-        .take()
-        .expect("the first waiter did not fail first")
-        .unwrap_err();
+    let error = jobs[0].take().expect("the first waiter did not fail first").unwrap_err();
     assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
-    assert!(
-        error
-            .source()
-            .is_some_and(|source| source.is::<ScriptedError>())
-    );
-    assert!(
-        error.to_string().contains("cannot connect: refused"),
-        "{error}"
-    );
+    assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
+    assert!(error.to_string().contains("cannot connect: refused"), "{error}");
     sim.advance(SECOND);
     assert!(jobs[1..].iter().all(Job::has_ended));
     assert_eq!(pool.stats().connect_failed, 3);
@@ -85,12 +75,7 @@ fn failed_connect_without_waiters_fails_no_get() {
 #[test]
 fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .fail_fast(false)
-        .get_timeout(3 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().fail_fast(false).get_timeout(3 * SECOND).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert_eq!(sim.elapsed(), 3 * SECOND);
@@ -135,10 +120,7 @@ async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
 #[test]
 fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
     let (sim, fake) = new(1);
-    fake.next(
-        Call::Connect,
-        [Behavior::Succeed, Behavior::Fail, Behavior::Take(SECOND)],
-    );
+    fake.next(Call::Connect, [Behavior::Succeed, Behavior::Fail, Behavior::Take(SECOND)]);
     match sim.block_on(fake.pool().min_size(3).build()) {
         Err(BuildError::Connect(refused)) => assert!(refused.0 <= 3),
         other => panic!("{:?}", other.map(|pool| pool.stats())),
@@ -151,18 +133,13 @@ fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
 fn build_without_fail_fast_retries_until_its_timeout() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Fail; 3]);
-    let pool = sim
-        .block_on(fake.pool().min_size(2).fail_fast(false).build())
-        .unwrap();
+    let pool = sim.block_on(fake.pool().min_size(2).fail_fast(false).build()).unwrap();
     assert_eq!(pool.stats().size, 2);
     fake.always(Call::Connect, Behavior::Fail);
     let start = sim.elapsed();
     let build = fake.pool().min_size(2).fail_fast(false).get_timeout(SECOND);
     // The error is the cause, not only the timeout.
-    assert!(matches!(
-        sim.block_on(build.build()),
-        Err(BuildError::Connect(_))
-    ));
+    assert!(matches!(sim.block_on(build.build()), Err(BuildError::Connect(_))));
     assert_eq!(sim.elapsed() - start, SECOND);
 }
 
@@ -171,11 +148,7 @@ fn build_without_fail_fast_retries_until_its_timeout() {
 /// Returns the pauses between the connects for a get that waits for a minute.
 fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
     let (sim, fake) = new(seed);
-    let mut builder = fake
-        .pool()
-        .fail_fast(false)
-        .breaker(None)
-        .get_timeout(60 * SECOND);
+    let mut builder = fake.pool().fail_fast(false).breaker(None).get_timeout(60 * SECOND);
     if let Some(backoff) = backoff {
         builder = builder.backoff(backoff);
     }
@@ -204,10 +177,7 @@ fn backoff_ceiling_doubles_up_to_five_seconds() {
     // Full jitter covers the whole range.
     for (nth, longest) in longest.into_iter().enumerate() {
         let ceiling = (50 * MILLI * 2_u32.pow(nth as u32)).min(5 * SECOND);
-        assert!(
-            longest > ceiling / 2,
-            "pause {nth} is too short: {longest:?}"
-        );
+        assert!(longest > ceiling / 2, "pause {nth} is too short: {longest:?}");
     }
 }
 
@@ -228,10 +198,7 @@ fn one_successful_connect_ends_the_backoff() {
     fake.next(Call::Connect, [Behavior::Fail]);
     let start = sim.elapsed();
     let more = hold(&sim, &pool, 1);
-    assert!(
-        sim.elapsed() - start <= 50 * MILLI,
-        "the backoff was not reset"
-    );
+    assert!(sim.elapsed() - start <= 50 * MILLI, "the backoff was not reset");
     drop((held, more));
 }
 
@@ -257,10 +224,7 @@ fn idle_connections_are_lent_while_connects_fail() {
     let pool = fake.pool().max_size(2).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Connect, Behavior::Fail);
-    assert!(matches!(
-        sim.block_on(pool.get()),
-        Err(GetError::Connect(_))
-    ));
+    assert!(matches!(sim.block_on(pool.get()), Err(GetError::Connect(_))));
     drop(held);
     let now = sim.elapsed();
     for _ in 0..10 {
@@ -273,11 +237,7 @@ fn idle_connections_are_lent_while_connects_fail() {
 fn min_size_respects_backoff_while_the_backend_is_down() {
     let (sim, fake) = new(1);
     let runtime = CountingRuntime::new(&sim, 10_000);
-    let pool = Pool::builder(fake.clone(), runtime)
-        .max_size(20)
-        .min_size(5)
-        .build_lazy()
-        .unwrap();
+    let pool = Pool::builder(fake.clone(), runtime).max_size(20).min_size(5).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
     let _ = sim.block_on(pool.get());
     sim.advance(60 * SECOND);
@@ -294,21 +254,10 @@ fn min_size_respects_backoff_while_the_backend_is_down() {
 #[test]
 fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .connect_timeout(2 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     let error = sim.block_on(pool.get()).unwrap_err();
-    assert!(matches!(
-        error,
-        GetError::Timeout {
-            phase: Phase::Connect,
-            ..
-        }
-    ));
+    assert!(matches!(error, GetError::Timeout { phase: Phase::Connect, .. }));
     assert_eq!(sim.elapsed(), 2 * SECOND);
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -316,12 +265,7 @@ fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
 #[test]
 fn hanging_connect_of_a_dropped_get_frees_its_slot() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .connect_timeout(2 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     assert!(sim.block_on(pool.get_timeout(SECOND)).is_err());
     assert_eq!(pool.stats().connecting, 1);
@@ -334,12 +278,7 @@ fn hanging_connect_of_a_dropped_get_frees_its_slot() {
 #[test]
 fn get_during_a_hanging_connect_is_served_by_the_next_connect() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .connect_timeout(2 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     let first = spawn_get(&sim, &pool);
     let second = spawn_get(&sim, &pool);
@@ -419,21 +358,13 @@ fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_min_size() {
 #[test]
 fn max_connecting_limits_concurrent_connects() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(10)
-        .max_connecting(2)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(10).max_connecting(2).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..6).map(|_| spawn_get(&sim, &pool)).collect();
     for second in 1..=3 {
         assert_eq!(pool.stats().connecting, 2);
         sim.advance(SECOND);
-        assert_eq!(
-            jobs.iter().filter(|job| job.has_ended()).count(),
-            2 * second
-        );
+        assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 2 * second);
     }
     assert_eq!(fake.peak(), 6);
 }
@@ -451,12 +382,7 @@ fn max_connecting_limits_the_connects_of_a_build() {
 #[test]
 fn failed_connect_under_max_connecting_lets_the_next_begin() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(10)
-        .max_connecting(1)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(10).max_connecting(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI), Behavior::Hang]);
     let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(8 * SECOND);

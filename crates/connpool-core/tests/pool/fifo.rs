@@ -28,11 +28,7 @@ fn lifo_lends_the_most_recently_returned_connection() {
 #[test]
 fn round_robin_lends_the_longest_idle_connection() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .idle_order(IdleOrder::RoundRobin)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().idle_order(IdleOrder::RoundRobin).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     let order: Vec<u64> = (0..9).map(|_| pool.get_id(&sim)).collect();
     assert_eq!(order, [1, 2, 3, 1, 2, 3, 1, 2, 3]);
@@ -158,18 +154,12 @@ fn new_get_does_not_overtake_a_waiter() {
     assert!(poll_once(first.as_mut()).is_pending());
     drop(held);
     let mut newcomer = pin!(pool.get());
-    assert!(
-        poll_once(newcomer.as_mut()).is_pending(),
-        "a get overtook the waiter"
-    );
+    assert!(poll_once(newcomer.as_mut()).is_pending(), "a get overtook the waiter");
     assert!(pool.try_get().is_err(), "a try_get overtook the waiter");
     let mut zero_timeout = pin!(pool.get_timeout(Duration::ZERO));
     match poll_once(zero_timeout.as_mut()) {
         std::task::Poll::Ready(Err(GetError::Timeout { .. })) => {}
-        other => panic!(
-            "get_timeout(0) overtook the waiter or waits: {}",
-            other.is_ready()
-        ),
+        other => panic!("get_timeout(0) overtook the waiter or waits: {}", other.is_ready()),
     }
     assert!(poll_once(first.as_mut()).is_ready());
 }
@@ -177,12 +167,7 @@ fn new_get_does_not_overtake_a_waiter() {
 #[test]
 fn waiter_whose_connection_fails_its_check_keeps_its_queue_position() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).ping_after(Duration::ZERO).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 2);
     fake.always(Call::Connect, Behavior::Hang);
     fake.next(Call::Ping, [Behavior::YieldThenFail(1)]);
@@ -194,10 +179,7 @@ fn waiter_whose_connection_fails_its_check_keeps_its_queue_position() {
     assert!(!first.has_ended());
     drop(held.pop());
     sim.settle();
-    assert!(
-        first.has_ended(),
-        "the first waiter lost its queue position"
-    );
+    assert!(first.has_ended(), "the first waiter lost its queue position");
     assert!(!second.has_ended());
 }
 

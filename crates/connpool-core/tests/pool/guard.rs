@@ -33,12 +33,7 @@ fn marked_connection_is_destroyed_and_the_waiter_gets_a_new_one() {
 #[test]
 fn slot_is_held_until_its_connection_is_dropped() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .close_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).close_timeout(SECOND).build_lazy().unwrap();
     let weak = pool.downgrade();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen_ = Arc::clone(&seen);
@@ -49,12 +44,7 @@ fn slot_is_held_until_its_connection_is_dropped() {
     let mut marked = hold(&sim, &pool, 1);
     marked[0].mark_unusable();
     drop(marked);
-    for close in [
-        None,
-        Some(Behavior::Succeed),
-        Some(Behavior::Yield(1)),
-        Some(Behavior::Hang),
-    ] {
+    for close in [None, Some(Behavior::Succeed), Some(Behavior::Yield(1)), Some(Behavior::Hang)] {
         let held = hold(&sim, &pool, 1);
         match close {
             None => pool.clear(),
@@ -81,12 +71,7 @@ fn slot_is_held_until_its_connection_is_dropped() {
 #[test]
 fn return_does_not_wait_for_the_peer() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .require_reset()
-        .pool()
-        .max_size(1)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.require_reset().pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     for op in [Call::Ping, Call::Reset, Call::Close] {
         fake.always(op, Behavior::Hang);
@@ -118,10 +103,7 @@ fn detached_connection_leaves_the_pool_and_frees_its_slot() {
     assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
     assert_eq!((conn.id(), fake.alive()), (1, 2));
     let stats = pool.stats();
-    assert_eq!(
-        (stats.detached, stats.size, stats.closed.total()),
-        (1, 1, 0)
-    );
+    assert_eq!((stats.detached, stats.size, stats.closed.total()), (1, 1, 0));
     drop(pool);
     sim.settle();
     assert_eq!(fake.dropped(), [2]);
@@ -225,10 +207,7 @@ fn stats_display_lists_all_counters() {
     held.pop();
     let text = pool.stats().to_string();
     assert!(text.starts_with("size=2 active=1 available=1 connecting=0 waiting=0 request=3"));
-    assert!(
-        text.ends_with("created=3 connect_failed=0 closed=1 (marked=1)"),
-        "{text}"
-    );
+    assert!(text.ends_with("created=3 connect_failed=0 closed=1 (marked=1)"), "{text}");
 }
 
 // ---- wrapped managers
@@ -303,10 +282,7 @@ fn builder_debug_output_names_settings_but_not_the_manager() {
     let (_, fake) = new(1);
     assert_eq!(format!("{:?}", BoxManager::new(fake.clone())), "BoxManager");
     let builder = format!("{:?}", fake.pool().max_size(7));
-    assert!(
-        builder.starts_with("Builder { config: PoolConfig {"),
-        "{builder}"
-    );
+    assert!(builder.starts_with("Builder { config: PoolConfig {"), "{builder}");
     assert!(builder.contains("max_size: 7"), "{builder}");
 }
 
@@ -341,10 +317,7 @@ fn manager_receives_connect_timeout_as_the_limit() {
         let limits = Arc::default();
         let (sim, _) = new(1);
         let manager = BoxManager::new(Arc::new(LimitRecorder(Arc::clone(&limits))));
-        let pool = Pool::builder(manager, sim.clone())
-            .connect_timeout(limit)
-            .build_lazy()
-            .unwrap();
+        let pool = Pool::builder(manager, sim.clone()).connect_timeout(limit).build_lazy().unwrap();
         assert!(sim.block_on(pool.get()).is_ok());
         assert_eq!(*limits.lock().unwrap(), [limit]);
     }

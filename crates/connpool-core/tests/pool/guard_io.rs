@@ -75,29 +75,16 @@ fn guard_forwards_every_io_operation() {
         let mut buffer = [0; 9];
         let lengths = [
             guard.read(&mut buffer).await.unwrap(),
-            guard
-                .read_vectored(&mut [IoSliceMut::new(&mut buffer)])
-                .await
-                .unwrap(),
+            guard.read_vectored(&mut [IoSliceMut::new(&mut buffer)]).await.unwrap(),
             guard.write(&buffer).await.unwrap(),
-            guard
-                .write_vectored(&[IoSlice::new(&buffer)])
-                .await
-                .unwrap(),
+            guard.write_vectored(&[IoSlice::new(&buffer)]).await.unwrap(),
         ];
         guard.flush().await.unwrap();
         guard.close().await.unwrap();
         (lengths, std::mem::take(&mut guard.0))
     });
     assert_eq!(lengths, [2, 3, 4, 5]);
-    let all = [
-        "read",
-        "read_vectored",
-        "write",
-        "write_vectored",
-        "flush",
-        "close",
-    ];
+    let all = ["read", "read_vectored", "write", "write_vectored", "flush", "close"];
     assert_eq!(notes, all);
 }
 
@@ -110,11 +97,7 @@ fn get_moved_to_another_task_wakes_that_task() {
     let tasks = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
     for task in &tasks {
         let waker = Waker::from(Arc::clone(task));
-        assert!(
-            get.as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(get.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     }
     drop(held);
     assert_eq!(tasks.map(|task| task.count()), [0, 1]);
@@ -126,18 +109,9 @@ fn pool_debug_output_shows_name_and_stats() {
     let pool = fake.pool().name("orders").build_lazy().unwrap();
     let guard = sim.block_on(pool.get()).unwrap();
     let text = format!("{pool:?}");
-    assert!(
-        text.starts_with("Pool { name: \"orders\", closed: false, stats: Stats {"),
-        "{text}"
-    );
+    assert!(text.starts_with("Pool { name: \"orders\", closed: false, stats: Stats {"), "{text}");
     assert_eq!(format!("{:?}", pool.downgrade()), "WeakPool { .. }");
     let text = format!("{guard:?}");
-    assert!(
-        text.starts_with("PooledConnection { pool: \"orders\", id: 1, uses: 1"),
-        "{text}"
-    );
-    assert_eq!(
-        format!("{:?}", Instant::from_nanos(1_500)),
-        "Instant(1.5µs)"
-    );
+    assert!(text.starts_with("PooledConnection { pool: \"orders\", id: 1, uses: 1"), "{text}");
+    assert_eq!(format!("{:?}", Instant::from_nanos(1_500)), "Instant(1.5µs)");
 }

@@ -61,26 +61,15 @@ fn holder_reports_held_time_and_label() {
     first.label("nightly report");
     sim.advance(SECOND);
     let holders = pool.holders();
-    let summary: Vec<_> = holders
-        .iter()
-        .map(|holder| (holder.id, holder.label.as_deref(), holder.held))
-        .collect();
+    let summary: Vec<_> =
+        holders.iter().map(|holder| (holder.id, holder.label.as_deref(), holder.held)).collect();
     assert_eq!(
         summary,
-        [
-            (first.id(), Some("nightly report"), Some(3 * SECOND)),
-            (second.id(), None, Some(SECOND)),
-        ]
+        [(first.id(), Some("nightly report"), Some(3 * SECOND)), (second.id(), None, Some(SECOND)),]
     );
     drop(first);
     let again = hold(&sim, &pool, 1).remove(0);
-    assert_eq!(
-        pool.holders()
-            .iter()
-            .filter(|holder| holder.label.is_some())
-            .count(),
-        0
-    );
+    assert_eq!(pool.holders().iter().filter(|holder| holder.label.is_some()).count(), 0);
     let _ = again.detach();
     assert_eq!(pool.holders().len(), 1);
 }
@@ -88,12 +77,8 @@ fn holder_reports_held_time_and_label() {
 #[test]
 fn held_time_starts_after_the_ping() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .ping_after(Duration::ZERO)
-        .idle_timeout(60 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().ping_after(Duration::ZERO).idle_timeout(60 * SECOND).build_lazy().unwrap();
     drop(hold(&sim, &pool, 1));
     fake.always(Call::Ping, Behavior::Take(10 * MILLI));
     let started = sim.elapsed();
@@ -139,18 +124,9 @@ fn close_report_lists_holders_and_their_held_time() {
     sim.advance(SECOND);
     let report = sim.block_on(pool.close(SECOND));
     assert!(report.timed_out);
-    let labels: Vec<_> = report
-        .still_out
-        .iter()
-        .map(|holder| holder.label.as_deref())
-        .collect();
+    let labels: Vec<_> = report.still_out.iter().map(|holder| holder.label.as_deref()).collect();
     assert_eq!(labels, [None, Some("stuck")]);
-    assert!(
-        report
-            .still_out
-            .iter()
-            .all(|holder| holder.held == Some(2 * SECOND))
-    );
+    assert!(report.still_out.iter().all(|holder| holder.held == Some(2 * SECOND)));
 }
 
 // ---- leaks
@@ -176,9 +152,8 @@ fn pool_with_leak_log(
 #[test]
 fn leak_is_reported_once_and_again_on_its_return() {
     let (sim, fake) = new(1);
-    let (pool, log) = pool_with_leak_log(&fake, |pool| {
-        pool.leak_warning(10 * SECOND).evict_interval(None)
-    });
+    let (pool, log) =
+        pool_with_leak_log(&fake, |pool| pool.leak_warning(10 * SECOND).evict_interval(None));
     let first = hold(&sim, &pool, 1);
     sim.advance(4 * SECOND);
     let second = hold(&sim, &pool, 1);
@@ -188,15 +163,9 @@ fn leak_is_reported_once_and_again_on_its_return() {
     assert_eq!(*log.lock().unwrap(), ["leak_suspected 1 10s"]);
     sim.advance(4 * SECOND);
     sim.advance(60 * SECOND);
-    assert_eq!(
-        *log.lock().unwrap(),
-        ["leak_suspected 1 10s", "leak_suspected 2 10s"]
-    );
+    assert_eq!(*log.lock().unwrap(), ["leak_suspected 1 10s", "leak_suspected 2 10s"]);
     drop(first);
-    let _detached = second
-        .into_iter()
-        .map(|guard| guard.detach())
-        .collect::<Vec<_>>();
+    let _detached = second.into_iter().map(|guard| guard.detach()).collect::<Vec<_>>();
     let back = ["leak_returned 1 74s", "leak_returned 2 70s"];
     assert_eq!(log.lock().unwrap()[2..], back);
     // The next lease of the same connection is a new one.
@@ -250,11 +219,7 @@ fn leak_warning_can_be_switched_while_connections_are_borrowed() {
 
 #[test]
 fn extreme_leak_warnings_neither_spin_nor_overflow() {
-    for (after, leaks) in [
-        (Duration::ZERO, 1),
-        (Duration::from_nanos(1), 1),
-        (Duration::MAX, 0),
-    ] {
+    for (after, leaks) in [(Duration::ZERO, 1), (Duration::from_nanos(1), 1), (Duration::MAX, 0)] {
         let (sim, fake) = new(1);
         let pool = fake.pool().leak_warning(after).build_lazy().unwrap();
         let held = hold(&sim, &pool, 1);

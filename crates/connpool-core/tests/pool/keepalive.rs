@@ -12,10 +12,7 @@ use connpool_testkit::SimRuntime;
 
 /// A pool that pings connections after ten seconds of idleness and makes no other checks.
 fn with_keepalive(fake: &Fake) -> Builder<Fake> {
-    fake.pool()
-        .keepalive(10 * SECOND)
-        .evict_interval(None)
-        .ping_after(None)
+    fake.pool().keepalive(10 * SECOND).evict_interval(None).ping_after(None)
 }
 
 fn advance_to_first_ping(sim: &SimRuntime, fake: &Fake) {
@@ -35,10 +32,7 @@ fn keepalive_pings_idle_connections_without_a_get() {
     let pings = fake.calls(Call::Ping);
     // Every ten seconds, minus up to a quarter of jitter, plus up to half of it until the next
     // round.
-    assert!(
-        (5 * 4..=5 * 8).contains(&pings),
-        "{pings} pings in a minute"
-    );
+    assert!((5 * 4..=5 * 8).contains(&pings), "{pings} pings in a minute");
     assert_eq!((pool.stats().available, fake.alive()), (5, 5));
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -78,11 +72,7 @@ fn keepalive_pings_one_connection_at_a_time_while_others_are_lent() {
     assert!(waiter.take().is_some_and(|got| got.is_ok()));
     drop(others);
     sim.advance(400 * MILLI);
-    assert_eq!(
-        fake.calls(Call::Ping),
-        1,
-        "recently used connections were pinged"
-    );
+    assert_eq!(fake.calls(Call::Ping), 1, "recently used connections were pinged");
 }
 
 #[test]
@@ -222,10 +212,7 @@ fn extreme_keepalive_intervals_neither_spin_nor_stall() {
     ] {
         let (sim, fake) = new(1);
         let runtime = CountingRuntime::new(&sim, 10_000);
-        let pool = Pool::builder(fake.clone(), runtime)
-            .keepalive(keepalive)
-            .build_lazy()
-            .unwrap();
+        let pool = Pool::builder(fake.clone(), runtime).keepalive(keepalive).build_lazy().unwrap();
         fill(&sim, &pool, 2);
         let before = fake.calls(Call::Ping);
         sim.advance(100 * MILLI);

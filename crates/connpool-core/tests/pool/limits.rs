@@ -13,12 +13,7 @@ use connpool_core::CloseReason;
 #[test]
 fn idle_timeout_closes_connections_without_a_get() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .idle_timeout(5 * SECOND)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().idle_timeout(5 * SECOND).evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 4);
     sim.advance(5 * SECOND - MILLI);
     assert_eq!(fake.alive(), 4);
@@ -32,34 +27,20 @@ fn idle_timeout_closes_connections_without_a_get() {
 #[test]
 fn idle_timeout_spares_connections_in_regular_use() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .idle_timeout(5 * SECOND)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().idle_timeout(5 * SECOND).evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     for _ in 0..10 {
         sim.advance(3 * SECOND);
         drop(sim.block_on(pool.get()).unwrap());
     }
-    assert_eq!(
-        fake.alive(),
-        1,
-        "only the most recently used connection stays"
-    );
+    assert_eq!(fake.alive(), 1, "only the most recently used connection stays");
     assert_eq!(fake.calls(Call::Connect), 3);
 }
 
 #[test]
 fn get_does_not_lend_a_connection_past_idle_timeout() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .idle_timeout(5 * SECOND)
-        .evict_interval(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().idle_timeout(5 * SECOND).evict_interval(None).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     sim.advance(5 * SECOND - MILLI);
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 1);
@@ -71,24 +52,15 @@ fn get_does_not_lend_a_connection_past_idle_timeout() {
 #[test]
 fn idle_timeout_keeps_min_size_connections() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .min_size(2)
-        .idle_timeout(SECOND)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().min_size(2).idle_timeout(SECOND).evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 6);
     for _ in 0..20 {
         sim.advance(SECOND);
         assert!(fake.alive() >= 2);
     }
     assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(
-        fake.calls(Call::Connect),
-        6,
-        "connections were closed and reopened"
-    );
+    assert_eq!(fake.calls(Call::Connect), 6, "connections were closed and reopened");
     // Connections spared by min_size can be checked out as well.
     assert!(pool.try_get().is_ok());
 }
@@ -157,9 +129,7 @@ fn connection_that_expires_during_its_ping_is_not_lent() {
 fn expired_min_size_connections_are_closed_and_replaced() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(3).max_lifetime(10 * SECOND);
-    let pool = sim
-        .block_on(build.lifetime_jitter(0.0).evict_interval(SECOND).build())
-        .unwrap();
+    let pool = sim.block_on(build.lifetime_jitter(0.0).evict_interval(SECOND).build()).unwrap();
     sim.advance(35 * SECOND);
     assert_eq!((fake.alive(), pool.stats().available), (3, 3));
     assert_eq!(pool.stats().lifetime_closed, 9);

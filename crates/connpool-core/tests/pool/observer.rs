@@ -58,10 +58,8 @@ fn observer_receives_breaker_burst_and_pause_events() {
     assert_eq!(log.only("breaker"), ["the breaker was closed and is open"]);
     sim.advance(SECOND);
     fill(&sim, &pool, 8);
-    let texts = [
-        "the breaker was open and is half open",
-        "the breaker was half open and is closed",
-    ];
+    let texts =
+        ["the breaker was open and is half open", "the breaker was half open and is closed"];
     assert_eq!(log.only("breaker"), texts);
     fake.set_liveness_with(|conn| match conn.id() {
         6.. => Liveness::Closed,
@@ -72,10 +70,7 @@ fn observer_receives_breaker_burst_and_pause_events() {
     pool.pause();
     pool.pause();
     pool.resume();
-    assert_eq!(
-        log.take(),
-        ["paused: no connection is checked out", "resumed"]
-    );
+    assert_eq!(log.take(), ["paused: no connection is checked out", "resumed"]);
 }
 
 #[test]
@@ -120,20 +115,12 @@ fn observer_receives_the_events_of_a_connection_in_order() {
 fn observer_receives_connect_failures_with_error_and_count() {
     let (sim, fake) = new(1);
     let (log, builder) = logged_pool(&fake);
-    let pool = builder
-        .connect_timeout(MILLI)
-        .fail_fast(false)
-        .build_lazy()
-        .unwrap();
+    let pool = builder.connect_timeout(MILLI).fail_fast(false).build_lazy().unwrap();
     let failures = [Behavior::Fail, Behavior::Hang, Behavior::Panic];
     fake.next(Call::Connect, failures);
     drop(sim.block_on(pool.get()).unwrap());
     let texts = log.take();
-    let failed: Vec<_> = texts
-        .iter()
-        .filter(|text| text.contains("cannot"))
-        .cloned()
-        .collect();
+    let failed: Vec<_> = texts.iter().filter(|text| text.contains("cannot")).cloned().collect();
     assert_eq!(
         failed,
         [
@@ -181,11 +168,7 @@ fn observer_receives_slow_gets_whatever_their_outcome() {
     );
     let mut config = pool.config();
     drop(served);
-    for (limit, expected) in [
-        (Some(Duration::ZERO), 1),
-        (Some(Duration::MAX), 0),
-        (None, 0),
-    ] {
+    for (limit, expected) in [(Some(Duration::ZERO), 1), (Some(Duration::MAX), 0), (None, 0)] {
         config.slow_get_warning = limit;
         pool.reconfigure(config.clone()).unwrap();
         drop(sim.block_on(pool.get()).unwrap());
@@ -197,12 +180,7 @@ fn observer_receives_slow_gets_whatever_their_outcome() {
 fn observer_receives_abandoned_graceful_closes() {
     let (sim, fake) = new(1);
     let (log, builder) = logged_pool(&fake);
-    let pool = builder
-        .max_size(1)
-        .max_uses(1)
-        .close_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = builder.max_size(1).max_uses(1).close_timeout(SECOND).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     drop(sim.block_on(pool.get()).unwrap());
     sim.advance(2 * SECOND);
@@ -224,11 +202,7 @@ fn observer_receives_every_caught_panic() {
     let (sim, fake) = new(1);
     fake.require_reset();
     let (log, builder) = logged_pool(&fake);
-    let pool = builder
-        .max_size(3)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = builder.max_size(3).ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 2);
     fake.next(Call::Ping, [Behavior::Panic]);
     fake.next(Call::Reset, [Behavior::Panic]);
@@ -249,15 +223,8 @@ fn observer_receives_every_caught_panic() {
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
     let texts = log.only("panicked");
-    let steps: Vec<_> = texts
-        .iter()
-        .map(|text| text.split(' ').next().unwrap())
-        .collect();
-    assert_eq!(
-        steps,
-        ["ping", "reset", "is_reusable", "drop", "close"],
-        "{texts:?}"
-    );
+    let steps: Vec<_> = texts.iter().map(|text| text.split(' ').next().unwrap()).collect();
+    assert_eq!(steps, ["ping", "reset", "is_reusable", "drop", "close"], "{texts:?}");
 }
 
 // ---- observers that misbehave
@@ -301,12 +268,7 @@ fn observer_may_use_the_pool_without_unbounded_recursion() {
         pool.resize(2).unwrap();
         depth.lock().unwrap().0 -= 1;
     };
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .observer(use_pool)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).observer(use_pool).build_lazy().unwrap();
     *cell.lock().unwrap() = Some(pool.downgrade());
     fill(&sim, &pool, 2);
     let _held = hold(&sim, &pool, 2);
@@ -339,15 +301,7 @@ fn observer_event_counts_match_stats_under_random_faults() {
             .unwrap();
         for op in [Call::Connect, Call::Ping, Call::Reset, Call::Close] {
             fake.always(op, Behavior::Take(MILLI));
-            fake.next(
-                op,
-                [
-                    Behavior::Take(MILLI),
-                    Behavior::Fail,
-                    Behavior::Hang,
-                    Behavior::Panic,
-                ],
-            );
+            fake.next(op, [Behavior::Take(MILLI), Behavior::Fail, Behavior::Hang, Behavior::Panic]);
         }
         let jobs: Vec<_> = (0..60)
             .map(|nth| {
@@ -380,11 +334,7 @@ fn observer_event_counts_match_stats_under_random_faults() {
         assert_eq!(count("returned"), stats.success - stats.detached);
         assert!(count("waiting") > 0, "seed {seed}");
         sim.block_on(pool.close(SECOND));
-        assert_eq!(
-            count("opened"),
-            count("closed") + count("detached"),
-            "seed {seed}"
-        );
+        assert_eq!(count("opened"), count("closed") + count("detached"), "seed {seed}");
     }
 }
 
@@ -392,20 +342,13 @@ fn observer_event_counts_match_stats_under_random_faults() {
 fn observer_receives_events_of_the_maintenance_task() {
     let (sim, fake) = new(1);
     let (log, builder) = logged_pool(&fake);
-    let pool: Pool<Fake> = sim
-        .block_on(builder.min_size(2).evict_interval(SECOND).build())
-        .unwrap();
+    let pool: Pool<Fake> =
+        sim.block_on(builder.min_size(2).evict_interval(SECOND).build()).unwrap();
     assert_eq!(log.only("opened").len(), 2);
     fake.hang_up_all();
     sim.advance(2 * SECOND);
     let texts = log.take();
-    assert_eq!(
-        texts.iter().filter(|text| text.contains("(dead)")).count(),
-        2
-    );
-    assert_eq!(
-        texts.iter().filter(|text| text.contains("opened")).count(),
-        2
-    );
+    assert_eq!(texts.iter().filter(|text| text.contains("(dead)")).count(), 2);
+    assert_eq!(texts.iter().filter(|text| text.contains("opened")).count(), 2);
     drop(pool);
 }

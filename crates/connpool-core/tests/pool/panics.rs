@@ -25,10 +25,7 @@ fn panicking_connect_fails_the_first_waiter_and_frees_its_slot() {
     let second = spawn_get(&sim, &pool);
     match first.take() {
         Some(Err(GetError::Panicked { step, message })) => {
-            assert_eq!(
-                (step, message.as_str()),
-                ("connect", "scripted panic in Connect")
-            );
+            assert_eq!((step, message.as_str()), ("connect", "scripted panic in Connect"));
         }
         other => panic!("{other:?}"),
     }
@@ -179,13 +176,7 @@ fn connection_whose_drop_panics_frees_its_slot() {
 #[test]
 fn connection_whose_drop_panics_at_close_timeout_frees_its_slot() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .max_idle(0)
-        .close_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).max_idle(0).close_timeout(SECOND).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     fake.at_drop(|_| scripted());
     drop(hold(&sim, &pool, 2));
@@ -262,10 +253,7 @@ fn guard_dropped_by_a_panicking_thread_destroys_its_connection() {
     let Err::<std::convert::Infallible, _>(_) = result;
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert!(
-        !called.load(Ordering::SeqCst),
-        "is_reusable was called for a lost connection"
-    );
+    assert!(!called.load(Ordering::SeqCst), "is_reusable was called for a lost connection");
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -363,10 +351,7 @@ fn panic_in_connect_before_its_future_is_caught() {
         type Connection = u8;
         type Error = ScriptedError;
 
-        #[allow(
-            clippy::manual_async_fn,
-            reason = "the test is about the code before the future"
-        )]
+        #[allow(clippy::manual_async_fn, reason = "the test is about the code before the future")]
         fn connect(&self) -> impl Future<Output = Result<u8, ScriptedError>> + Send {
             if true {
                 scripted();
@@ -375,10 +360,7 @@ fn panic_in_connect_before_its_future_is_caught() {
         }
     }
     let (sim, _) = new(1);
-    let pool = Pool::builder(Eager, sim.clone())
-        .max_size(1)
-        .build_lazy()
-        .unwrap();
+    let pool = Pool::builder(Eager, sim.clone()).max_size(1).build_lazy().unwrap();
     for _ in 0..2 {
         let got: Result<PooledConnection<'_, Eager>, _> = sim.block_on(pool.get());
         assert!(matches!(got, Err(GetError::Panicked { .. })));

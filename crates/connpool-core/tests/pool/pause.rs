@@ -28,11 +28,7 @@ fn paused_pool_lends_nothing_and_queues_every_get() {
     pool.resume();
     sim.settle();
     let served: Vec<bool> = jobs.iter().map(Job::has_ended).collect();
-    assert_eq!(
-        served,
-        [true, true, true, false, false],
-        "not served in FIFO order"
-    );
+    assert_eq!(served, [true, true, true, false, false], "not served in FIFO order");
     drop(jobs);
     sim.settle();
     assert_full_capacity(&sim, &fake, &pool);
@@ -47,13 +43,7 @@ fn waiter_in_a_paused_pool_keeps_its_own_deadline() {
     for limit in [SECOND, MILLI, Duration::ZERO] {
         let start = sim.elapsed();
         let error = sim.block_on(pool.get_timeout(limit)).unwrap_err();
-        assert!(matches!(
-            error,
-            GetError::Timeout {
-                phase: Phase::Wait,
-                ..
-            }
-        ));
+        assert!(matches!(error, GetError::Timeout { phase: Phase::Wait, .. }));
         assert_eq!(sim.elapsed() - start, limit);
     }
     pool.resume();
@@ -93,24 +83,14 @@ fn connection_that_passes_its_check_during_a_pause_is_not_lent() {
 #[test]
 fn connect_that_ends_during_a_pause_serves_and_fails_no_waiter() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .breaker(Breaker::new(1, SECOND))
-        .build_lazy()
-        .unwrap();
-    fake.next(
-        Call::Connect,
-        [Behavior::FailAfter(SECOND), Behavior::Take(SECOND)],
-    );
+    let pool = fake.pool().breaker(Breaker::new(1, SECOND)).build_lazy().unwrap();
+    fake.next(Call::Connect, [Behavior::FailAfter(SECOND), Behavior::Take(SECOND)]);
     let jobs: Vec<_> = (0..2).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().connecting, 2);
     pool.pause();
     sim.advance(2 * SECOND);
     assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 0);
-    assert_eq!(
-        (pool.stats().available, pool.stats().connect_failed),
-        (1, 1)
-    );
+    assert_eq!((pool.stats().available, pool.stats().connect_failed), (1, 1));
     pool.resume();
     sim.settle();
     assert!(jobs[0].take().is_some_and(|got| got.is_ok()));

@@ -72,13 +72,7 @@ fn get_waits_for_a_slot_that_is_being_freed_despite_max_waiters() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).max_waiters(0).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.set_liveness_with(|conn| {
-        if conn.id() == 1 {
-            Liveness::Closed
-        } else {
-            Liveness::Alive
-        }
-    });
+    fake.set_liveness_with(|conn| if conn.id() == 1 { Liveness::Closed } else { Liveness::Alive });
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
     pool.clear();
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 3);
@@ -87,19 +81,9 @@ fn get_waits_for_a_slot_that_is_being_freed_despite_max_waiters() {
 #[test]
 fn get_during_a_sweep_probe_is_served_after_the_probe() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(1)
-        .max_waiters(0)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1).max_waiters(0).evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    let (once, sim_, pool_ref) = (
-        std::sync::Mutex::new(Some(())),
-        sim.clone(),
-        pool.downgrade(),
-    );
+    let (once, sim_, pool_ref) = (std::sync::Mutex::new(Some(())), sim.clone(), pool.downgrade());
     let (sender, receiver) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     fake.set_liveness_with(move |_| {
@@ -142,10 +126,7 @@ fn connection_returned_between_idle_check_and_enqueue_is_found() {
 fn concurrent_connects_do_not_share_the_last_slot() {
     let (sim, fake) = new(1);
     let runtime = HookedRuntime::new(&sim);
-    let pool = Pool::builder(fake.clone(), runtime.clone())
-        .max_size(1)
-        .build_lazy()
-        .unwrap();
+    let pool = Pool::builder(fake.clone(), runtime.clone()).max_size(1).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
     let mut second = Box::pin(pool.get_owned());
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -212,11 +193,7 @@ fn woken_waiter_sees_consistent_counters() {
             }
         }))))
     };
-    let polled = get
-        .lock()
-        .unwrap()
-        .as_mut()
-        .poll(&mut Context::from_waker(&waker));
+    let polled = get.lock().unwrap().as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     sim.settle();
     assert_eq!(*seen.lock().unwrap(), [(1, 1), (0, 0)]);

@@ -30,10 +30,7 @@ fn reconfigure_applies_all_settings_or_none() {
     config.min_size = 0;
     config.name = Some(String::from("invoices"));
     let error = pool.reconfigure(config.clone()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"name is "invoices": it must stay "orders", or be None"#
-    );
+    assert_eq!(error.to_string(), r#"name is "invoices": it must stay "orders", or be None"#);
     assert_eq!(pool.config(), before);
     config.name = None;
     pool.reconfigure(config.clone()).unwrap();
@@ -84,11 +81,7 @@ fn smaller_max_idle_closes_surplus_idle_connections_now() {
 #[test]
 fn shorter_lifetime_applies_to_idle_and_borrowed_connections() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_lifetime(3_600 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_lifetime(3_600 * SECOND).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 3);
     drop(held.pop());
     sim.advance(10 * SECOND);
@@ -179,12 +172,8 @@ fn shorter_backoff_takes_effect_immediately() {
     };
     for shorter in [None, probing(SECOND)] {
         let (sim, fake) = new(1);
-        let pool = fake
-            .pool()
-            .fail_fast(false)
-            .breaker(probing(Duration::MAX))
-            .build_lazy()
-            .unwrap();
+        let pool =
+            fake.pool().fail_fast(false).breaker(probing(Duration::MAX)).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::Fail]);
         let job = spawn_get(&sim, &pool);
         sim.advance(2 * SECOND);
@@ -292,11 +281,7 @@ fn shorter_lifetime_applies_to_a_connection_under_a_ping() {
 #[test]
 fn smaller_max_uses_applies_to_a_connection_under_a_keepalive_ping() {
     let (sim, fake) = new(1);
-    let builder = fake
-        .pool()
-        .max_size(1)
-        .ping_after(None)
-        .evict_interval(None);
+    let builder = fake.pool().max_size(1).ping_after(None).evict_interval(None);
     let pool = builder.keepalive(10 * SECOND).build_lazy().unwrap();
     for _ in 0..3 {
         fill(&sim, &pool, 1);

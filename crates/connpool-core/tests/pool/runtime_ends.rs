@@ -246,23 +246,15 @@ fn waiter_restarts_tasks_that_the_runtime_dropped() {
     sim.shut_down();
     sim.restart();
     assert!(sim.block_on(get).is_ok());
-    assert!(
-        sim.elapsed() <= 50 * MILLI,
-        "more than the first backoff pause"
-    );
+    assert!(sim.elapsed() <= 50 * MILLI, "more than the first backoff pause");
     assert_eq!(fake.calls(Call::Connect), 2);
 }
 
 #[test]
 fn pool_restarts_a_dropped_maintenance_task() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(3)
-        .idle_timeout(SECOND)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().max_size(3).idle_timeout(SECOND).evict_interval(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1);
     for _ in 0..3 {
         sim.shut_down();
@@ -278,13 +270,7 @@ fn pool_restarts_a_dropped_maintenance_task() {
 #[test]
 fn graceful_closes_dropped_by_their_runtime_free_their_slots() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .max_idle(0)
-        .close_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).max_idle(0).close_timeout(None).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 2));
     sim.settle();
@@ -334,11 +320,7 @@ fn last_handle_closes_idle_connections_gracefully_and_ends_the_maintenance_task(
 #[test]
 fn pool_with_a_sleeping_maintenance_task_is_freed_with_its_last_handle() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .evict_interval(Duration::MAX)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().evict_interval(Duration::MAX).build_lazy().unwrap();
     hold(&sim, &pool, 1)[0].mark_unusable();
     sim.settle();
     drop(pool);
@@ -424,10 +406,7 @@ fn coarse_clock_does_not_cause_spinning() {
         .fail_fast(false)
         .build_lazy()
         .unwrap();
-    fake.next(
-        Call::Connect,
-        [Behavior::Fail, Behavior::Fail, Behavior::Hang],
-    );
+    fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail, Behavior::Hang]);
     fake.next(Call::Ping, [Behavior::Hang]);
     for _ in 0..20 {
         let got = sim.block_on(runtime.count_polls(pool.get_timeout(7 * SECOND)));
@@ -471,13 +450,7 @@ fn timer_that_fires_early_counts_as_its_deadline() {
         .unwrap();
     let held = hold(&sim, &pool, 1);
     let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
-    assert!(matches!(
-        error,
-        GetError::Timeout {
-            phase: Phase::Wait,
-            ..
-        }
-    ));
+    assert!(matches!(error, GetError::Timeout { phase: Phase::Wait, .. }));
     drop(held);
     sim.advance(5 * SECOND);
     assert_eq!(fake.alive(), 0);

@@ -34,12 +34,7 @@ fn sweep_closes_dead_connections_without_a_get() {
 #[test]
 fn no_sweep_without_evict_interval() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .evict_interval(None)
-        .idle_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().evict_interval(None).idle_timeout(SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.set_liveness(Liveness::Closed);
     let (probes, slept) = (fake.probes(), sim.timers_created());
@@ -63,12 +58,7 @@ fn min_size_is_maintained_without_evict_interval() {
 #[test]
 fn sweep_pings_nothing_and_keeps_the_order() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .ping_after(Duration::ZERO)
-        .evict_interval(SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().ping_after(Duration::ZERO).evict_interval(SECOND).build_lazy().unwrap();
     let mut held = hold(&sim, &pool, 4);
     while !held.is_empty() {
         drop(held.remove(0));
@@ -86,12 +76,7 @@ fn sweep_pings_nothing_and_keeps_the_order() {
 fn sweep_hides_no_healthy_connection_from_try_get() {
     for with_dead in [false, true] {
         let (sim, fake) = new(1);
-        let pool = fake
-            .pool()
-            .max_size(1_000)
-            .evict_interval(60 * SECOND)
-            .build_lazy()
-            .unwrap();
+        let pool = fake.pool().max_size(1_000).evict_interval(60 * SECOND).build_lazy().unwrap();
         fill(&sim, &pool, 1_000);
         let served = Arc::new(AtomicUsize::new(0));
         let (weak, served_) = (pool.downgrade(), Arc::clone(&served));
@@ -101,11 +86,7 @@ fn sweep_hides_no_healthy_connection_from_try_get() {
             if inside.fetch_add(1, Ordering::SeqCst) == 0 {
                 let pool = weak.upgrade().unwrap();
                 let got = pool.try_get();
-                assert!(
-                    got.is_ok(),
-                    "the sweep hid all connections: {}",
-                    pool.stats()
-                );
+                assert!(got.is_ok(), "the sweep hid all connections: {}", pool.stats());
                 served_.fetch_add(1, Ordering::SeqCst);
             }
             inside.fetch_sub(1, Ordering::SeqCst);
@@ -129,12 +110,7 @@ fn sweep_hides_no_healthy_connection_from_try_get() {
 #[test]
 fn get_between_two_sweep_steps_is_served_immediately() {
     let (sim, fake) = new(3);
-    let pool = fake
-        .pool()
-        .max_size(1_000)
-        .evict_interval(60 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(1_000).evict_interval(60 * SECOND).build_lazy().unwrap();
     fill(&sim, &pool, 1_000);
     let all = pool.stats().created;
     sim.advance(60 * SECOND - MILLI);
@@ -228,13 +204,7 @@ fn marked_and_cleared_connections_are_not_closed_gracefully() {
 #[test]
 fn graceful_close_holds_its_slot_until_close_timeout() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .max_idle(0)
-        .close_timeout(3 * SECOND)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(2).max_idle(0).close_timeout(3 * SECOND).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 1));
     sim.advance(3 * SECOND - MILLI);
@@ -262,24 +232,14 @@ fn graceful_close_is_skipped_while_a_get_waits() {
 #[test]
 fn graceful_close_is_cut_short_by_a_waiter_for_its_slot() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(3)
-        .max_uses(1)
-        .close_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(3).max_uses(1).close_timeout(None).build_lazy().unwrap();
     fake.always(Call::Close, Behavior::Hang);
     drop(hold(&sim, &pool, 3));
     sim.advance(SECOND);
     assert_eq!((graceful_closes(&fake).len(), fake.alive()), (3, 3));
     let held = hold(&sim, &pool, 1);
     assert_eq!(sim.elapsed(), SECOND);
-    assert_eq!(
-        fake.dropped().len(),
-        1,
-        "another graceful close was cut short"
-    );
+    assert_eq!(fake.dropped().len(), 1, "another graceful close was cut short");
     let more = hold(&sim, &pool, 2);
     assert_eq!((sim.elapsed(), fake.peak()), (SECOND, 3));
     drop((held, more));
@@ -345,10 +305,7 @@ impl Runtime for AdvancingClock {
 #[test]
 fn sweep_longer_than_evict_interval_yields_to_other_tasks() {
     let (sim, fake) = new(1);
-    let runtime = AdvancingClock {
-        sim: sim.clone(),
-        reads: Arc::default(),
-    };
+    let runtime = AdvancingClock { sim: sim.clone(), reads: Arc::default() };
     let pool = Pool::builder(fake, runtime)
         .max_size(200)
         .evict_interval(Duration::ZERO)

@@ -37,9 +37,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
                 thread::yield_now();
             }
         });
-        let ended = (0..THREADS)
-            .filter(|_| all_done.recv_timeout(HANG).is_ok())
-            .count();
+        let ended = (0..THREADS).filter(|_| all_done.recv_timeout(HANG).is_ok()).count();
         over.store(true, Ordering::SeqCst);
         tasks.join().unwrap();
         ended
@@ -51,12 +49,7 @@ fn on_threads(sim: &SimRuntime, work: impl Fn(usize) + Send + Clone + 'static) {
 fn pool_of(size: usize) -> (SimRuntime, Fake, Pool<Fake>) {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);
-    let pool = fake
-        .pool()
-        .max_size(size)
-        .get_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(size).get_timeout(None).build_lazy().unwrap();
     fill(&sim, &pool, size);
     (sim, fake, pool)
 }

@@ -17,14 +17,7 @@ fn try_get_starts_no_connect_and_no_task() {
         other => panic!("{other:?}"),
     }
     sim.settle();
-    assert_eq!(
-        (
-            sim.spawned(),
-            sim.timers_created(),
-            fake.calls(Call::Connect)
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((sim.spawned(), sim.timers_created(), fake.calls(Call::Connect)), (0, 0, 0));
 }
 
 #[test]
@@ -106,10 +99,7 @@ fn get_timeout_zero_works_before_the_maintenance_task_starts() {
     let pool = sim.block_on(fake.pool().min_size(1).build()).unwrap();
     sim.shut_down();
     let mut get = pin!(pool.get_timeout(Duration::ZERO));
-    assert!(matches!(
-        poll_once(get.as_mut()),
-        std::task::Poll::Ready(Ok(_))
-    ));
+    assert!(matches!(poll_once(get.as_mut()), std::task::Poll::Ready(Ok(_))));
 }
 
 // ---- max_waiters
@@ -127,10 +117,7 @@ fn get_beyond_max_waiters_fails_immediately() {
     sim.settle();
     assert!(jobs[0].has_ended());
     let fourth = spawn_get(&sim, &pool);
-    assert!(
-        !fourth.has_ended(),
-        "rejected despite a free queue position"
-    );
+    assert!(!fourth.has_ended(), "rejected despite a free queue position");
 }
 
 #[test]
@@ -139,33 +126,19 @@ fn max_waiters_zero_allows_growth_but_no_wait_for_a_return() {
     let pool = fake.pool().max_size(2).max_waiters(0).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs = [spawn_get(&sim, &pool), spawn_get(&sim, &pool)];
-    assert!(matches!(
-        spawn_get(&sim, &pool).take(),
-        Some(Err(GetError::Exhausted(_)))
-    ));
+    assert!(matches!(spawn_get(&sim, &pool).take(), Some(Err(GetError::Exhausted(_)))));
     sim.advance(SECOND);
     let held = jobs.map(|job| job.take().unwrap().unwrap());
-    assert!(matches!(
-        spawn_get(&sim, &pool).take(),
-        Some(Err(GetError::Exhausted(_)))
-    ));
+    assert!(matches!(spawn_get(&sim, &pool).take(), Some(Err(GetError::Exhausted(_)))));
     drop(held);
-    assert!(
-        sim.block_on(pool.get()).is_ok(),
-        "the idle connections were not available"
-    );
+    assert!(sim.block_on(pool.get()).is_ok(), "the idle connections were not available");
 }
 
 #[test]
 fn max_waiters_zero_allows_a_retry_after_a_failed_check() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(4)
-        .max_waiters(0)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        fake.pool().max_size(4).max_waiters(0).ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 3);
     fake.always(Call::Ping, Behavior::Fail);
     let guard = sim.block_on(pool.get()).unwrap();
@@ -177,12 +150,7 @@ fn max_waiters_zero_allows_a_retry_after_a_failed_check() {
 #[test]
 fn each_get_counts_one_request_and_at_most_one_success() {
     let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(4)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = fake.pool().max_size(4).ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 4);
     let before = pool.stats();
     assert_eq!((before.request, before.success), (4, 4));
@@ -229,11 +197,7 @@ fn wait_count_counts_waits_for_a_return_only() {
     fake.always(Call::Connect, Behavior::Take(SECOND));
     let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
     assert_eq!(pool.stats().waiting, 3);
-    assert_eq!(
-        pool.stats().wait_count,
-        1,
-        "two of the three waits are for connects"
-    );
+    assert_eq!(pool.stats().wait_count, 1, "two of the three waits are for connects");
     sim.advance(SECOND);
     let held = [jobs[0].take(), jobs[1].take()];
     sim.advance(SECOND);

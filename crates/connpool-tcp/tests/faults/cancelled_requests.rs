@@ -21,26 +21,16 @@ pub(crate) async fn replies_of_cancelled_requests_never_reach_other_requests() {
         // Errors are checked at the client.
         let _ = echo_lines(stream);
     });
-    let pool = pool_of(server.address())
-        .max_size(4)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|task| crate::spawn(run_requests(pool.clone(), task)))
-        .collect();
+    let pool = pool_of(server.address()).max_size(4).get_timeout(LIMIT).build().await.unwrap();
+    let tasks: Vec<_> =
+        (0..TASKS).map(|task| crate::spawn(run_requests(pool.clone(), task))).collect();
     for task in tasks {
         task.await;
     }
     let cancelled = TASKS * REQUESTS / 5;
     let stats = pool.stats();
     assert_eq!(stats.success, TASKS * REQUESTS, "{stats}");
-    assert_eq!(
-        stats.closed.get(CloseReason::Unfinished),
-        cancelled,
-        "{stats}"
-    );
+    assert_eq!(stats.closed.get(CloseReason::Unfinished), cancelled, "{stats}");
     assert!(counts_add_up(&stats), "{stats}");
 }
 

@@ -65,12 +65,7 @@ fn read_to_end(mut end: TcpStream) {
 
 pub(crate) async fn unread_graceful_close_does_not_delay_a_get() {
     let server = Server::start();
-    let pool = endless_close(&server)
-        .max_size(2)
-        .close_timeout(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = endless_close(&server).max_size(2).close_timeout(None).build().await.unwrap();
     drop(pool.get().await.unwrap());
     let unread = server.accept();
     wait_for_close(&unread).await;
@@ -87,11 +82,8 @@ pub(crate) async fn unread_graceful_close_does_not_delay_a_get() {
 
 pub(crate) async fn unread_graceful_close_ends_at_close_timeout() {
     let server = Server::start();
-    let pool = endless_close(&server)
-        .close_timeout(Duration::from_millis(30))
-        .build()
-        .await
-        .unwrap();
+    let pool =
+        endless_close(&server).close_timeout(Duration::from_millis(30)).build().await.unwrap();
     drop(pool.get().await.unwrap());
     let unread = server.accept();
     wait_until(&pool, |stats| stats.size == 0).await;
@@ -105,18 +97,13 @@ pub(crate) async fn unread_graceful_closes_do_not_delay_close() {
         endless_close(&server).close_timeout(Duration::from_millis(30)),
         endless_close(&server).close_timeout(None),
     ];
-    for (pool, (limit, timed_out)) in pools
-        .into_iter()
-        .zip([(LIMIT, false), (Duration::from_millis(30), true)])
+    for (pool, (limit, timed_out)) in
+        pools.into_iter().zip([(LIMIT, false), (Duration::from_millis(30), true)])
     {
         let pool = pool.idle_timeout(None).min_size(2).build().await.unwrap();
         let unread = server.accept_many(2);
         let report = pool.close(limit).await;
-        assert_eq!(
-            (report.timed_out, report.still_out.len()),
-            (timed_out, 0),
-            "{report:?}"
-        );
+        assert_eq!((report.timed_out, report.still_out.len()), (timed_out, 0), "{report:?}");
         drop(unread);
         wait_until(&pool, |stats| stats.size == 0).await;
         wait_until_closed(&pool, CloseReason::PoolClosed, 2).await;
@@ -154,12 +141,7 @@ pub(crate) async fn shrunk_pool_closes_returned_connections_beyond_max_size() {
 
 pub(crate) async fn growing_the_pool_serves_waiters() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(1)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(1).get_timeout(LIMIT).build().await.unwrap();
     let _out = pool.get().await.unwrap();
     let gets: Vec<_> = (0..5).map(|_| crate::spawn(pool.get_owned())).collect();
     wait_until(&pool, |stats| stats.waiting == 5).await;
@@ -176,12 +158,7 @@ pub(crate) async fn growing_the_pool_serves_waiters() {
 
 pub(crate) async fn pool_can_be_resized_under_load() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(8)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(8).get_timeout(LIMIT).build().await.unwrap();
     let tasks: Vec<_> = (0..16)
         .map(|_| {
             let pool = pool.clone();
@@ -215,11 +192,7 @@ pub(crate) async fn pool_can_be_resized_under_load() {
 
 pub(crate) async fn close_ends_idle_and_connecting_connections_and_waits_for_borrowed_ones() {
     let server = HandshakeServer::start();
-    let pool = builder(server.manager())
-        .connect_timeout(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = builder(server.manager()).connect_timeout(None).build().await.unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
         let get = crate::spawn(pool.get_owned());
@@ -235,11 +208,7 @@ pub(crate) async fn close_ends_idle_and_connecting_connections_and_waits_for_bor
     assert_eq!((stats.available, stats.active, stats.connecting), (1, 2, 1));
 
     let report = pool.close(Duration::from_millis(20)).await;
-    assert_eq!(
-        (report.closed, report.still_out.len()),
-        (1, 2),
-        "{report:?}"
-    );
+    assert_eq!((report.closed, report.still_out.len()), (1, 2), "{report:?}");
     assert!(report.timed_out);
     for end in [&mut idle, &mut connecting] {
         assert_eq!(end.read(&mut [0; 1]).unwrap(), 0);
@@ -254,17 +223,9 @@ pub(crate) async fn close_ends_idle_and_connecting_connections_and_waits_for_bor
         assert_eq!(end.read(&mut [0; 1]).unwrap(), 0);
     }
     let report = pool.close(LIMIT).await;
-    assert_eq!(
-        (report.still_out.len(), report.timed_out),
-        (0, false),
-        "{report:?}"
-    );
+    assert_eq!((report.still_out.len(), report.timed_out), (0, false), "{report:?}");
     wait_until_closed(&pool, CloseReason::PoolClosed, 3).await;
-    assert_eq!(
-        pool.stats().connect_failed,
-        0,
-        "an ended connect was counted as failed"
-    );
+    assert_eq!(pool.stats().connect_failed, 0, "an ended connect was counted as failed");
 }
 
 pub(crate) async fn close_fails_all_waiters() {

@@ -24,10 +24,7 @@ pub(crate) struct Count {
 
 impl<M> CountingManager<M> {
     pub(crate) fn new(inner: M) -> CountingManager<M> {
-        CountingManager {
-            inner,
-            count: Arc::default(),
-        }
+        CountingManager { inner, count: Arc::default() }
     }
 }
 

@@ -53,12 +53,7 @@ async fn run(
     disconnect: impl AsyncFnOnce(TcpStream, &mut PooledConnection<'_, TcpManager>),
 ) {
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .max_size(1)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(1).get_timeout(LIMIT).build().await.unwrap();
     let mut conn = pool.get().await.unwrap();
     let mut end = server.accept();
     talk(&mut *conn, &mut end).await;

@@ -45,11 +45,7 @@ pub(crate) async fn each_duration_setting_may_be_zero_one_nanosecond_or_max() {
                 }
             }
             let report = pool.close(LIMIT).await;
-            assert_eq!(
-                (report.still_out.len(), report.timed_out),
-                (0, false),
-                "{name} {span:?}"
-            );
+            assert_eq!((report.still_out.len(), report.timed_out), (0, false), "{name} {span:?}");
             wait_until(&pool, |stats| stats.size == 0 && counts_add_up(stats)).await;
         }
     }

@@ -20,9 +20,7 @@ pub(crate) struct HandshakeServer {
 
 impl HandshakeServer {
     pub(crate) fn start() -> HandshakeServer {
-        HandshakeServer {
-            server: Arc::new(Server::start()),
-        }
+        HandshakeServer { server: Arc::new(Server::start()) }
     }
 
     /// Returns a manager whose connects complete after the greeting.

@@ -103,9 +103,7 @@ fn run_isolated(name: &str, mut command: Command) {
         .stderr(Stdio::piped())
         // Its child processes are killed with it.
         .process_group(0);
-    let child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let group = Pid::from_child(&child);
     let (sender, receiver) = mpsc::channel();
     let waiter = thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
@@ -131,9 +129,6 @@ fn assert_unshared() {
     for kind in ["net", "mnt"] {
         let [mine, parents] = [String::from("self"), parent_id().to_string()]
             .map(|process| fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap());
-        assert_ne!(
-            mine, parents,
-            "not in a namespace of its own: unset {ISOLATED}"
-        );
+        assert_ne!(mine, parents, "not in a namespace of its own: unset {ISOLATED}");
     }
 }

@@ -13,9 +13,7 @@ use super::server::LIMIT;
 pub(crate) fn open_sockets() -> usize {
     let files = fs::read_dir("/proc/self/fd").unwrap();
     let links = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
-    links
-        .filter(|link| link.to_string_lossy().starts_with("socket:"))
-        .count()
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// Returns the number of established connections to a port, as seen by their clients.
@@ -47,10 +45,7 @@ pub(crate) async fn wait_until_open_sockets_are(count: usize) {
     let start = Instant::now();
     while open_sockets() != count {
         let left = open_sockets();
-        assert!(
-            start.elapsed() < LIMIT,
-            "{left} sockets are open, not {count}"
-        );
+        assert!(start.elapsed() < LIMIT, "{left} sockets are open, not {count}");
         yield_now().await;
     }
 }

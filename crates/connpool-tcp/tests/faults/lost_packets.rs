@@ -19,9 +19,7 @@ use crate::adapter::{
 /// Starts building a pool that pings before every checkout but the first of a connection.
 fn pinging(address: String) -> Builder<TcpManager> {
     let manager = TcpManager::new(address).ping(async |conn| echo(conn, b"ping").await);
-    builder(manager)
-        .ping_after(Duration::ZERO)
-        .get_timeout(LIMIT)
+    builder(manager).ping_after(Duration::ZERO).get_timeout(LIMIT)
 }
 
 fn port_of(address: &str) -> &str {
@@ -68,12 +66,7 @@ pub(crate) async fn get_opens_a_new_connection_after_three_unreachable_ones() {
 
 pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_it() {
     let server = Echo::start();
-    let pool = pinging(server.address())
-        .max_size(4)
-        .ping_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pinging(server.address()).max_size(4).ping_timeout(LIMIT).build().await.unwrap();
     drop(take(&pool, 2).await);
     let loss = PacketLoss::matching(&format!("tcp dport {}", port_of(&server.address())));
     let time = Duration::from_millis(30);
@@ -98,14 +91,8 @@ pub(crate) async fn unreachable_connection_is_found_by_tcp_keepalive() {
     let server = Server::start();
     let second = Duration::from_secs(1);
     let probing = TcpKeepalive::new(second, second, 1);
-    let manager = TcpManager::new(server.address())
-        .keepalive(probing)
-        .user_timeout(None);
-    let pool = builder(manager)
-        .evict_interval(Duration::from_millis(10))
-        .build()
-        .await
-        .unwrap();
+    let manager = TcpManager::new(server.address()).keepalive(probing).user_timeout(None);
+    let pool = builder(manager).evict_interval(Duration::from_millis(10)).build().await.unwrap();
     let guards = take(&pool, 3).await;
     let mut ends = server.accept_many(3);
     let loss = PacketLoss::matching(&packets_of(&guards[..2]));
@@ -169,10 +156,7 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     let loss = PacketLoss::matching(&format!("tcp dport {} tcp flags syn", port_of(&address)));
     // The timeout applies although the get was dropped.
     assert!(poll_once(pool.get()).await.is_none());
-    wait_until(&pool, |stats| {
-        stats.connect_failed == 1 && stats.connecting == 0
-    })
-    .await;
+    wait_until(&pool, |stats| stats.connect_failed == 1 && stats.connecting == 0).await;
     match pool.get().await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),

@@ -54,23 +54,15 @@ pub(crate) async fn unknown_name_is_an_error_that_names_the_host() {
     hosts.set("db.test", &[]);
     pool.get().await.unwrap_err();
     drop(conn);
-    drop(
-        pool.get()
-            .await
-            .expect("an open connection was not available"),
-    );
+    drop(pool.get().await.expect("an open connection was not available"));
 }
 
 pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_at_most() {
     let hosts = Hosts::empty();
     let _silent = UdpSocket::bind((ONE, 53)).unwrap();
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
-    let pool = pool_of_db()
-        .max_size(1)
-        .connect_timeout(Duration::from_millis(50))
-        .build()
-        .await
-        .unwrap();
+    let pool =
+        pool_of_db().max_size(1).connect_timeout(Duration::from_millis(50)).build().await.unwrap();
     match pool.get().await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),

@@ -10,22 +10,10 @@ use super::isolation::Tool;
 
 /// The programs that are needed.
 pub(crate) const TOOLS: [Tool; 4] = [
-    Tool {
-        program: "unshare",
-        package: "util-linux",
-    },
-    Tool {
-        program: "mount",
-        package: "mount",
-    },
-    Tool {
-        program: "ip",
-        package: "iproute2",
-    },
-    Tool {
-        program: "nft",
-        package: "nftables",
-    },
+    Tool { program: "unshare", package: "util-linux" },
+    Tool { program: "mount", package: "mount" },
+    Tool { program: "ip", package: "iproute2" },
+    Tool { program: "nft", package: "nftables" },
 ];
 
 /// Brings up the loopback interface.
@@ -69,26 +57,17 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn empty() -> Hosts {
         let resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
-        replace("/etc/resolv.conf")
-            .write_all(resolver.as_bytes())
-            .unwrap();
+        replace("/etc/resolv.conf").write_all(resolver.as_bytes()).unwrap();
         if Path::new("/etc/nsswitch.conf").exists() {
             let order = "hosts: files dns\n";
-            replace("/etc/nsswitch.conf")
-                .write_all(order.as_bytes())
-                .unwrap();
+            replace("/etc/nsswitch.conf").write_all(order.as_bytes()).unwrap();
         }
-        Hosts {
-            hosts: replace("/etc/hosts"),
-        }
+        Hosts { hosts: replace("/etc/hosts") }
     }
 
     /// From now on, `name` has these addresses, and no other name is known.
     pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
-        let lines: String = addresses
-            .iter()
-            .map(|ip| format!("{ip} {name}\n"))
-            .collect();
+        let lines: String = addresses.iter().map(|ip| format!("{ip} {name}\n")).collect();
         // The file is empty for a moment, before any lookup can read it.
         self.hosts.set_len(0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&self.hosts, lines.as_bytes(), 0).unwrap();

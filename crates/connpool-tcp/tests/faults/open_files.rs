@@ -48,12 +48,7 @@ pub(crate) async fn open_connections_are_lent_without_free_file_descriptors() {
 
 pub(crate) async fn waiter_without_file_descriptors_is_served_by_a_return_or_a_later_connect() {
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .fail_fast(false)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).fail_fast(false).get_timeout(LIMIT).build().await.unwrap();
     let first = pool.get().await.unwrap();
     let mut end = server.accept();
     let id = first.id();

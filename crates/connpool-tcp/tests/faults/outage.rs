@@ -30,10 +30,7 @@ impl Backend {
             self.attempts.lock().unwrap().push(Instant::now());
             return;
         }
-        self.clients
-            .lock()
-            .unwrap()
-            .push(stream.try_clone().unwrap());
+        self.clients.lock().unwrap().push(stream.try_clone().unwrap());
         let (mut from, mut to) = (stream, stream);
         // Errors are checked at the client.
         let _ = to.write_all(HELLO);
@@ -57,9 +54,7 @@ impl Backend {
         let within_a_second_of = |first: &Instant| {
             let second = Duration::from_secs(1);
             let later = attempts.iter().filter(|at| *at >= first);
-            later
-                .filter(|at| at.duration_since(*first) < second)
-                .count()
+            later.filter(|at| at.duration_since(*first) < second).count()
         };
         let max = attempts.iter().map(within_a_second_of).max();
         (max.unwrap_or(0), attempts.len())

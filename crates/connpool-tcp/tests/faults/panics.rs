@@ -40,11 +40,7 @@ impl PanicTrigger {
     }
 
     fn reach(&self, step: Step) {
-        let armed = self
-            .0
-            .lock()
-            .unwrap()
-            .take_if(|armed_step| *armed_step == step);
+        let armed = self.0.lock().unwrap().take_if(|armed_step| *armed_step == step);
         if armed.is_some() {
             // `resume_unwind` prints nothing.
             resume_unwind(Box::new("scripted"));
@@ -96,14 +92,9 @@ impl Manager for PanickingManager {
 
 fn pool_of(server: &Server) -> (Builder<PanickingManager>, Arc<PanicTrigger>) {
     let trigger = Arc::new(PanicTrigger::default());
-    let manager = PanickingManager {
-        tcp: TcpManager::new(server.address()),
-        trigger: Arc::clone(&trigger),
-    };
-    let pool = builder(manager)
-        .ping_after(Duration::ZERO)
-        .get_timeout(LIMIT)
-        .evict_interval(None);
+    let manager =
+        PanickingManager { tcp: TcpManager::new(server.address()), trigger: Arc::clone(&trigger) };
+    let pool = builder(manager).ping_after(Duration::ZERO).get_timeout(LIMIT).evict_interval(None);
     (pool, trigger)
 }
 
@@ -163,12 +154,7 @@ pub(crate) async fn panicking_check_costs_one_connection_and_no_get() {
 pub(crate) async fn panicking_drop_in_a_sweep_does_not_keep_others_from_being_closed() {
     let server = Server::start();
     let (pool, trigger) = pool_of(&server);
-    let pool = pool
-        .max_size(10)
-        .evict_interval(Duration::from_millis(10))
-        .build()
-        .await
-        .unwrap();
+    let pool = pool.max_size(10).evict_interval(Duration::from_millis(10)).build().await.unwrap();
     drop(pool.get().await.unwrap());
     let sockets = open_sockets() - 1;
     // A second round shows that the first panic has not stopped the sweeps.

@@ -15,12 +15,7 @@ const SERVER: &str = "127.0.0.1:7000";
 pub(crate) async fn open_connections_are_lent_without_free_ports() {
     take_ports_from(40_000..=40_003);
     let server = TcpListener::bind(SERVER).unwrap();
-    let pool = pool_of(SERVER.to_owned())
-        .max_size(8)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(SERVER.to_owned()).max_size(8).get_timeout(LIMIT).build().await.unwrap();
     let mut guards = Vec::new();
     let mut ends = Vec::new();
     for _ in 0..4 {
@@ -49,12 +44,8 @@ pub(crate) async fn open_connections_are_lent_without_free_ports() {
 pub(crate) async fn waiter_without_free_ports_is_served_when_ports_are_available() {
     take_ports_from(40_000..=40_001);
     let server = TcpListener::bind(SERVER).unwrap();
-    let pool = pool_of(SERVER.to_owned())
-        .fail_fast(false)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool =
+        pool_of(SERVER.to_owned()).fail_fast(false).get_timeout(LIMIT).build().await.unwrap();
     let _open = [pool.get().await.unwrap(), pool.get().await.unwrap()];
     let _ends = [server.accept().unwrap(), server.accept().unwrap()];
     match pool.get_timeout(Duration::from_millis(30)).await {

@@ -13,10 +13,7 @@ use super::isolation::Tool;
 use super::server::LIMIT;
 use crate::adapter::{Connection, TcpManager};
 
-const REDIS: Tool = Tool {
-    program: "redis-server",
-    package: "redis-server",
-};
+const REDIS: Tool = Tool { program: "redis-server", package: "redis-server" };
 
 /// A Redis server without data. Its port stays reserved while it is down.
 pub(crate) struct Redis {

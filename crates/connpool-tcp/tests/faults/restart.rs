@@ -16,10 +16,7 @@ const MANY: usize = 1000;
 fn pool_of(redis: &Redis) -> (Builder<CountingManager<TcpManager>>, Arc<Count>) {
     let manager = CountingManager::new(redis.manager());
     let count = Arc::clone(&manager.count);
-    let pool = builder(manager)
-        .max_size(MANY)
-        .get_timeout(LIMIT)
-        .connect_timeout(LIMIT);
+    let pool = builder(manager).max_size(MANY).get_timeout(LIMIT).connect_timeout(LIMIT);
     (pool, count)
 }
 
@@ -69,11 +66,7 @@ pub(crate) async fn first_get_after_a_restart_is_served() {
 pub(crate) async fn one_sweep_finds_a_thousand_dead_connections() {
     let mut redis = Redis::start();
     let (pool, count) = pool_of(&redis);
-    let pool = pool
-        .evict_interval(Duration::from_millis(100))
-        .build()
-        .await
-        .unwrap();
+    let pool = pool.evict_interval(Duration::from_millis(100)).build().await.unwrap();
     drop(pool.get().await.unwrap());
     let sockets = open_sockets() - 1;
     fill(&pool, MANY).await;

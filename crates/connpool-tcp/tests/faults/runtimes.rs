@@ -48,11 +48,7 @@ pub(crate) fn guards_that_outlive_their_runtime_return_their_connections(run: im
     // On a thread without a runtime.
     thread::spawn(move || drop(guards)).join().unwrap();
     let stats = pool.stats();
-    assert_eq!(
-        (stats.size, stats.available, stats.active),
-        (4, 2, 2),
-        "{stats}"
-    );
+    assert_eq!((stats.size, stats.available, stats.active), (4, 2, 2), "{stats}");
     assert_eq!(stats.closed.get(CloseReason::Marked), 1);
     assert!(counts_add_up(&stats), "{stats}");
     assert_eq!(open_sockets(), sockets + 4);
@@ -126,10 +122,7 @@ pub(crate) fn maintenance_task_restarts_in_the_next_runtime(run: impl Fn(Part<'_
             guards.push(conn);
         }
         drop(guards);
-        wait_until(&pool, |stats| {
-            stats.idle_closed == 2 && stats.available == 2
-        })
-        .await;
+        wait_until(&pool, |stats| stats.idle_closed == 2 && stats.available == 2).await;
         pool.clear();
         wait_until(&pool, |stats| stats.closed.get(CloseReason::Cleared) >= 2).await;
         wait_until(&pool, |stats| stats.available == 2).await;
@@ -139,12 +132,7 @@ pub(crate) fn maintenance_task_restarts_in_the_next_runtime(run: impl Fn(Part<'_
 pub(crate) fn tasks_dropped_with_their_executor_return_their_connections(run: impl Fn(Part<'_>)) {
     let server = Echo::start();
     run(Box::pin(async {
-        let pool = pool_of(server.address())
-            .max_size(4)
-            .get_timeout(LIMIT)
-            .build()
-            .await
-            .unwrap();
+        let pool = pool_of(server.address()).max_size(4).get_timeout(LIMIT).build().await.unwrap();
         let tasks = crate::Tasks::new();
         for number in 0..8 {
             let pool = pool.clone();
@@ -159,11 +147,7 @@ pub(crate) fn tasks_dropped_with_their_executor_return_their_connections(run: im
         }
         wait_until(&pool, |stats| stats.active == 4 && stats.waiting == 4).await;
         let mut waiting = Box::pin(pool.get());
-        assert!(
-            futures_lite::future::poll_once(&mut waiting)
-                .await
-                .is_none()
-        );
+        assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
         tasks.end();
         let mut guards = vec![waiting.await.unwrap()];
         for _ in 0..3 {

@@ -20,9 +20,7 @@ fn pinging(server: &Server) -> Builder<TcpManager> {
         conn.write_all(b"ping").await?;
         conn.read_exact(&mut [0; 4]).await
     });
-    builder(manager)
-        .ping_after(Duration::ZERO)
-        .get_timeout(LIMIT)
+    builder(manager).ping_after(Duration::ZERO).get_timeout(LIMIT)
 }
 
 /// Opens `count` connections and returns them.
@@ -81,11 +79,7 @@ pub(crate) async fn guard_with_a_silent_peer_frees_its_slot_on_drop() {
     let mut conn = waiting.await.unwrap();
     talk(&mut *conn, &mut server.accept()).await;
     wait_until_closed(&pool, CloseReason::NotReusable, 1).await;
-    assert_eq!(
-        silent.read(&mut [0; 16]).unwrap(),
-        9,
-        "the request did not arrive"
-    );
+    assert_eq!(silent.read(&mut [0; 16]).unwrap(), 9, "the request did not arrive");
 }
 
 pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_socket() {
@@ -117,10 +111,7 @@ pub(crate) async fn hanging_handshake_of_a_dropped_get_ends_at_connect_timeout()
         .unwrap();
     assert!(poll_once(pool.get()).await.is_none());
     let mut silent = server.accept().await;
-    wait_until(&pool, |stats| {
-        stats.connect_failed == 1 && stats.connecting == 0
-    })
-    .await;
+    wait_until(&pool, |stats| stats.connect_failed == 1 && stats.connecting == 0).await;
     assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
 }
 
@@ -128,12 +119,7 @@ pub(crate) async fn max_connecting_limits_concurrent_handshakes() {
     let server = HandshakeServer::start();
     let manager = CountingManager::new(server.manager());
     let count = manager.count.clone();
-    let pool = with_long_timeouts(manager)
-        .max_size(6)
-        .max_connecting(2)
-        .build()
-        .await
-        .unwrap();
+    let pool = with_long_timeouts(manager).max_size(6).max_connecting(2).build().await.unwrap();
     let gets: Vec<_> = (0..6).map(|_| crate::spawn(pool.get_owned())).collect();
     wait_until(&pool, |stats| stats.waiting == 6 && stats.connecting == 2).await;
     let mut ends = Vec::new();
@@ -153,11 +139,7 @@ pub(crate) async fn max_connecting_limits_concurrent_handshakes() {
 
 pub(crate) async fn waiter_for_a_slow_handshake_takes_an_earlier_return() {
     let server = HandshakeServer::start();
-    let pool = with_long_timeouts(server.manager())
-        .max_size(2)
-        .build()
-        .await
-        .unwrap();
+    let pool = with_long_timeouts(server.manager()).max_size(2).build().await.unwrap();
     let get = crate::spawn(pool.get_owned());
     let mut quick = server.accept().await;
     send_hello(&mut quick);

@@ -18,12 +18,7 @@ pub(crate) async fn sweeps_missed_by_a_stopped_process_are_not_made_up() {
     let server = Echo::start();
     let manager = CountingManager::new(TcpManager::new(server.address()));
     let count = manager.count.clone();
-    let pool = builder(manager)
-        .min_size(4)
-        .evict_interval(EVERY)
-        .build()
-        .await
-        .unwrap();
+    let pool = builder(manager).min_size(4).evict_interval(EVERY).build().await.unwrap();
     let rounds = || count.probes() / 4;
     eventually("a sweep", || rounds() > 0).await;
     let (start, before) = (Instant::now(), rounds());
@@ -63,9 +58,7 @@ pub(crate) async fn connections_expired_in_a_stopped_process_are_replaced_within
     let stats = pool.stats();
     assert_eq!((stats.connect_failed, stats.success), (0, 1), "{stats}");
     assert_eq!(stats.closed.total(), stats.lifetime_closed, "{stats}");
-    echo(&mut *pool.get().await.unwrap(), b"hello")
-        .await
-        .unwrap();
+    echo(&mut *pool.get().await.unwrap(), b"hello").await.unwrap();
 }
 
 pub(crate) async fn connections_idle_in_a_stopped_process_are_closed_down_to_min_size() {

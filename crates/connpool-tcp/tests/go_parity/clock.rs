@@ -59,11 +59,7 @@ impl Clock {
     pub(crate) async fn wait_for_sleep_of(&self, span: Duration) {
         let start = time::Instant::now();
         while !self.sleeps().contains(&span) {
-            assert!(
-                start.elapsed() < LIMIT,
-                "only these timers: {:?}",
-                self.sleeps()
-            );
+            assert!(start.elapsed() < LIMIT, "only these timers: {:?}", self.sleeps());
             yield_now().await;
         }
     }
@@ -77,10 +73,7 @@ impl Runtime for Clock {
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         let sleep = at.since(self.now());
         self.0.timers.lock().unwrap().sleeps.push(sleep);
-        Box::pin(Timer {
-            clock: self.clone(),
-            at,
-        })
+        Box::pin(Timer { clock: self.clone(), at })
     }
 
     fn spawn(&self, task: BoxFuture) {

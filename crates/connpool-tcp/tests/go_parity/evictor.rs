@@ -131,10 +131,7 @@ pub(crate) async fn evictor_does_not_run_without_an_interval() {
     let config = pool.config();
     let others = [config.get_timeout, config.connect_timeout];
     let sleeps = clock.sleeps();
-    assert!(
-        sleeps.iter().all(|nap| others.contains(&Some(*nap))),
-        "{sleeps:?}"
-    );
+    assert!(sleeps.iter().all(|nap| others.contains(&Some(*nap))), "{sleeps:?}");
 }
 
 /// The evictor of the Go library drains its channel, probes every connection and puts the healthy
@@ -177,10 +174,7 @@ struct ProbeCounter {
 impl ProbeCounter {
     fn new(address: String) -> (ProbeCounter, Arc<AtomicUsize>) {
         let probes = Arc::<AtomicUsize>::default();
-        let manager = ProbeCounter {
-            tcp: TcpManager::new(address),
-            probes: Arc::clone(&probes),
-        };
+        let manager = ProbeCounter { tcp: TcpManager::new(address), probes: Arc::clone(&probes) };
         (manager, probes)
     }
 }

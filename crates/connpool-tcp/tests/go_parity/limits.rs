@@ -25,21 +25,15 @@ async fn closed_without_get(
     reason: CloseReason,
 ) {
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .increment(3)
-        .max_size(3)
-        .evict_interval(Duration::from_millis(5));
+    let pool =
+        pool_of(server.address()).increment(3).max_size(3).evict_interval(Duration::from_millis(5));
     let pool = limit(pool).build().await.unwrap();
     drop(pool.get().await.unwrap());
     wait_until_closed(&pool, reason, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.request), (0, 1), "{stats}");
     for mut end in server.accept_many(3) {
-        assert_eq!(
-            end.read(&mut [0; 1]).unwrap(),
-            0,
-            "the socket is still open"
-        );
+        assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
     }
 }
 
@@ -76,11 +70,7 @@ async fn replaced_on_get(
     assert_ne!(conn.id(), id);
     talk(&mut *conn, &mut server.accept()).await;
     wait_until_closed(&pool, reason, 1).await;
-    assert_eq!(
-        first.read(&mut [0; 1]).unwrap(),
-        0,
-        "the socket is still open"
-    );
+    assert_eq!(first.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
 }
 
 pub(crate) async fn max_lifetime_counts_from_the_connect_of_a_busy_connection() {

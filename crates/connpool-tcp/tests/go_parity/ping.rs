@@ -81,9 +81,7 @@ pub(crate) async fn peer_receives_nothing_without_a_ping() {
     assert_eq!(pool.stats().created, 1);
     let mut socket = server.accept();
     socket.set_nonblocking(true).unwrap();
-    let error = socket
-        .read(&mut [0; 1])
-        .expect_err("got bytes or the end of the stream");
+    let error = socket.read(&mut [0; 1]).expect_err("got bytes or the end of the stream");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
@@ -114,18 +112,11 @@ pub(crate) async fn checks_run_in_the_order_lifetime_idle_time_ping() {
         drop(conn);
         clock.advance(Duration::from_secs(idle));
     }
-    wait_until(&pool, |stats| {
-        stats.closed.total() == 3 && counts_add_up(stats)
-    })
-    .await;
+    wait_until(&pool, |stats| stats.closed.total() == 3 && counts_add_up(stats)).await;
     let received: Vec<_> = sockets.drain(..3).map(read_to_end).collect();
     assert_eq!(received, ["", "", "PING"]);
     let stats = pool.stats();
-    for reason in [
-        CloseReason::Lifetime,
-        CloseReason::Idle,
-        CloseReason::PingFailed,
-    ] {
+    for reason in [CloseReason::Lifetime, CloseReason::Idle, CloseReason::PingFailed] {
         assert_eq!(stats.closed.get(reason), 1, "{reason:?}: {stats}");
     }
 }
@@ -154,12 +145,7 @@ pub(crate) async fn unsolicited_bytes_are_found_before_the_sample_ping_consumes_
         if pinged {
             manager = manager.ping(sample_ping);
         }
-        let pool = builder(manager)
-            .ping_after(Duration::ZERO)
-            .max_size(1)
-            .build()
-            .await
-            .unwrap();
+        let pool = builder(manager).ping_after(Duration::ZERO).max_size(1).build().await.unwrap();
         let conn = pool.get().await.unwrap();
         let (id, client) = (conn.id(), SocketWatch::on(&conn));
         drop(conn);

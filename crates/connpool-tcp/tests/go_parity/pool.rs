@@ -40,12 +40,7 @@ pub(crate) async fn quick_start_runs() {
     assert_eq!(pool.name(), "my-pool");
     assert_eq!((stats.size, stats.active, stats.available), (5, 0, 5));
     assert_eq!(
-        (
-            stats.idle_closed,
-            stats.lifetime_closed,
-            stats.ping_failed,
-            stats.created
-        ),
+        (stats.idle_closed, stats.lifetime_closed, stats.ping_failed, stats.created),
         (0, 0, 0, 6)
     );
     assert_eq!(pool.close(LIMIT).await.closed, 5);
@@ -88,12 +83,7 @@ pub(crate) async fn factory_is_called_when_the_pool_has_to_grow() {
 
 pub(crate) async fn pool_can_be_used_from_many_threads() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(3)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(3).get_timeout(LIMIT).build().await.unwrap();
     let threads: Vec<_> = (0..8)
         .map(|number| {
             let pool = pool.clone();

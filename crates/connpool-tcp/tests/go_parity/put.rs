@@ -33,11 +33,7 @@ pub(crate) async fn connection_marked_unusable_is_destroyed_on_return() {
     conn.mark_unusable();
     talk(&mut *conn, &mut socket).await;
     drop(conn);
-    assert_eq!(
-        socket.read(&mut [0; 1]).unwrap(),
-        0,
-        "the socket is still open"
-    );
+    assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
     let stats = pool.stats();
     assert_eq!((stats.size, stats.closed.get(CloseReason::Marked)), (0, 1));
 }
@@ -65,11 +61,7 @@ pub(crate) async fn connection_returned_to_a_stopped_pool_is_destroyed() {
     talk(&mut *conn, &mut socket).await;
     drop(conn);
     wait_until_closed(&pool, CloseReason::PoolClosed, 1).await;
-    assert_eq!(
-        socket.read(&mut [0; 1]).unwrap(),
-        0,
-        "the socket is still open"
-    );
+    assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
 }
 
 pub(crate) async fn return_restarts_the_idle_time() {

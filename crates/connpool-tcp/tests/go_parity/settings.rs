@@ -28,10 +28,7 @@ pub(crate) async fn min_size_connections_are_open_when_build_returns() {
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available, stats.active), (3, 3, 0));
     drop(server.accept_many(3));
-    assert!(
-        !server.has_pending_connection(),
-        "more than min_size connections"
-    );
+    assert!(!server.has_pending_connection(), "more than min_size connections");
 }
 
 pub(crate) async fn min_size_zero_opens_nothing() {
@@ -112,12 +109,7 @@ impl ConnectionCounter {
 
 pub(crate) async fn increment_is_the_number_opened_when_the_pool_grows() {
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .max_size(10)
-        .increment(4)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(10).increment(4).build().await.unwrap();
     let mut all = Vec::new();
     for expected in [4, 4, 4, 4, 8, 8, 8, 8, 10, 10] {
         all.push(pool.get().await.unwrap());

@@ -95,21 +95,14 @@ async fn close_three(idle_timeout: Option<Duration>, max_lifetime: Option<Durati
     wait_until(&pool, |stats| stats.available == 3).await;
     clock.advance(Duration::from_secs(1));
     drop(pool.get().await.unwrap());
-    wait_until(&pool, |stats| {
-        stats.closed.total() == 3 && counts_add_up(stats)
-    })
-    .await;
+    wait_until(&pool, |stats| stats.closed.total() == 3 && counts_add_up(stats)).await;
     pool.stats()
 }
 
 pub(crate) async fn ping_failed_counts_failed_pings() {
     let peer = Peer::start();
     let pool = peer.pool().max_size(3).build().await.unwrap();
-    let all = [
-        pool.get().await.unwrap(),
-        pool.get().await.unwrap(),
-        pool.get().await.unwrap(),
-    ];
+    let all = [pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap()];
     all.iter().for_each(|conn| peer.fail_pings_of(conn));
     drop(all);
     drop(pool.get().await.unwrap());
@@ -125,11 +118,7 @@ pub(crate) async fn wait_count_counts_every_get_that_waits_at_max_size() {
     let server = Echo::start();
     let pool = pool_of(server.address()).max_size(2).build().await.unwrap();
     let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
-    assert_eq!(
-        pool.stats().wait_count,
-        0,
-        "a connect was counted as a wait"
-    );
+    assert_eq!(pool.stats().wait_count, 0, "a connect was counted as a wait");
     for count in 1..=3 {
         assert!(poll_once(pool.get()).await.is_none());
         assert_eq!(pool.stats().wait_count, count);

@@ -25,19 +25,12 @@ pub(crate) async fn stop_closes_every_connection() {
     let report = pool.close(LIMIT).await;
     assert_eq!((report.still_out.len(), report.timed_out), (0, false));
     for mut socket in server.accept_many(3) {
-        assert_eq!(
-            socket.read(&mut [0; 1]).unwrap(),
-            0,
-            "the socket is still open"
-        );
+        assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
     }
     wait_until_closed(&pool, CloseReason::PoolClosed, 3).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connecting), (0, 0), "{stats}");
-    assert!(
-        !server.has_pending_connection(),
-        "a closed pool maintained min_size"
-    );
+    assert!(!server.has_pending_connection(), "a closed pool maintained min_size");
 }
 
 pub(crate) async fn stop_waits_for_borrowed_connections() {
@@ -54,12 +47,7 @@ pub(crate) async fn stop_waits_for_borrowed_connections() {
 
 pub(crate) async fn stop_wakes_every_waiter() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(1)
-        .get_timeout(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(1).get_timeout(None).build().await.unwrap();
     let _held = pool.get().await.unwrap();
     let waiting: Vec<_> = (0..3).map(|_| crate::spawn(pool.get_owned())).collect();
     wait_until(&pool, |stats| stats.waiting == 3).await;

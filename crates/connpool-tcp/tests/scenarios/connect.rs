@@ -12,22 +12,11 @@ use crate::support::server::{Echo, FullServer, LIMIT, Port};
 
 /// Returns the kind and the text of the connect error of a get.
 async fn failure(address: String) -> (ErrorKind, String) {
-    let pool = pool_of(address)
-        .connect_timeout(None)
-        .get_timeout(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(address).connect_timeout(None).get_timeout(None).build().await.unwrap();
     let error = pool.get().await.expect_err("connected");
     let text = error.to_string();
-    let GetError::Connect(cause) = &error else {
-        panic!("{error:?}")
-    };
-    assert!(
-        error
-            .source()
-            .is_some_and(|source| text.contains(&source.to_string()))
-    );
+    let GetError::Connect(cause) = &error else { panic!("{error:?}") };
+    assert!(error.source().is_some_and(|source| text.contains(&source.to_string())));
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");
     (cause.kind(), text)
@@ -55,12 +44,7 @@ pub(crate) async fn address_without_a_port_is_named_in_the_error() {
 
 pub(crate) async fn hanging_connect_is_a_timeout_and_the_pool_recovers() {
     let server = FullServer::start();
-    let pool = pool_of(server.address())
-        .max_size(1)
-        .connect_timeout(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(1).connect_timeout(None).build().await.unwrap();
     match pool.get_timeout(Duration::from_millis(50)).await {
         Err(GetError::Timeout { phase, diagnosis }) => {
             assert_eq!(phase, Phase::Connect);
@@ -129,9 +113,7 @@ pub(crate) async fn socket_options_are_set_on_every_socket() {
     assert!(socket.keepalive().unwrap());
     assert!(socket.out_of_band_inline().unwrap());
 
-    let manager = TcpManager::new(server.address())
-        .nodelay(false)
-        .keepalive(None);
+    let manager = TcpManager::new(server.address()).nodelay(false).keepalive(None);
     let pool = crate::adapter::builder(manager).build().await.unwrap();
     let conn = pool.get().await.unwrap();
     let socket = SockRef::from(conn.get_ref());

@@ -48,10 +48,7 @@ pub(crate) async fn type_erased_manager_works_the_same() {
 
     match refused_pool.get().await {
         Err(GetError::Connect(error)) => {
-            assert!(
-                error.to_string().contains(&closed_port.address()),
-                "{error}"
-            );
+            assert!(error.to_string().contains(&closed_port.address()), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -138,9 +138,6 @@ pub(crate) async fn connection_whose_peer_closes_on_ping_is_replaced() {
     let mut conn = pool.get().await.unwrap();
     assert_eq!(conn.uses(), 1);
     echo(&mut *conn, b"text").await.unwrap();
-    wait_until(&pool, |stats| {
-        counts_add_up(stats) && stats.closed.total() == 3
-    })
-    .await;
+    wait_until(&pool, |stats| counts_add_up(stats) && stats.closed.total() == 3).await;
     assert_eq!(pool.stats().closed.get(CloseReason::PingFailed), 3);
 }

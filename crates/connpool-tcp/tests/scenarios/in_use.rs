@@ -94,13 +94,7 @@ pub(crate) async fn connection_with_a_failed_write_is_not_lent_again() {
     server::reset(socket);
     client.wait_reset();
     let error = conn.write_all(b"hello").await.unwrap_err();
-    assert!(
-        matches!(
-            error.kind(),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-        ),
-        "{error}"
-    );
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     assert_not_reused(&server, &pool, conn, CloseReason::NotReusable).await;
 }
 
@@ -119,10 +113,7 @@ pub(crate) async fn connection_is_reused_after_complete_exchanges() {
         assert_eq!(conn.id(), id);
         match round % 2 {
             0 => echo(&mut *conn, b"hello\n").await.unwrap(),
-            _ => conn
-                .exchange(async |conn| echo(conn, b"hello\n").await)
-                .await
-                .unwrap(),
+            _ => conn.exchange(async |conn| echo(conn, b"hello\n").await).await.unwrap(),
         }
     }
     assert_eq!(pool.stats().created, 1);

@@ -61,12 +61,7 @@ where
 pub(crate) async fn two_hundred_dead_connections_are_all_replaced() {
     let _lock = lock();
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .max_size(200)
-        .evict_interval(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(200).evict_interval(None).build().await.unwrap();
     let dead = killed_while_idle(&pool, &server, 200).await;
 
     let mut guards = Vec::new();
@@ -83,12 +78,7 @@ pub(crate) async fn restarted_server_gets_only_new_connections() {
     let _lock = lock();
     let server = Echo::start();
     let address = server.address();
-    let pool = pool_of(address.clone())
-        .max_size(200)
-        .evict_interval(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(address.clone()).max_size(200).evict_interval(None).build().await.unwrap();
     let mut guards = Vec::new();
     for _ in 0..200 {
         let mut conn = pool.get().await.unwrap();
@@ -143,12 +133,7 @@ pub(crate) async fn two_hundred_dead_connections_are_found_without_a_get() {
 pub(crate) async fn cooperative_budget_hides_no_dead_connection_from_try_get() {
     let _lock = lock();
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .max_size(300)
-        .evict_interval(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(300).evict_interval(None).build().await.unwrap();
     killed_unnoticed(&pool, &server, 300).await;
     let pool_ref = pool.clone();
     crate::spawn(async move { assert_all_dead(&pool_ref) }).await;
@@ -158,12 +143,7 @@ pub(crate) async fn cooperative_budget_hides_no_dead_connection_from_try_get() {
 pub(crate) async fn cooperative_budget_hides_no_dead_connection_from_get() {
     let _lock = lock();
     let server = Server::start();
-    let pool = pool_of(server.address())
-        .max_size(300)
-        .evict_interval(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(300).evict_interval(None).build().await.unwrap();
     killed_unnoticed(&pool, &server, 300).await;
     let pool_ref = pool.clone();
     crate::spawn(async move {
@@ -188,12 +168,7 @@ pub(crate) async fn cooperative_budget_hides_no_ended_stream_from_the_generic_pr
         let tcp = TcpManager::new(address.clone());
         async move { tcp.connect().await }
     });
-    let pool = builder(manager)
-        .max_size(300)
-        .evict_interval(None)
-        .build()
-        .await
-        .unwrap();
+    let pool = builder(manager).max_size(300).evict_interval(None).build().await.unwrap();
     let mut guards = Vec::new();
     for _ in 0..300 {
         guards.push(pool.get().await.unwrap());

@@ -41,10 +41,7 @@ pub(crate) async fn quick_start_works() {
 
 pub(crate) async fn build_fails_without_its_first_connections() {
     let closed_port = Port::new();
-    let built = builder(TcpManager::new(closed_port.address()))
-        .min_size(2)
-        .build()
-        .await;
+    let built = builder(TcpManager::new(closed_port.address())).min_size(2).build().await;
     let error = built.expect_err("built without a server");
     let text = error.to_string();
     assert!(text.contains(&closed_port.address()), "{text}");
@@ -120,18 +117,11 @@ pub(crate) async fn every_opened_connection_is_accounted_for() {
     drop(guards);
     drop(next);
 
-    wait_until(&pool, |stats| {
-        counts_add_up(stats) && stats.closed.total() == 3
-    })
-    .await;
+    wait_until(&pool, |stats| counts_add_up(stats) && stats.closed.total() == 3).await;
     let stats = pool.stats();
     assert_eq!((stats.created, stats.detached), (7, 1));
     assert_eq!((stats.size, stats.available), (3, 3));
-    for reason in [
-        CloseReason::Marked,
-        CloseReason::NotReusable,
-        CloseReason::Dead,
-    ] {
+    for reason in [CloseReason::Marked, CloseReason::NotReusable, CloseReason::Dead] {
         assert_eq!(stats.closed.get(reason), 1, "{reason:?}");
     }
     drop(detached);

@@ -90,10 +90,7 @@ pub(crate) async fn io_fn_pool_reuses_only_clean_streams() {
     assert_not_reused_with_pending_read(&pool).await;
 }
 
-async fn pool_of_a_closure() -> (
-    Pool<impl Manager<Connection = UnixIo>>,
-    Receiver<UnixStream>,
-) {
+async fn pool_of_a_closure() -> (Pool<impl Manager<Connection = UnixIo>>, Receiver<UnixStream>) {
     let (sender, ends) = channel();
     // `io_fn` wraps each stream in a new `Io`.
     let manager = io_fn(move || {

@@ -17,9 +17,7 @@ pub(crate) async fn guard_can_be_dropped_on_a_thread_without_a_runtime() {
     let mut bad = pool.get_owned().await.unwrap();
     let id = good.id();
     bad.mark_unusable();
-    std::thread::spawn(move || drop((good, bad)))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || drop((good, bad))).join().unwrap();
     let stats = pool.stats();
     assert_eq!((stats.size, stats.available), (1, 1), "{stats}");
     let mut conn = pool.get().await.unwrap();
@@ -28,10 +26,7 @@ pub(crate) async fn guard_can_be_dropped_on_a_thread_without_a_runtime() {
     drop(conn);
 
     // The same with a waiter, which is served from the other thread.
-    let only = [
-        pool.get_owned().await.unwrap(),
-        pool.get_owned().await.unwrap(),
-    ];
+    let only = [pool.get_owned().await.unwrap(), pool.get_owned().await.unwrap()];
     let mut waiting = Box::pin(pool.get());
     assert!(poll_once(&mut waiting).await.is_none());
     let thread = std::thread::spawn(move || drop(only));
@@ -48,11 +43,7 @@ pub(crate) async fn guard_can_be_dropped_after_the_pool() {
     drop(pool);
     talk(&mut *conn, &mut end).await;
     drop(conn);
-    assert_eq!(
-        end.read(&mut [0; 1]).unwrap(),
-        0,
-        "the socket is still open"
-    );
+    assert_eq!(end.read(&mut [0; 1]).unwrap(), 0, "the socket is still open");
 }
 
 pub(crate) async fn detached_connection_works_without_the_pool() {
@@ -114,12 +105,7 @@ pub(crate) async fn exchange_in_a_task_can_borrow_locals() {
 
 pub(crate) async fn tasks_share_fewer_connections_than_tasks() {
     let server = Echo::start();
-    let pool = pool_of(server.address())
-        .max_size(3)
-        .get_timeout(LIMIT)
-        .build()
-        .await
-        .unwrap();
+    let pool = pool_of(server.address()).max_size(3).get_timeout(LIMIT).build().await.unwrap();
     let tasks: Vec<_> = (0..24_u32)
         .map(|number| {
             let pool = pool.clone();

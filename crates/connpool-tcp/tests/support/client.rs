@@ -37,9 +37,7 @@ pub(crate) async fn talk(conn: &mut impl Connection, server: &mut TcpStream) {
     server.read_exact(&mut text).expect("server read failed");
     assert_eq!(&text, b"ping");
     server.write_all(b"pong").expect("server write failed");
-    conn.read_exact(&mut text)
-        .await
-        .expect("client read failed");
+    conn.read_exact(&mut text).await.expect("client read failed");
     assert_eq!(&text, b"pong");
 }
 
@@ -87,11 +85,7 @@ fn spin(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) async fn wait_until<M: Manager>(pool: &Pool<M>, holds: impl Fn(&Stats) -> bool) {
     let start = Instant::now();
     while !holds(&pool.stats()) {
-        assert!(
-            start.elapsed() < LIMIT,
-            "condition not met: {}",
-            pool.stats()
-        );
+        assert!(start.elapsed() < LIMIT, "condition not met: {}", pool.stats());
         yield_now().await;
     }
 }
@@ -99,10 +93,7 @@ pub(crate) async fn wait_until<M: Manager>(pool: &Pool<M>, holds: impl Fn(&Stats
 /// Waits until `count` connections were closed, and asserts that all of them had this reason and
 /// that the counters add up.
 pub(crate) async fn wait_until_closed<M: Manager>(pool: &Pool<M>, reason: CloseReason, count: u64) {
-    wait_until(pool, |stats| {
-        stats.closed.total() >= count && counts_add_up(stats)
-    })
-    .await;
+    wait_until(pool, |stats| stats.closed.total() >= count && counts_add_up(stats)).await;
     let stats = pool.stats();
     assert_eq!(stats.closed.get(reason), count, "{reason:?}: {stats}");
     assert_eq!(stats.closed.total(), count, "{stats}");

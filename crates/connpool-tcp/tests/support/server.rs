@@ -52,10 +52,7 @@ impl Port {
         self.socket.listen(backlog).unwrap();
         // Limits the wait of an accept.
         self.socket.set_read_timeout(Some(LIMIT)).unwrap();
-        Server {
-            listener: self.socket.into(),
-            address: self.address,
-        }
+        Server { listener: self.socket.into(), address: self.address }
     }
 }
 
@@ -127,10 +124,7 @@ impl FullServer {
             let _ = socket.connect(&server.address.into());
             socket
         });
-        FullServer {
-            parked: parked.collect(),
-            server,
-        }
+        FullServer { parked: parked.collect(), server }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -191,18 +185,12 @@ impl ServerHandle {
         let inside = Arc::new(Inside::default());
         let address = server.address;
         // The acceptor may wait longer than any limit.
-        SockRef::from(&server.listener)
-            .set_read_timeout(None)
-            .unwrap();
+        SockRef::from(&server.listener).set_read_timeout(None).unwrap();
         let acceptor = thread::spawn({
             let inside = Arc::clone(&inside);
             move || inside.accept(&server.listener, &handle)
         });
-        ServerHandle {
-            address,
-            inside,
-            acceptor: Some(acceptor),
-        }
+        ServerHandle { address, inside, acceptor: Some(acceptor) }
     }
 }
 

@@ -56,8 +56,7 @@ pub async fn added_connection_is_used_and_counted_like_any_other(env: Env) {
     let get = waiting(pool.get()).await;
     pool.add(full.into_inner()).unwrap();
     drop(get.await.unwrap());
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     env.until_stats(&pool, |stats| stats.available == 2).await;
     drop(guard.detach());
     let stats = env.until_at_rest(&pool, &backend, 0).await;

@@ -8,13 +8,7 @@ use crate::script::{Behavior, Call};
 /// Slow start: one connect after a failure, and one more for each success.
 pub async fn connects_start_slowly_after_a_failure(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(8)
-        .backoff(SHORTEST)
-        .breaker(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(8).backoff(SHORTEST).breaker(None).build_lazy().unwrap();
     backend.next(Call::Connect, [Behavior::Fail]);
     assert!(pool.get().await.is_err());
     backend.always(Call::Connect, Behavior::Hold);
@@ -27,8 +21,7 @@ pub async fn connects_start_slowly_after_a_failure(env: Env) {
         env.until(|| backend.held(Call::Connect) == at_once && pool.stats().connecting == at_once)
             .await;
         for _ in 0..at_once {
-            env.release(&backend, Call::Connect, Behavior::Succeed)
-                .await;
+            env.release(&backend, Call::Connect, Behavior::Succeed).await;
         }
     }
     for get in waiters {
@@ -44,13 +37,7 @@ pub async fn connect_failures_equal_connect_attempts(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
     let pause = Backoff::new(LONG, LONG, 1.0);
-    let pool = backend
-        .pool()
-        .max_size(50)
-        .fail_fast(false)
-        .backoff(pause)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(50).fail_fast(false).backoff(pause).build_lazy().unwrap();
     let mut waiters = Vec::new();
     for _ in 0..50 {
         waiters.push(waiting(pool.get()).await);
@@ -68,12 +55,7 @@ pub async fn connect_failures_equal_connect_attempts(env: Env) {
 pub async fn open_breaker_fails_all_waiters_at_once(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .breaker(probe_every(LONG))
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).breaker(probe_every(LONG)).build_lazy().unwrap();
     let mut waiters = Vec::new();
     for _ in 0..3 {
         waiters.push(waiting(pool.get()).await);
@@ -91,12 +73,7 @@ pub async fn open_breaker_fails_all_waiters_at_once(env: Env) {
 /// An open breaker keeps waiters while a borrowed connection may be returned.
 pub async fn open_breaker_keeps_waiters_that_a_return_can_serve(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .breaker(probe_every(LONG))
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).breaker(probe_every(LONG)).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     backend.always(Call::Connect, Behavior::Hold);
     let first = waiting(pool.get()).await;
@@ -111,15 +88,7 @@ pub async fn open_breaker_keeps_waiters_that_a_return_can_serve(env: Env) {
 /// The breaker goes from open through half open to closed.
 pub async fn successful_probe_connect_closes_the_breaker(env: Env) {
     let backend = env.backend();
-    backend.next(
-        Call::Connect,
-        [
-            Behavior::Fail,
-            Behavior::Fail,
-            Behavior::Fail,
-            Behavior::Hold,
-        ],
-    );
+    backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail, Behavior::Fail, Behavior::Hold]);
     let pool = backend
         .pool()
         .max_size(4)
@@ -130,30 +99,18 @@ pub async fn successful_probe_connect_closes_the_breaker(env: Env) {
     let get = waiting(pool.get()).await;
     env.until(|| backend.held(Call::Connect) == 1).await;
     let stats = pool.stats();
-    assert_eq!(
-        (stats.breaker, stats.connecting),
-        (BreakerState::HalfOpen, 1)
-    );
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    assert_eq!((stats.breaker, stats.connecting), (BreakerState::HalfOpen, 1));
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     drop(get.await.unwrap());
     let stats = env.until_at_rest(&pool, &backend, 0).await;
-    assert_eq!(
-        (stats.breaker, stats.connect_failed),
-        (BreakerState::Closed, 3)
-    );
+    assert_eq!((stats.breaker, stats.connect_failed), (BreakerState::Closed, 3));
     env.assert_full_capacity(&pool, &backend).await;
 }
 
 /// After a burst the remaining connections are pinged once, whatever `ping_after` is.
 pub async fn burst_of_three_broken_connections_has_the_others_pinged(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(6)
-        .ping_after(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(6).ping_after(None).build_lazy().unwrap();
     env.fill(&pool, 6).await;
     for id in [4, 5, 6] {
         backend.hang_up(id);

@@ -17,17 +17,9 @@ pub async fn get_many_returns_all_or_none(env: Env) {
     assert_eq!((all.len(), pool.stats().active), (3, 3));
     drop(all);
     assert_eq!(pool.get_many(0).await.unwrap().len(), 0);
-    assert!(matches!(
-        pool.get_many(4).await,
-        Err(GetError::TooMany { .. })
-    ));
+    assert!(matches!(pool.get_many(4).await, Err(GetError::TooMany { .. })));
     let held = env.hold(&pool, 1).await;
-    assert!(
-        pool.get_many_timeout(3, MILLI)
-            .await
-            .unwrap_err()
-            .is_timeout()
-    );
+    assert!(pool.get_many_timeout(3, MILLI).await.unwrap_err().is_timeout());
     assert_eq!(pool.stats().available, 2);
     drop(held);
     env.assert_full_capacity(&pool, &backend).await;
@@ -36,12 +28,7 @@ pub async fn get_many_returns_all_or_none(env: Env) {
 /// Runs calls that together ask for more than `max_size`: they take turns.
 pub async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(4)
-        .get_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(4).get_timeout(LONG).build_lazy().unwrap();
     let counts = env
         .run_tasks(12, |nth| {
             let (env, pool) = (env.clone(), pool.clone());
@@ -59,21 +46,13 @@ pub async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
 /// Drops the first two callers: the third one proceeds.
 pub async fn cancelled_get_many_lets_the_next_one_proceed(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .get_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).get_timeout(LONG).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     let first = waiting(pool.get_many(2)).await;
     let second = waiting(pool.get_many(2)).await;
     let mut third = waiting(pool.get_many(1)).await;
     drop(second);
-    assert!(
-        poll_once(&mut third).await.is_none(),
-        "the first call still waits"
-    );
+    assert!(poll_once(&mut third).await.is_none(), "the first call still waits");
     drop(first);
     drop(third.await.unwrap());
     drop(held);

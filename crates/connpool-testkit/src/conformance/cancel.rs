@@ -32,16 +32,14 @@ pub async fn get_can_be_dropped_at_every_poll_of_a_connect(env: Env) {
 pub async fn get_can_be_dropped_at_every_poll_of_a_check(env: Env) {
     at_every_poll(&env, |env| async move {
         let case = Case::new(&env, 2, |pool| pool).await;
-        case.backend
-            .next(Call::Ping, [Behavior::YieldThenFail(1), Behavior::Yield(2)]);
+        case.backend.next(Call::Ping, [Behavior::YieldThenFail(1), Behavior::Yield(2)]);
         let get = case.get();
         (case, get)
     })
     .await;
     at_every_poll(&env, |env| async move {
         let case = Case::new(&env, 2, |pool| pool).await;
-        case.backend
-            .next(Call::Ping, [Behavior::Panic, Behavior::Hang]);
+        case.backend.next(Call::Ping, [Behavior::Panic, Behavior::Hang]);
         case.backend.next(Call::Connect, [Behavior::Yield(1)]);
         let get = case.get();
         (case, get)
@@ -84,12 +82,7 @@ pub async fn get_from_a_paused_pool_can_be_dropped_at_every_poll(env: Env) {
 pub async fn get_that_outlasts_failures_can_be_dropped_at_every_poll(env: Env) {
     at_every_poll(&env, |env| async move {
         let case = Case::new(&env, 0, |pool| pool.fail_fast(false)).await;
-        let behaviors = [
-            Behavior::Fail,
-            Behavior::HangUp,
-            Behavior::Panic,
-            Behavior::Yield(1),
-        ];
+        let behaviors = [Behavior::Fail, Behavior::HangUp, Behavior::Panic, Behavior::Yield(1)];
         case.backend.next(Call::Connect, behaviors);
         let get = case.get();
         (case, get)
@@ -133,14 +126,8 @@ pub async fn build_can_be_dropped_at_every_poll(env: Env) {
     let mut ended = false;
     for polls in 0..40 {
         let backend = env.backend();
-        backend.next(
-            Call::Connect,
-            [
-                Behavior::Yield(1),
-                Behavior::Take(MILLI),
-                Behavior::Yield(2),
-            ],
-        );
+        backend
+            .next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI), Behavior::Yield(2)]);
         let mut build = Box::pin(backend.pool().min_size(3).build());
         let mut built = None;
         for _ in 0..polls {
@@ -165,12 +152,7 @@ pub async fn build_can_be_dropped_at_every_poll(env: Env) {
 
 /// P24: every combination of backend outcomes. deadpool, `test_cancellations`.
 pub async fn every_backend_outcome_leaves_full_capacity(env: Env) {
-    let behaviors = [
-        Behavior::Succeed,
-        Behavior::Fail,
-        Behavior::Yield(2),
-        Behavior::Hang,
-    ];
+    let behaviors = [Behavior::Succeed, Behavior::Fail, Behavior::Yield(2), Behavior::Hang];
     let tasks = behaviors.map(|connect| {
         let env = env.clone();
         env.clone().spawn(async move {
@@ -221,11 +203,7 @@ impl Case {
         let pool = settings(builder).build_lazy().unwrap();
         env.fill(&pool, filled).await;
         let held = Vec::new();
-        Case {
-            backend,
-            pool,
-            held,
-        }
+        Case { backend, pool, held }
     }
 
     fn get(&self) -> BoxFuture {

@@ -24,12 +24,7 @@ pub async fn get_replaces_three_dead_idle_connections(env: Env) {
 /// P16: a slow ping. pgxpool, `TestPoolAcquirePingTimeout`.
 pub async fn ping_timeout_closes_its_connection_only(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .ping_after(Duration::ZERO)
-        .ping_timeout(SHORT)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).ping_timeout(SHORT).build_lazy().unwrap();
     env.fill(&pool, 2).await;
     backend.next(Call::Ping, [Behavior::Hang]);
     assert_eq!(pool.get().await.unwrap().id(), 1);
@@ -57,10 +52,7 @@ pub async fn connection_that_expires_before_its_waiter_is_polled_is_replaced(env
     env.sleep(3 * SHORT).await;
     let guard = get.await.unwrap();
     assert_eq!((guard.id(), backend.alive()), (2, 1));
-    assert_eq!(
-        env.until_at_rest(&pool, &backend, 1).await.lifetime_closed,
-        1
-    );
+    assert_eq!(env.until_at_rest(&pool, &backend, 1).await.lifetime_closed, 1);
 }
 
 /// P8: `max_size` while every second check fails and closes are slow. Commons Pool,
@@ -69,13 +61,8 @@ pub async fn slow_closes_and_failing_checks_never_exceed_max_size(env: Env) {
     let backend = env.backend();
     backend.always(Call::Close, Behavior::Take(2 * MILLI));
     backend.next(Call::Ping, [Behavior::Fail, Behavior::Succeed].repeat(25));
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .max_uses(3)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        backend.pool().max_size(3).max_uses(3).ping_after(Duration::ZERO).build_lazy().unwrap();
     env.run_tasks(5, |_| {
         let (env, pool) = (env.clone(), pool.clone());
         async move {
@@ -133,32 +120,12 @@ pub async fn check_stops_at_the_first_failure(env: Env) {
     let idle_expires: Settings = |pool| pool.idle_timeout(MILLI);
     // The expected numbers of liveness probes, pings and resets.
     let cases = [
-        (
-            lifetime_and_idle_expire,
-            every_check_fails,
-            CloseReason::Lifetime,
-            [0, 0, 0],
-        ),
-        (
-            idle_expires,
-            every_check_fails,
-            CloseReason::Idle,
-            [0, 0, 0],
-        ),
+        (lifetime_and_idle_expire, every_check_fails, CloseReason::Lifetime, [0, 0, 0]),
+        (idle_expires, every_check_fails, CloseReason::Idle, [0, 0, 0]),
         (unchanged, every_check_fails, CloseReason::Dead, [1, 0, 0]),
-        (
-            unchanged,
-            ping_and_reset_fail,
-            CloseReason::PingFailed,
-            [1, 1, 0],
-        ),
+        (unchanged, ping_and_reset_fail, CloseReason::PingFailed, [1, 1, 0]),
         (unchanged, reset_fails, CloseReason::ResetFailed, [1, 1, 1]),
-        (
-            unchanged,
-            peer_sends_unsolicited,
-            CloseReason::Unsolicited,
-            [2, 1, 1],
-        ),
+        (unchanged, peer_sends_unsolicited, CloseReason::Unsolicited, [2, 1, 1]),
     ];
     for (settings, fault, reason, expected) in cases {
         let backend = env.backend();
@@ -177,11 +144,7 @@ pub async fn check_stops_at_the_first_failure(env: Env) {
         env.until(|| closed(&pool, reason) == 1).await;
         // Each of the two connections was probed once when it was new.
         let probes = backend.probes() - 2;
-        let counted = [
-            probes,
-            backend.calls(Call::Ping),
-            backend.calls(Call::Reset),
-        ];
+        let counted = [probes, backend.calls(Call::Ping), backend.calls(Call::Reset)];
         assert_eq!(counted, expected, "{reason:?}");
         assert_eq!(pool.stats().closed.total(), 1);
     }
@@ -190,11 +153,7 @@ pub async fn check_stops_at_the_first_failure(env: Env) {
 /// A `get` checks at most three idle connections.
 pub async fn get_connects_after_three_failed_checks(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     env.fill(&pool, 5).await;
     backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
@@ -206,12 +165,7 @@ pub async fn get_connects_after_three_failed_checks(env: Env) {
 /// Does the same in a pool that is full.
 pub async fn three_failed_checks_free_slots_for_a_connect(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(3).ping_after(Duration::ZERO).build_lazy().unwrap();
     env.fill(&pool, 3).await;
     backend.always(Call::Ping, Behavior::Fail);
     let guard = pool.get().await.unwrap();
@@ -224,26 +178,15 @@ pub async fn three_failed_checks_free_slots_for_a_connect(env: Env) {
 pub async fn new_connection_is_neither_pinged_nor_reset(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend
-        .pool()
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     let _guard = pool.get().await.unwrap();
     assert_eq!(backend.probes(), 1);
-    assert_eq!(
-        (backend.calls(Call::Ping), backend.calls(Call::Reset)),
-        (0, 0)
-    );
+    assert_eq!((backend.calls(Call::Ping), backend.calls(Call::Reset)), (0, 0));
 }
 
 /// No ping within `ping_after` of the last proof of life.
 pub async fn ping_is_skipped_within_ping_after(env: Env) {
-    for (after, pings) in [
-        (Some(Duration::ZERO), 2),
-        (Some(Duration::MAX), 0),
-        (None, 0),
-    ] {
+    for (after, pings) in [(Some(Duration::ZERO), 2), (Some(Duration::MAX), 0), (None, 0)] {
         let backend = env.backend();
         let pool = backend.pool().ping_after(after).build_lazy().unwrap();
         for _ in 0..3 {
@@ -255,11 +198,7 @@ pub async fn ping_is_skipped_within_ping_after(env: Env) {
 
 /// No liveness probe within `liveness_after` of the last proof of life.
 pub async fn liveness_probe_is_skipped_within_liveness_after(env: Env) {
-    for (after, probes) in [
-        (Some(Duration::ZERO), 3),
-        (Some(Duration::MAX), 1),
-        (None, 1),
-    ] {
+    for (after, probes) in [(Some(Duration::ZERO), 3), (Some(Duration::MAX), 1), (None, 1)] {
         let backend = env.backend();
         let pool = backend
             .pool()
@@ -308,12 +247,7 @@ pub async fn connection_of_unknown_liveness_is_used(env: Env) {
 pub async fn connection_is_reset_between_two_users(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .reset_timeout(SHORT)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).reset_timeout(SHORT).build_lazy().unwrap();
     for user in 0..3 {
         pool.get().await.unwrap().used_by(user);
     }
@@ -332,20 +266,11 @@ pub async fn connection_is_reset_between_two_users(env: Env) {
 /// Drops a `get` in the middle of a ping.
 pub async fn cancelled_check_closes_its_connection(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).ping_after(Duration::ZERO).build_lazy().unwrap();
     env.fill(&pool, 1).await;
     backend.next(Call::Ping, [Behavior::Hang]);
     let get = waiting(pool.get()).await;
-    assert_eq!(
-        pool.stats().active,
-        1,
-        "a connection under check counts as active"
-    );
+    assert_eq!(pool.stats().active, 1, "a connection under check counts as active");
     drop(get);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, closed(&pool, CloseReason::Cancelled)), (0, 1));
@@ -357,11 +282,7 @@ pub async fn cancelled_check_closes_its_connection(env: Env) {
 pub async fn clear_and_close_take_effect_during_a_check(env: Env) {
     for closes in [false, true] {
         let backend = env.backend();
-        let pool = backend
-            .pool()
-            .ping_after(Duration::ZERO)
-            .build_lazy()
-            .unwrap();
+        let pool = backend.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
         env.fill(&pool, 1).await;
         backend.next(Call::Ping, [Behavior::Hold]);
         let get = waiting(pool.get_owned()).await;
@@ -390,13 +311,8 @@ pub async fn clear_and_close_take_effect_during_a_check(env: Env) {
 /// Without a sweep, limits are enforced at checkout.
 pub async fn connection_over_its_limits_is_not_checked_out(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .idle_timeout(SHORT)
-        .evict_interval(None)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        backend.pool().max_size(1).idle_timeout(SHORT).evict_interval(None).build_lazy().unwrap();
     env.fill(&pool, 1).await;
     env.sleep(SHORT).await;
     assert!(pool.try_get().is_err());
@@ -415,8 +331,7 @@ pub async fn connection_over_its_limits_is_not_checked_out(env: Env) {
     drop(env.hold(&pool, 3).await);
     env.sleep(SHORT).await;
     assert!(pool.try_get().is_err());
-    env.until_stats(&pool, |stats| stats.lifetime_closed == 3)
-        .await;
+    env.until_stats(&pool, |stats| stats.lifetime_closed == 3).await;
 }
 
 /// One deadline covers all checks of a `get`.

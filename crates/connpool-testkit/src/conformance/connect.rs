@@ -12,13 +12,7 @@ use crate::script::{Behavior, Call, ScriptedError};
 pub async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .backoff(pause(MILLI))
-        .breaker(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).backoff(pause(MILLI)).breaker(None).build_lazy().unwrap();
     let mut waiters = Vec::new();
     for _ in 0..6 {
         waiters.push(waiting(pool.get()).await);
@@ -47,14 +41,9 @@ pub async fn failed_connect_fails_the_first_waiter_only(env: Env) {
     env.release(&backend, Call::Connect, Behavior::Fail).await;
     let error = first.await.unwrap_err();
     assert!(matches!(&error, GetError::Connect(refused) if **refused == ScriptedError(1)));
-    assert!(
-        error
-            .source()
-            .is_some_and(|source| source.is::<ScriptedError>())
-    );
+    assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
     // The connect for the second waiter starts after the backoff, without a poll.
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     assert_eq!(second.await.unwrap().id(), 1);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.connect_failed, stats.created), (1, 1));
@@ -79,12 +68,7 @@ pub async fn failed_connect_without_a_waiter_fails_no_get(env: Env) {
 pub async fn waiters_outlast_failed_connects_without_fail_fast(env: Env) {
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Fail; 3]);
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .fail_fast(false)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(3).fail_fast(false).build_lazy().unwrap();
     let results = env
         .run_tasks(3, |_| {
             let pool = pool.clone();
@@ -102,12 +86,7 @@ pub async fn timeout_carries_the_last_connect_error(env: Env) {
     env.use_longest_backoff();
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
-    let pool = backend
-        .pool()
-        .fail_fast(false)
-        .backoff(pause(LONG))
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().fail_fast(false).backoff(pause(LONG)).build_lazy().unwrap();
     let _first = waiting(pool.get()).await;
     env.until_stats(&pool, |stats| stats.connecting == 0).await;
     let error = pool.get_timeout(SHORT).await.unwrap_err();
@@ -124,12 +103,7 @@ pub async fn timeout_carries_the_last_connect_error(env: Env) {
 pub async fn connect_timeout_frees_the_slot(env: Env) {
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Hang]);
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .connect_timeout(SHORT)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).connect_timeout(SHORT).build_lazy().unwrap();
     match pool.get().await {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
         other => panic!("{other:?}"),
@@ -150,8 +124,7 @@ pub async fn connect_continues_after_its_get_times_out(env: Env) {
         }
         other => panic!("{other:?}"),
     }
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.available), (1, 1));
     assert_eq!((stats.connect_failed, stats.success), (0, 0));
@@ -177,12 +150,7 @@ pub async fn backoff_ends_without_another_get(env: Env) {
     env.use_longest_backoff();
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
-    let pool = backend
-        .pool()
-        .fail_fast(false)
-        .backoff(pause(SHORT))
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().fail_fast(false).backoff(pause(SHORT)).build_lazy().unwrap();
     let _guard = pool.get().await.unwrap();
     assert_eq!(backend.calls(Call::Connect), 3);
 }
@@ -244,10 +212,7 @@ pub async fn no_connect_starts_after_the_load_has_ended(env: Env) {
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.success, 1_000);
     let most = at_end.created + at_end.connecting as u64;
-    assert!(
-        stats.created <= most.min(50),
-        "at the end of the load: {at_end}; at rest: {stats}"
-    );
+    assert!(stats.created <= most.min(50), "at the end of the load: {at_end}; at rest: {stats}");
 }
 
 /// A return that comes first does not cancel a pending connect, and later waiters start no other.
@@ -263,8 +228,7 @@ pub async fn pending_connect_serves_the_next_waiter(env: Env) {
         drop(waiting(pool.get()).await);
     }
     let last = waiting(pool.get()).await;
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     assert_eq!(last.await.unwrap().id(), 2);
     drop(guard);
     assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 2);

@@ -23,8 +23,7 @@ pub async fn clear_reaches_idle_borrowed_and_pending_connections(env: Env) {
     env.until(|| backend.alive() == 2).await;
     drop(held);
     env.until(|| backend.alive() == 0).await;
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created), (0, 5));
     assert_eq!(closed(&pool, CloseReason::Cleared), 5);
@@ -41,8 +40,7 @@ pub async fn waiter_gets_a_connection_newer_than_the_clear(env: Env) {
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let get = waiting(pool.get()).await;
     pool.clear();
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     let guard = get.await.unwrap();
     assert_eq!(guard.id(), 2);
     // A waiter for a return.
@@ -130,15 +128,13 @@ pub async fn connects_beyond_a_smaller_max_size_are_closed_on_arrival(env: Env) 
     }
     pool.resize(1).unwrap();
     for _ in 0..4 {
-        env.release(&backend, Call::Connect, Behavior::Succeed)
-            .await;
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
     }
     // The remaining connection serves the four waiters in turn.
     for get in waiters {
         drop(get.await.unwrap());
     }
-    env.until_stats(&pool, |stats| (stats.size, stats.available) == (1, 1))
-        .await;
+    env.until_stats(&pool, |stats| (stats.size, stats.available) == (1, 1)).await;
     assert_eq!(closed(&pool, CloseReason::Shrunk), 3);
     assert_eq!(pool.stats().created, 4);
 }

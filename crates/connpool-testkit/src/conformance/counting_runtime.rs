@@ -49,10 +49,7 @@ impl CountingRuntime {
 
     /// Makes every later random number equal to `random`.
     pub(super) fn set_random(&self, random: u64) {
-        *self
-            .fixed_random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(random);
+        *self.fixed_random.lock().unwrap_or_else(PoisonError::into_inner) = Some(random);
     }
 }
 
@@ -79,10 +76,7 @@ impl Runtime for CountingRuntime {
     }
 
     fn random(&self) -> u64 {
-        let fixed = *self
-            .fixed_random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let fixed = *self.fixed_random.lock().unwrap_or_else(PoisonError::into_inner);
         fixed.unwrap_or_else(|| self.runtime.random())
     }
 

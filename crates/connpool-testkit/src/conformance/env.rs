@@ -46,9 +46,7 @@ where
     F: Future<Output = ()>,
 {
     silence_scripted_panics();
-    let env = Env {
-        runtime: Arc::new(CountingRuntime::new(runtime)),
-    };
+    let env = Env { runtime: Arc::new(CountingRuntime::new(runtime)) };
     let whole = async {
         scenario(env.clone()).await;
         env.until(|| env.tasks() == 0).await;
@@ -84,8 +82,7 @@ impl Env {
         future: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         let (task, completer) = JoinHandle::new();
-        self.runtime
-            .spawn(Box::pin(async move { completer.complete(future.await) }));
+        self.runtime.spawn(Box::pin(async move { completer.complete(future.await) }));
         task
     }
 
@@ -200,8 +197,7 @@ impl Env {
     /// highest id.
     pub(super) async fn fill(&self, pool: &Pool<FaultyManager>, count: usize) {
         drop(self.hold(pool, count).await);
-        self.until_stats(pool, |stats| stats.available == count)
-            .await;
+        self.until_stats(pool, |stats| stats.available == count).await;
     }
 
     /// Waits until no connect is pending and no caller waits, with `out` connections borrowed, and

@@ -17,10 +17,7 @@ fn recording(backend: &FaultyManager) -> (Labels, connpool_core::Builder<FaultyM
     let labels = Labels::default();
     let for_observer = Arc::clone(&labels);
     let builder = backend.pool().observer(move |_: &str, event: &Event<'_>| {
-        for_observer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event.label());
+        for_observer.lock().unwrap_or_else(PoisonError::into_inner).push(event.label());
     });
     (labels, builder)
 }
@@ -31,8 +28,7 @@ pub async fn events_of_a_connection_arrive_in_order(env: Env) {
     let (labels, builder) = recording(&backend);
     let pool = builder.max_uses(1).build_lazy().unwrap();
     drop(pool.get().await.unwrap());
-    env.until(|| labels.lock().unwrap().last() == Some(&"closed"))
-        .await;
+    env.until(|| labels.lock().unwrap().last() == Some(&"closed")).await;
     let mut labels = labels.lock().unwrap().clone();
     // The waiting task sends this event concurrently with the `opened` of the connecting task.
     labels.retain(|label| *label != "waiting");
@@ -43,17 +39,9 @@ pub async fn events_of_a_connection_arrive_in_order(env: Env) {
 pub async fn event_counts_match_the_statistics(env: Env) {
     let backend = env.backend();
     let (labels, builder) = recording(&backend);
-    let pool = builder
-        .max_size(3)
-        .max_uses(5)
-        .get_timeout(LONG)
-        .fail_fast(false)
-        .build_lazy()
-        .unwrap();
-    backend.next(
-        Call::Connect,
-        [Behavior::Fail, Behavior::Succeed, Behavior::Fail],
-    );
+    let pool =
+        builder.max_size(3).max_uses(5).get_timeout(LONG).fail_fast(false).build_lazy().unwrap();
+    backend.next(Call::Connect, [Behavior::Fail, Behavior::Succeed, Behavior::Fail]);
     env.run_tasks(20, |nth| {
         let (env, pool) = (env.clone(), pool.clone());
         async move {
@@ -72,10 +60,8 @@ pub async fn event_counts_match_the_statistics(env: Env) {
         let labels = labels.lock().unwrap();
         labels.iter().filter(|sent| **sent == label).count() as u64
     };
-    env.until(|| count("closed") + count("detached") == stats.created)
-        .await;
-    env.until(|| count("connect_failed") == stats.connect_failed)
-        .await;
+    env.until(|| count("closed") + count("detached") == stats.created).await;
+    env.until(|| count("connect_failed") == stats.connect_failed).await;
     assert_eq!(count("opened"), stats.created);
     assert_eq!(count("lent"), stats.success);
     assert_eq!(count("returned"), stats.success - stats.detached);
@@ -118,11 +104,7 @@ pub async fn misbehaving_observer_changes_nothing(env: Env) {
 pub async fn slow_get_event_follows_success_and_timeout(env: Env) {
     let backend = env.backend();
     let (labels, builder) = recording(&backend);
-    let pool = builder
-        .max_size(1)
-        .slow_get_warning(MILLI)
-        .build_lazy()
-        .unwrap();
+    let pool = builder.max_size(1).slow_get_warning(MILLI).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     labels.lock().unwrap().clear();
     assert!(pool.get_timeout(2 * MILLI).await.is_err());
@@ -131,8 +113,5 @@ pub async fn slow_get_event_follows_success_and_timeout(env: Env) {
     drop(held);
     drop(get.await.unwrap());
     let labels = labels.lock().unwrap();
-    assert_eq!(
-        labels.iter().filter(|label| **label == "slow_get").count(),
-        2
-    );
+    assert_eq!(labels.iter().filter(|label| **label == "slow_get").count(), 2);
 }

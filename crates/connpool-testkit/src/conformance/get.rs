@@ -53,10 +53,9 @@ pub async fn idle_connection_needs_no_task_and_no_timer(env: Env) {
 
 /// Covers both values of `idle_order`.
 pub async fn idle_order_selects_the_connection(env: Env) {
-    for (order, expected) in [
-        (IdleOrder::LastUsedFirst, [3, 3, 3]),
-        (IdleOrder::RoundRobin, [1, 2, 3]),
-    ] {
+    for (order, expected) in
+        [(IdleOrder::LastUsedFirst, [3, 3, 3]), (IdleOrder::RoundRobin, [1, 2, 3])]
+    {
         let backend = env.backend();
         let pool = backend.pool().idle_order(order).build_lazy().unwrap();
         env.fill(&pool, 3).await;
@@ -108,12 +107,7 @@ pub async fn failed_build_leaves_no_connection_and_no_task(env: Env) {
 /// Grows by `increment`, at most to `max_size`.
 pub async fn pool_grows_by_increment_up_to_max_size(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(5)
-        .increment(3)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(5).increment(3).build_lazy().unwrap();
     for (held, size) in [(1, 3), (2, 3), (3, 3), (4, 5), (5, 5)] {
         let guards = env.hold(&pool, held).await;
         let stats = env.until_at_rest(&pool, &backend, held).await;
@@ -127,20 +121,14 @@ pub async fn pool_grows_by_increment_up_to_max_size(env: Env) {
 pub async fn no_batch_starts_while_enough_connects_are_pending(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend
-        .pool()
-        .max_size(20)
-        .increment(4)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(20).increment(4).build_lazy().unwrap();
     let mut waiters = Vec::new();
     for connecting in [4, 4, 4, 4, 8] {
         waiters.push(waiting(pool.get_owned()).await);
         assert_eq!(pool.stats().connecting, connecting);
     }
     for _ in 0..8 {
-        env.release(&backend, Call::Connect, Behavior::Succeed)
-            .await;
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
     }
     let mut held = Vec::new();
     for get in waiters {
@@ -160,8 +148,7 @@ pub async fn connect_outlives_the_get_that_started_it(env: Env) {
     assert_eq!((stats.waiting, stats.connecting), (0, 1));
     // The next `get` starts no connect.
     let second = waiting(pool.get_owned()).await;
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     assert_eq!(second.await.unwrap().id(), 1);
     assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 1);
     assert_eq!(backend.calls(Call::Connect), 1);
@@ -170,12 +157,7 @@ pub async fn connect_outlives_the_get_that_started_it(env: Env) {
 /// Failed checks do not add requests.
 pub async fn get_counts_one_request_however_many_connections_it_checks(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(3).ping_after(Duration::ZERO).build_lazy().unwrap();
     env.fill(&pool, 3).await;
     backend.next(Call::Ping, [Behavior::Fail, Behavior::Fail, Behavior::Fail]);
     let mut held = env.hold(&pool, 1).await;
@@ -210,12 +192,7 @@ pub async fn gauges_match_the_state_of_the_pool(env: Env) {
 /// `try_get` only probes idle connections.
 pub async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .ping_after(Duration::ZERO)
-        .evict_interval(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).evict_interval(None).build_lazy().unwrap();
     env.fill(&pool, 4).await;
     let before = (env.spawned_and_timers(), backend.calls(Call::Ping));
     let guard = pool.try_get().unwrap();
@@ -223,10 +200,7 @@ pub async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
     // It gives up after three failed probes.
     backend.hang_up_all();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!(
-        (env.spawned_and_timers(), backend.calls(Call::Ping)),
-        before
-    );
+    assert_eq!((env.spawned_and_timers(), backend.calls(Call::Ping)), before);
     drop(guard);
     env.until(|| backend.alive() == 1).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
@@ -237,10 +211,7 @@ pub async fn try_get_skips_connections_that_need_a_reset(env: Env) {
     let backend = env.backend();
     backend.require_reset();
     let pool = backend.pool().min_size(1).build().await.unwrap();
-    drop(
-        pool.try_get()
-            .expect("a connection without a previous user"),
-    );
+    drop(pool.try_get().expect("a connection without a previous user"));
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     drop(pool.get().await.unwrap());
     assert_eq!(backend.calls(Call::Reset), 1);
@@ -265,12 +236,7 @@ pub async fn get_with_zero_timeout_takes_an_idle_connection_or_fails(env: Env) {
 /// A `get_timeout` of `None` sets no deadline.
 pub async fn get_without_timeout_waits_until_a_connection_returns(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .get_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).get_timeout(None).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     let get = env.spawn(waiting(pool.get_owned()).await);
     env.sleep(2 * SHORT).await;

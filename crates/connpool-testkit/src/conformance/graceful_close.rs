@@ -40,12 +40,7 @@ pub async fn only_healthy_connections_are_closed_gracefully(env: Env) {
 /// A hanging graceful close ends at `close_timeout`.
 pub async fn graceful_close_ends_at_close_timeout(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_uses(1)
-        .close_timeout(SHORT)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_uses(1).close_timeout(SHORT).build_lazy().unwrap();
     backend.next(Call::Close, [Behavior::Hang]);
     drop(pool.get().await.unwrap());
     env.until_stats(&pool, |stats| stats.size == 0).await;
@@ -71,13 +66,7 @@ pub async fn slow_graceful_close_holds_its_slot(env: Env) {
 /// P18: a hung close. HikariCP, `TestConnectionCloseBlocking`.
 pub async fn hanging_graceful_close_yields_its_slot_to_a_waiter(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .max_uses(1)
-        .close_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).max_uses(1).close_timeout(None).build_lazy().unwrap();
     backend.always(Call::Close, Behavior::Hang);
     drop(pool.get().await.unwrap());
     env.until(|| backend.graceful_closes() == [1]).await;
@@ -97,13 +86,7 @@ pub async fn hanging_graceful_close_yields_its_slot_to_a_waiter(env: Env) {
 /// Cuts short as many graceful closes as there are waiters.
 pub async fn graceful_closes_cut_short_equal_the_number_of_waiters(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .max_uses(1)
-        .close_timeout(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(3).max_uses(1).close_timeout(None).build_lazy().unwrap();
     backend.always(Call::Close, Behavior::Hold);
     drop(env.hold(&pool, 3).await);
     env.until(|| backend.held(Call::Close) == 3).await;
@@ -126,10 +109,7 @@ pub async fn graceful_close_is_not_cut_short_while_there_is_room(env: Env) {
     drop(pool.get().await.unwrap());
     env.until(|| backend.held(Call::Close) == 1).await;
     let guard = pool.get_owned().await.unwrap();
-    assert_eq!(
-        (backend.graceful_closes(), backend.dropped()),
-        (vec![1], vec![])
-    );
+    assert_eq!((backend.graceful_closes(), backend.dropped()), (vec![1], vec![]));
     env.release(&backend, Call::Close, Behavior::Succeed).await;
     env.until_at_rest(&pool, &backend, 1).await;
     drop(guard);
@@ -142,8 +122,7 @@ pub async fn hanging_graceful_close_does_not_block_the_others(env: Env) {
     env.fill(&pool, 5).await;
     backend.next(Call::Close, [Behavior::Hold]);
     pool.resize(1).unwrap();
-    env.until(|| (backend.graceful_closes().len(), backend.alive()) == (4, 2))
-        .await;
+    env.until(|| (backend.graceful_closes().len(), backend.alive()) == (4, 2)).await;
     env.release(&backend, Call::Close, Behavior::Succeed).await;
     env.until_stats(&pool, |stats| stats.size == 1).await;
     assert_eq!(closed(&pool, CloseReason::Shrunk), 4);

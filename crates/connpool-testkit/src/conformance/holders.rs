@@ -15,15 +15,10 @@ pub async fn holders_lists_exactly_the_borrowed_connections(env: Env) {
     guards[1].label("the second");
     let mut holders = pool.holders();
     holders.sort_by_key(|holder| holder.id);
-    let labels: Vec<_> = holders
-        .iter()
-        .map(|holder| (holder.id, holder.label.as_deref()))
-        .collect();
+    let labels: Vec<_> =
+        holders.iter().map(|holder| (holder.id, holder.label.as_deref())).collect();
     let ids: Vec<u64> = guards.iter().map(|guard| guard.id()).collect();
-    assert_eq!(
-        labels,
-        [(ids[0], None), (ids[1], Some("the second")), (ids[2], None)]
-    );
+    assert_eq!(labels, [(ids[0], None), (ids[1], Some("the second")), (ids[2], None)]);
     assert!(holders.iter().all(|holder| holder.site.is_some()));
     if let Some(mut guard) = guards.pop() {
         guard.mark_unusable();
@@ -37,12 +32,7 @@ pub async fn holders_lists_exactly_the_borrowed_connections(env: Env) {
 /// Borrows, marks and detaches connections concurrently.
 pub async fn holders_is_empty_after_all_connections_return(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(4)
-        .get_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(4).get_timeout(LONG).build_lazy().unwrap();
     env.run_tasks(24, |nth| {
         let (env, pool) = (env.clone(), pool.clone());
         async move {
@@ -75,10 +65,7 @@ pub async fn wait_timeout_names_the_holders(env: Env) {
     assert_eq!((diagnosis.active, diagnosis.waiting), (2, 2));
     assert_eq!(diagnosis.queue_position, Some(2));
     assert_eq!(diagnosis.longest_held.len(), 2);
-    assert!(
-        diagnosis.to_string().contains("2 of 2 in use"),
-        "{diagnosis}"
-    );
+    assert!(diagnosis.to_string().contains("2 of 2 in use"), "{diagnosis}");
     assert!(diagnosis.to_string().contains("\"report\""), "{diagnosis}");
     drop(held);
     drop(first.await.unwrap());
@@ -88,12 +75,7 @@ pub async fn wait_timeout_names_the_holders(env: Env) {
 pub async fn connect_phase_timeout_reports_the_last_error(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
-    let pool = backend
-        .pool()
-        .fail_fast(false)
-        .breaker(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().fail_fast(false).breaker(None).build_lazy().unwrap();
     let Err(GetError::Timeout { phase, diagnosis }) = pool.get_timeout(SHORT).await else {
         panic!("no timeout");
     };
@@ -136,11 +118,7 @@ pub async fn timed_out_close_names_the_holders(env: Env) {
     held[1].label("stuck");
     let report = pool.close(MILLI).await;
     assert!(report.timed_out);
-    let mut labels: Vec<_> = report
-        .still_out
-        .into_iter()
-        .map(|holder| holder.label)
-        .collect();
+    let mut labels: Vec<_> = report.still_out.into_iter().map(|holder| holder.label).collect();
     labels.sort();
     assert_eq!(labels, [None, Some(Arc::from("stuck"))]);
     drop(held);

@@ -39,10 +39,7 @@ pub async fn connection_that_fails_its_keepalive_is_replaced(env: Env) {
 pub async fn get_does_not_wait_for_a_keepalive_ping(env: Env) {
     let backend = env.backend();
     backend.next(Call::Ping, [Behavior::Hold]);
-    let pool = kept_alive(&backend)
-        .ping_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = kept_alive(&backend).ping_timeout(LONG).build_lazy().unwrap();
     drop(pool.get().await.unwrap());
     env.until(|| backend.held(Call::Ping) == 1).await;
     assert_eq!(pool.get().await.unwrap().id(), 2);
@@ -53,10 +50,7 @@ pub async fn get_does_not_wait_for_a_keepalive_ping(env: Env) {
 pub async fn close_cancels_a_keepalive_ping(env: Env) {
     let backend = env.backend();
     backend.always(Call::Ping, Behavior::Hang);
-    let pool = kept_alive(&backend)
-        .ping_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = kept_alive(&backend).ping_timeout(LONG).build_lazy().unwrap();
     drop(env.hold(&pool, 2).await);
     env.until(|| backend.calls(Call::Ping) == 1).await;
     assert!(!pool.close(LONG).await.timed_out);
@@ -66,9 +60,5 @@ pub async fn close_cancels_a_keepalive_ping(env: Env) {
 
 /// Builds a pool that pings connections idle for 2 ms and makes no other check.
 fn kept_alive(backend: &FaultyManager) -> Builder<FaultyManager> {
-    backend
-        .pool()
-        .keepalive(2 * MILLI)
-        .evict_interval(None)
-        .ping_after(None)
+    backend.pool().keepalive(2 * MILLI).evict_interval(None).ping_after(None)
 }

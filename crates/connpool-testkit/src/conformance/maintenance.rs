@@ -11,16 +11,10 @@ use crate::script::{Behavior, Call};
 /// Closes connections idle for `idle_timeout` until `min_size` are left.
 pub async fn idle_timeout_shrinks_the_pool_to_min_size(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .min_size(2)
-        .idle_timeout(SHORT)
-        .evict_interval(MILLI)
-        .build_lazy()
-        .unwrap();
+    let pool =
+        backend.pool().min_size(2).idle_timeout(SHORT).evict_interval(MILLI).build_lazy().unwrap();
     drop(env.hold(&pool, 5).await);
-    env.until_stats(&pool, |stats| (stats.size, stats.idle_closed) == (2, 3))
-        .await;
+    env.until_stats(&pool, |stats| (stats.size, stats.idle_closed) == (2, 3)).await;
     env.sleep(2 * SHORT).await;
     env.until_stats(&pool, |stats| stats.available == 2).await;
     let stats = pool.stats();
@@ -31,16 +25,9 @@ pub async fn idle_timeout_shrinks_the_pool_to_min_size(env: Env) {
 /// Replaces connections older than `max_lifetime`.
 pub async fn expired_connections_are_replaced_to_keep_min_size(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .min_size(2)
-        .max_lifetime(SHORT)
-        .evict_interval(MILLI)
-        .build()
-        .await
-        .unwrap();
-    env.until_stats(&pool, |stats| stats.lifetime_closed >= 4)
-        .await;
+    let pool =
+        backend.pool().min_size(2).max_lifetime(SHORT).evict_interval(MILLI).build().await.unwrap();
+    env.until_stats(&pool, |stats| stats.lifetime_closed >= 4).await;
     env.until_stats(&pool, |stats| stats.available == 2).await;
     assert!(backend.graceful_closes().len() >= 4);
     assert!(backend.peak() <= 10);
@@ -49,20 +36,12 @@ pub async fn expired_connections_are_replaced_to_keep_min_size(env: Env) {
 /// Closes dead idle connections and restores `min_size`.
 pub async fn sweep_closes_dead_idle_connections(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .min_size(1)
-        .evict_interval(MILLI)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().min_size(1).evict_interval(MILLI).build_lazy().unwrap();
     drop(env.hold(&pool, 3).await);
     backend.hang_up_all();
     env.until(|| closed(&pool, CloseReason::Dead) == 3).await;
     env.until_stats(&pool, |stats| stats.available == 1).await;
-    assert_eq!(
-        (pool.stats().created, backend.graceful_closes()),
-        (4, vec![])
-    );
+    assert_eq!((pool.stats().created, backend.graceful_closes()), (4, vec![]));
 }
 
 /// Replaces connections that were marked unusable.
@@ -79,12 +58,7 @@ pub async fn min_size_is_restored_after_connections_are_lost(env: Env) {
 /// A connection under a sweep probe stays available to `get`.
 pub async fn sweep_probe_hides_no_connection(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .evict_interval(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).evict_interval(Duration::ZERO).build_lazy().unwrap();
     env.fill(&pool, 1).await;
     let mut gets = 1;
     // Each get makes one probe; the sweep makes the others.
@@ -164,11 +138,7 @@ pub async fn evict_interval_none_stops_only_the_sweep(env: Env) {
 /// A pool has one maintenance task, which holds the pool weakly.
 pub async fn maintenance_task_ends_with_the_last_handle(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .evict_interval(Duration::MAX)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().evict_interval(Duration::MAX).build_lazy().unwrap();
     env.fill(&pool, 3).await;
     env.until(|| env.tasks() == 1).await;
     let clone = pool.clone();
@@ -189,8 +159,7 @@ pub async fn freed_slot_is_used_without_polling_the_waiter(env: Env) {
     guard.mark_unusable();
     drop(guard);
     // The waiter is not polled until its connection is ready.
-    env.until_stats(&pool, |stats| (stats.size, stats.waiting) == (1, 0))
-        .await;
+    env.until_stats(&pool, |stats| (stats.size, stats.waiting) == (1, 0)).await;
     assert_eq!(get.await.unwrap().id(), 2);
     assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 2);
 }

@@ -332,10 +332,7 @@ mod tests {
         ("events", include_str!("events.rs")),
         ("get", include_str!("get.rs")),
         ("graceful_close", include_str!("graceful_close.rs")),
-        (
-            "backoff_and_breaker",
-            include_str!("backoff_and_breaker.rs"),
-        ),
+        ("backoff_and_breaker", include_str!("backoff_and_breaker.rs")),
         ("holders", include_str!("holders.rs")),
         ("keepalive", include_str!("keepalive.rs")),
         ("wait_queue", include_str!("wait_queue.rs")),
@@ -350,10 +347,7 @@ mod tests {
     ];
 
     fn listed() -> BTreeSet<String> {
-        SCENARIOS
-            .iter()
-            .map(|(name, _)| String::from(*name))
-            .collect()
+        SCENARIOS.iter().map(|(name, _)| String::from(*name)).collect()
     }
 
     #[test]
@@ -378,14 +372,7 @@ mod tests {
             .filter(|name| name.contains("::"))
             .map(String::from)
             .collect();
-        assert_eq!(
-            in_the_tables.iter().cloned().collect::<BTreeSet<_>>(),
-            listed()
-        );
-        assert_eq!(
-            in_the_tables.len(),
-            SCENARIOS.len(),
-            "a scenario is named twice"
-        );
+        assert_eq!(in_the_tables.iter().cloned().collect::<BTreeSet<_>>(), listed());
+        assert_eq!(in_the_tables.len(), SCENARIOS.len(), "a scenario is named twice");
     }
 }

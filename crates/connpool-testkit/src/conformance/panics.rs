@@ -35,12 +35,7 @@ pub async fn panicking_check_closes_its_connection(env: Env) {
     for step in [None, Some(Call::Ping), Some(Call::Reset)] {
         let backend = env.backend();
         backend.require_reset();
-        let pool = backend
-            .pool()
-            .max_size(1)
-            .ping_after(Duration::ZERO)
-            .build_lazy()
-            .unwrap();
+        let pool = backend.pool().max_size(1).ping_after(Duration::ZERO).build_lazy().unwrap();
         env.fill(&pool, 1).await;
         match step {
             Some(call) => _ = backend.next(call, [Behavior::Panic]),
@@ -69,12 +64,7 @@ pub async fn panicking_is_reusable_closes_its_connection_only(env: Env) {
 /// Covers panics in the sweep probe and in the graceful close.
 pub async fn maintenance_task_survives_every_panic(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .evict_interval(MILLI)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).evict_interval(MILLI).build_lazy().unwrap();
     env.fill(&pool, 2).await;
     backend.set_liveness_with(|_| scripted());
     env.until_stats(&pool, |stats| stats.size == 0).await;

@@ -19,10 +19,7 @@ pub async fn paused_pool_keeps_callers_waiting(env: Env) {
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     let stats = pool.stats();
     assert!(stats.paused && pool.is_paused());
-    assert_eq!(
-        (stats.available, stats.waiting, stats.connecting),
-        (1, 2, 0)
-    );
+    assert_eq!((stats.available, stats.waiting, stats.connecting), (1, 2, 0));
     pool.resume();
     let mut ids = Vec::new();
     for get in waiters {

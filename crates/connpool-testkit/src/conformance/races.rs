@@ -55,8 +55,7 @@ pub async fn concurrent_return_and_cancelled_get_lose_no_connection(env: Env) {
         let guard = pool.get_owned().await.unwrap();
         let first = waiting(pool.get_owned()).await;
         let second = waiting(pool.get_owned()).await;
-        race.run_both(async move { drop(guard) }, async move { drop(first) })
-            .await;
+        race.run_both(async move { drop(guard) }, async move { drop(first) }).await;
         assert_eq!(second.await.unwrap().id(), 1);
     }
     assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 1);
@@ -118,8 +117,7 @@ pub async fn concurrent_last_handle_and_guard_drop_leave_no_connection(env: Env)
     while race.next_round() {
         let (backend, pool) = pool(&env, 1);
         let guard = pool.get_owned().await.unwrap();
-        race.run_both(async move { drop(pool) }, async move { drop(guard) })
-            .await;
+        race.run_both(async move { drop(pool) }, async move { drop(guard) }).await;
         env.until(|| backend.alive() == 0).await;
     }
 }
@@ -131,8 +129,7 @@ pub async fn concurrent_clear_and_return_leave_no_old_connection(env: Env) {
     while race.next_round() {
         let guard = pool.get_owned().await.unwrap();
         let (id, clearing) = (guard.id(), pool.clone());
-        race.run_both(async move { drop(guard) }, async move { clearing.clear() })
-            .await;
+        race.run_both(async move { drop(guard) }, async move { clearing.clear() }).await;
         assert_eq!(pool.get().await.unwrap().id(), id + 1);
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
@@ -149,8 +146,7 @@ pub async fn concurrent_resize_and_return_leave_no_surplus(env: Env) {
         let resizing = pool.clone();
         let resize = async move { resizing.resize(1).unwrap() };
         race.run_both(async move { drop(held) }, resize).await;
-        env.until_stats(&pool, |stats| (stats.size, stats.available) == (1, 1))
-            .await;
+        env.until_stats(&pool, |stats| (stats.size, stats.available) == (1, 1)).await;
     }
     let shrunk = closed(&pool, CloseReason::Shrunk);
     assert_eq!((pool.stats().created, backend.peak()), (shrunk + 1, 2));
@@ -181,12 +177,7 @@ impl<'a> Race<'a> {
     fn new(env: &'a Env) -> Self {
         let partner = Arc::<Partner>::default();
         drop(env.spawn(Arc::clone(&partner).run()));
-        Race {
-            env,
-            partner,
-            left: Self::ROUNDS,
-            end: env.now().checked_add(Self::TIME).unwrap(),
-        }
+        Race { env, partner, left: Self::ROUNDS, end: env.now().checked_add(Self::TIME).unwrap() }
     }
 
     fn next_round(&mut self) -> bool {

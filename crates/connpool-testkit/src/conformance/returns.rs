@@ -116,12 +116,7 @@ pub async fn finished_exchange_keeps_its_connection_reusable(env: Env) {
 /// Covers `max_lifetime`, `max_uses` and `max_idle`.
 pub async fn connection_over_a_limit_is_closed_on_return(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_lifetime(SHORT)
-        .evict_interval(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_lifetime(SHORT).evict_interval(None).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     env.sleep(SHORT).await;
     drop(held);
@@ -198,11 +193,7 @@ pub async fn guard_can_be_dropped_on_any_thread(env: Env) {
     let second = env.spawn(waiting(pool.get_owned()).await);
     let spawned = env.spawned_and_timers().0;
     thread::spawn(move || drop(good)).join().unwrap();
-    assert_eq!(
-        env.spawned_and_timers().0,
-        spawned,
-        "a guard drop spawned a task"
-    );
+    assert_eq!(env.spawned_and_timers().0, spawned, "a guard drop spawned a task");
     thread::spawn(move || drop(bad)).join().unwrap();
     let guards = [first.await.unwrap(), second.await.unwrap()];
     assert_eq!(guards.each_ref().map(|guard| guard.id()), [1, 3]);
@@ -228,12 +219,7 @@ pub async fn guard_does_not_keep_its_pool_open(env: Env) {
 pub async fn return_calls_no_manager_method(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend
-        .pool()
-        .ping_after(Duration::ZERO)
-        .evict_interval(None)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).evict_interval(None).build_lazy().unwrap();
     let held = env.hold(&pool, 3).await;
     let calls = || (backend.probes(), Call::ALL.map(|call| backend.calls(call)));
     let before = (calls(), env.spawned_and_timers());

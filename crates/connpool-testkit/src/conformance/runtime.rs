@@ -107,8 +107,7 @@ pub async fn fifty_tasks_wait_for_each_other(env: Env) {
     env.run_tasks(50, |nth| {
         let (env, passed) = (env.clone(), Arc::clone(&passed));
         async move {
-            env.until(|| passed.load(Ordering::SeqCst) == 49 - nth)
-                .await;
+            env.until(|| passed.load(Ordering::SeqCst) == 49 - nth).await;
             passed.fetch_add(1, Ordering::SeqCst);
         }
     })

@@ -48,20 +48,14 @@ pub async fn min_size_and_limits_apply_to_open_connections(env: Env) {
 pub async fn waiters_are_served_when_a_change_allows_it(env: Env) {
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Succeed, Behavior::Hold]);
-    let pool = backend
-        .pool()
-        .max_size(3)
-        .max_connecting(1)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(3).max_connecting(1).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     let first = waiting(pool.get_owned()).await;
     let second = waiting(pool.get_owned()).await;
     change(&pool, |c| c.max_connecting = None);
     // The second connect starts while the first is pending, and completes first.
     let guard = first.await.unwrap();
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     drop((guard, second.await.unwrap(), held));
     env.assert_full_capacity(&pool, &backend).await;
 }
@@ -69,12 +63,7 @@ pub async fn waiters_are_served_when_a_change_allows_it(env: Env) {
 /// Changes the settings while tasks borrow and return connections.
 pub async fn changes_under_load_lose_no_connection_and_no_waiter(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(6)
-        .get_timeout(LONG)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(6).get_timeout(LONG).build_lazy().unwrap();
     env.run_tasks(24, |nth| {
         let (env, pool) = (env.clone(), pool.clone());
         async move {

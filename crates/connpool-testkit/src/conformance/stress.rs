@@ -29,10 +29,7 @@ pub async fn no_connection_has_two_holders(env: Env) {
     .await;
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (10_000, 10_000));
-    assert_eq!(
-        (stats.closed.total(), stats.size as u64),
-        (0, stats.created)
-    );
+    assert_eq!((stats.closed.total(), stats.size as u64), (0, stats.created));
 }
 
 /// P3: hand-over between two tasks. puddle, `TestReleaseAfterAcquire`.
@@ -65,10 +62,7 @@ pub async fn bursts_of_eighty_gets_are_all_served(env: Env) {
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.request, stats.success), (2_000, 2_000));
-    assert_eq!(
-        (stats.size as u64, stats.closed.total()),
-        (stats.created, 0)
-    );
+    assert_eq!((stats.size as u64, stats.closed.total()), (stats.created, 0));
 }
 
 /// P5: close under load. Vitess, `TestStressCloseDuringTraffic`.
@@ -82,12 +76,10 @@ pub async fn close_under_load_leaves_nothing(env: Env) {
             .evict_interval(2 * MILLI)
             .build_lazy()
             .unwrap();
-        let workers: Vec<_> = (0..24)
-            .map(|_| env.spawn(work_until_closed(env.clone(), pool.clone())))
-            .collect();
+        let workers: Vec<_> =
+            (0..24).map(|_| env.spawn(work_until_closed(env.clone(), pool.clone()))).collect();
         let resizer = env.spawn(resize_until_closed(env.clone(), pool.clone()));
-        env.until_stats(&pool, |stats| stats.success >= 20 * round)
-            .await;
+        env.until_stats(&pool, |stats| stats.success >= 20 * round).await;
         let report = pool.close(LONG).await;
         assert_eq!((report.still_out.len(), report.timed_out), (0, false));
         for worker in workers {
@@ -106,17 +98,12 @@ pub async fn close_under_load_leaves_nothing(env: Env) {
 pub async fn statistics_add_up_after_random_operations(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(8).build_lazy().unwrap();
-    env.run_tasks(16, |_| act_at_random(env.clone(), pool.clone(), 500))
-        .await;
+    env.run_tasks(16, |_| act_at_random(env.clone(), pool.clone(), 500)).await;
     // A detached connection may briefly exceed max_size.
-    env.until_stats(&pool, |stats| stats.active + stats.connecting == 0)
-        .await;
+    env.until_stats(&pool, |stats| stats.active + stats.connecting == 0).await;
     let stats = pool.stats();
     assert_eq!((stats.request, stats.waiting), (8_000, 0));
-    assert_eq!(
-        (stats.size, stats.created),
-        (backend.alive(), backend.observed().opened)
-    );
+    assert_eq!((stats.size, stats.created), (backend.alive(), backend.observed().opened));
     let gone = stats.closed.total() + stats.detached;
     assert_eq!(stats.created, stats.size as u64 + gone, "{stats}");
     drop(env.hold(&pool, 8).await);

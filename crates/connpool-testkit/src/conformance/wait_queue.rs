@@ -24,8 +24,7 @@ pub async fn twenty_tasks_share_four_connections(env: Env) {
             })
         })
         .collect();
-    env.until_stats(&pool, |stats| (stats.active, stats.waiting) == (4, 16))
-        .await;
+    env.until_stats(&pool, |stats| (stats.active, stats.waiting) == (4, 16)).await;
     released.store(true, Ordering::SeqCst);
     for task in tasks {
         task.await;
@@ -126,8 +125,7 @@ pub async fn connect_of_a_waiter_served_by_a_return_becomes_idle(env: Env) {
     drop(held);
     let guard = get.await.unwrap();
     assert_eq!(guard.id(), 1);
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     let stats = env.until_at_rest(&pool, &backend, 1).await;
     assert_eq!((stats.created, stats.available), (2, 1));
 }
@@ -141,8 +139,7 @@ pub async fn late_connection_beyond_max_idle_is_closed(env: Env) {
     let get = waiting(pool.get()).await;
     drop(held);
     drop(get.await.unwrap());
-    env.release(&backend, Call::Connect, Behavior::Succeed)
-        .await;
+    env.release(&backend, Call::Connect, Behavior::Succeed).await;
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, stats.available), (2, 1));
     assert_eq!(closed(&pool, CloseReason::Overflow), 1);
@@ -162,12 +159,7 @@ pub async fn waiter_takes_a_new_connection_that_precedes_a_return(env: Env) {
 /// P23: `maxConnecting`. MongoDB's connection monitoring and pooling.
 pub async fn returned_connection_serves_a_waiter_beyond_max_connecting(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(4)
-        .max_connecting(2)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(4).max_connecting(2).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     backend.always(Call::Connect, Behavior::Hold);
     let mut waiters = Vec::new();
@@ -181,8 +173,7 @@ pub async fn returned_connection_serves_a_waiter_beyond_max_connecting(env: Env)
     let mut served = vec![waiters.remove(0).await.unwrap()];
     assert_eq!(served[0].id(), 1);
     for get in waiters {
-        env.release(&backend, Call::Connect, Behavior::Succeed)
-            .await;
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
         served.push(get.await.unwrap());
     }
     let stats = env.until_at_rest(&pool, &backend, 3).await;
@@ -193,12 +184,7 @@ pub async fn returned_connection_serves_a_waiter_beyond_max_connecting(env: Env)
 /// The waiter is requeued at its old position.
 pub async fn waiter_keeps_its_place_when_its_connection_fails_a_check(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .ping_after(Duration::ZERO)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).ping_after(Duration::ZERO).build_lazy().unwrap();
     let mut held = env.hold(&pool, 2).await;
     backend.always(Call::Connect, Behavior::Hang);
     backend.next(Call::Ping, [Behavior::Fail]);
@@ -213,8 +199,7 @@ pub async fn waiter_keeps_its_place_when_its_connection_fails_a_check(env: Env) 
     assert!(!second.has_ended(), "it overtook");
     drop(guard);
     assert_eq!(second.await.unwrap().id(), 1);
-    env.until(|| closed(&pool, CloseReason::PingFailed) == 1)
-        .await;
+    env.until(|| closed(&pool, CloseReason::PingFailed) == 1).await;
 }
 
 /// A waiter that is neither polled nor dropped keeps its assigned connection.
@@ -272,23 +257,14 @@ pub async fn waiter_past_deadline_takes_an_idle_connection(env: Env) {
     let late = waiting(pool.get_timeout(SHORT)).await;
     env.sleep(2 * SHORT).await;
     drop(held);
-    assert_eq!(
-        pool.stats().available,
-        1,
-        "assigned to a waiter past its deadline"
-    );
+    assert_eq!(pool.stats().available, 1, "assigned to a waiter past its deadline");
     assert_eq!(late.await.unwrap().id(), 1);
 }
 
 /// A `get` beyond `max_waiters` fails at once.
 pub async fn max_waiters_limits_the_queue(env: Env) {
     let backend = env.backend();
-    let pool = backend
-        .pool()
-        .max_size(1)
-        .max_waiters(2)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(1).max_waiters(2).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     let mut waiters = vec![waiting(pool.get()).await, waiting(pool.get()).await];
     let third = poll_once(pool.get()).await.expect("refused at once");
@@ -305,19 +281,13 @@ pub async fn max_waiters_limits_the_queue(env: Env) {
 pub async fn pool_with_zero_max_waiters_still_grows(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend
-        .pool()
-        .max_size(2)
-        .max_waiters(0)
-        .build_lazy()
-        .unwrap();
+    let pool = backend.pool().max_size(2).max_waiters(0).build_lazy().unwrap();
     let waiters = [waiting(pool.get()).await, waiting(pool.get()).await];
     let third = poll_once(pool.get()).await.expect("refused at once");
     assert!(matches!(third, Err(GetError::Exhausted(_))));
     let mut held = Vec::new();
     for get in waiters {
-        env.release(&backend, Call::Connect, Behavior::Succeed)
-            .await;
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
         held.push(get.await.unwrap());
     }
     let fourth = poll_once(pool.get()).await.expect("refused at once");

@@ -190,18 +190,11 @@ impl Caller {
 
 /// Checks a connection that was just checked out.
 pub(crate) fn assert_usable(conn: &mut FaultyConn) {
-    assert_eq!(
-        conn.liveness(),
-        Liveness::Alive,
-        "checked out dead or with unread bytes: {conn:?}"
-    );
+    assert_eq!(conn.liveness(), Liveness::Alive, "checked out dead or with unread bytes: {conn:?}");
     assert_not_under_check(conn);
 }
 
 /// Checks a connection that may have died since its checkout.
 fn assert_not_under_check(conn: &FaultyConn) {
-    assert!(
-        !conn.is_under_check(),
-        "checked out in the middle of a check: {conn:?}"
-    );
+    assert!(!conn.is_under_check(), "checked out in the middle of a check: {conn:?}");
 }

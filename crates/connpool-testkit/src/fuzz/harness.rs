@@ -69,15 +69,11 @@ impl Harness {
     pub(crate) fn new(history: &History) -> Self {
         let sim = SimRuntime::new(history.seed);
         let backend = FaultyManager::new(sim.clone());
-        let History {
-            fixed, settings, ..
-        } = *history;
+        let History { fixed, settings, .. } = *history;
         if fixed.needs_reset {
             backend.require_reset();
         }
-        let observer = fixed
-            .observer
-            .map(|behavior| RecordingObserver::new(behavior, &fixed));
+        let observer = fixed.observer.map(|behavior| RecordingObserver::new(behavior, &fixed));
         let builder = backend.pool().config(settings.config());
         let builder = match &observer {
             Some(observer) => builder.observer(observer.clone()),
@@ -222,10 +218,7 @@ impl Harness {
         self.detached.clear();
         for _ in 0..40 {
             self.checked_out.clear();
-            while let Some(holder) = self
-                .callers
-                .iter()
-                .position(|caller| caller.inner_count() > 0)
+            while let Some(holder) = self.callers.iter().position(|caller| caller.inner_count() > 0)
             {
                 self.cancel(holder);
             }
@@ -242,9 +235,7 @@ impl Harness {
         if !self.pool.is_closed() {
             self.check_out_all();
         }
-        let Harness {
-            sim, backend, pool, ..
-        } = self;
+        let Harness { sim, backend, pool, .. } = self;
         drop(pool);
         sim.advance(Duration::from_secs(60));
         assert_eq!(backend.alive(), 0, "a connection outlives its pool");

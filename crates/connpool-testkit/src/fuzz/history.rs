@@ -136,10 +136,7 @@ impl Step {
             505..520 => Step::Detach(index),
             520..530 => Step::DropDetached(index),
             530..545 => Step::AddDetached(index),
-            545..570 => Step::Exchange {
-                guard: index,
-                outcome: exchange(rng),
-            },
+            545..570 => Step::Exchange { guard: index, outcome: exchange(rng) },
             570..582 => Step::CancelRead(index),
             582..595 => Step::Clear,
             595..610 => Step::Resize(rng.random_range(0..8)),

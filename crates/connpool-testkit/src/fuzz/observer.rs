@@ -65,10 +65,7 @@ impl Observer for RecordingObserver {
             self.call_pool(&pool, nth);
             self.log().is_calling = false;
         }
-        assert!(
-            !is_turn(self.0.behavior.panic_every),
-            "scripted panic of the observer"
-        );
+        assert!(!is_turn(self.0.behavior.panic_every), "scripted panic of the observer");
     }
 }
 
@@ -186,24 +183,12 @@ impl EventLog {
             assert_eq!(self.count(label), counted, "events {label}: {stats}");
         }
         let ended = self.count("returned") + self.count("detached");
-        assert_eq!(
-            self.count("lent"),
-            ended + borrowed as u64,
-            "{borrowed} borrowed: {stats}"
-        );
+        assert_eq!(self.count("lent"), ended + borrowed as u64, "{borrowed} borrowed: {stats}");
         for &reason in CloseReason::ALL {
             let events = self.closed.get(reason.label()).copied().unwrap_or(0);
-            assert_eq!(
-                events,
-                stats.closed.get(reason),
-                "events {reason:?}: {stats}"
-            );
+            assert_eq!(events, stats.closed.get(reason), "events {reason:?}: {stats}");
         }
-        assert_eq!(
-            self.open.len(),
-            stats.size,
-            "open connections by events: {stats}"
-        );
+        assert_eq!(self.open.len(), stats.size, "open connections by events: {stats}");
         assert_eq!(self.breaker, stats.breaker, "{stats}");
         assert_eq!(
             self.count("paused"),

@@ -56,13 +56,7 @@ impl Settings {
         let max_size = rng.random_range(1..=6);
         let min_size = rng.random_range(0..=2).min(max_size);
         let mut one_of = |choices: &[Option<Duration>]| *choices.choose(rng).unwrap_or(&None);
-        let limits = [
-            None,
-            None,
-            Some(Duration::ZERO),
-            Some(5 * MILLI),
-            Some(SECOND),
-        ];
+        let limits = [None, None, Some(Duration::ZERO), Some(5 * MILLI), Some(SECOND)];
         let idle_timeout = one_of(&limits);
         let max_lifetime = one_of(&limits);
         let evict_interval = one_of(&[None, Some(50 * MILLI), Some(SECOND), Some(30 * SECOND)]);
@@ -73,8 +67,7 @@ impl Settings {
         let leak_warning = one_of(&[None, None, Some(100 * MILLI), Some(SECOND)]);
         let probe_every = one_of(&[Some(20 * MILLI), Some(200 * MILLI), Some(SECOND)]);
         let mut limit_from = |least: usize| -> Option<usize> {
-            rng.random_ratio(1, 3)
-                .then(|| rng.random_range(least..=least + 2))
+            rng.random_ratio(1, 3).then(|| rng.random_range(least..=least + 2))
         };
         Settings {
             max_size,
@@ -135,10 +128,7 @@ impl FixedSettings {
             0 => 0,
             _ => rng.random_range(least..least + 10),
         };
-        let observer = ObserverBehavior {
-            panic_every: every(3),
-            call_pool_every: every(1),
-        };
+        let observer = ObserverBehavior { panic_every: every(3), call_pool_every: every(1) };
         FixedSettings {
             needs_reset: rng.random(),
             observer: Some(observer).filter(|_| rng.random_ratio(2, 3)),

@@ -37,9 +37,7 @@ impl State {
     pub(super) fn ready(&self) -> Vec<usize> {
         let is_ready = |task: &Task| task.future.is_some() && task.flag.is_raised();
         let indices = 0..self.tasks.len();
-        indices
-            .filter(|index| is_ready(&self.tasks[*index]))
-            .collect()
+        indices.filter(|index| is_ready(&self.tasks[*index])).collect()
     }
 
     /// Draws whether `block_on` polls its own future next rather than one of the ready tasks.
@@ -58,11 +56,7 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new(state: Arc<Mutex<State>>, at: Instant) -> Self {
-        Timer {
-            state,
-            at,
-            key: None,
-        }
+        Timer { state, at, key: None }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

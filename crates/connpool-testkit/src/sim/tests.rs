@@ -15,12 +15,7 @@ fn clock_advances_only_when_no_task_is_ready() {
 fn dropped_timer_does_not_stop_the_clock() {
     let sim = SimRuntime::new(1);
     let mut timer = sim.sleep_until(Instant::from_nanos(5));
-    assert!(
-        timer
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-    );
+    assert!(timer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(timer);
     assert_eq!(sim.next_timer(), None);
 }
@@ -52,11 +47,7 @@ async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
         cx.waker().wake_by_ref();
-        if std::mem::replace(&mut yielded, true) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

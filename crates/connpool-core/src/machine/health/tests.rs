@@ -6,16 +6,10 @@ use CloseReason::*;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const VERSIONS: Versions = Versions {
-    current: 12,
-    cleared: 7,
-    suspect: 11,
-};
+const VERSIONS: Versions = Versions { current: 12, cleared: 7, suspect: 11 };
 
 fn at(seconds: u64) -> Instant {
-    Instant::ORIGIN
-        .checked_add(SECOND * seconds as u32)
-        .unwrap()
+    Instant::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
 }
 
 fn meta() -> ConnMeta {
@@ -50,15 +44,7 @@ fn begin(kind: CheckKind, meta: &ConnMeta, rules: &Rules, now: u64) -> Step {
 #[test]
 fn check_is_its_table() {
     use StepResult::*;
-    let all = [
-        Quiet,
-        Closed,
-        Unsolicited,
-        Done,
-        Failed,
-        TimedOut,
-        StepResult::Panicked,
-    ];
+    let all = [Quiet, Closed, Unsolicited, Done, Failed, TimedOut, StepResult::Panicked];
     for due in 0..8 {
         let (ping_due, reset_due, probes) = (due & 1 != 0, due & 2 != 0, due & 4 != 0);
         let after_reset = if probes { Step::Probe } else { Step::Pass };
@@ -71,11 +57,7 @@ fn check_is_its_table() {
         let table = [
             (Step::Probe, Quiet, after_look),
             (Step::Probe, Closed, Step::Close(Dead)),
-            (
-                Step::Probe,
-                Unsolicited,
-                Step::Close(CloseReason::Unsolicited),
-            ),
+            (Step::Probe, Unsolicited, Step::Close(CloseReason::Unsolicited)),
             (Step::Ping, Done, after_ping),
             (Step::Ping, Failed, Step::Close(PingFailed)),
             (Step::Ping, TimedOut, Step::Close(PingTimeout)),
@@ -83,23 +65,9 @@ fn check_is_its_table() {
             (Step::Reset, Failed, Step::Close(ResetFailed)),
             (Step::Reset, TimedOut, Step::Close(ResetTimeout)),
         ];
-        let steps = [
-            Step::Probe,
-            Step::Ping,
-            Step::Reset,
-            Step::Pass,
-            Step::Close(Marked),
-        ];
-        for (step, result) in steps
-            .iter()
-            .flat_map(|step| all.map(|result| (*step, result)))
-        {
-            let check = Check {
-                step,
-                ping_due,
-                reset_due,
-                probes,
-            };
+        let steps = [Step::Probe, Step::Ping, Step::Reset, Step::Pass, Step::Close(Marked)];
+        for (step, result) in steps.iter().flat_map(|step| all.map(|result| (*step, result))) {
+            let check = Check { step, ping_due, reset_due, probes };
             let row = table.iter().find(|row| (row.0, row.1) == (step, result));
             let expected = match (step, row) {
                 (Step::Pass | Step::Close(_), _) => step,
@@ -116,20 +84,14 @@ fn check_is_its_table() {
 fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     let mut rules = rules();
     let check = Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(9));
-    let asked = check
-        .after(StepResult::Quiet)
-        .after(StepResult::Done)
-        .after(StepResult::Done);
+    let asked = check.after(StepResult::Quiet).after(StepResult::Done).after(StepResult::Done);
     assert_eq!(asked.step(), Step::Probe);
     assert_eq!(asked.after(StepResult::Quiet).step(), Step::Pass);
     let unread = asked.after(StepResult::Unsolicited).step();
     assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
     rules.liveness_after = Nanos::NEVER;
     let check = Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(9));
-    assert_eq!(
-        check.after(StepResult::Done).after(StepResult::Done).step(),
-        Step::Pass
-    );
+    assert_eq!(check.after(StepResult::Done).after(StepResult::Done).step(), Step::Pass);
 }
 
 #[test]
@@ -140,15 +102,9 @@ fn a_check_that_outlasts_the_lifetime_ends_it() {
         let check =
             Check::begin(CheckKind::Reused, &meta, &rules(), VERSIONS, true, at(8)).at(step);
         meta.last_alive = at(8);
-        assert_ne!(
-            check.after_success(&meta, &rules()).step(),
-            Step::Close(Lifetime)
-        );
+        assert_ne!(check.after_success(&meta, &rules()).step(), Step::Close(Lifetime));
         meta.last_alive = at(9);
-        assert_eq!(
-            check.after_success(&meta, &rules()).step(),
-            Step::Close(Lifetime)
-        );
+        assert_eq!(check.after_success(&meta, &rules()).step(), Step::Close(Lifetime));
     }
 }
 
@@ -158,31 +114,16 @@ fn the_cheapest_check_comes_first() {
     let mut rules = rules();
     rules.idle_timeout = (SECOND * 5).into();
     meta.expires_at = at(9);
-    assert_eq!(
-        begin(CheckKind::Reused, &meta, &rules, 9),
-        Step::Close(Lifetime)
-    );
+    assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Lifetime));
     meta.expires_at = Instant::NEVER;
-    assert_eq!(
-        begin(CheckKind::Reused, &meta, &rules, 9),
-        Step::Close(Idle)
-    );
+    assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Idle));
     rules.idle_timeout = Nanos::NEVER;
     let check = Check::begin(CheckKind::Reused, &meta, &rules, VERSIONS, true, at(9));
     assert_eq!(check.step(), Step::Probe);
     assert_eq!(check.after(StepResult::Quiet).step(), Step::Ping);
-    assert_eq!(
-        check
-            .after(StepResult::Quiet)
-            .after(StepResult::Done)
-            .step(),
-        Step::Reset
-    );
+    assert_eq!(check.after(StepResult::Quiet).after(StepResult::Done).step(), Step::Reset);
     meta.version = 6;
-    assert_eq!(
-        begin(CheckKind::Reused, &meta, &rules, 9),
-        Step::Close(Cleared)
-    );
+    assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Cleared));
 }
 
 #[test]
@@ -194,18 +135,9 @@ fn limits_act_at_their_time_and_not_before() {
     assert_eq!(begin(CheckKind::Sweep, &meta, &rules, 5), Step::Close(Idle));
     meta.expires_at = at(3);
     assert_eq!(begin(CheckKind::Sweep, &meta, &rules, 2), Step::Probe);
-    assert_eq!(
-        begin(CheckKind::Sweep, &meta, &rules, 3),
-        Step::Close(Lifetime)
-    );
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(2)),
-        Disposition::Reuse
-    );
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(3)),
-        Disposition::Close(Lifetime)
-    );
+    assert_eq!(begin(CheckKind::Sweep, &meta, &rules, 3), Step::Close(Lifetime));
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(2)), Disposition::Reuse);
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(3)), Disposition::Close(Lifetime));
 }
 
 #[test]
@@ -218,14 +150,8 @@ fn limits_that_were_made_tighter_reach_what_was_opened_before() {
     let over = Step::Close(Lifetime);
     assert_eq!(begin(CheckKind::Sweep, &meta, &rules, 5), over);
     assert_eq!(begin(CheckKind::Immediate, &meta, &rules, 5), over);
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(4)),
-        Disposition::Reuse
-    );
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(5)),
-        Disposition::Close(Lifetime)
-    );
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(4)), Disposition::Reuse);
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(5)), Disposition::Close(Lifetime));
     let check =
         Check::begin(CheckKind::Reused, &meta, &rules, VERSIONS, true, at(4)).at(Step::Ping);
     meta.last_alive = at(5);
@@ -246,10 +172,7 @@ fn connection_that_was_never_borrowed_lives_for_a_millisecond() {
     let mut meta = meta();
     let mut rules = rules();
     let step = |meta: &ConnMeta, rules: &Rules, uses, nanos| {
-        let meta = ConnMeta {
-            uses,
-            ..meta.clone()
-        };
+        let meta = ConnMeta { uses, ..meta.clone() };
         let now = Instant::from_nanos(meta.created_at.as_nanos() + nanos);
         Check::begin(CheckKind::Reused, &meta, rules, VERSIONS, true, now).step()
     };
@@ -378,19 +301,10 @@ fn connection_is_closed_after_max_uses() {
     rules.max_uses = Some(3);
     let mut meta = meta();
     meta.uses = 2;
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(0)),
-        Disposition::Reuse
-    );
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(0)), Disposition::Reuse);
     meta.uses = 3;
-    assert_eq!(
-        on_return(&meta, &rules, VERSIONS, at(0)),
-        Disposition::Close(MaxUses)
-    );
-    let cleared = Versions {
-        cleared: 8,
-        ..VERSIONS
-    };
+    assert_eq!(on_return(&meta, &rules, VERSIONS, at(0)), Disposition::Close(MaxUses));
+    let cleared = Versions { cleared: 8, ..VERSIONS };
     let disposition = on_return(&meta, &rules, cleared, at(0));
     assert_eq!(disposition, Disposition::Close(Cleared));
 }

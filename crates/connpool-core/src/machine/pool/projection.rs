@@ -42,11 +42,7 @@ impl<W> PoolMachine<W> {
         ranks.dedup();
         let rank = |version: &u64| ranks.partition_point(|other| other < version);
         Projection {
-            slots: [
-                self.capacity.open(),
-                self.capacity.connecting(),
-                self.capacity.closing(),
-            ],
+            slots: [self.capacity.open(), self.capacity.connecting(), self.capacity.closing()],
             waiters: self
                 .queue
                 .queued()
@@ -76,11 +72,7 @@ fn projection_does_not_depend_on_the_epoch_nor_on_the_count_of_versions() {
         let ticket = machine.connect_started(at(start, 0));
         machine.clear();
         let deadline = Some(at(start, 500));
-        assert!(
-            machine
-                .enqueue(at(start, 1), deadline, Accepts::Any, ())
-                .is_ok()
-        );
+        assert!(machine.enqueue(at(start, 1), deadline, Accepts::Any, ()).is_ok());
         machine.connect_failed(at(start, 2), u64::MAX);
         let copy = machine.clone();
         machine.pause();
@@ -90,9 +82,5 @@ fn projection_does_not_depend_on_the_epoch_nor_on_the_count_of_versions() {
         paused
     };
     assert_eq!(run(0, 1), run(123_456, 7));
-    assert_ne!(
-        run(0, 1),
-        run(0, 0),
-        "the first clear makes the third version"
-    );
+    assert_ne!(run(0, 1), run(0, 0), "the first clear makes the third version");
 }

@@ -131,10 +131,7 @@ fn max_waiters_bounds_waiters_without_a_connect() {
     }
     let third = enqueue(&mut machine, None, Accepts::Any);
     assert!(third.is_ok(), "one may wait beyond the connects");
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
     assert_eq!(machine.waiting(), 3);
 }
 
@@ -143,10 +140,7 @@ fn max_waiters_zero_still_grows() {
     let mut machine = machine(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
     assert!(enqueue(&mut machine, None, Accepts::Any).is_ok());
     assert_eq!(begin_all(&mut machine, at(0)), 1);
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
 }
 
 #[test]
@@ -210,15 +204,9 @@ fn closed_pool_wants_no_connects_and_queues_no_waiters() {
     let key = join(&mut machine);
     begin_all(&mut machine, at(0));
     assert_eq!(machine.close(), [key]);
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Closed)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Closed));
     assert_eq!(machine.requeue(key, Accepts::Any), Err(Rejected::Closed));
-    assert_eq!(
-        (machine.connects_wanted(at(0)), machine.next_deadline()),
-        (0, None)
-    );
+    assert_eq!((machine.connects_wanted(at(0)), machine.next_deadline()), (0, None));
     assert!(!machine.is_drained());
     machine.slot_freed(SlotState::Connecting);
     machine.slot_freed(SlotState::Connecting);
@@ -235,17 +223,9 @@ fn smaller_pool_has_a_surplus_until_enough_are_closing() {
     machine.reconfigure(&config(|c| (c.max_size, c.min_size) = (2, 1)));
     assert_eq!(machine.capacity().surplus(), 1);
     machine.close_started();
-    assert_eq!(
-        machine.capacity().surplus(),
-        0,
-        "one on its way out is enough"
-    );
+    assert_eq!(machine.capacity().surplus(), 0, "one on its way out is enough");
     join(&mut machine);
-    assert_eq!(
-        machine.connects_wanted(at(0)),
-        0,
-        "but its slot is not free yet"
-    );
+    assert_eq!(machine.connects_wanted(at(0)), 0, "but its slot is not free yet");
     assert_eq!(machine.held_up_by_closing(), 1);
     machine.slot_freed(SlotState::Closing);
     assert_eq!(machine.held_up_by_closing(), 0);
@@ -280,16 +260,10 @@ fn slot_of_a_closing_connection_counts_for_max_waiters() {
     let mut machine = machine(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
     machine.connect_started(at(0));
     machine.connected();
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
     machine.close_started();
     assert!(enqueue(&mut machine, None, Accepts::Any).is_ok());
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
 }
 
 #[test]
@@ -301,10 +275,7 @@ fn slot_beyond_a_smaller_max_size_does_not_count_for_max_waiters() {
     }
     machine.reconfigure(&config(|c| (c.max_size, c.max_waiters) = (1, Some(0))));
     (0..4).for_each(|_| machine.close_started());
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
 }
 
 #[test]
@@ -314,10 +285,7 @@ fn connection_out_for_a_sweep_probe_counts_for_max_waiters() {
     machine.connected();
     assert!(machine.sweep_probe_started());
     assert!(enqueue(&mut machine, None, Accepts::Any).is_ok());
-    assert_eq!(
-        enqueue(&mut machine, None, Accepts::Any),
-        Err(Rejected::Exhausted)
-    );
+    assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
 }
 
 #[test]
@@ -329,10 +297,7 @@ fn waiter_for_a_fresh_connection_gets_no_reused_one_while_there_is_room() {
     assert!(!machine.wants_reused(at(0)), "a connect is under way");
     machine.connect_failed(at(0), u64::MAX);
     machine.slot_freed(SlotState::Connecting);
-    assert!(
-        machine.wants_reused(at(0)),
-        "no connect can begin during the pause"
-    );
+    assert!(machine.wants_reused(at(0)), "no connect can begin during the pause");
     machine.requeue(key, Accepts::Fresh).unwrap();
     assert!(machine.assign(Source::Reused, at(0), |_| ()).is_some());
     assert_eq!(machine.waiter_state(key), Some(WaiterState::Assigned));

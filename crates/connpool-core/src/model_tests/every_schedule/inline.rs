@@ -46,10 +46,8 @@ impl Runtime for Inline {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        self.tasks().push(Running {
-            task: Some(task),
-            flag: Arc::new(Flag(AtomicBool::new(true))),
-        });
+        self.tasks()
+            .push(Running { task: Some(task), flag: Arc::new(Flag(AtomicBool::new(true))) });
     }
 
     fn random(&self) -> u64 {
@@ -59,10 +57,7 @@ impl Runtime for Inline {
 
 impl Inline {
     pub(super) fn in_a_hurry() -> Self {
-        Inline {
-            hurries: true,
-            ..Inline::default()
-        }
+        Inline { hurries: true, ..Inline::default() }
     }
 
     /// Runs tasks until none is ready, or if in a hurry until no timer is left either. To be called
@@ -102,10 +97,7 @@ impl Inline {
 
     /// The same with a waker that calls `hook` when it is used, and when it is dropped.
     pub(super) fn block_on_with<F: Future>(&self, future: F, hook: impl Hook) -> F::Output {
-        let parker = Arc::new(Parker {
-            notify: Notify::new(),
-            hook,
-        });
+        let parker = Arc::new(Parker { notify: Notify::new(), hook });
         let waker = Waker::from(Arc::clone(&parker));
         let mut future = pin!(future);
         loop {
@@ -155,10 +147,7 @@ struct Parker<H: Hook> {
 
 /// A waker for which no thread waits.
 pub(super) fn hooked(hook: impl Hook) -> Waker {
-    Waker::from(Arc::new(Parker {
-        notify: Notify::new(),
-        hook,
-    }))
+    Waker::from(Arc::new(Parker { notify: Notify::new(), hook }))
 }
 
 impl<H: Hook> Wake for Parker<H> {

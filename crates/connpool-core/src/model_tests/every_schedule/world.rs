@@ -21,14 +21,8 @@ use crate::runtime::Runtime;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) const NO: Act = Act {
-    succeeds: false,
-    ..YES
-};
-pub(super) const HANGS: Act = Act {
-    polls: usize::MAX,
-    ..NO
-};
+pub(super) const NO: Act = Act { succeeds: false, ..YES };
+pub(super) const HANGS: Act = Act { polls: usize::MAX, ..NO };
 
 pub(super) type Guard = PooledConnection<'static, Fake>;
 
@@ -45,10 +39,7 @@ pub(super) fn check(act: impl Fn() + Send + Sync + 'static) {
         act();
     });
     let schedules = schedules.load(Ordering::SeqCst);
-    println!(
-        "{schedules} schedules of {:?}",
-        std::thread::current().name()
-    );
+    println!("{schedules} schedules of {:?}", std::thread::current().name());
 }
 
 /// Unwinding from a failure would ask loom for locks once more, and a second panic would hide
@@ -101,11 +92,7 @@ impl World {
         let fake = Fake::new(false, play);
         let builder = fake.pool(runtime.clone()).max_size(max_size);
         let pool = change(builder).build_lazy().expect("legal settings");
-        World {
-            runtime,
-            pool,
-            fake,
-        }
+        World { runtime, pool, fake }
     }
 
     /// Runs `act` on a thread of its own.
@@ -230,11 +217,7 @@ impl World {
     }
 
     pub(super) fn drop_the_pool(self) -> Gone {
-        let World {
-            runtime,
-            pool,
-            fake,
-        } = self;
+        let World { runtime, pool, fake } = self;
         drop(pool);
         runtime.run();
         Gone { runtime, fake }

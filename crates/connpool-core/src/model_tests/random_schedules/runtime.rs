@@ -73,10 +73,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// again, takes the lock again, and wakes all others who wait for it. So the future has a waker of
 /// its own, and is polled when that was used.
 async fn hears_every_wake<T>(future: impl Future<Output = T>) -> T {
-    let ear = Arc::new(Ear {
-        woken: AtomicBool::new(true),
-        task: Mutex::new(None),
-    });
+    let ear = Arc::new(Ear { woken: AtomicBool::new(true), task: Mutex::new(None) });
     let waker = Waker::from(Arc::clone(&ear));
     let mut future = pin!(future);
     poll_fn(|cx| {

@@ -35,9 +35,7 @@ pub(super) async fn everybody_does_as_he_likes() {
     let fake = moody(&calm);
     let runtime = Shuttle::default();
     let most = 1 + up_to(4);
-    let pool = settings(fake.pool(runtime.clone()), most)
-        .build_lazy()
-        .expect("legal settings");
+    let pool = settings(fake.pool(runtime.clone()), most).build_lazy().expect("legal settings");
     let world = World {
         runtime,
         pool,
@@ -49,9 +47,8 @@ pub(super) async fn everybody_does_as_he_likes() {
         over: Arc::default(),
     };
     let clock = spawn(world.clone().move_the_clock());
-    let tasks: Vec<_> = (0..8 + up_to(24))
-        .map(|_| spawn(world.clone().make_some_moves()))
-        .collect();
+    let tasks: Vec<_> =
+        (0..8 + up_to(24)).map(|_| spawn(world.clone().make_some_moves())).collect();
     for task in tasks {
         task.await.expect("a task that ends");
     }
@@ -89,8 +86,7 @@ impl World {
                 self.use_it(self.pool.get_owned().await, drop).await;
             }
             Move::UseWithin(limit) => {
-                self.use_it(self.pool.get_owned_timeout(limit).await, drop)
-                    .await;
+                self.use_it(self.pool.get_owned_timeout(limit).await, drop).await;
             }
             Move::GiveUpAfter(rounds) => {
                 let get = async { Some(self.pool.get_owned().await) };
@@ -141,10 +137,7 @@ impl World {
             }
             Move::Close if self.may_close => {
                 self.pool.close(Duration::from_millis(5)).await;
-                assert!(
-                    self.pool.get_owned().await.is_err(),
-                    "checked out when closed"
-                );
+                assert!(self.pool.get_owned().await.is_err(), "checked out when closed");
             }
             Move::Close => {}
         }
@@ -197,13 +190,7 @@ impl World {
     }
 
     async fn assert_nothing_is_left(self) {
-        let World {
-            runtime,
-            pool,
-            fake,
-            most,
-            ..
-        } = self;
+        let World { runtime, pool, fake, most, .. } = self;
         wait_for("the books agree", || {
             let stats = pool.stats();
             let busy = stats.active + stats.connecting + stats.waiting;

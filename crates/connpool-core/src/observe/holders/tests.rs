@@ -58,11 +58,7 @@ fn longest_holder_comes_first_and_untimed_ones_last() {
     assert_eq!(ids(&holders), [2, 1, 3]);
     assert_eq!(holders[0].held, Some(7 * SECOND));
     assert_eq!(holders[2].held, None);
-    assert!(
-        holders[0]
-            .site
-            .is_some_and(|site| site.file().ends_with("tests.rs"))
-    );
+    assert!(holders[0].site.is_some_and(|site| site.file().ends_with("tests.rs")));
 }
 
 #[test]
@@ -118,10 +114,7 @@ fn holder_prints_what_is_known() {
         held: Some(Duration::from_millis(32_100)),
     };
     let call_site = format!("{}:{}", site.file(), site.line());
-    assert_eq!(
-        holder.to_string(),
-        format!("{call_site} \"nightly\" for 32.1 s")
-    );
+    assert_eq!(holder.to_string(), format!("{call_site} \"nightly\" for 32.1 s"));
     (holder.label, holder.held) = (None, None);
     assert_eq!(holder.to_string(), call_site);
     holder.site = None;
@@ -135,10 +128,7 @@ fn extreme_instants_are_lease_starts() {
     check_out(&leases, a, 1, here(), Some(Instant::ORIGIN));
     check_out(&leases, b, 2, here(), Some(Instant::from_nanos(u64::MAX)));
     let holders = leases.holders(at(1));
-    let held: Vec<_> = holders
-        .iter()
-        .map(|holder| (holder.id, holder.held))
-        .collect();
+    let held: Vec<_> = holders.iter().map(|holder| (holder.id, holder.held)).collect();
     assert_eq!(held, [(1, Some(SECOND)), (2, None)]);
 }
 
@@ -197,10 +187,7 @@ fn call_sites_are_found_by_address_up_to_the_maximum() {
     let sites = CallSites::default();
     assert_eq!(sites.find(address_of(Location::caller())), None);
     let lines: Vec<_> = (0..SITES + 2).map(|_| somewhere()).collect();
-    lines
-        .iter()
-        .chain(&lines)
-        .for_each(|line| sites.insert(line));
+    lines.iter().chain(&lines).for_each(|line| sites.insert(line));
     let found = |line: &CallSite| {
         let found = sites.find(address_of(line));
         found.is_some_and(|found| ptr::eq(found, *line))

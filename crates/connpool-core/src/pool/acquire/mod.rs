@@ -50,11 +50,7 @@ pub(crate) struct Miss {
 /// Whatever this checks out, the full check passes.
 #[inline]
 pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M> {
-    let Some(version) = shared
-        .snapshot
-        .fast_checkout()
-        .filter(|_| !tracing::is_on())
-    else {
+    let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
         return FastPath::Miss(Miss::default());
     };
     let now = shared.clock();
@@ -72,10 +68,7 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return FastPath::Miss(Miss {
-                    failed: 1,
-                    now: None,
-                });
+                return FastPath::Miss(Miss { failed: 1, now: None });
             }
         }
         shared.counters.request.inc();
@@ -128,10 +121,7 @@ pub(crate) async fn acquire<M: Manager>(
     }
     let mut watch = GetWatch::begin(shared);
     let mut wait = Wait::new(shared);
-    let Miss {
-        mut failed,
-        mut now,
-    } = miss;
+    let Miss { mut failed, mut now } = miss;
     let mut search_idle = true;
     loop {
         let idle = match search_idle && failed < TRIES {
@@ -248,10 +238,9 @@ fn get_error<M: Manager>(
             timeout(shared, phase, deadline, place)
         }
         WaitError::Connect(ConnectFailure::Error(error)) => GetError::Connect(error),
-        WaitError::Connect(ConnectFailure::Panicked(message)) => GetError::Panicked {
-            step: "connect",
-            message,
-        },
+        WaitError::Connect(ConnectFailure::Panicked(message)) => {
+            GetError::Panicked { step: "connect", message }
+        }
         WaitError::Connect(
             ConnectFailure::TimedOut | ConnectFailure::Dropped | ConnectFailure::DeadOnArrival(_),
         ) => timeout(shared, Phase::Connect, deadline, place),
@@ -265,10 +254,7 @@ pub(crate) fn timeout<M: Manager>(
     place: QueuePlace,
 ) -> GetError<M::Error> {
     let waited = deadline.elapsed(shared.runtime.now());
-    GetError::Timeout {
-        phase,
-        diagnosis: diagnosis(shared, waited, place),
-    }
+    GetError::Timeout { phase, diagnosis: diagnosis(shared, waited, place) }
 }
 
 pub(crate) fn exhausted<M: Manager>(shared: &Shared<M>, place: QueuePlace) -> GetError<M::Error> {

@@ -60,9 +60,7 @@ fn probe_expired<M: Manager>(
 pub(crate) fn probe<M: Manager>(shared: &Shared<M>, conn: &mut M::Connection) -> StepResult {
     let mut result = StepResult::Panicked;
     let probed = shared.events.guarded("liveness", || {
-        shared
-            .runtime
-            .unconstrained(&mut || result = shared.manager.liveness(conn).into());
+        shared.runtime.unconstrained(&mut || result = shared.manager.liveness(conn).into());
     });
     probed.map_or(StepResult::Panicked, |()| result)
 }
@@ -151,11 +149,7 @@ impl Outcome {
 
 impl<'a, M: Manager> Checkout<'a, M> {
     pub(super) fn new(shared: &'a Shared<M>, conn: BoxConn<M>, now: Instant) -> Self {
-        Checkout {
-            shared,
-            conn: Some(conn),
-            checked_at: now,
-        }
+        Checkout { shared, conn: Some(conn), checked_at: now }
     }
 
     /// Starts the check. Mostly it ends here, without waiting.

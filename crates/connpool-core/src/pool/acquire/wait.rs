@@ -70,10 +70,8 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
         let (key, shared) = (self.key?, self.shared);
         let now = shared.clock();
-        let (fresh_for, probe_after) = (
-            shared.snapshot.fresh_for(),
-            shared.snapshot.liveness_after(),
-        );
+        let (fresh_for, probe_after) =
+            (shared.snapshot.fresh_for(), shared.snapshot.liveness_after());
         let waiter = shared.peek(|state| {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
@@ -95,10 +93,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.key = None;
         // The waker is dropped here, not under the lock.
         let assigned = waiter.result?.ok()?;
-        Some(Assigned {
-            verified_at: Some(now),
-            ..assigned
-        })
+        Some(Assigned { verified_at: Some(now), ..assigned })
     }
 
     fn poll_next(
@@ -156,9 +151,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let queued = match self.key {
             None => {
                 let waiter = Waiter::new(waker.take());
-                let queued = state
-                    .machine
-                    .enqueue(now, deadline.begin(now), accepts, waiter);
+                let queued = state.machine.enqueue(now, deadline.begin(now), accepts, waiter);
                 self.depends_on_return = state.machine.depends_on_returns();
                 queued.map_err(|(rejected, waiter)| {
                     *waker = waiter.and_then(|waiter| waiter.waker);
@@ -204,9 +197,9 @@ impl<'a, M: Manager> Wait<'a, M> {
         match rejected {
             Rejected::Closed => Err(WaitError::Closed),
             Rejected::BreakerOpen => Err(WaitError::Connect(state.last_failure())),
-            Rejected::Exhausted => self
-                .take_unwanted_idle(state, accepts, now)
-                .ok_or(WaitError::Exhausted),
+            Rejected::Exhausted => {
+                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::Exhausted)
+            }
         }
     }
 
@@ -217,15 +210,11 @@ impl<'a, M: Manager> Wait<'a, M> {
                 return (None, Err(WaitError::TimedOut));
             };
             let queued = state.machine.waiter_state(key) == Some(WaiterState::Queued);
-            self.place = QueuePlace {
-                queued,
-                position: state.machine.position(key),
-            };
+            self.place = QueuePlace { queued, position: state.machine.position(key) };
             let left = state.machine.remove(key);
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
-                self.take_unwanted_idle(state, accepts, now)
-                    .ok_or(WaitError::TimedOut)
+                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::TimedOut)
             });
             (waker, result)
         });
@@ -251,8 +240,7 @@ impl<'a, M: Manager> Wait<'a, M> {
 
     fn start_clock(&mut self) {
         let shared = self.shared;
-        self.waiting_since
-            .get_or_insert_with(|| shared.coarse_now());
+        self.waiting_since.get_or_insert_with(|| shared.coarse_now());
         if !mem::replace(&mut self.has_waited, true) {
             shared.counters.wait_count.inc();
         }

@@ -20,11 +20,7 @@ impl<'a, M: Manager> GetWatch<'a, M> {
         if !shared.events.is_observed() {
             return GetWatch(None);
         }
-        GetWatch(Some(Box::new(Observed {
-            shared,
-            began: shared.runtime.now(),
-            got: None,
-        })))
+        GetWatch(Some(Box::new(Observed { shared, began: shared.runtime.now(), got: None })))
     }
 
     /// Reports a checkout and returns its time; `None` if events are not delivered.
@@ -49,10 +45,9 @@ impl<M: Manager> Drop for Observed<'_, M> {
     fn drop(&mut self) {
         let now = self.shared.runtime.now();
         if now.is_past(self.began, self.shared.snapshot.slow_get_warning()) {
-            self.shared.events.announce(&Event::SlowGet {
-                waited: now.since(self.began),
-                id: self.got,
-            });
+            self.shared
+                .events
+                .announce(&Event::SlowGet { waited: now.since(self.began), id: self.got });
         }
     }
 }

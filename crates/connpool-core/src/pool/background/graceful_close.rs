@@ -52,9 +52,7 @@ async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, re
         Completion::TimedOut => true,
         Completion::Interrupted => false,
     };
-    shared
-        .events
-        .tell(|| Event::GracefulCloseFailed { id, timed_out });
+    shared.events.tell(|| Event::GracefulCloseFailed { id, timed_out });
 }
 
 /// The slot of a connection that is being closed gracefully.

@@ -22,11 +22,7 @@ pub(super) struct Keepalive<M: Manager> {
 impl<M: Manager> Keepalive<M> {
     /// The caller has told the machine that a ping starts.
     pub(super) fn new(shared: Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> Self {
-        Keepalive {
-            shared,
-            conn: Some(conn),
-            check,
-        }
+        Keepalive { shared, conn: Some(conn), check }
     }
 
     pub(super) fn spawn(self) {

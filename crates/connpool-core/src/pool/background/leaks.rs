@@ -18,10 +18,7 @@ pub(super) struct LeakWatch {
 
 impl Default for LeakWatch {
     fn default() -> Self {
-        LeakWatch {
-            limit: Nanos::NEVER,
-            next: None,
-        }
+        LeakWatch { limit: Nanos::NEVER, next: None }
     }
 }
 

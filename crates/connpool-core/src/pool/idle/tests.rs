@@ -38,9 +38,7 @@ fn filled(order: IdleOrder, numbers: &[u32]) -> IdleSet<Conn> {
 }
 
 fn drained(set: &IdleSet<Conn>) -> Vec<u32> {
-    std::iter::from_fn(|| set.pop())
-        .map(|conn| conn.number)
-        .collect()
+    std::iter::from_fn(|| set.pop()).map(|conn| conn.number).collect()
 }
 
 fn numbers(conns: impl IntoIterator<Item = Conn>) -> Vec<u32> {
@@ -112,13 +110,7 @@ fn only_what_is_next_and_fit_is_taken_and_counted() {
     assert_eq!(set.pop_if(|_| true, true), Some(conn(3)));
     assert_eq!(set.pop_if(|_| true, false), Some(conn(1)));
     assert_eq!(set.pop_if(|_| true, true), None);
-    assert_eq!(
-        set.count(),
-        IdleCount {
-            idle: 1,
-            checked_out: 1
-        }
-    );
+    assert_eq!(set.count(), IdleCount { idle: 1, checked_out: 1 });
     set.reconfigure(IdleOrder::RoundRobin, None);
     set.push(conn(1)).unwrap();
     assert_eq!(set.pop_if(|_| true, true), None);

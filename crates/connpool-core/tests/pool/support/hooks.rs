@@ -18,11 +18,7 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 impl HookedRuntime {
     pub(crate) fn new(sim: &SimRuntime) -> Self {
-        HookedRuntime {
-            sim: sim.clone(),
-            at_clock: Arc::default(),
-            at_spawn: Arc::default(),
-        }
+        HookedRuntime { sim: sim.clone(), at_clock: Arc::default(), at_spawn: Arc::default() }
     }
 
     /// Runs `hook` at the next read of the clock.

@@ -1,9 +1,5 @@
 //! Instrumented runtimes and helpers for the tests.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test binary uses a part of this module"
-)]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of this module")]
 
 pub(crate) mod counting;
 pub(crate) mod hooks;

@@ -13,33 +13,21 @@ use crate::invariants::{assert_at_rest, assert_invariants, assert_no_lost_wakeup
 impl Harness {
     /// Checks the invariants that hold after every step.
     pub(super) fn check(&mut self) {
-        assert_invariants(
-            &self.pool,
-            &self.backend,
-            self.largest_max_size,
-            self.detached.len(),
-        );
+        assert_invariants(&self.pool, &self.backend, self.largest_max_size, self.detached.len());
         let stats = self.pool.stats();
-        self.backend
-            .record(|observed| observed.update_outdated(stats.connecting));
+        self.backend.record(|observed| observed.update_outdated(stats.connecting));
         let (opened, concurrent) = self
             .backend
             .with_observed(|observed| (observed.opened, observed.concurrent_after_failure));
         assert_eq!(stats.created, opened + self.added, "{stats}");
-        assert_eq!(
-            concurrent, 0,
-            "concurrent connects after a failure: {stats}"
-        );
+        assert_eq!(concurrent, 0, "concurrent connects after a failure: {stats}");
         assert!(
             stats.connecting <= self.largest_max_connecting,
             "connecting exceeds max_connecting: {stats}"
         );
         self.check_requests();
         // Each waiter that the pool counts is a caller that was polled.
-        let started = self
-            .callers
-            .iter()
-            .filter(|caller| caller.started.is_some());
+        let started = self.callers.iter().filter(|caller| caller.started.is_some());
         let started = started.count();
         assert!(stats.waiting <= started, "{started} callers: {stats}");
         let holders = self.pool.holders();
@@ -64,10 +52,7 @@ impl Harness {
             successes += observer.log().successes;
         }
         if self.fixed.uses_get_many {
-            assert!(
-                stats.success >= successes,
-                "at least {successes} successes: {stats}"
-            );
+            assert!(stats.success >= successes, "at least {successes} successes: {stats}");
         } else {
             assert_eq!(stats.request, requests, "requests: {stats}");
             assert_eq!(stats.success, successes, "successes: {stats}");
@@ -79,20 +64,12 @@ impl Harness {
         let details = || format!("{holders:?}\n{}", self.pool.stats());
         let mut others: BTreeMap<u64, &Holder> =
             holders.iter().map(|holder| (holder.id, holder)).collect();
-        assert_eq!(
-            others.len(),
-            holders.len(),
-            "a holder is listed twice: {}",
-            details()
-        );
+        assert_eq!(others.len(), holders.len(), "a holder is listed twice: {}", details());
         let now = self.sim.now();
         for entry in &self.checked_out {
             let id = entry.guard.id();
             let Some(holder) = others.remove(&id) else {
-                panic!(
-                    "connection {id} is borrowed and has no holder: {}",
-                    details()
-                );
+                panic!("connection {id} is borrowed and has no holder: {}", details());
             };
             assert_eq!(holder.label, entry.label.as_deref().map(Into::into));
             if let Some(held) = holder.held {
@@ -146,8 +123,7 @@ impl Harness {
         let probes = match stats.breaker {
             BreakerState::Closed => 0,
             _ => {
-                self.backend
-                    .with_observed(|observed| observed.connects_at.len()) as u64
+                self.backend.with_observed(|observed| observed.connects_at.len()) as u64
                     + self.added
             }
         };
@@ -162,11 +138,7 @@ impl Harness {
         self.note_failures();
         let now = self.sim.now();
         let stats = self.pool.stats();
-        for caller in self
-            .callers
-            .iter()
-            .filter(|caller| caller.inner_count() == 0)
-        {
+        for caller in self.callers.iter().filter(|caller| caller.inner_count() == 0) {
             if caller.deadline.is_some_and(|deadline| deadline <= now) {
                 panic!("a caller waits past its deadline: {stats}");
             }
@@ -212,12 +184,7 @@ impl Harness {
 
 pub(super) fn assert_at_rest_or_closed(pool: &Pool<FaultyManager>, backend: &FaultyManager) {
     if pool.is_closed() {
-        assert_eq!(
-            backend.alive(),
-            0,
-            "connections open after close: {}",
-            pool.stats()
-        );
+        assert_eq!(backend.alive(), 0, "connections open after close: {}", pool.stats());
     } else if backend.with_observed(|observed| observed.peak) <= pool.config().max_size {
         assert_at_rest(pool, backend, 0);
     }

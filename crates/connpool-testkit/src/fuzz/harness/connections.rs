@@ -31,10 +31,7 @@ impl Harness {
         drop(entry);
         self.run_until_idle();
         let is_reused = (self.checked_out.iter()).any(|entry| entry.guard.id() == id);
-        assert!(
-            !is_reused,
-            "connection {id} was reused after an unfinished exchange"
-        );
+        assert!(!is_reused, "connection {id} was reused after an unfinished exchange");
     }
 
     pub(super) fn label(&mut self, index: usize, label: Label) {

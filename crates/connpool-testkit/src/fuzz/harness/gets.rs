@@ -107,10 +107,7 @@ impl Harness {
         let unfinished = Rc::clone(&self.unfinished);
         move |conn| {
             let is_unfinished = unfinished.borrow().contains(&conn.id());
-            assert!(
-                !is_unfinished,
-                "reused after an unfinished exchange: {conn:?}"
-            );
+            assert!(!is_unfinished, "reused after an unfinished exchange: {conn:?}");
             if needs_reset {
                 conn.used_by(1);
             }
@@ -119,20 +116,13 @@ impl Harness {
 
     pub(super) fn check_out(&mut self, mut guard: Guard, version: usize) {
         self.successes += 1;
-        assert!(
-            !self.pool.is_closed(),
-            "checkout from a closed pool: {guard:?}"
-        );
-        assert!(
-            !self.pool.is_paused(),
-            "checkout from a paused pool: {guard:?}"
-        );
+        assert!(!self.pool.is_closed(), "checkout from a closed pool: {guard:?}");
+        assert!(!self.pool.is_paused(), "checkout from a paused pool: {guard:?}");
         let (id, connect) = ((*guard).id(), guard.connect());
         match self.added_at.get(&id) {
-            Some(clears) => assert_eq!(
-                *clears, self.clears,
-                "reused after a clear, added before it: {guard:?}"
-            ),
+            Some(clears) => {
+                assert_eq!(*clears, self.clears, "reused after a clear, added before it: {guard:?}")
+            }
             None => assert!(
                 connect > self.connects_at_clear,
                 "reused after a clear, though connect {connect} was started before: {guard:?}"

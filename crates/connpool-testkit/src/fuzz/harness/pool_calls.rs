@@ -13,12 +13,9 @@ impl Harness {
     pub(super) fn clear(&mut self) {
         self.pool.clear();
         self.clears += 1;
-        self.connects_at_clear = self
-            .backend
-            .with_observed(|observed| observed.connects_at.len());
+        self.connects_at_clear = self.backend.with_observed(|observed| observed.connects_at.len());
         let pending = self.pool.stats().connecting;
-        self.backend
-            .record(|observed| observed.pool_cleared(pending));
+        self.backend.record(|observed| observed.pool_cleared(pending));
     }
 
     pub(super) fn settings_changed(&mut self, settings: Settings) {
@@ -52,10 +49,7 @@ impl Harness {
             (Keep::Odd | Keep::OneThenPanic, Ok(_)) | (Keep::OneThenPanic, Err(_)) => {}
             (_, Err(_)) => panic!("retain panicked: {before}"),
         }
-        assert!(
-            seen <= before.available,
-            "retain visited {seen} connections: {before}"
-        );
+        assert!(seen <= before.available, "retain visited {seen} connections: {before}");
     }
 
     pub(super) fn close(&mut self) {
@@ -69,11 +63,7 @@ impl Harness {
     pub(super) fn run_until_idle(&mut self) {
         for _ in 0..100_000 {
             self.sim.settle();
-            let Some(next) = self
-                .callers
-                .iter()
-                .position(|caller| caller.woken.is_raised())
-            else {
+            let Some(next) = self.callers.iter().position(|caller| caller.woken.is_raised()) else {
                 return self.check_idle();
             };
             self.poll(next);

@@ -59,13 +59,8 @@ prop_compose! {
 /// Mostly good results, so that later steps are reached.
 fn result() -> impl Strategy<Value = StepResult> {
     use StepResult::*;
-    let bad = prop::sample::select(vec![
-        Closed,
-        Unsolicited,
-        Failed,
-        TimedOut,
-        StepResult::Panicked,
-    ]);
+    let bad =
+        prop::sample::select(vec![Closed, Unsolicited, Failed, TimedOut, StepResult::Panicked]);
     prop_oneof![4 => Just(Quiet), 4 => Just(Done), 1 => bad]
 }
 
@@ -92,9 +87,7 @@ impl Case {
 
     /// Returns whether its lifetime is over.
     fn is_over_age(&self) -> bool {
-        let Case {
-            meta, rules, now, ..
-        } = self;
+        let Case { meta, rules, now, .. } = self;
         let over =
             meta.expires_at <= *now || self.is_older_than(meta.created_at, rules.max_lifetime);
         over && (meta.uses > 0 || now.since(meta.created_at) >= Duration::from_millis(1))

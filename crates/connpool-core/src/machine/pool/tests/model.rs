@@ -95,11 +95,7 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
                 max_connecting,
                 max_waiters,
                 evict_interval: evict_interval.map(|millis| MILLI * millis),
-                backoff: Backoff {
-                    first: MILLI * first,
-                    max: MILLI * first * times,
-                    factor,
-                },
+                backoff: Backoff { first: MILLI * first, max: MILLI * first * times, factor },
                 breaker: breaker.map(|(failures, probe_every)| Breaker {
                     failures,
                     probe_every: MILLI * probe_every,
@@ -266,9 +262,7 @@ impl Naive {
         if self.paused {
             return None;
         }
-        let picky = self
-            .queued()
-            .filter(|waiter| waiter.accepts == Accepts::Fresh);
+        let picky = self.queued().filter(|waiter| waiter.accepts == Accepts::Fresh);
         let one_in_vain = picky.count() > self.coming();
         self.waiters.iter().position(|waiter| {
             waiter.state == WaiterState::Queued
@@ -296,11 +290,7 @@ impl Naive {
             && self.room(self.closing) > 0
             && self.connecting < self.most_connecting();
         let retry = self.retry_at.filter(|_| useful);
-        retry
-            .into_iter()
-            .chain(self.sweep_at)
-            .min()
-            .filter(|_| !self.closed)
+        retry.into_iter().chain(self.sweep_at).min().filter(|_| !self.closed)
     }
 
     fn drain(&mut self) -> Vec<Key> {
@@ -417,11 +407,7 @@ impl Both {
                 naive.open += 1;
                 if naive.connect_limit > 0 {
                     let wider = naive.connect_limit + 1;
-                    naive.connect_limit = if wider < naive.config.max_size {
-                        wider
-                    } else {
-                        0
-                    };
+                    naive.connect_limit = if wider < naive.config.max_size { wider } else { 0 };
                 }
                 if naive.breaker == BreakerState::HalfOpen {
                     naive.sweep_at = naive.sweep_at.min(naive.retry_at).or(naive.retry_at);
@@ -585,10 +571,7 @@ impl Both {
         }
         let retry_at = machine.backoff.retry_at().expect("a pause");
         let (pause, expected) = (retry_at.since(naive.now), naive.pause(draw));
-        assert!(
-            pause.abs_diff(expected) < MILLI / 1000,
-            "{pause:?} {expected:?}"
-        );
+        assert!(pause.abs_diff(expected) < MILLI / 1000, "{pause:?} {expected:?}");
         if naive.breaker_opens().is_some() || naive.breaker == BreakerState::HalfOpen {
             naive.breaker = BreakerState::Open;
         }
@@ -617,14 +600,8 @@ impl Both {
         let staying = naive.open + naive.connecting;
         let surplus = staying - staying.min(naive.config.max_size);
         assert_eq!(machine.capacity().surplus(), surplus, "surplus");
-        assert_eq!(
-            machine.capacity().is_above_min_size(),
-            naive.open > naive.config.min_size
-        );
-        assert_eq!(
-            machine.capacity().has_min_size(),
-            naive.open >= naive.config.min_size
-        );
+        assert_eq!(machine.capacity().is_above_min_size(), naive.open > naive.config.min_size);
+        assert_eq!(machine.capacity().has_min_size(), naive.open >= naive.config.min_size);
         let vacant = naive.closed && staying + naive.closing == 0;
         assert_eq!(machine.is_drained(), vacant, "vacant");
         let held_up = match naive.closing > 0 && room == 0 {
@@ -633,11 +610,7 @@ impl Both {
         };
         assert_eq!(machine.held_up_by_closing(), held_up, "held up");
         let pause = naive.pausing() && naive.missing() > 0;
-        assert_eq!(
-            machine.is_held_up_by_backoff(now),
-            pause,
-            "waits for a pause"
-        );
+        assert_eq!(machine.is_held_up_by_backoff(now), pause, "waits for a pause");
         let connecting =
             !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
         assert_eq!(machine.is_connecting(), connecting, "is connecting");
