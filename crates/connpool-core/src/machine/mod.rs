@@ -18,11 +18,11 @@
 
 pub(crate) mod backoff;
 pub(crate) mod breaker;
-pub(crate) mod burst;
 pub(crate) mod capacity;
 pub(crate) mod count;
 pub(crate) mod disposition;
+pub(crate) mod failure_burst;
 pub(crate) mod health;
 pub(crate) mod pool;
-pub(crate) mod schedule;
+pub(crate) mod sweep_schedule;
 pub(crate) mod wait_queue;

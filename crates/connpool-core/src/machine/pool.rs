@@ -3,10 +3,10 @@
 use crate::config::PoolConfig;
 use crate::machine::backoff::BackoffState;
 use crate::machine::breaker::BreakerState;
-use crate::machine::burst::BurstDetector;
 use crate::machine::capacity::{Capacity, SlotState};
+use crate::machine::failure_burst::BurstDetector;
 use crate::machine::health::Versions;
-use crate::machine::schedule::Schedule;
+use crate::machine::sweep_schedule::SweepSchedule;
 use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
 use crate::time::{Instant, earliest};
 
@@ -64,7 +64,7 @@ pub(crate) struct PoolMachine<W> {
     broken: BurstDetector,
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
-    pub(crate) schedule: Schedule,
+    pub(crate) schedule: SweepSchedule,
     versions: Versions,
     closed: bool,
     paused: bool,
@@ -81,7 +81,7 @@ impl<W> PoolMachine<W> {
             backoff: BackoffState::new(config.backoff, config.breaker),
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
-            schedule: Schedule::new(config),
+            schedule: SweepSchedule::new(config),
             versions: Versions::default(),
             closed: false,
             paused: false,

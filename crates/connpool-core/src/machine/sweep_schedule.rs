@@ -7,7 +7,7 @@ use crate::time::{Instant, earliest};
 
 /// The next sweep, and the idle connections that the maintenance task has taken out of the set.
 #[derive(Debug, Clone)]
-pub(crate) struct Schedule {
+pub(crate) struct SweepSchedule {
     sweep_interval: Option<Duration>,
     sweep_at: Option<Instant>,
     /// The sweep probes an idle connection. It is back at once, so a caller that finds it missing
@@ -20,9 +20,9 @@ pub(crate) struct Schedule {
 /// With a shorter interval the maintenance task would do nothing but sweep.
 const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
 
-impl Schedule {
+impl SweepSchedule {
     pub(crate) fn new(config: &PoolConfig) -> Self {
-        Schedule {
+        SweepSchedule {
             sweep_interval: sweep_interval(config),
             sweep_at: None,
             probing: false,
@@ -31,7 +31,7 @@ impl Schedule {
     }
 
     /// Applies new settings. If the interval changes, the next sweep is at `first`, or starts with
-    /// the next call of [`sweep_is_due`](Schedule::sweep_is_due).
+    /// the next call of [`sweep_is_due`](SweepSchedule::sweep_is_due).
     pub(crate) fn reconfigure(&mut self, config: &PoolConfig, first: Option<Instant>) {
         let every = sweep_interval(config);
         if std::mem::replace(&mut self.sweep_interval, every) != every {
@@ -67,7 +67,6 @@ impl Schedule {
         self.probing
     }
 
-    /// Records that the probed connection is pinged next, by a task of its own.
     /// Records that the probed connection is pinged next, by a task of its own.
     pub(crate) fn ping_started(&mut self) {
         self.probing = false;
