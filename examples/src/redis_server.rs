@@ -239,12 +239,17 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    use suites::requirement::Requirement;
+
     fn start() -> RedisServer {
         RedisServer::start().unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
     fn it_runs_until_it_is_dropped() {
+        if !Requirement::Redis.is_met() {
+            return;
+        }
         let mut server = start();
         assert_eq!(server.command(&["PING"]).unwrap(), "PONG");
         let (address, folder) = (server.address(), server.folder.0.clone());
@@ -255,6 +260,9 @@ mod tests {
 
     #[test]
     fn a_restart_keeps_the_port_and_loses_all_data() {
+        if !Requirement::Redis.is_met() {
+            return;
+        }
         let mut server = start();
         let address = server.address();
         for end in [RedisServer::stop, RedisServer::kill] {
@@ -271,12 +279,18 @@ mod tests {
 
     #[test]
     fn an_error_reply_is_an_error() {
+        if !Requirement::Redis.is_met() {
+            return;
+        }
         let error = start().command(&["HELP", "ME"]).unwrap_err();
         assert!(error.to_string().contains("unknown command"), "{error}");
     }
 
     #[test]
     fn a_taken_port_is_skipped() {
+        if !Requirement::Redis.is_met() {
+            return;
+        }
         let other = start();
         let free = start().port;
         let mut server = RedisServer::start_on_one_of(PROGRAM, [other.port, free]).unwrap();
@@ -286,6 +300,9 @@ mod tests {
 
     #[test]
     fn without_a_free_port_the_error_says_why() {
+        if !Requirement::Redis.is_met() {
+            return;
+        }
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let error = RedisServer::start_on_one_of(PROGRAM, [port]).err().unwrap();

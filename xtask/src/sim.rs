@@ -30,7 +30,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let [seeds, first, steps] = [args.seeds, args.first, args.steps as u64].map(|n| n.to_string());
     Ok(cmd!(
         sh,
-        "cargo run --release -p connpool-testkit --example sim -- --seeds {seeds} --first {first} --steps {steps}"
+        "cargo run --release -p connpool-fuzz -- --seeds {seeds} --first {first} --steps {steps}"
     )
     .run()?)
 }

@@ -1,12 +1,15 @@
 //! The conformance suite on smol.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
+use connpool_conformance::Scenario;
 use connpool_smol::SmolRuntime;
-use connpool_testkit::conformance::Scenario;
+
+fn main() -> ExitCode {
+    connpool_conformance::main(&[("smol", run)])
+}
 
 fn run(scenario: Scenario) {
     smol::block_on(scenario(Arc::new(SmolRuntime::new())));
 }
-
-connpool_testkit::conformance!(run);

@@ -85,7 +85,8 @@ impl FaultyConn {
         self.unfinished_checks -= 1;
     }
 
-    pub(crate) fn clear_user_state(&mut self) {
+    /// Removes what the last user left behind, as a reset does.
+    pub fn clear_user_state(&mut self) {
         self.user = None;
     }
 

@@ -188,12 +188,13 @@ impl FaultyManager {
     }
 
     /// Reads the observations without copying them.
-    pub(crate) fn with_observed<R>(&self, read: impl FnOnce(&Observed) -> R) -> R {
+    pub fn with_observed<R>(&self, read: impl FnOnce(&Observed) -> R) -> R {
         read(&self.0.script().observed)
     }
 
-    /// Records events that the backend cannot observe.
-    pub(crate) fn record(&self, record: impl FnOnce(&mut Observed)) {
+    /// Records calls of the pool that the backend cannot observe: [`Observed::pool_cleared`],
+    /// [`Observed::connection_added`].
+    pub fn record(&self, record: impl FnOnce(&mut Observed)) {
         record(&mut self.0.script().observed);
     }
 

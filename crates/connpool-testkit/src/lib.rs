@@ -6,17 +6,15 @@
 //!   [`pipe`] creates in-memory streams for other managers.
 //! * [`assert_invariants`] compares the statistics of a pool with the connections that exist.
 //! * [`drop_at_every_poll`] drops a future at every await point.
-//! * [`fuzz`] runs random operations against a pool.
-//! * [`conformance!`] generates a test suite for a runtime.
+//!
+//! `connpool-conformance` tests runtimes.
 
 #![forbid(unsafe_code)]
 
 mod backend;
-pub mod conformance;
 mod conn;
 mod drop_points;
 mod faulty;
-mod fuzz;
 mod hold;
 mod invariants;
 mod observed;
@@ -28,9 +26,9 @@ mod wake_flag;
 pub use conn::FaultyConn;
 pub use drop_points::drop_at_every_poll;
 pub use faulty::{FaultyManager, silence_scripted_panics};
-pub use fuzz::{Violation, fuzz};
 pub use invariants::{assert_at_rest, assert_invariants, assert_no_lost_wakeup};
 pub use observed::Observed;
 pub use script::{Behavior, Call, ScriptedError};
 pub use sim::SimRuntime;
 pub use stream::{SimStream, pipe};
+pub use wake_flag::WakeFlag;

@@ -63,21 +63,21 @@ impl Observed {
 
     /// Records a clear of the pool: the outcome of its `pending` connects no longer counts. The
     /// backend may not have seen all of them yet.
-    pub(crate) fn pool_cleared(&mut self, pending: usize) {
+    pub fn pool_cleared(&mut self, pending: usize) {
         self.outdated = usize::MAX;
         self.update_outdated(pending);
     }
 
     /// Takes the pool's number of pending connects. Once the backend has seen all of them, later
     /// connects at the backend were started after the last clear.
-    pub(crate) fn update_outdated(&mut self, pending: usize) {
+    pub fn update_outdated(&mut self, pending: usize) {
         if self.outdated == usize::MAX && pending == self.connecting {
             self.outdated = self.connects_at.len();
         }
     }
 
     /// Records `Pool::add`, which counts as a successful connect.
-    pub(crate) fn connection_added(&mut self) {
+    pub fn connection_added(&mut self) {
         self.failing = false;
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
-/// Remembers that its waker was called.
-pub(crate) struct WakeFlag(AtomicBool);
+/// Remembers that its waker was called: `Waker::from(WakeFlag::raised())`.
+#[derive(Debug)]
+pub struct WakeFlag(AtomicBool);
 
 impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
@@ -18,19 +19,23 @@ impl Wake for WakeFlag {
 }
 
 impl WakeFlag {
-    pub(crate) fn raised() -> Arc<Self> {
+    /// Creates a flag that is raised, so that its task is polled first.
+    pub fn raised() -> Arc<Self> {
         Arc::new(WakeFlag(AtomicBool::new(true)))
     }
 
-    pub(crate) fn raise(&self) {
+    /// Raises the flag, as a wake does.
+    pub fn raise(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn take(&self) -> bool {
+    /// Returns whether the flag was raised, and lowers it.
+    pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::SeqCst)
     }
 
-    pub(crate) fn is_raised(&self) -> bool {
+    /// Returns whether the flag is raised.
+    pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

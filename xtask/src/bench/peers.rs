@@ -11,8 +11,7 @@ use super::record::{self, Record};
 use crate::files;
 use crate::result::Result;
 
-const TARGET: &[&str] =
-    &["--package", "connpool-benches", "--features", "peers", "--bench", "peers"];
+const TARGET: &[&str] = &["--package", "connpool-peers", "--bench", "peers"];
 
 /// Builds the target first, so that the output of cargo stays visible.
 pub(super) fn build(sh: &Shell) -> Result {

@@ -1,0 +1,102 @@
+//! A wrapper of the runtime under test that counts tasks and timers.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use connpool_core::{BoxFuture, Instant, Runtime};
+
+/// Forwards every call to the runtime under test and counts it. Can drop new tasks and replace the
+/// random numbers.
+pub(crate) struct CountingRuntime {
+    runtime: Arc<dyn Runtime>,
+    spawned: AtomicUsize,
+    timers: AtomicUsize,
+    alive: Arc<AtomicUsize>,
+    refuses_tasks: AtomicBool,
+    fixed_random: Mutex<Option<u64>>,
+}
+
+impl CountingRuntime {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        CountingRuntime {
+            runtime,
+            spawned: AtomicUsize::new(0),
+            timers: AtomicUsize::new(0),
+            alive: Arc::default(),
+            refuses_tasks: AtomicBool::new(false),
+            fixed_random: Mutex::new(None),
+        }
+    }
+
+    /// Returns the number of tasks spawned so far.
+    pub(crate) fn spawned(&self) -> usize {
+        self.spawned.load(Ordering::SeqCst)
+    }
+
+    /// Returns the number of timers created so far.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.load(Ordering::SeqCst)
+    }
+
+    /// Returns the number of tasks that have not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn refuse_tasks(&self, refuse: bool) {
+        self.refuses_tasks.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Makes every later random number equal to `random`.
+    pub(crate) fn set_random(&self, random: u64) {
+        *self.fixed_random.lock().unwrap_or_else(PoisonError::into_inner) = Some(random);
+    }
+}
+
+impl Runtime for CountingRuntime {
+    fn now(&self) -> Instant {
+        self.runtime.now()
+    }
+
+    fn sleep_until(&self, at: Instant) -> BoxFuture {
+        self.timers.fetch_add(1, Ordering::SeqCst);
+        self.runtime.sleep_until(at)
+    }
+
+    fn spawn(&self, task: BoxFuture) {
+        self.spawned.fetch_add(1, Ordering::SeqCst);
+        if self.refuses_tasks.load(Ordering::SeqCst) {
+            return drop(task);
+        }
+        let alive = Alive::begin(&self.alive);
+        self.runtime.spawn(Box::pin(async move {
+            let _alive = alive;
+            task.await;
+        }));
+    }
+
+    fn random(&self) -> u64 {
+        let fixed = *self.fixed_random.lock().unwrap_or_else(PoisonError::into_inner);
+        fixed.unwrap_or_else(|| self.runtime.random())
+    }
+
+    fn unconstrained(&self, probe: &mut dyn FnMut()) {
+        self.runtime.unconstrained(probe);
+    }
+}
+
+/// Counts a task until it is dropped.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Alive(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,96 @@
+//! What some tests need beyond a Rust toolchain.
+
+use std::env;
+use std::fmt;
+
+/// Something that a machine may lack. The tests that need it are left out then, unless the variable
+/// `CI` is set: a run in CI leaves nothing out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// A Redis server to start, crash and restart.
+    Redis,
+    /// A network of the test's own, to lose packets, ports and names in.
+    Network,
+}
+
+/// A program, and the Debian package that has it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+const REDIS: &[Program] = &[Program { name: "redis-server", package: "redis-server" }];
+
+const NETWORK: &[Program] = &[
+    Program { name: "unshare", package: "util-linux" },
+    Program { name: "mount", package: "mount" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "nft", package: "nftables" },
+];
+
+impl Requirement {
+    /// All requirements.
+    pub const ALL: &[Requirement] = &[Requirement::Redis, Requirement::Network];
+
+    /// Returns whether a test that needs this can run.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot, and the variable `CI` is set.
+    pub fn is_met(self) -> bool {
+        match self.missing() {
+            None => true,
+            Some(why) if is_ci() => panic!("{self}: {why}"),
+            Some(_) => false,
+        }
+    }
+
+    /// Returns what is missing and how to get it, or `None` if the requirement is met.
+    pub fn missing(self) -> Option<String> {
+        let programs = match self {
+            Requirement::Redis => REDIS,
+            Requirement::Network if !is_root() => return Some("root is needed".to_owned()),
+            Requirement::Network => NETWORK,
+        };
+        let absent: Vec<_> = programs.iter().filter(|program| !program.is_installed()).collect();
+        let list = |of: fn(&Program) -> &'static str| {
+            absent.iter().map(|program| of(program)).collect::<Vec<_>>().join(" ")
+        };
+        (!absent.is_empty()).then(|| {
+            let (names, packages) = (list(|one| one.name), list(|one| one.package));
+            format!("not on the PATH: {names}; apt-get install {packages}")
+        })
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Requirement::Redis => "tests with Redis",
+            Requirement::Network => "tests in a network of their own",
+        })
+    }
+}
+
+impl Program {
+    fn is_installed(&self) -> bool {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).any(|folder| folder.join(self.name).is_file())
+    }
+}
+
+/// Returns whether nothing may be left out.
+pub fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false")
+}
+
+#[cfg(target_os = "linux")]
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// Network namespaces are Linux's.
+#[cfg(not(target_os = "linux"))]
+fn is_root() -> bool {
+    false
+}

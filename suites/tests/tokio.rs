@@ -1,0 +1,122 @@
+//! The suites on tokio, on one thread and on two.
+
+use std::future::Future;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use connpool_tokio as adapter;
+use connpool_tokio::TokioRuntime as RealRuntime;
+use tokio::runtime::{Builder, Runtime};
+
+mod client;
+#[cfg(target_os = "linux")]
+mod faults;
+mod go_parity;
+mod scenarios;
+mod tokio_runtime;
+
+mod one_thread {
+    mod scenarios {
+        crate::scenarios::scenarios_on!(crate::on_one_thread);
+    }
+    #[cfg(target_os = "linux")]
+    mod faults {
+        crate::faults::faults_on!(crate::on_one_thread);
+    }
+}
+
+mod two_threads {
+    mod scenarios {
+        crate::scenarios::scenarios_on!(crate::on_two_threads);
+    }
+    #[cfg(target_os = "linux")]
+    mod faults {
+        crate::faults::faults_on!(crate::on_two_threads);
+    }
+}
+
+mod both {
+    mod go_parity {
+        crate::go_parity::go_parity_on!(crate::on_both);
+    }
+}
+
+fn on_one_thread<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    run(Builder::new_current_thread(), test());
+}
+
+fn on_two_threads<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2);
+    run(builder, test());
+}
+
+fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    // Shown only if the test fails.
+    println!("on one thread");
+    on_one_thread(&test);
+    println!("on two threads");
+    on_two_threads(&test);
+}
+
+fn run(mut builder: Builder, test: impl Future<Output = ()>) {
+    let runtime = builder.enable_all().build().unwrap();
+    let in_time =
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await });
+    in_time.expect("the test timed out");
+}
+
+fn spawn<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> {
+    let task = tokio::spawn(task);
+    async move { task.await.expect("the task panicked") }
+}
+
+/// Tasks in a runtime of their own, which drops them at its end.
+struct Tasks(Runtime);
+
+impl Tasks {
+    fn new() -> Tasks {
+        let mut builder = Builder::new_multi_thread();
+        Tasks(builder.worker_threads(2).enable_all().build().unwrap())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    fn end(self) {
+        // On a new thread, because a runtime must not be dropped inside of a task.
+        thread::spawn(move || drop(self.0)).join().unwrap();
+    }
+}
+
+#[cfg(unix)]
+type UnixIo = adapter::Io<tokio::net::UnixStream>;
+
+#[cfg(unix)]
+fn unix(stream: std::os::unix::net::UnixStream) -> io::Result<UnixIo> {
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream).map(adapter::Io::new)
+}
+
+#[test]
+fn futures_lite_traits_win_on_the_guard_if_both_families_are_in_scope() {
+    use adapter::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    on_one_thread(async || {
+        let server = suites::server::Echo::start();
+        let pool = client::pool_of(server.address());
+        let pool = pool.build_lazy().unwrap();
+        let mut conn = pool.get().await.unwrap();
+        conn.write_all(b"hello").await.unwrap();
+        // tokio's `read_exact` would return the number of bytes.
+        let (): () = conn.read_exact(&mut [0; 5]).await.unwrap();
+        // Methods that only tokio's traits have resolve on the connection.
+        conn.write_u16(7).await.unwrap();
+        assert_eq!(conn.read_u16().await.unwrap(), 7);
+    });
+}

@@ -1,0 +1,305 @@
+//! Pools across several tokio runtimes, and tokio's paused clock.
+
+use std::thread;
+use std::time::Duration;
+
+use connpool_tokio::{BuildError, CloseReason, GetError, Phase, TcpManager};
+use futures_lite::future::block_on;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, advance, sleep};
+
+use crate::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
+use suites::server::{Echo, FullServer, LIMIT};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn two_threads() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn pool_continues_in_another_runtime() {
+    for (first, second) in [(one_thread(), two_threads()), (two_threads(), one_thread())] {
+        let server = Echo::start();
+        let (pool, held) = first.block_on(async {
+            let pool = pool_of(server.address()).max_size(4).build().await.unwrap();
+            let mut guards = Vec::new();
+            for _ in 0..4 {
+                let mut conn = pool.get_owned().await.unwrap();
+                echo(&mut *conn, b"first").await.unwrap();
+                guards.push(conn);
+            }
+            guards.truncate(2);
+            (pool, guards)
+        });
+        assert_eq!(pool.stats().available, 2);
+        drop(first);
+        // Outside of any runtime, and after the end of the runtime that opened them.
+        drop(held);
+        assert_eq!(pool.stats().available, 4);
+
+        second.block_on(async {
+            let mut guards = Vec::new();
+            for _ in 0..4 {
+                let mut conn = pool.get().await.unwrap();
+                assert!(conn.id() > 4, "got an old connection: {}", pool.stats());
+                echo(&mut *conn, b"second").await.unwrap();
+                guards.push(conn);
+            }
+            wait_until_closed(&pool, CloseReason::Dead, 4).await;
+        });
+        assert!(counts_add_up(&pool.stats()));
+    }
+}
+
+#[test]
+fn connection_of_an_ended_runtime_is_not_lent() {
+    let server = Echo::start();
+    let runtime = one_thread();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        drop(pool.get().await.unwrap());
+        pool
+    });
+    assert_eq!(pool.stats().available, 1);
+    drop(runtime);
+    assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
+    assert_eq!(pool.stats().closed.get(CloseReason::Dead), 1);
+}
+
+#[test]
+fn connection_used_after_its_runtime_fails_and_is_not_reused() {
+    let server = Echo::start();
+    let runtime = one_thread();
+    let (pool, mut conn) = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        let conn = pool.get_owned().await.unwrap();
+        (pool, conn)
+    });
+    drop(runtime);
+    block_on(async {
+        conn.write_all(b"hello").await.unwrap_err();
+        conn.read(&mut [0; 5]).await.unwrap_err();
+    });
+    drop(conn);
+    let stats = pool.stats();
+    assert_eq!(stats.closed.get(CloseReason::NotReusable), 1, "{stats}");
+    assert_eq!(stats.size, 0);
+}
+
+#[test]
+fn get_without_any_runtime_times_out() {
+    let server = Echo::start();
+    // One pool never had a runtime; the runtime of the other has ended.
+    let never = pool_of(server.address()).build_lazy().unwrap();
+    let runtime = one_thread();
+    let ended = runtime.block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        drop(pool.get().await.unwrap());
+        pool
+    });
+    drop(runtime);
+    for pool in [never, ended] {
+        for _ in 0..3 {
+            match block_on(pool.get()) {
+                Err(GetError::Timeout { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
+        // Both work inside of a runtime.
+        one_thread().block_on(async {
+            let mut conn = pool.get().await.unwrap();
+            echo(&mut *conn, b"hello").await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn build_without_a_runtime_cannot_open_min_size() {
+    let server = Echo::start();
+    let built = block_on(pool_of(server.address()).min_size(2).build());
+    match built {
+        Err(BuildError::NoRuntime | BuildError::Timeout) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn get_from_outside_uses_the_runtime_of_the_build() {
+    let server = Echo::start();
+    let runtime = two_threads();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address()).max_size(1).build().await;
+        pool.unwrap()
+    });
+    block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"from outside").await.unwrap();
+        // Timers use that runtime as well.
+        match pool.get_timeout(Duration::from_millis(10)).await {
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Wait),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn pool_built_outside_of_a_runtime_works_inside_one() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .evict_interval(Duration::from_millis(1))
+        .idle_timeout(Duration::from_millis(1))
+        .build_lazy()
+        .unwrap();
+    one_thread().block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"hello").await.unwrap();
+        drop(conn);
+        // The maintenance task runs as well.
+        wait_until_closed(&pool, CloseReason::Idle, 1).await;
+    });
+}
+
+#[test]
+fn connect_in_progress_ends_with_its_runtime() {
+    let server = FullServer::start();
+    let first = two_threads();
+    let pool = pool_of(server.address())
+        .max_size(1)
+        .get_timeout(None)
+        .connect_timeout(None)
+        .build_lazy()
+        .unwrap();
+    let pool_ref = pool.clone();
+    first.spawn(async move { pool_ref.get().await.map(drop) });
+    block_on(wait_until(&pool, |stats| stats.connecting == 1));
+    drop(first);
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.connecting, stats.waiting), (0, 0, 0));
+
+    let _server = server.recover();
+    one_thread().block_on(async {
+        let mut conn = pool.get().await.unwrap();
+        echo(&mut *conn, b"hello").await.unwrap();
+    });
+}
+
+#[test]
+fn waiter_outside_of_an_ending_runtime_gets_an_error() {
+    let server = FullServer::start();
+    let runtime = two_threads();
+    let pool = runtime.block_on(async {
+        let pool = pool_of(server.address()).get_timeout(HOUR).connect_timeout(None).build();
+        pool.await.unwrap()
+    });
+    let pool_ref = pool.clone();
+    let waiting = thread::spawn(move || match block_on(pool_ref.get()) {
+        Err(GetError::Timeout { .. }) => {}
+        other => panic!("{other:?}"),
+    });
+    block_on(wait_until(&pool, |stats| stats.waiting == 1 && stats.connecting == 1));
+    drop(runtime);
+    waiting.join().unwrap();
+    assert_eq!(pool.stats().waiting, 0);
+}
+
+#[test]
+fn runtime_can_end_while_its_tasks_use_the_pool() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).max_size(4).build_lazy().unwrap();
+    for _ in 0..20 {
+        let runtime = two_threads();
+        let before = pool.stats().success;
+        for _ in 0..8 {
+            let pool = pool.clone();
+            runtime.spawn(async move {
+                while let Ok(mut conn) = pool.get().await {
+                    let _ = echo(&mut *conn, b"hello").await;
+                }
+            });
+        }
+        block_on(wait_until(&pool, |stats| stats.success >= before + 20));
+        drop(runtime);
+        let stats = pool.stats();
+        assert_eq!((stats.active, stats.connecting, stats.waiting), (0, 0, 0));
+        assert!(counts_add_up(&stats), "{stats}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn get_timeout_follows_the_paused_clock() {
+    let server = Echo::start();
+    let pool = connpool_tokio::builder(TcpManager::new(server.address()))
+        .max_size(1)
+        .get_timeout(HOUR)
+        .build()
+        .await
+        .unwrap();
+    let conn = pool.get().await.unwrap();
+    let start = Instant::now();
+    match pool.get().await {
+        Err(GetError::Timeout { phase, diagnosis }) => {
+            assert_eq!(phase, Phase::Wait);
+            assert_eq!(diagnosis.waited.as_secs(), HOUR.as_secs());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
+    assert!(conn.age() >= HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_lifetime_follows_the_paused_clock() {
+    let server = Echo::start();
+    let pool = pool_of(server.address())
+        .max_lifetime(HOUR)
+        .lifetime_jitter(0.0)
+        .evict_interval(None)
+        .build()
+        .await
+        .unwrap();
+    let id = pool.get().await.unwrap().id();
+    advance(59 * MINUTE).await;
+    assert_eq!(pool.get().await.unwrap().id(), id);
+    advance(MINUTE).await;
+    assert_ne!(pool.get().await.unwrap().id(), id);
+    wait_until_closed(&pool, CloseReason::Lifetime, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_timeout_follows_the_paused_clock() {
+    let server = Echo::start();
+    let pool =
+        pool_of(server.address()).max_size(3).idle_timeout(10 * MINUTE).build().await.unwrap();
+    let guards = [pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap()];
+    sleep(HOUR).await;
+    drop(guards);
+    sleep(9 * MINUTE).await;
+    assert_eq!(pool.stats().available, 3, "time in use was counted as idle");
+    sleep(2 * MINUTE).await;
+    let stats = pool.stats();
+    assert_eq!((stats.size, stats.idle_closed), (0, 3), "{stats}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_timeout_follows_the_paused_clock() {
+    let server = Echo::start();
+    let pool = pool_of(server.address()).build().await.unwrap();
+    let conn = pool.get_owned().await.unwrap();
+    let start = Instant::now();
+    let report = pool.close(HOUR).await;
+    assert_eq!((report.still_out.len(), report.timed_out), (1, true));
+    assert!(start.elapsed() >= HOUR);
+    drop(conn);
+    let report = pool.close(LIMIT).await;
+    assert_eq!((report.still_out.len(), report.timed_out), (0, false));
+}
