@@ -3,13 +3,12 @@
 mod args;
 mod comparison;
 mod criterion;
-pub(crate) mod environment;
+mod environment;
 mod figures;
 mod footnotes;
 mod html;
 mod peers;
 mod plot;
-mod progress;
 mod record;
 mod save;
 mod table;

@@ -2,29 +2,37 @@
 
 use xshell::{Shell, cmd};
 
-use crate::architecture;
 use crate::bench;
-use crate::counts;
-use crate::deny;
 use crate::examples;
 use crate::model;
 use crate::result::Result;
 use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;
-use crate::test;
 
-/// Runs every step in order and prints the test summary.
+/// The crates that are published, in the order in which they depend on each other.
+const PUBLISHED: &[&str] = &[
+    "connpool-core",
+    "connpool-tcp",
+    "connpool-tokio",
+    "connpool-smol",
+    "connpool-testkit",
+    "connpool-conformance",
+];
+
+/// Packages that the core must not depend on: runtimes, sockets, randomness.
+const NOT_IN_THE_CORE: &[&str] =
+    &["async-executor", "async-io", "mio", "polling", "rand", "smol", "socket2", "tokio"];
+
+/// Runs every step in order.
 pub(crate) fn run(sh: &Shell) -> Result {
     step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
-    step("clippy", || clippy(sh))?;
-    step("architecture", || architecture::run(sh))?;
-    if deny::is_installed(sh) {
-        step("dependencies", || deny::run(sh))?;
-    }
-    let summary = step("tests", || test::run(&test::Args::default()))?;
+    step("lints", || lints(sh))?;
+    step("dependencies", || dependencies(sh))?;
+    step("features", || features(sh))?;
+    step("tests", || tests(sh))?;
     step("benches", || bench::run_each_once(sh))?;
-    step("instructions", || counts::run(sh, &counts::Args::default()))?;
+    step("instructions", || counts(sh))?;
     step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
     step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
@@ -32,8 +40,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;
-
-    println!("\n{summary}");
+    step("packages", || packages(sh))?;
     Ok(())
 }
 
@@ -42,10 +49,43 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     work().map_err(|error| format!("the step `{name}` failed: {error}").into())
 }
 
-fn clippy(sh: &Shell) -> Result {
+fn lints(sh: &Shell) -> Result {
     cmd!(sh, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
-    // The library alone: its dev-dependencies would re-enable the features.
-    cmd!(sh, "cargo clippy -p connpool-core --no-default-features -- -D warnings").run()?;
+    Ok(())
+}
+
+/// Checks that no dependency is unused, and that the core needs no runtime.
+fn dependencies(sh: &Shell) -> Result {
+    cmd!(sh, "cargo machete").run()?;
+    let tree =
+        cmd!(sh, "cargo tree -p connpool-core -e normal --all-features --target all --prefix none")
+            .quiet()
+            .read()?;
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    match names.into_iter().find(|name| NOT_IN_THE_CORE.contains(name)) {
+        Some(name) => Err(format!("connpool-core depends on {name}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Builds the published crates with every combination of their features.
+fn features(sh: &Shell) -> Result {
+    let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
+    cmd!(sh, "cargo hack clippy {packages...} --feature-powerset --lib -- -D warnings").run()?;
+    Ok(())
+}
+
+fn tests(sh: &Shell) -> Result {
+    cmd!(sh, "cargo nextest run --workspace --all-features --profile ci").run()?;
+    cmd!(sh, "cargo test --workspace --all-features --doc").run()?;
+    Ok(())
+}
+
+/// Counts instructions with valgrind. `benches/counts.rs` has the limits.
+pub(crate) fn counts(sh: &Shell) -> Result {
+    // This package alone: building the whole workspace would enable tokio's test clock, which is
+    // slower.
+    cmd!(sh, "cargo bench -p connpool-benches --bench counts").run()?;
     Ok(())
 }
 
@@ -53,5 +93,11 @@ fn docs(sh: &Shell) -> Result {
     cmd!(sh, "cargo doc --workspace --all-features --no-deps")
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?;
+    Ok(())
+}
+
+/// Packs and builds what would be published.
+fn packages(sh: &Shell) -> Result {
+    cmd!(sh, "cargo publish --dry-run --workspace --allow-dirty").run()?;
     Ok(())
 }

@@ -26,16 +26,3 @@ pub(crate) fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
-
-/// Lists the files below a directory.
-pub(crate) fn all(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in in_folder(folder)? {
-        if path.is_dir() {
-            found.extend(all(&path)?);
-        } else {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}

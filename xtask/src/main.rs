@@ -1,11 +1,7 @@
 //! The commands of this project, run as `cargo xtask <COMMAND>`.
 
-mod architecture;
 mod bench;
-mod binary;
 mod ci;
-mod counts;
-mod deny;
 mod examples;
 mod files;
 mod model;
@@ -14,7 +10,6 @@ mod result;
 mod seeded_bugs;
 mod sim;
 mod soak;
-mod test;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,26 +23,20 @@ use result::Result;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
-    /// Run all checks: format, lints, architecture, tests, benchmarks, docs, examples
+    /// Run all checks: format, lints, tests, models, benchmarks, docs, examples, packages
     Ci,
-    /// Run all tests of the workspace, doctests included
-    Test(test::Args),
     /// Run the benchmarks on both runtimes, optionally on other pools too
     Bench(bench::Args),
-    /// Count the instructions of a get and a return with valgrind, and compare them with a budget
-    Counts(counts::Args),
+    /// Count the instructions of a get and a return with valgrind, and compare them with limits
+    Counts,
     /// Check the small models of the core in all thread schedules with loom
     Loom(model::Loom),
     /// Check the large model of the core in random task schedules with shuttle
     Shuttle(model::Shuttle),
-    /// Check the dependency rules between crates and modules
-    Architecture,
     /// Run every example in release mode
     Examples,
     /// Run random operations in virtual time; a violation prints its seed and a short history
     Sim(sim::Args),
-    /// Check licenses, versions and sources of the dependencies with cargo-deny
-    Deny,
     /// Check that the tests catch bugs seeded into a copy of the sources
     SeededBugs(seeded_bugs::Args),
     /// Run clients against a faulty server for a long time, and check for leaks and drift
@@ -72,18 +61,12 @@ fn run(command: Command) -> Result {
 
     match command {
         Command::Ci => ci::run(&sh),
-        Command::Test(args) => {
-            println!("{}", test::run(&args)?);
-            Ok(())
-        }
         Command::Bench(args) => bench::run(&sh, &args),
-        Command::Counts(args) => counts::run(&sh, &args),
+        Command::Counts => ci::counts(&sh),
         Command::Loom(args) => model::loom(&sh, &args),
         Command::Shuttle(args) => model::shuttle(&sh, &args),
-        Command::Architecture => architecture::run(&sh),
         Command::Examples => examples::run(&sh),
         Command::Sim(args) => sim::run(&sh, &args),
-        Command::Deny => deny::run(&sh),
         Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
         Command::Soak(args) => soak::run(&sh, &args),
     }

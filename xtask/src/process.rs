@@ -19,17 +19,3 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStat
     child.wait()?;
     Ok(None)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_child_past_its_limit_is_killed() {
-        let mut child =
-            std::process::Command::new("sleep").arg("60").spawn().expect("starting a child");
-        let ended = wait(&mut child, Duration::from_millis(50)).expect("waiting for the child");
-        assert_eq!(ended, None);
-    }
-}

@@ -1,26 +1,30 @@
 //! `cargo xtask seeded-bugs`: checks that the tests catch bugs that other pools had.
 //!
-//! Each patch in `xtask/seeded-bugs` seeds one bug into a copy of the sources and names the tests
-//! that must fail. This tests the tests, not the pool.
+//! Each patch in `xtask/seeded-bugs` seeds one bug into a copy of the sources. This tests the tests,
+//! not the pool. The text before the first `diff` is a header of `key: value` lines; lines that start
+//! with a space continue a value.
+//!
+//! | key         | value |
+//! |-------------|-------|
+//! | `row`       | the number of the bug in the catalogue of bugs in other pools |
+//! | `breaks`    | the failure and its mechanism |
+//! | `seen`      | where the bug occurred |
+//! | `tests`     | the arguments that select the test program, such as `-p connpool-core --test pool` |
+//! | `caught-by` | the full names of the tests that fail, separated by commas |
 
-mod bug;
-mod worktree;
+use std::path::{Path, PathBuf};
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use xshell::{Shell, cmd};
 
-use xshell::Shell;
-
-use crate::binary::Outcome;
+use crate::files;
 use crate::result::Result;
-use bug::{Bug, By};
-use worktree::Worktree;
 
 const FOLDER: &str = "xtask/seeded-bugs";
+const SOURCE: &str = "target/seeded-bugs/source";
+const TARGET: &str = "target/seeded-bugs/target";
 
-/// Time limit of the named tests, after which they count as hanging.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How nextest says that tests failed, rather than that they could not be built or found.
+const TESTS_FAILED: i32 = 100;
 
 /// The arguments of `cargo xtask seeded-bugs`.
 #[derive(clap::Args, Default)]
@@ -29,134 +33,103 @@ pub(crate) struct Args {
     rows: Vec<u32>,
 }
 
+struct Bug {
+    name: String,
+    patch: PathBuf,
+    row: u32,
+    tests: Vec<String>,
+    caught_by: Vec<String>,
+}
+
 /// Checks that every bug is caught by the tests that its patch names.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
-    let bugs = chosen(bug::all(Path::new(FOLDER))?, &args.rows)?;
-    let worktree = Worktree::new(sh)?;
-    check_baseline(&worktree, &bugs)?;
-
-    let mut table = String::new();
-    let mut missed = Vec::new();
-    for bug in &bugs {
-        eprintln!("\nwith {}", bug.name);
-        let start = Instant::now();
-        let miss = try_bug(&worktree, bug).map_err(|error| format!("{}: {error}", bug.path()))?;
-        let seconds = start.elapsed().as_secs_f64();
-        table += &rows_of(bug, miss.is_none(), seconds);
-        missed.extend(miss.map(|miss| format!("{}: {miss}", bug.name)));
+    let mut bugs = Vec::new();
+    for path in files::in_folder(Path::new(FOLDER))? {
+        let bug = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        bugs.push(bug);
     }
-    println!("\n{:<34} {:>7}  caught by", "bug", "seconds");
-    print!("{table}");
-    let caught = bugs.len().saturating_sub(missed.len());
-    println!("{caught} of {} caught", bugs.len());
-    if missed.is_empty() { Ok(()) } else { Err(missed.join("\n  ").into()) }
-}
-
-fn chosen(mut bugs: Vec<Bug>, rows: &[u32]) -> Result<Vec<Bug>> {
-    if let Some(unknown) = rows.iter().find(|row| bugs.iter().all(|bug| bug.row != **row)) {
+    if let Some(unknown) = args.rows.iter().find(|row| bugs.iter().all(|bug| bug.row != **row)) {
         return Err(format!("{FOLDER}: there is no patch for row {unknown}").into());
     }
-    bugs.retain(|bug| rows.is_empty() || rows.contains(&bug.row));
-    if bugs.is_empty() {
-        return Err(format!("{FOLDER}: there is no patch").into());
-    }
-    Ok(bugs)
-}
+    bugs.retain(|bug| args.rows.is_empty() || args.rows.contains(&bug.row));
 
-/// Checks that the named tests pass without a bug; otherwise their failure would mean nothing.
-fn check_baseline(worktree: &Worktree, bugs: &[Bug]) -> Result {
-    eprintln!("\nwithout a bug");
-    let mut runs: BTreeMap<&bug::Run, Vec<&str>> = BTreeMap::new();
-    for bug in bugs {
-        let tests = bug.caught_by.iter().map(String::as_str);
-        runs.entry(&bug.run).or_default().extend(tests);
+    // The working tree as a commit, or HEAD if nothing was changed.
+    let changed = cmd!(sh, "git stash create").quiet().read()?;
+    let commit = if changed.is_empty() { "HEAD".to_owned() } else { changed };
+    let commit = cmd!(sh, "git rev-parse {commit}").quiet().read()?;
+    if !Path::new(SOURCE).join(".git").exists() {
+        cmd!(sh, "git worktree prune").quiet().run()?;
+        cmd!(sh, "git worktree add --quiet --force --detach {SOURCE} {commit}").quiet().run()?;
     }
-    worktree.restore()?;
-    for (run, tests) in runs {
-        let outcome = worktree.test(run, &tests, LIMIT)?;
-        for test in tests {
-            match outcome.passed(test) {
-                Some(true) => {}
-                Some(false) => return Err(format!("{test} fails without any bug").into()),
-                None if outcome.hangs => return Err(format!("{test} hangs without any bug").into()),
-                None => return Err(format!("`{run}` knows no test {test}").into()),
+    // Writes only files that differ, since cargo rebuilds what was written.
+    let restore =
+        || cmd!(sh, "git -C {SOURCE} checkout --quiet --force --detach {commit}").quiet().run();
+
+    restore()?;
+    for bug in &bugs {
+        if let Some(test) =
+            bug.caught_by.iter().find(|test| !passes(sh, bug, test).unwrap_or(false))
+        {
+            return Err(format!("{test} does not pass without any bug").into());
+        }
+    }
+    let mut missed = Vec::new();
+    for bug in &bugs {
+        restore()?;
+        let patch = std::path::absolute(&bug.patch)?;
+        cmd!(sh, "git -C {SOURCE} apply --whitespace=nowarn {patch}").quiet().run().map_err(|_| {
+            format!(
+                "{}: it no longer applies; repeat the change in the current sources and refresh it \
+                 with `git diff`",
+                bug.patch.display()
+            )
+        })?;
+        for test in &bug.caught_by {
+            let passes = passes(sh, bug, test).map_err(|error| format!("{}: {error}", bug.name))?;
+            println!("{:<34} {} {test}", bug.name, if passes { "MISSED by" } else { "caught by" });
+            if passes {
+                missed.push(bug.name.as_str());
             }
         }
     }
-    Ok(())
+    restore()?;
+    missed.dedup();
+    println!("{} of {} caught", bugs.len() - missed.len(), bugs.len());
+    if missed.is_empty() { Ok(()) } else { Err(format!("missed: {}", missed.join(", ")).into()) }
 }
 
-/// Seeds the bug and returns `None` if the tests caught it, or how they missed it.
-fn try_bug(worktree: &Worktree, bug: &Bug) -> Result<Option<String>> {
-    worktree.restore()?;
-    worktree.apply(&bug.patch)?;
-    let tests: Vec<&str> = bug.caught_by.iter().map(String::as_str).collect();
-    let outcome = worktree.test(&bug.run, &tests, LIMIT)?;
-    Ok(miss(bug, &outcome))
+/// Runs one test in the copy. A compile error is an error: it proves nothing about the test. A test
+/// that hangs is ended by nextest and counts as failed.
+fn passes(sh: &Shell, bug: &Bug, test: &str) -> Result<bool> {
+    let program = &bug.tests;
+    let _in_copy = sh.push_dir(SOURCE);
+    let target = std::path::absolute(TARGET)?;
+    let output = cmd!(sh, "cargo nextest run --cargo-quiet {program...} -E test(={test})")
+        .env("CARGO_TARGET_DIR", target)
+        // Debug info is not needed, and the build is faster without it.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .quiet()
+        .ignore_status()
+        .output()?;
+    match output.status.code() {
+        Some(0) => Ok(true),
+        Some(TESTS_FAILED) => Ok(false),
+        _ => Err(format!("{test}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
 }
 
-fn miss(bug: &Bug, outcome: &Outcome) -> Option<String> {
-    for test in &bug.caught_by {
-        let miss = match (outcome.passed(test), bug.by, outcome.hangs) {
-            (Some(false), By::Failure, _) | (None, By::Hang, true) => continue,
-            (Some(true), ..) => "passes despite the bug".to_owned(),
-            (Some(false), By::Hang, _) => "fails instead of hanging".to_owned(),
-            (None, By::Failure, true) => format!("hangs instead of failing within {LIMIT:?}"),
-            (None, _, false) => "did not finish: the test program died".to_owned(),
-        };
-        return Some(format!("{test} {miss}"));
-    }
-    None
-}
-
-fn rows_of(bug: &Bug, caught: bool, seconds: f64) -> String {
-    let mut rows = String::new();
-    let mut head = format!("{:<34} {seconds:>7.1}", bug.name);
-    for test in &bug.caught_by {
-        let test = if caught { test } else { "NOT CAUGHT" };
-        rows += &format!("{head:<42}  {test}\n");
-        head.clear();
-    }
-    rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bug(by: &str) -> Bug {
-        let text = format!("row: 1\nrun: cargo test\ncaught-by: a,\n  b\n{by}\ndiff --git\n");
-        Bug::read(Path::new("01-x.patch"), &text).expect("a header")
-    }
-
-    fn outcome(printed: &str, hangs: bool) -> Outcome {
-        let mut outcome = Outcome::read(printed);
-        outcome.hangs = hangs;
-        outcome
-    }
-
-    #[test]
-    fn a_bug_is_caught_if_all_named_tests_fail() {
-        let both = outcome("test a ... FAILED\ntest b ... FAILED\n", false);
-        assert_eq!(miss(&bug(""), &both), None);
-        let one = outcome("test a ... FAILED\ntest b ... ok\n", false);
-        assert_eq!(miss(&bug(""), &one).as_deref(), Some("b passes despite the bug"));
-    }
-
-    #[test]
-    fn a_hang_counts_only_where_it_is_expected() {
-        let hang = outcome("running 2 tests\n", true);
-        let text = miss(&bug(""), &hang).unwrap_or_default();
-        assert_eq!(text, "a hangs instead of failing within 60s");
-        assert_eq!(miss(&bug("by: hang\n"), &hang), None);
-        let failure = outcome("test a ... FAILED\ntest b ... FAILED\n", false);
-        assert!(miss(&bug("by: hang\n"), &failure).is_some());
-    }
-
-    #[test]
-    fn a_test_program_that_dies_catches_nothing() {
-        let dead = outcome("test a ... FAILED\n", false);
-        let text = miss(&bug(""), &dead).unwrap_or_default();
-        assert_eq!(text, "b did not finish: the test program died");
-    }
+fn read(path: &Path) -> Result<Bug> {
+    let text = files::read(path)?;
+    let head = text.split("\ndiff ").next().unwrap_or_default().replace("\n ", " ");
+    let value = |key: &str| {
+        let found = head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        found.map(str::trim).ok_or_else(|| format!("the header has no `{key}:`"))
+    };
+    Ok(Bug {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into(),
+        patch: path.to_owned(),
+        row: value("row")?.parse().map_err(|error| format!("row: {error}"))?,
+        tests: value("tests")?.split_whitespace().map(str::to_owned).collect(),
+        caught_by: value("caught-by")?.split(',').map(|test| test.trim().to_owned()).collect(),
+    })
 }

@@ -34,30 +34,3 @@ impl Runtime {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn refusal(args: &[&str]) -> Option<String> {
-        let parsed = Command::try_parse_from([&["bench"], args].concat());
-        parsed.err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn only_a_complete_run_is_saved() {
-        let alone = refusal(&["--save"]).expect("the other pools are missing");
-        assert!(alone.contains("--peers"), "{alone}");
-        let half = refusal(&["--save", "--peers", "--runtime", "smol"]).expect("half is missing");
-        assert!(half.contains("--runtime"), "{half}");
-        assert_eq!(refusal(&["--save", "--peers", "--quick"]), None);
-    }
-}

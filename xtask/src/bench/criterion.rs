@@ -7,7 +7,6 @@ use xshell::{Shell, cmd};
 
 use super::args::{Args, Runtime};
 use super::figures::Figure;
-use super::progress;
 use crate::files;
 use crate::result::Result;
 
@@ -35,9 +34,9 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let names: Vec<_> = listed.lines().filter_map(listed_name).collect();
 
     let home = home()?;
-    let bench = cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {chosen...}");
-    let bench = bench.env("CRITERION_HOME", &home);
-    progress::watch(bench, "Benchmarking ", names.len())?;
+    cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {chosen...}")
+        .env("CRITERION_HOME", &home)
+        .run()?;
     names.iter().map(|name| figure(&home, name)).collect()
 }
 
@@ -82,13 +81,6 @@ fn median(json: &str) -> serde_json::Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_benchmarks_are_taken_from_the_list() {
-        let list = "GetPut_Sequential/tokio: benchmark\n\nlib::works: test\n";
-        let names: Vec<_> = list.lines().filter_map(listed_name).collect();
-        assert_eq!(names, ["GetPut_Sequential/tokio"]);
-    }
 
     #[test]
     fn the_median_is_read_from_the_estimates() {

@@ -147,20 +147,4 @@ mod tests {
             ]
         );
     }
-
-    #[test]
-    fn missing_figures_are_blank() {
-        let table = lines(&[
-            Figure::new("GetPut_Sequential/smol", 109.0),
-            Figure::new("GetPut_Parallel/tokio", 158.0),
-        ]);
-        assert_eq!(
-            table,
-            [
-                "median|smol|per second|tokio|per second",
-                "GetPut_Sequential|109 ns|9.17 M||",
-                "GetPut_Parallel|||158 ns|6.33 M",
-            ]
-        );
-    }
 }

@@ -49,13 +49,14 @@ impl Report<'_> {
             "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>connpool: benchmarks\
              </title>\n<style>{STYLE}</style>\n<h1>connpool: benchmarks</h1>\n"
         );
-        page.extend(self.tables.iter().map(Table::html));
-        page += "<h2>Workloads; shorter is better</h2>\n<div class=plots>\n";
+        page += "<p>The time of one operation, on a logarithmic axis; shorter is better.\n<div class=plots>\n";
         for plot in &self.plots {
             let title = in_html(&plot.title);
             writeln!(page, "<div><h3>{title}</h3>\n{}</div>", plot.svg()?)?;
         }
-        page += "</div>\n<footer>\n";
+        page += "</div>\n";
+        page.extend(self.tables.iter().map(Table::html));
+        page += "<footer>\n";
         if let Some(link) = self.criterion {
             writeln!(
                 page,
@@ -86,6 +87,7 @@ mod tests {
         let page = report.page().expect("drawing");
         assert_eq!(page.matches("<table>").count(), 3);
         assert_eq!(page.matches("<svg").count(), 6);
+        assert!(page.find("<svg") < page.find("<table>"), "the plots come first");
         assert!(page.contains("2 cores, `cargo xtask bench --peers`"));
         assert!(page.contains("href=\"../criterion/report/index.html\""));
         for loaded in ["<script", "src=", "@import", "<link"] {

@@ -6,7 +6,6 @@ use std::path::absolute;
 use xshell::{Shell, cmd};
 
 use super::args::Args;
-use super::progress;
 use super::record::{self, Record};
 use crate::files;
 use crate::result::Result;
@@ -25,15 +24,10 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
         Some(runtime) => &["--runtime", runtime.name()],
         None => &[],
     };
-    let list = cmd!(sh, "cargo bench --quiet {TARGET...} -- --list {runtime...}");
-    let workloads = list.quiet().ignore_stderr().read()?.lines().count();
-
     // Absolute, since cargo runs a benchmark in the directory of its package.
     let folder = absolute(files::target().join("bench"))?;
     let json = folder.join("peers.json");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let bench =
-        cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}");
-    progress::watch(bench, "Measuring ", workloads)?;
+    cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}").run()?;
     record::read(&json)
 }

@@ -32,23 +32,32 @@ const RIGHT: i32 = 550;
 const LINE: i32 = 22;
 const OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb5);
 const OTHERS: RGBColor = RGBColor(0xb8, 0xc2, 0xcc);
+const AXIS: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 
 impl Plot {
-    /// Draws all bars on one scale that starts at zero.
+    /// Draws all bars on one logarithmic scale, with a line at each power of ten.
     pub(super) fn svg(&self) -> Result<String> {
-        let values = self.bars.iter().filter_map(|bar| bar.value);
-        let longest = values.fold(f64::MIN_POSITIVE, f64::max);
+        let values = || self.bars.iter().filter_map(|bar| bar.value).filter(|value| *value > 0.0);
+        // Some space below the smallest value, whose bar would have no length otherwise.
+        let first = values().fold(f64::MAX, f64::min).log10() - 0.3;
+        let last = values().fold(f64::MIN_POSITIVE, f64::max).log10();
+        let end_of = |log: f64| {
+            LEFT + (f64::from(RIGHT - LEFT) * (log - first) / (last - first)).round() as i32
+        };
         let height = LINE * self.bars.len() as i32 + LINE / 2;
         let mut text = String::new();
         {
             let size = (WIDTH as u32, height as u32);
             let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+            for power in first.ceil() as i32..=last.floor() as i32 {
+                let at = end_of(power.into());
+                area.draw(&PathElement::new([(at, 0), (at, height)], AXIS))?;
+            }
             // 16 for plotters, which renders as 13 pixels.
             let style = TextStyle::from(("sans-serif", 16));
             for (at, bar) in (0..).zip(&self.bars) {
                 let middle = LINE * at + LINE * 3 / 4;
-                let share = bar.value.unwrap_or_default() / longest;
-                let end = LEFT + (f64::from(RIGHT - LEFT) * share).round() as i32;
+                let end = bar.value.filter(|it| *it > 0.0).map_or(LEFT, |it| end_of(it.log10()));
                 let color = if bar.ours { OURS } else { OTHERS };
                 let corners = [(LEFT, middle - 7), (end, middle + 7)];
                 area.draw(&Rectangle::new(corners, color.filled()))?;

@@ -124,11 +124,4 @@ mod tests {
         assert_eq!(figure("allocations", "mobc"), some("1.5"));
         assert_eq!(figure("memory-idle", "connpool"), some("128 B"));
     }
-
-    #[test]
-    fn an_unknown_unit_is_an_error_that_names_it() {
-        let error = parse(r#"{"records":[{"workload":"w","unit":"furlongs"}]}"#);
-        let text = error.expect_err("there is no such unit").to_string();
-        assert!(text.contains("furlongs"), "{text}");
-    }
 }

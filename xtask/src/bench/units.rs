@@ -81,17 +81,6 @@ mod tests {
     }
 
     #[test]
-    fn a_count_has_no_trailing_zeros() {
-        assert_eq!([0.0, 2.0, 1.5, 0.03].map(count), ["0", "2", "1.5", "0.03"]);
-    }
-
-    #[test]
-    fn a_ratio_has_two_decimals_or_three_digits() {
-        assert_eq!(ratio(1.0), "1.00");
-        assert_eq!(ratio(241_951.0), "242 k");
-    }
-
-    #[test]
     fn a_multiple_has_two_digits() {
         assert_eq!(multiple(0.0321), "0.032x");
         assert_eq!(multiple(0.214), "0.21x");
