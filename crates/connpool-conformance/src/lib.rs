@@ -52,6 +52,7 @@
 //! names, such as `my_runtime::wait_queue::waiter_past_deadline_is_skipped`.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admin;
 mod backoff_and_breaker;
@@ -92,12 +93,15 @@ use libtest_mimic::{Arguments, Trial};
 /// runtime. The future panics if a check fails.
 pub type Scenario = fn(Arc<dyn Runtime>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Creates a runtime and runs one scenario on it to completion.
+pub type Runner = fn(Scenario);
+
 /// Runs each scenario as a test, with the arguments of the program, which are those of the standard
 /// harness.
 ///
-/// Each element of `runtimes` is a name, which begins the names of its tests, and a function that
-/// creates a new runtime and runs one scenario on it to completion. Returns failure if a test failed.
-pub fn main(runtimes: &[(&str, fn(Scenario))]) -> ExitCode {
+/// Each element of `runtimes` is a name, which begins the names of its tests, and the function that
+/// runs a scenario. Returns failure if a test failed.
+pub fn main(runtimes: &[(&str, Runner)]) -> ExitCode {
     let trials = runtimes.iter().flat_map(|&(runtime, run)| {
         SCENARIOS.iter().map(move |&(name, scenario)| {
             Trial::test(format!("{runtime}::{name}"), move || {

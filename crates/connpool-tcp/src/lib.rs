@@ -4,6 +4,7 @@
 //! Not for direct use: `connpool-tokio` and `connpool-smol` re-export what their users need.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
 mod manager;

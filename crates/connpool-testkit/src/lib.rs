@@ -10,6 +10,7 @@
 //! `connpool-conformance` tests runtimes.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
 mod conn;
