@@ -12,7 +12,7 @@ use futures_lite::future::or;
 use smol::{Executor, Timer, channel, spawn};
 
 mod client;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(connpool_portable)))]
 mod faults;
 mod go_parity;
 mod scenarios;
@@ -25,7 +25,7 @@ mod on_smol {
     mod go_parity {
         crate::go_parity::go_parity_on!(crate::run);
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(connpool_portable)))]
     mod faults {
         crate::faults::faults_on!(crate::run);
     }
@@ -69,10 +69,10 @@ impl Tasks {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 type UnixIo = adapter::Io<smol::Async<std::os::unix::net::UnixStream>>;
 
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 fn unix(stream: std::os::unix::net::UnixStream) -> io::Result<UnixIo> {
     smol::Async::new(stream).map(adapter::Io::new)
 }

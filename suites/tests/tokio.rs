@@ -10,7 +10,7 @@ use connpool_tokio::TokioRuntime as RealRuntime;
 use tokio::runtime::{Builder, Runtime};
 
 mod client;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(connpool_portable)))]
 mod faults;
 mod go_parity;
 mod scenarios;
@@ -20,7 +20,7 @@ mod one_thread {
     mod scenarios {
         crate::scenarios::scenarios_on!(crate::on_one_thread);
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(connpool_portable)))]
     mod faults {
         crate::faults::faults_on!(crate::on_one_thread);
     }
@@ -30,7 +30,7 @@ mod two_threads {
     mod scenarios {
         crate::scenarios::scenarios_on!(crate::on_two_threads);
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(connpool_portable)))]
     mod faults {
         crate::faults::faults_on!(crate::on_two_threads);
     }
@@ -93,10 +93,10 @@ impl Tasks {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 type UnixIo = adapter::Io<tokio::net::UnixStream>;
 
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 fn unix(stream: std::os::unix::net::UnixStream) -> io::Result<UnixIo> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream).map(adapter::Io::new)

@@ -31,6 +31,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("dependencies", || dependencies(sh))?;
     step("features", || features(sh))?;
     step("tests", || tests(sh))?;
+    step("other systems", || portable(sh))?;
     step("benches", || bench::run_each_once(sh))?;
     step("instructions", || counts(sh))?;
     step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
@@ -81,6 +82,17 @@ fn tests(sh: &Shell) -> Result {
     Ok(())
 }
 
+/// Tests the code paths for systems other than Linux, as far as they compile on Linux.
+fn portable(sh: &Shell) -> Result {
+    let packages =
+        ["-p", "connpool-tcp", "-p", "connpool-tokio", "-p", "connpool-smol", "-p", "suites"];
+    // A separate target directory: the cfg would rebuild everything else.
+    cmd!(sh, "cargo nextest run {packages...} --profile ci --target-dir target/portable")
+        .env("RUSTFLAGS", "--cfg connpool_portable -D warnings")
+        .run()?;
+    Ok(())
+}
+
 /// Counts instructions with valgrind. `benches/counts.rs` has the limits.
 pub(crate) fn counts(sh: &Shell) -> Result {
     // This package alone: building the whole workspace would enable tokio's test clock, which is
@@ -100,4 +112,13 @@ fn docs(sh: &Shell) -> Result {
 fn packages(sh: &Shell) -> Result {
     cmd!(sh, "cargo publish --dry-run --workspace --allow-dirty").run()?;
     Ok(())
+}
+
+/// Checks that a release can be published: its address, its interface and its packages.
+pub(crate) fn release(sh: &Shell) -> Result {
+    if sh.read_file("Cargo.toml")?.contains("/OWNER/") {
+        return Err("Cargo.toml: fill in `repository`".into());
+    }
+    cmd!(sh, "cargo semver-checks --workspace").run()?;
+    packages(sh)
 }

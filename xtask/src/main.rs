@@ -37,6 +37,8 @@ enum Command {
     Examples,
     /// Run random operations in virtual time; a violation prints its seed and a short history
     Sim(sim::Args),
+    /// Check that a release can be published, with cargo-semver-checks
+    Release,
     /// Check that the tests catch bugs seeded into a copy of the sources
     SeededBugs(seeded_bugs::Args),
     /// Run clients against a faulty server for a long time, and check for leaks and drift
@@ -67,6 +69,7 @@ fn run(command: Command) -> Result {
         Command::Shuttle(args) => model::shuttle(&sh, &args),
         Command::Examples => examples::run(&sh),
         Command::Sim(args) => sim::run(&sh, &args),
+        Command::Release => ci::release(&sh),
         Command::SeededBugs(args) => seeded_bugs::run(&sh, &args),
         Command::Soak(args) => soak::run(&sh, &args),
     }

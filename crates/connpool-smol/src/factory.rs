@@ -2,16 +2,16 @@
 
 use std::error::Error;
 use std::future::Future;
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 use std::os::fd::AsFd;
 
 use connpool_core::Manager;
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 use connpool_core::{Connection, Liveness};
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 use connpool_tcp::peek;
 use futures_lite::{AsyncRead, AsyncWrite};
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 use socket2::SockRef;
 
 use crate::stream::Io;
@@ -62,7 +62,7 @@ where
 /// let pool = builder(socket_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
 /// # let _ = pool; Ok(()) }
 /// ```
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 pub fn socket_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
 where
     F: Fn() -> Fut + Send + Sync + 'static,

@@ -46,7 +46,7 @@ mod tcp;
 pub use connpool_core::*;
 pub use connpool_tcp::{PingFn, TcpKeepalive};
 pub use factory::io_fn;
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 pub use factory::socket_fn;
 pub use runtime::SmolRuntime;
 /// smol's I/O traits and extension traits, for use with a pooled connection.

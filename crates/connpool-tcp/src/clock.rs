@@ -32,7 +32,7 @@ impl Default for RecentClock {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(connpool_portable)))]
 mod source {
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -57,7 +57,7 @@ mod source {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), connpool_portable))]
 mod source {
     use std::time;
 

@@ -68,7 +68,7 @@ impl TcpOptions {
                 .with_retries(times.clamp(1, MAX_KEEPALIVE_PROBES));
             socket.set_tcp_keepalive(&keepalive)?;
         }
-        #[cfg(any(target_os = "android", target_os = "linux"))]
+        #[cfg(all(any(target_os = "android", target_os = "linux"), not(connpool_portable)))]
         if let Some(limit) = self.user_timeout {
             // Zero would mean the kernel's default. The option has 31 bits of milliseconds.
             let limit =
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(connpool_portable)))]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     }
 

@@ -55,7 +55,7 @@ mod tcp;
 pub use connpool_core::*;
 pub use connpool_tcp::{PingFn, TcpKeepalive};
 pub use factory::io_fn;
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 pub use factory::socket_fn;
 pub use runtime::TokioRuntime;
 pub use stream::Io;

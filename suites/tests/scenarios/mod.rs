@@ -11,7 +11,7 @@ pub(crate) mod idle;
 pub(crate) mod in_use;
 pub(crate) mod mass_disconnect;
 pub(crate) mod start;
-#[cfg(unix)]
+#[cfg(all(unix, not(connpool_portable)))]
 pub(crate) mod streams;
 pub(crate) mod tasks;
 
@@ -92,7 +92,7 @@ macro_rules! scenarios_on {
                 cancelled_get_keeps_its_connection_in_the_pool
                 closed_pool_closes_its_sockets
             }
-            #[cfg(unix)]
+            #[cfg(all(unix, not(connpool_portable)))]
             streams {
                 liveness_probe_leaves_a_stream_clean
                 io_fn_pool_reuses_only_clean_streams

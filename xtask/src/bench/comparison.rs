@@ -185,14 +185,6 @@ mod tests {
     }
 
     #[test]
-    fn references_are_listed_below_their_workload() {
-        let rows = rows(&tables(&sample())[0]);
-        assert_eq!(rows[2], "tcp-look|500 ns|1.4x||||");
-        assert_eq!(rows[3], "  connpool, liveness_after 1 s|60.0 ns|||||");
-        assert_eq!(rows[4], "  system call|400 ns|||||");
-    }
-
-    #[test]
     fn a_figure_of_zero_has_no_multiples() {
         let rows = rows(&tables(&sample())[0]);
         assert_eq!(rows[5], "memory-idle|128 B|0.44x||||");

@@ -44,10 +44,4 @@ mod tests {
         assert_eq!(marked(None), "1.2x");
         assert_eq!(notes.lines(), ["¹ has no limits", "² did not finish in time"]);
     }
-
-    #[test]
-    fn every_number_has_a_mark() {
-        assert_eq!(mark(0), "¹");
-        assert_eq!(mark(119), "¹²⁰");
-    }
 }

@@ -110,14 +110,6 @@ mod tests {
     }
 
     #[test]
-    fn on_the_terminal_the_notes_follow_the_table() {
-        let text = table().terminal();
-        let last = text.lines().last();
-        assert!(text.starts_with("Pools & more\n──"), "{text}");
-        assert_eq!(last, Some("¹ qp: a|b <c>"));
-    }
-
-    #[test]
     fn in_markdown_figures_are_right_aligned_and_pipes_escaped() {
         assert_eq!(
             table().markdown(),
@@ -128,13 +120,5 @@ mod tests {
              \n\
              * ¹ qp: a\\|b &lt;c&gt;\n"
         );
-    }
-
-    #[test]
-    fn in_html_text_is_escaped() {
-        let html = table().html();
-        assert!(html.contains("<h2>Pools &amp; more</h2>"), "{html}");
-        assert!(html.contains("<td>look<td>70 ns<td>hangs ¹"), "{html}");
-        assert!(html.contains("a|b &lt;c&gt;"), "{html}");
     }
 }
