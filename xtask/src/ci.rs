@@ -57,7 +57,8 @@ fn lints(sh: &Shell) -> Result {
 
 /// Checks that no dependency is unused, and that the core needs no runtime.
 fn dependencies(sh: &Shell) -> Result {
-    cmd!(sh, "cargo machete").run()?;
+    // By its own name: as a subcommand it takes its name for a folder when xtask runs under cargo.
+    cmd!(sh, "cargo-machete").run()?;
     let tree =
         cmd!(sh, "cargo tree -p connpool-core -e normal --all-features --target all --prefix none")
             .quiet()
