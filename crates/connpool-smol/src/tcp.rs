@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use connpool_core::Liveness;
-use connpool_tcp::{Net, Tcp, peek};
+use connpool_tcp::{Net, Prepare, Tcp, peek};
 use futures_lite::future::or;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::stream::Io;
 
@@ -55,6 +55,22 @@ impl Net for SmolNet {
         Async::<TcpStream>::connect(address).await.map(Io::new)
     }
 
+    async fn connect_prepared(address: SocketAddr, prepare: &Prepare) -> io::Result<TcpConn> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        prepare(SockRef::from(&socket), address)?;
+        match socket.connect(&address.into()) {
+            Err(error) if !is_under_way(&error) => return Err(error),
+            _ => {}
+        }
+        let stream = Async::new(TcpStream::from(socket))?;
+        stream.writable().await?;
+        match stream.get_ref().take_error()? {
+            Some(error) => Err(error),
+            None => Ok(Io::new(stream)),
+        }
+    }
+
     async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
         or(async { Some(work.await) }, async {
             Timer::after(limit).await;
@@ -74,4 +90,13 @@ impl Net for SmolNet {
     fn is_clean(conn: &TcpConn) -> bool {
         conn.is_clean()
     }
+}
+
+/// Returns whether a connect of a non-blocking socket goes on in the background.
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
 }

@@ -10,8 +10,10 @@ mod clock;
 mod manager;
 mod options;
 mod peek;
+mod race;
 
 pub use clock::RecentClock;
-pub use manager::{Net, PingFn, Tcp};
+pub use manager::{Net, PingFn, Prepare, Tcp};
 pub use options::TcpKeepalive;
 pub use peek::peek;
+pub use socket2::SockRef;

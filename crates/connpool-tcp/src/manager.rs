@@ -2,17 +2,18 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use connpool_core::{Liveness, Manager};
 use socket2::SockRef;
 
 use crate::options::{TcpKeepalive, TcpOptions};
+use crate::race::{self, AddressBook};
 
 /// The TCP operations of a runtime.
 pub trait Net: Send + Sync + 'static {
@@ -24,6 +25,18 @@ pub trait Net: Send + Sync + 'static {
 
     /// Connects to a single address.
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Conn>> + Send;
+
+    /// Connects to a single address, after `prepare` has set up the socket.
+    ///
+    /// The provided implementation fails: it has no socket before the connect.
+    fn connect_prepared(
+        address: SocketAddr,
+        prepare: &Prepare,
+    ) -> impl Future<Output = io::Result<Self::Conn>> + Send {
+        let _ = (address, prepare);
+        let unsupported = "this runtime's TCP has no socket before the connect";
+        async move { Err(io::Error::new(io::ErrorKind::Unsupported, unsupported)) }
+    }
 
     /// Runs `work` for at most `limit`. Returns `None` if it has not finished by then.
     fn within<T: Send>(
@@ -44,8 +57,10 @@ pub trait Net: Send + Sync + 'static {
 
 /// Connects to `host:port` over TCP.
 ///
-/// * The name is resolved for every connect. The addresses are tried in turn; each gets an equal
-///   share of the time left of the pool's `connect_timeout`.
+/// * The name is resolved for every connect. Of its addresses, the one that answered last is tried
+///   first; another one joins after 250 ms or when an attempt has failed, the families alternating
+///   (RFC 8305); the first connection wins. [`spread`](Tcp::spread) distributes connections over
+///   the addresses instead.
 /// * Sockets get `TCP_NODELAY`, keepalive and, on Linux, `TCP_USER_TIMEOUT`: with the defaults, a
 ///   write to a peer that has vanished fails after 30 s, and a read after about 90 s.
 /// * An idle connection is probed in the kernel before it is checked out, see [`peek`](fn@crate::peek).
@@ -57,7 +72,14 @@ pub struct Tcp<N: Net> {
     address: Arc<str>,
     options: TcpOptions,
     ping: Option<Ping<N::Conn>>,
+    prepare: Option<Arc<Prepare>>,
+    spread: bool,
+    allow_unsolicited: bool,
+    book: Arc<AddressBook>,
 }
+
+/// A function that sets up a socket before it connects, see [`Tcp::before_connect`].
+pub type Prepare = dyn Fn(SockRef<'_>, SocketAddr) -> io::Result<()> + Send + Sync;
 
 type Ping<C> =
     Arc<dyn for<'a> Fn(&'a mut C) -> BoxFuture<'a, io::Result<()>> + Send + Sync + 'static>;
@@ -91,7 +113,15 @@ impl<N: Net> Tcp<N> {
     /// Creates a manager that connects to `address`, which is a `host:port` string or a
     /// `SocketAddr`.
     pub fn new(address: impl ToString) -> Self {
-        Tcp { address: address.to_string().into(), options: TcpOptions::default(), ping: None }
+        Tcp {
+            address: address.to_string().into(),
+            options: TcpOptions::default(),
+            ping: None,
+            prepare: None,
+            spread: false,
+            allow_unsolicited: false,
+            book: Arc::default(),
+        }
     }
 
     /// Sets the ping, the active check of an idle connection before it is checked out: one request and its
@@ -135,8 +165,51 @@ impl<N: Net> Tcp<N> {
         self
     }
 
+    /// Sets whether each connect starts with the next address of the name, so that the connections
+    /// of a pool are spread over all of them. Default: `false`, the address that answered last
+    /// comes first.
+    pub fn spread(mut self, spread: bool) -> Self {
+        self.spread = spread;
+        self
+    }
+
+    /// Sets whether the server may send bytes while a connection is idle, such as notices and
+    /// heartbeats. Default: `false`, a connection with such bytes is
+    /// [`Liveness::Unsolicited`] and closed.
+    ///
+    /// With `true` the bytes stay in the stream, for the next user to read. On Linux, a connection
+    /// that its server has closed after such bytes is closed all the same.
+    pub fn allow_unsolicited(mut self, allow: bool) -> Self {
+        self.allow_unsolicited = allow;
+        self
+    }
+
+    /// Sets a function that is called with each socket before it connects to the given address, for
+    /// example to bind a source address or to set a buffer size. Its error fails the attempt.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::net::{Ipv4Addr, SocketAddr};
+    /// # fn with_source<N: connpool_tcp::Net>(tcp: connpool_tcp::Tcp<N>) -> connpool_tcp::Tcp<N> {
+    /// tcp.before_connect(|socket, _address| {
+    ///     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+    /// })
+    /// # }
+    /// ```
+    pub fn before_connect<F>(mut self, prepare: F) -> Self
+    where
+        F: Fn(SockRef<'_>, SocketAddr) -> io::Result<()> + Send + Sync + 'static,
+    {
+        self.prepare = Some(Arc::new(prepare));
+        self
+    }
+
     async fn connect_to(&self, address: SocketAddr) -> io::Result<N::Conn> {
-        let conn = N::connect(address).await?;
+        let conn = match &self.prepare {
+            Some(prepare) => N::connect_prepared(address, &**prepare).await?,
+            None => N::connect(address).await?,
+        };
         let socket = N::socket(&conn);
         if socket.local_addr()? == socket.peer_addr()? {
             return Err(io::Error::new(
@@ -153,44 +226,36 @@ impl<N: Net> Manager for Tcp<N> {
     type Connection = N::Conn;
     type Error = io::Error;
 
-    /// Connects like [`connect_within`](Manager::connect_within), with the addresses sharing 5 s,
-    /// the default `connect_timeout` of a pool. For managers that wrap this one. The last address
-    /// is not limited here, only by the pool's own `connect_timeout`.
+    /// Connects without a time limit of its own: the pool's `connect_timeout` applies.
     ///
     /// # Errors
     ///
-    /// An error of the last address tried, prefixed with that address, or of the lookup, prefixed
-    /// with the name.
+    /// The errors of all addresses tried, or of the lookup.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops all attempts.
     async fn connect(&self) -> io::Result<N::Conn> {
-        self.connect_within(Some(DEFAULT_CONNECT_TIMEOUT)).await
+        self.connect_within(None).await
     }
 
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<N::Conn> {
-        let start = Instant::now();
         let addresses = match N::resolve(&self.address).await {
-            Ok(addresses) => addresses,
-            Err(error) => return Err(with_address(&self.address, error)),
+            Ok(addresses) => self.book.order(addresses, self.spread),
+            Err(error) => return Err(AddressError::of_the_name(&self.address, error)),
         };
-        let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let mut target = self.address.to_string();
-        for (index, address) in addresses.iter().enumerate() {
-            let addresses_left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let attempt = self.connect_to(*address);
-            // The last address is not limited here: the pool enforces the overall limit.
-            let result = match limit.filter(|_| addresses_left > 1) {
-                Some(limit) => {
-                    let share = limit.saturating_sub(start.elapsed()) / addresses_left;
-                    let elapsed = || Err(timed_out(share));
-                    N::within(share, attempt).await.unwrap_or_else(elapsed)
-                }
-                None => attempt.await,
-            };
-            match result {
-                Ok(conn) => return Ok(conn),
-                Err(error) => (last_error, target) = (error, address.to_string()),
+        let delay = race::delay(limit, addresses.len());
+        let sleep = || async move { _ = N::within(delay, pending::<()>()).await };
+        match race::connect(&addresses, |address| self.connect_to(address), sleep).await {
+            Ok((address, conn)) => {
+                self.book.won(address);
+                Ok(conn)
+            }
+            Err(failures) => {
+                self.book.lost();
+                Err(AddressError::of_all(&self.address, failures))
             }
         }
-        Err(with_address(&target, last_error))
     }
 
     async fn ping(&self, conn: &mut N::Conn) -> io::Result<()> {
@@ -205,7 +270,10 @@ impl<N: Net> Manager for Tcp<N> {
     }
 
     fn liveness(&self, conn: &mut N::Conn) -> Liveness {
-        N::liveness(conn)
+        match N::liveness(conn) {
+            Liveness::Unsolicited if self.allow_unsolicited => Liveness::Alive,
+            seen => seen,
+        }
     }
 
     fn is_reusable(&self, conn: &mut N::Conn) -> bool {
@@ -213,37 +281,41 @@ impl<N: Net> Manager for Tcp<N> {
     }
 }
 
-/// The default `connect_timeout` of a pool.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-fn timed_out(share: Duration) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("no answer within {share:.1?}, the share of connect_timeout for this address"),
-    )
-}
-
-/// Prefixes an error with the address it belongs to. Keeps the kind; the original error becomes the
-/// source.
-fn with_address(target: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), AddressError { target: target.to_owned(), error })
-}
-
+/// The errors of a connect, each with the address, or the name, that it belongs to.
 #[derive(Debug)]
-struct AddressError {
-    target: String,
-    error: io::Error,
+struct AddressError(Vec<(String, io::Error)>);
+
+impl AddressError {
+    fn of_the_name(name: &str, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        io::Error::new(kind, AddressError(vec![(name.to_owned(), error)]))
+    }
+
+    /// Returns an error of the kind of the last failure.
+    fn of_all(name: &str, failures: race::Failures) -> io::Error {
+        let Some(kind) = failures.last().map(|(_, error)| error.kind()) else {
+            let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return AddressError::of_the_name(name, none);
+        };
+        let named = failures.into_iter().map(|(address, error)| (address.to_string(), error));
+        io::Error::new(kind, AddressError(named.collect()))
+    }
 }
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.target, self.error)
+        for (nth, (target, error)) in self.0.iter().enumerate() {
+            let separator = if nth > 0 { "; " } else { "" };
+            write!(f, "{separator}{target}: {error}")?;
+        }
+        Ok(())
     }
 }
 
 impl Error for AddressError {
+    /// Returns the cause of the last error, which is in the text already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
+        self.0.last().and_then(|(_, error)| error.source())
     }
 }
 
@@ -253,6 +325,10 @@ impl<N: Net> Clone for Tcp<N> {
             address: Arc::clone(&self.address),
             options: self.options.clone(),
             ping: self.ping.clone(),
+            prepare: self.prepare.clone(),
+            spread: self.spread,
+            allow_unsolicited: self.allow_unsolicited,
+            book: Arc::clone(&self.book),
         }
     }
 }
@@ -263,6 +339,9 @@ impl<N: Net> fmt::Debug for Tcp<N> {
             .field("address", &self.address)
             .field("options", &self.options)
             .field("ping", &self.ping.is_some())
+            .field("before_connect", &self.prepare.is_some())
+            .field("spread", &self.spread)
+            .field("allow_unsolicited", &self.allow_unsolicited)
             .finish()
     }
 }

@@ -1,5 +1,4 @@
-//! Names with several addresses, on a `Net` of blocking sockets: the addresses tried, their shares
-//! of the time limit, and the errors.
+//! Names with several addresses, on a `Net` of blocking sockets: the addresses tried, and the errors.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -161,53 +160,73 @@ fn name_is_resolved_for_every_connect() {
     assert_eq!(lookups.count(), 3);
 }
 
+/// Returns the delays between the attempts of a connect.
+fn delays() -> Vec<Duration> {
+    let delay = |call| match call {
+        Call::TimeOutAfter(delay) => Some(delay),
+        Call::Resolve(_) | Call::Connect(_) => None,
+    };
+    calls().into_iter().filter_map(delay).collect()
+}
+
 #[test]
-fn hanging_address_gets_its_share_of_the_time_limit() {
+fn next_address_joins_after_a_quarter_of_a_second() {
     let (_listener, good) = listening();
     let addresses = [hanging(1), hanging(2), hanging(3), good];
     let conn = connect(&addresses, LIMIT).unwrap();
     assert_eq!(conn.peer_addr().unwrap(), good);
-    let shares: Vec<_> = calls()
-        .into_iter()
-        .filter_map(|call| match call {
-            Call::TimeOutAfter(share) => Some(share),
-            Call::Resolve(_) | Call::Connect(_) => None,
-        })
-        .collect();
-    // Equal shares of the time left; almost no time was used.
-    let max = [15, 20, 30].map(Duration::from_secs);
-    assert_eq!(shares.len(), max.len());
-    for (share, max) in shares.into_iter().zip(max) {
-        assert!(share <= max && share > max / 2, "{share:?} of {max:?}");
+    assert_eq!(delays(), [Duration::from_millis(250); 3]);
+}
+
+#[test]
+fn attempts_fit_into_a_short_time_limit() {
+    let (_listener, good) = listening();
+    for (limit, delay) in [(Duration::from_millis(200), 100), (Duration::ZERO, 0)] {
+        let conn = connect(&[hanging(1), good], Some(limit)).unwrap();
+        assert_eq!(conn.peer_addr().unwrap(), good);
+        assert_eq!(delays(), [Duration::from_millis(delay)]);
     }
 }
 
 #[test]
-fn last_address_is_not_limited() {
+fn maximal_time_limit_is_legal() {
+    let (_listener, good) = listening();
+    let conn = connect(&[hanging(1), good], Some(Duration::MAX)).unwrap();
+    assert_eq!(conn.peer_addr().unwrap(), good);
+}
+
+#[test]
+fn connect_goes_on_while_the_last_address_hangs() {
     let (_bound, dead) = refusing();
     let name = format!("{dead},{}", hanging(1));
     let manager = Tcp::<Fake>::new(name);
     // The pool's own limit ends this connect.
     let attempt = block_on(poll_once(pin!(manager.connect_within(LIMIT))));
     assert!(attempt.is_none());
-    assert!(!calls().iter().any(|call| matches!(call, Call::TimeOutAfter(_))));
 }
 
 #[test]
-fn zero_time_limit_still_tries_every_address() {
-    let (_bound, dead) = refusing();
+fn address_that_answered_last_is_tried_first() {
     let (_listener, good) = listening();
-    let addresses = [dead, hanging(1), good];
-    let conn = connect(&addresses, Some(Duration::ZERO)).unwrap();
-    assert_eq!(conn.peer_addr().unwrap(), good);
-    assert!(calls().contains(&Call::TimeOutAfter(Duration::ZERO)));
+    let manager = Tcp::<Fake>::new(format!("{},{good}", hanging(1)));
+    for delays_of_this_connect in [1, 0, 0] {
+        let conn = block_on(manager.connect()).unwrap();
+        assert_eq!(conn.peer_addr().unwrap(), good);
+        assert_eq!(delays().len(), delays_of_this_connect);
+    }
 }
 
 #[test]
-fn maximal_time_limit_can_be_shared() {
-    let (_listener, good) = listening();
-    let conn = connect(&[hanging(1), good], Some(Duration::MAX)).unwrap();
-    assert_eq!(conn.peer_addr().unwrap(), good);
+fn spread_connects_use_all_addresses_alike() {
+    let servers = [listening(), listening(), listening()];
+    let names = servers.each_ref().map(|(_, address)| address.to_string());
+    let manager = Tcp::<Fake>::new(names.join(",")).spread(true);
+    let mut peers: Vec<_> =
+        (0..12).map(|_| block_on(manager.connect()).unwrap().peer_addr().unwrap()).collect();
+    peers.sort_unstable();
+    for (_, address) in servers {
+        assert_eq!(peers.iter().filter(|peer| **peer == address).count(), 4);
+    }
 }
 
 #[test]
@@ -227,15 +246,19 @@ fn self_connection_is_skipped_for_the_next_address() {
 }
 
 #[test]
-fn connect_error_keeps_its_kind_and_names_its_address() {
+fn connect_error_keeps_its_kind_and_names_every_address() {
     let (_bound, first) = refusing();
     let (_bound_too, last) = refusing();
     let error = connect(&[first, last], LIMIT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert!(error.to_string().starts_with(&format!("{last}: ")));
-    let source = error.source().expect("no source");
-    let source = source.downcast_ref::<io::Error>().unwrap();
-    assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
+    let refused = io::Error::from_raw_os_error(error_number(&first));
+    assert_eq!(error.to_string(), format!("{first}: {refused}; {last}: {refused}"));
+    assert!(error.source().is_none(), "each cause is in the text once");
+}
+
+/// Returns the number of the error of a refused connect.
+fn error_number(refusing: &SocketAddr) -> i32 {
+    TcpStream::connect(refusing).unwrap_err().raw_os_error().unwrap()
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use connpool_core::Liveness;
-use connpool_tcp::{Net, Tcp, peek};
+use connpool_tcp::{Net, Prepare, Tcp, peek};
 use socket2::SockRef;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::stream::Io;
 
@@ -66,6 +66,12 @@ impl Net for TokioNet {
 
     async fn connect(address: SocketAddr) -> io::Result<TcpConn> {
         TcpStream::connect(address).await.map(Io::new)
+    }
+
+    async fn connect_prepared(address: SocketAddr, prepare: &Prepare) -> io::Result<TcpConn> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        prepare(SockRef::from(&socket), address)?;
+        socket.connect(address).await.map(Io::new)
     }
 
     async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {

@@ -12,8 +12,8 @@ use socket2::{SockRef, Socket};
 use suites::server::LIMIT;
 
 use crate::adapter::{
-    Builder, CloseReason, Connection, Manager, Pool, PooledConnection, Stats, TcpConn, TcpManager,
-    builder,
+    Builder, CloseReason, Connection, Liveness, Manager, Pool, PooledConnection, Stats, TcpConn,
+    TcpManager, builder,
 };
 
 /// Starts building a pool of connections to `address` without pings.
@@ -55,6 +55,17 @@ impl SocketWatch {
     /// Waits until bytes or the end of the stream have arrived.
     pub(crate) fn wait_readable(self) {
         wait_readable(&SockRef::from(&self.0));
+    }
+
+    /// Waits until bytes and the end of the stream behind them have arrived. Returns how the pool
+    /// sees such a connection: only Linux tells of an end behind unread bytes.
+    pub(crate) fn wait_ended(self) -> CloseReason {
+        if cfg!(any(not(target_os = "linux"), connpool_portable)) {
+            self.wait_readable();
+            return CloseReason::Unsolicited;
+        }
+        spin("the end", || connpool_tcp::peek(SockRef::from(&self.0)) == Liveness::Closed);
+        CloseReason::Dead
     }
 
     /// Waits until the connection is reset. Does not clear the socket error.

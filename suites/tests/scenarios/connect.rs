@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::SockRef;
+use suites::server::{Echo, FullServer, LIMIT, Port, Server};
 
 use crate::adapter::{GetError, Phase, TcpManager};
-use crate::client::{counts_add_up, echo, pool_of, wait_until};
-use suites::server::{Echo, FullServer, LIMIT, Port};
+use crate::client::{counts_add_up, echo, pool_of, talk, wait_until};
 
 /// Returns the kind and the text of the connect error of a get.
 async fn failure(address: String) -> (ErrorKind, String) {
@@ -119,4 +120,32 @@ pub(crate) async fn socket_options_are_set_on_every_socket() {
     let socket = SockRef::from(conn.get_ref());
     assert!(!socket.tcp_nodelay().unwrap());
     assert!(!socket.keepalive().unwrap());
+}
+
+pub(crate) async fn socket_can_be_set_up_before_the_connect() {
+    let server = Server::start();
+    // All of 127.0.0.0/8 is on the loopback interface.
+    let source = SocketAddr::from(([127, 0, 0, 9], 0));
+    let manager = TcpManager::new(server.address()).before_connect(move |socket, address| {
+        assert!(address.ip().is_loopback());
+        socket.bind(&source.into())
+    });
+    let pool = crate::adapter::builder(manager).build().await.unwrap();
+    let mut conn = pool.get().await.unwrap();
+    let mut socket = server.accept();
+    assert_eq!(socket.peer_addr().unwrap().ip(), source.ip());
+    talk(&mut *conn, &mut socket).await;
+    assert!(SockRef::from(conn.get_ref()).tcp_nodelay().unwrap());
+
+    // Errors of the hook and of the connect after it are those of the get.
+    let failing = TcpManager::new(server.address())
+        .before_connect(|_, _| Err(std::io::Error::other("no socket today")));
+    let pool = crate::adapter::builder(failing).build_lazy().unwrap();
+    let error = pool.get().await.unwrap_err().to_string();
+    assert!(error.contains(&server.address()) && error.contains("no socket today"), "{error}");
+    let port = Port::bind();
+    let refused = TcpManager::new(port.address()).before_connect(|_, _| Ok(()));
+    let pool = crate::adapter::builder(refused).build_lazy().unwrap();
+    let error = pool.get().await.unwrap_err();
+    assert!(matches!(error, GetError::Connect(_)), "{error:?}");
 }

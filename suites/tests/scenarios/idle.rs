@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
+use futures_lite::AsyncReadExt;
 use socket2::SockRef;
-
-use crate::adapter::{CloseReason, GetError};
-use crate::client::{SocketWatch, pool_of, talk, wait_until_closed};
 use suites::server::{self, Server};
+
+use crate::adapter::{CloseReason, GetError, TcpManager};
+use crate::client::{SocketWatch, pool_of, talk, wait_until_closed};
 
 pub(crate) async fn connection_closed_while_idle_is_replaced() {
     assert_replaced(|socket, client| {
@@ -42,8 +43,7 @@ pub(crate) async fn idle_connection_with_unsolicited_bytes_before_its_end_is_rep
     assert_replaced(|mut socket, client| {
         socket.write_all(b"good night").unwrap();
         drop(socket);
-        client.wait_readable();
-        CloseReason::Unsolicited
+        client.wait_ended()
     })
     .await;
 }
@@ -148,4 +148,42 @@ pub(crate) async fn quiet_connection_is_lent_again() {
         talk(&mut *conn, &mut socket).await;
     }
     assert_eq!(pool.stats().created, 1);
+}
+
+pub(crate) async fn idle_connection_may_receive_bytes_if_allowed() {
+    let server = Server::start();
+    let manager = TcpManager::new(server.address()).allow_unsolicited(true);
+    let pool = crate::adapter::builder(manager).ping_after(None).build().await.unwrap();
+    let conn = pool.get().await.unwrap();
+    let id = conn.id();
+    let mut socket = server.accept();
+    let watch = SocketWatch::on(&conn);
+    drop(conn);
+    socket.write_all(b"notice").unwrap();
+    watch.wait_readable();
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(conn.id(), id);
+    let mut notice = [0; 6];
+    conn.read_exact(&mut notice).await.unwrap();
+    assert_eq!(&notice, b"notice");
+    talk(&mut *conn, &mut socket).await;
+}
+
+pub(crate) async fn end_behind_allowed_bytes_is_found() {
+    let server = Server::start();
+    let manager = TcpManager::new(server.address()).allow_unsolicited(true);
+    let pool = crate::adapter::builder(manager).ping_after(None).build().await.unwrap();
+    let conn = pool.get().await.unwrap();
+    let id = conn.id();
+    let mut socket = server.accept();
+    socket.write_all(b"shutting down").unwrap();
+    drop(socket);
+    let watch = SocketWatch::on(&conn);
+    if watch.wait_ended() == CloseReason::Unsolicited {
+        // This system does not tell.
+        return;
+    }
+    drop(conn);
+    assert_ne!(pool.get().await.unwrap().id(), id);
+    wait_until_closed(&pool, CloseReason::Dead, 1).await;
 }

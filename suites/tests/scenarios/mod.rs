@@ -36,6 +36,8 @@ macro_rules! scenarios_on {
                 idle_connection_half_closed_by_its_peer_is_replaced
                 dead_connection_among_healthy_ones_costs_only_itself
                 quiet_connection_is_lent_again
+                idle_connection_may_receive_bytes_if_allowed
+                end_behind_allowed_bytes_is_found
             }
             mass_disconnect {
                 two_hundred_dead_connections_are_all_replaced
@@ -66,6 +68,7 @@ macro_rules! scenarios_on {
                 connect_over_connect_timeout_frees_its_slot
                 recovered_server_is_found
                 socket_options_are_set_on_every_socket
+                socket_can_be_set_up_before_the_connect
             }
             checks {
                 answered_ping_keeps_the_connection
