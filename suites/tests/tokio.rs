@@ -1,13 +1,11 @@
 //! The suites on tokio, on one thread and on two.
 
 use std::future::Future;
-use std::io;
-use std::thread;
 use std::time::Duration;
 
 use connpool_tokio as adapter;
 use connpool_tokio::TokioRuntime as RealRuntime;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 mod client;
 #[cfg(all(target_os = "linux", not(connpool_portable)))]
@@ -15,6 +13,11 @@ mod faults;
 mod go_parity;
 mod scenarios;
 mod tokio_runtime;
+#[cfg(all(target_os = "linux", not(connpool_portable)))]
+mod tokio_tasks;
+
+#[cfg(all(target_os = "linux", not(connpool_portable)))]
+use tokio_tasks::Tasks;
 
 mod one_thread {
     mod scenarios {
@@ -74,30 +77,11 @@ fn spawn<T: Send + 'static>(
     async move { task.await.expect("the task panicked") }
 }
 
-/// Tasks in a runtime of their own, which drops them at its end.
-struct Tasks(Runtime);
-
-impl Tasks {
-    fn new() -> Tasks {
-        let mut builder = Builder::new_multi_thread();
-        Tasks(builder.worker_threads(2).enable_all().build().unwrap())
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(task);
-    }
-
-    fn end(self) {
-        // On a new thread, because a runtime must not be dropped inside of a task.
-        thread::spawn(move || drop(self.0)).join().unwrap();
-    }
-}
-
 #[cfg(all(unix, not(connpool_portable)))]
 type UnixIo = adapter::Io<tokio::net::UnixStream>;
 
 #[cfg(all(unix, not(connpool_portable)))]
-fn unix(stream: std::os::unix::net::UnixStream) -> io::Result<UnixIo> {
+fn unix(stream: std::os::unix::net::UnixStream) -> std::io::Result<UnixIo> {
     stream.set_nonblocking(true)?;
     tokio::net::UnixStream::from_std(stream).map(adapter::Io::new)
 }
