@@ -32,6 +32,7 @@ use crate::error::diagnosis::{Diagnosis, Phase, Wanted};
 /// # });
 /// # Ok::<_, connpool_core::ConfigError>(())
 /// ```
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
     /// The pool is closed.
@@ -91,29 +92,6 @@ impl<E> Clone for GetError<E> {
             GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
             GetError::Panicked { step, message } => {
                 GetError::Panicked { step, message: message.clone() }
-            }
-        }
-    }
-}
-
-impl<E: fmt::Debug> fmt::Debug for GetError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GetError::Closed => f.write_str("Closed"),
-            GetError::Exhausted(diagnosis) => f.debug_tuple("Exhausted").field(diagnosis).finish(),
-            GetError::Timeout { phase, diagnosis } => f
-                .debug_struct("Timeout")
-                .field("phase", phase)
-                .field("diagnosis", diagnosis)
-                .finish(),
-            GetError::TooMany { wanted, max_size } => f
-                .debug_struct("TooMany")
-                .field("wanted", wanted)
-                .field("max_size", max_size)
-                .finish(),
-            GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
-            GetError::Panicked { step, message } => {
-                f.debug_struct("Panicked").field("step", step).field("message", message).finish()
             }
         }
     }

@@ -116,10 +116,8 @@ impl<W> PoolMachine<W> {
         if self.closed {
             return 0;
         }
-        let waiting = match self.paused {
-            true => 0,
-            false => self.queue.len().saturating_sub(self.on_their_way()),
-        };
+        let waiting =
+            if self.paused { 0 } else { self.queue.len().saturating_sub(self.on_their_way()) };
         self.capacity.missing(waiting)
     }
 
@@ -219,10 +217,7 @@ impl<W> PoolMachine<W> {
 
     /// Returns how many waiters a graceful close holds up, since it holds the slot they need.
     pub(crate) fn held_up_by_closing(&self) -> usize {
-        match self.capacity.closing() > 0 && self.capacity.room() == 0 {
-            true => self.queue.len(),
-            false => 0,
-        }
+        if self.capacity.closing() > 0 && self.capacity.room() == 0 { self.queue.len() } else { 0 }
     }
 
     /// Returns the number of connects in progress plus those allowed to start now, counting slots
@@ -311,10 +306,7 @@ impl<W> PoolMachine<W> {
         let hopeless = self.depends_on_probe()
             && self.backoff.breaker() == BreakerState::Open
             && self.probes(now) == 0;
-        match hopeless {
-            true => self.queue.drain(),
-            false => Vec::new(),
-        }
+        if hopeless { self.queue.drain() } else { Vec::new() }
     }
 
     /// Returns whether only a probe can bring a connection, so that a caller without one fails at

@@ -143,10 +143,8 @@ impl<W> WaitQueue<W> {
         now: Instant,
     ) -> Option<(Key, WaiterState)> {
         let key = self.first(source, coming)?;
-        let state = match now >= self.waiters.get(key.index())?.deadline {
-            true => WaiterState::Expired,
-            false => WaiterState::Assigned,
-        };
+        let passed = now >= self.waiters.get(key.index())?.deadline;
+        let state = if passed { WaiterState::Expired } else { WaiterState::Assigned };
         self.unlink(key, state);
         Some((key, state))
     }
@@ -246,9 +244,7 @@ impl<W> WaitQueue<W> {
             Some(next) => self.waiters.get(next.index()).and_then(|waiter| waiter.prev),
             None => tail,
         };
-        let Some(waiter) = self.waiters.get_mut(key.index()) else {
-            return;
-        };
+        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
         waiter.accepts = accepts;
         waiter.state = WaiterState::Queued;
         (waiter.prev, waiter.next) = (prev, next);
@@ -258,9 +254,7 @@ impl<W> WaitQueue<W> {
     }
 
     fn unlink(&mut self, key: Key, state: WaiterState) {
-        let Some(waiter) = self.waiters.get_mut(key.index()) else {
-            return;
-        };
+        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
         if std::mem::replace(&mut waiter.state, state) != WaiterState::Queued {
             return;
         }

@@ -5,7 +5,6 @@ pub(crate) mod boxed;
 pub(crate) mod closures;
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -289,16 +289,12 @@ impl<P: Clone> Leases<P> {
         let mut next = limit.after(now);
         self.for_each_cell(|index, cell| {
             let unreported = cell.since().filter(|since| !since.is_reported());
-            let Some(began) = unreported.and_then(LeaseStart::instant) else {
-                return;
-            };
+            let Some(began) = unreported.and_then(LeaseStart::instant) else { return };
             if !now.is_past(began, limit) {
                 next = earliest([limit.after(began), next]);
                 return;
             }
-            let Some((since, holder)) = self.read(index, cell, now) else {
-                return;
-            };
+            let Some((since, holder)) = self.read(index, cell, now) else { return };
             // The connection may have been returned meanwhile, and then there is no leak.
             let reported = cell.since.compare_exchange(
                 since.0,

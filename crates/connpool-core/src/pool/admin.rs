@@ -179,9 +179,7 @@ impl<M: Manager> Pool<M> {
         let mut closed = 0_usize;
         for (segment, count) in shared.idle.segments() {
             for _ in 0..count {
-                let Some(conn) = shared.idle.pop_oldest_in(segment) else {
-                    break;
-                };
+                let Some(conn) = shared.idle.pop_oldest_in(segment) else { break };
                 let conn = Some(conn);
                 if !(Inspected { shared, conn }).inspect(&mut keep) {
                     closed = closed.saturating_add(1);
@@ -316,10 +314,8 @@ impl<M: Manager> Inspected<'_, M> {
         };
         let kept = keep(&mut conn.inner);
         if let Some(conn) = self.conn.take() {
-            let disposition = match kept {
-                true => Disposition::Reuse,
-                false => Disposition::Close(CloseReason::Evicted),
-            };
+            let disposition =
+                if kept { Disposition::Reuse } else { Disposition::Close(CloseReason::Evicted) };
             settle(self.shared, conn, disposition);
         }
         kept

@@ -1,6 +1,4 @@
 //! Several connections at once, all or none.
-
-use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 

@@ -117,7 +117,7 @@ impl<M: Manager> ConnectTask<M> {
         });
     }
 
-    fn fail(&mut self, failure: ConnectFailure<M::Error>) {
+    fn fail(&mut self, failure: ConnectFailure<Arc<M::Error>>) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectFailure::Dropped);

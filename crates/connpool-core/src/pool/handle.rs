@@ -1,7 +1,6 @@
 //! The handle of a pool.
 
 use std::fmt;
-use std::future::Future;
 use std::panic::Location;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

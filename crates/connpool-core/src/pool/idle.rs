@@ -138,10 +138,7 @@ impl<T: Stored> IdleSet<T> {
                 return None;
             }
             state.checked_out = state.checked_out.saturating_add(counts.into());
-            return match newest {
-                true => state.used.pop_back(),
-                false => state.used.pop_front(),
-            };
+            return if newest { state.used.pop_back() } else { state.used.pop_front() };
         }
         None
     }
@@ -336,10 +333,7 @@ fn may_widen(order: IdleOrder, max_idle: Option<usize>) -> bool {
 impl<T> ShardState<T> {
     #[inline]
     fn segment(&mut self, used: bool) -> &mut VecDeque<T> {
-        match used {
-            true => &mut self.used,
-            false => &mut self.unused,
-        }
+        if used { &mut self.used } else { &mut self.unused }
     }
 
     fn pop_next(&mut self) -> Option<T> {

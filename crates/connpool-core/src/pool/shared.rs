@@ -60,7 +60,7 @@ pub(crate) struct State<M: Manager> {
     /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
-    pub(crate) last_failure: Option<ConnectFailure<M::Error>>,
+    pub(crate) last_failure: Option<ConnectFailure<Arc<M::Error>>>,
     /// The pool itself, left by the last handle to the maintenance task, which closes what is left
     /// and then breaks this cycle.
     pub(crate) final_owner: Option<Arc<Shared<M>>>,
@@ -239,9 +239,7 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn serve(&self, state: &mut State<M>, actions: &mut PoolActions<M>, now: Instant) {
         self.publish(state);
         while state.machine.is_closed() || state.machine.wants_reused(now) {
-            let Some(conn) = self.idle.pop() else {
-                return;
-            };
+            let Some(conn) = self.idle.pop() else { return };
             self.deliver(state, actions, conn, Source::Reused, now);
         }
         let surplus = state.machine.capacity().surplus();
@@ -413,7 +411,7 @@ impl<M: Manager> State<M> {
     pub(crate) fn report_failure(
         &mut self,
         actions: &mut PoolActions<M>,
-        failure: ConnectFailure<M::Error>,
+        failure: ConnectFailure<Arc<M::Error>>,
         now: Instant,
     ) {
         let expired = |waiter: &mut Waiter<_, _>| actions.wake(waiter.waker.take());
@@ -431,7 +429,7 @@ impl<M: Manager> State<M> {
         }
     }
 
-    pub(crate) fn last_failure(&self) -> ConnectFailure<M::Error> {
+    pub(crate) fn last_failure(&self) -> ConnectFailure<Arc<M::Error>> {
         self.last_failure.clone().unwrap_or(ConnectFailure::Dropped)
     }
 

@@ -5,6 +5,7 @@ use std::task::Waker;
 use crate::error::connect_failure::ConnectFailure;
 use crate::machine::wait_queue::Source;
 use crate::time::Instant;
+use crate::util::sync::Arc;
 
 /// The waker and the result of one wait. `C` is a connection, `E` the manager's error.
 pub(crate) struct Waiter<C, E> {
@@ -34,7 +35,7 @@ pub(crate) enum WaitError<E> {
     /// Nothing is idle, and the queue is full.
     Exhausted,
     TimedOut,
-    Connect(ConnectFailure<E>),
+    Connect(ConnectFailure<Arc<E>>),
 }
 
 impl<C, E> Waiter<C, E> {

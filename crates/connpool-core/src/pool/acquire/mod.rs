@@ -124,10 +124,7 @@ pub(crate) async fn acquire<M: Manager>(
     let Miss { mut failed, mut now } = miss;
     let mut search_idle = true;
     loop {
-        let idle = match search_idle && failed < TRIES {
-            true => take_idle(shared, mode),
-            false => None,
-        };
+        let idle = if search_idle && failed < TRIES { take_idle(shared, mode) } else { None };
         let assigned = match idle {
             Some(conn) => Assigned::unverified(conn, Source::Reused),
             None if mode == Mode::Immediate => {
@@ -135,10 +132,7 @@ pub(crate) async fn acquire<M: Manager>(
             }
             None => {
                 now = None;
-                let accepts = match failed < TRIES {
-                    true => Accepts::Any,
-                    false => Accepts::Fresh,
-                };
+                let accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline, accepts).await {
                     Ok(assigned) => assigned,
                     Err(error) => return Err(get_error(error, shared, deadline, wait.place())),
@@ -231,10 +225,7 @@ fn get_error<M: Manager>(
         WaitError::Exhausted => exhausted(shared, place),
         WaitError::TimedOut => {
             let connecting = shared.peek(|state| state.machine.is_connecting());
-            let phase = match connecting {
-                true => Phase::Connect,
-                false => Phase::Wait,
-            };
+            let phase = if connecting { Phase::Connect } else { Phase::Wait };
             timeout(shared, phase, deadline, place)
         }
         WaitError::Connect(ConnectFailure::Error(error)) => GetError::Connect(error),

@@ -1,6 +1,4 @@
 //! Runs the steps of a health check against the manager.
-
-use std::future::Future;
 use std::time::Duration;
 
 use crate::machine::disposition::Disposition;

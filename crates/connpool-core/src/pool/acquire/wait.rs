@@ -160,10 +160,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             }
             Some(key) => {
                 let assigned = state.machine.waiter_state(key) == Some(WaiterState::Assigned);
-                let requeued = match assigned {
-                    true => state.machine.requeue(key, accepts),
-                    false => Ok(()),
-                };
+                let requeued = if assigned { state.machine.requeue(key, accepts) } else { Ok(()) };
                 if let (Some(waiter), Some(mine)) = (state.machine.waiter(key), waker.take()) {
                     *waker = waiter.set_waker(mine);
                 }

@@ -59,9 +59,7 @@ impl<M: Manager> Keepalive<M> {
     }
 
     fn finish(&mut self, step: Step) {
-        let Some(conn) = self.conn.take() else {
-            return;
-        };
+        let Some(conn) = self.conn.take() else { return };
         let shared = &self.shared;
         let now = shared.runtime.now();
         shared.with(|state, actions| {

@@ -88,9 +88,7 @@ impl<M: Manager> Maintenance<M> {
         let mut proven = Instant::ORIGIN;
         loop {
             // The listener is created before the step: what happens after the step is heard.
-            let Some((notified, next)) = self.step(proven).await else {
-                return;
-            };
+            let Some((notified, next)) = self.step(proven).await else { return };
             match next {
                 Next::Again => yield_now().await,
                 Next::Exit => return,
@@ -149,9 +147,7 @@ impl<M: Manager> Maintenance<M> {
 
 impl<M: Manager> Drop for Maintenance<M> {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
+        let Some(shared) = self.shared.upgrade() else { return };
         let final_owner = shared.with(|state, actions| {
             let was = mem::replace(&mut state.maintenance, TaskState::Absent);
             for (conn, reason) in mem::take(&mut state.closing) {

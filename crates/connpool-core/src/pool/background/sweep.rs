@@ -37,9 +37,7 @@ impl Sweep {
     /// missing, and if it has to wait for it the sweep ends.
     pub(super) fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
         for _ in 0..BATCH {
-            let Some((segment, left)) = self.0.last_mut() else {
-                return;
-            };
+            let Some((segment, left)) = self.0.last_mut() else { return };
             let step = sweep_one(shared, *segment);
             *left = left.saturating_sub(1);
             if *left == 0 || matches!(step, SweepStep::SegmentEmpty) {
