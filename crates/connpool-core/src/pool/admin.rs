@@ -214,10 +214,10 @@ impl<M: Manager> Pool<M> {
         let shared = self.shared();
         let now = shared.runtime.now();
         let started = shared.with(|state, _| {
-            if state.machine.is_closed() {
+            if state.machine.closed {
                 return Err(AddError::Closed(()));
             }
-            if !state.machine.capacity().has_room() || shared.idle.is_full() {
+            if state.machine.capacity.room() == 0 || shared.idle.is_full() {
                 return Err(AddError::Full(()));
             }
             shared.start_connect(state, now).ok_or(AddError::Full(()))

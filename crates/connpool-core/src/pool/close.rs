@@ -71,12 +71,12 @@ enum Caller {
 /// Refuses new callers, answers all waiters, and closes what is idle.
 fn shut<M: Manager>(shared: &Shared<M>, caller: Caller) {
     let ((), spawns) = shared.with_spawns(|state, actions| {
-        if state.machine.is_closed() {
+        if state.machine.closed {
             return;
         }
         actions.spawns.maintenance = caller == Caller::Polled && state.must_start_maintenance();
         for key in state.machine.close() {
-            let waiter = state.machine.waiter(key);
+            let waiter = state.machine.queue.payload(key);
             actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
         }
         // Any time will do: a closed machine consults no deadline.

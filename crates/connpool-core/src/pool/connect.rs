@@ -132,16 +132,16 @@ impl<M: Manager> ConnectTask<M> {
         let now = self.now();
         let mut failures = 0;
         let last = shared.with(|state, actions| {
-            failures = state.machine.failures();
+            failures = state.machine.backoff.failures.get();
             actions.state_changed = true;
-            if state.machine.versions().outdates(self.ticket.version) {
+            if state.machine.versions.outdates(self.ticket.version) {
                 // Started before a `clear`, perhaps with an old password: says nothing about the
                 // backend as it is now.
                 return Some(failure);
             }
-            state.machine.connect_failed(now, self.draw);
-            failures = state.machine.failures();
-            if state.machine.fails_fast() && !dropped {
+            state.machine.backoff.failed(now, self.draw);
+            failures = state.machine.backoff.failures.get();
+            if state.machine.fail_fast && !dropped {
                 state.report_failure(actions, failure.clone(), now);
             }
             state.last_failure.replace(failure)
@@ -188,7 +188,7 @@ pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, cre
     let draw = shared.runtime.random();
     let last = shared.with(|state, actions| {
         if let Some(reason) = fault {
-            state.machine.connect_failed(now, draw);
+            state.machine.backoff.failed(now, draw);
             return state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
         }
         if !state.machine.succeeded(created_at) {

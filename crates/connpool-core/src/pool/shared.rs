@@ -11,7 +11,7 @@ use crate::error::connect_failure::ConnectFailure;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
-use crate::machine::pool::{ObservedState, PoolMachine};
+use crate::machine::pool::{Gauges, PoolMachine};
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
@@ -140,10 +140,10 @@ impl<M: Manager> Shared<M> {
         let mut actions = Actions::new(observed);
         let result = {
             let mut state = self.state.lock();
-            let before = observed.then(|| state.machine.observed_state());
+            let before = observed.then(|| state.machine.gauges());
             let result = change(&mut state, &mut actions);
             if let Some(before) = before {
-                tell_changes(&mut actions, before, state.machine.observed_state());
+                tell_changes(&mut actions, before, state.machine.gauges());
             }
             self.publish(&state);
             result
@@ -161,14 +161,14 @@ impl<M: Manager> Shared<M> {
     fn publish(&self, state: &State<M>) {
         let machine = &state.machine;
         let flag = |holds: bool, flag: u64| if holds { flag } else { 0 };
-        let flags = flag(machine.is_closed(), snapshot::CLOSED)
-            | flag(machine.waiting() > 0, snapshot::WAITERS)
-            | flag(machine.capacity().surplus() > 0, snapshot::SURPLUS)
-            | flag(machine.is_paused(), snapshot::PAUSED)
+        let flags = flag(machine.closed, snapshot::CLOSED)
+            | flag(machine.queue.len() > 0, snapshot::WAITERS)
+            | flag(machine.capacity.surplus() > 0, snapshot::SURPLUS)
+            | flag(machine.paused, snapshot::PAUSED)
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
-            | flag(machine.failures() > 0, snapshot::FAILING)
+            | flag(machine.backoff.failures.get() > 0, snapshot::FAILING)
             | flag(self.events.has_observer(), snapshot::OBSERVED);
-        self.snapshot.publish(flags, machine.versions());
+        self.snapshot.publish(flags, machine.versions);
     }
 
     // Under the lock: where a connection goes.
@@ -207,11 +207,11 @@ impl<M: Manager> Shared<M> {
         now: Instant,
     ) {
         let machine = &mut state.machine;
-        let unwanted = if machine.is_closed() {
+        let unwanted = if machine.closed {
             Some(CloseReason::PoolClosed)
-        } else if conn.meta.is_stale(machine.versions()) {
+        } else if conn.meta.is_stale(machine.versions) {
             Some(CloseReason::Cleared)
-        } else if machine.capacity().surplus() > 0 {
+        } else if machine.capacity.surplus() > 0 {
             Some(CloseReason::Shrunk)
         } else {
             None
@@ -238,11 +238,11 @@ impl<M: Manager> Shared<M> {
     /// this searches it.
     pub(crate) fn serve(&self, state: &mut State<M>, actions: &mut PoolActions<M>, now: Instant) {
         self.publish(state);
-        while state.machine.is_closed() || state.machine.wants_reused(now) {
+        while state.machine.closed || state.machine.wants_reused(now) {
             let Some(conn) = self.idle.pop() else { return };
             self.deliver(state, actions, conn, Source::Reused, now);
         }
-        let surplus = state.machine.capacity().surplus();
+        let surplus = state.machine.capacity.surplus();
         let oldest = || {
             let unused = self.idle.pop_oldest(false);
             unused.or_else(|| self.idle.pop_oldest(true))
@@ -424,7 +424,7 @@ impl<M: Manager> State<M> {
     pub(crate) fn give_up(&mut self, actions: &mut PoolActions<M>, now: Instant) {
         for key in self.machine.give_up(now) {
             let error = WaitError::Connect(self.last_failure());
-            let waiter = self.machine.waiter(key);
+            let waiter = self.machine.queue.payload(key);
             actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(error))));
         }
     }
@@ -435,7 +435,7 @@ impl<M: Manager> State<M> {
 
     /// Returns whether the caller has to start the maintenance task, which then counts as starting.
     pub(crate) fn must_start_maintenance(&mut self) -> bool {
-        let must = self.maintenance == TaskState::Absent && !self.machine.is_closed();
+        let must = self.maintenance == TaskState::Absent && !self.machine.closed;
         if must {
             self.maintenance = TaskState::Starting;
         }
@@ -455,11 +455,7 @@ impl<M: Manager> State<M> {
     }
 }
 
-fn tell_changes<M: Manager>(
-    actions: &mut PoolActions<M>,
-    before: ObservedState,
-    now: ObservedState,
-) {
+fn tell_changes<M: Manager>(actions: &mut PoolActions<M>, before: Gauges, now: Gauges) {
     if before.breaker != now.breaker {
         actions.tell(Event::Breaker { from: before.breaker, to: now.breaker });
     }

@@ -24,7 +24,7 @@ pub(crate) fn begin_check<M: Manager>(
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
     if check.step() == Step::Close(CloseReason::Idle)
-        && !shared.peek(|state| state.machine.capacity().is_above_min_size())
+        && !shared.peek(|state| state.machine.capacity.is_above_min_size())
     {
         check = begin(false);
     }

@@ -76,19 +76,18 @@ impl<'a, M: Manager> Wait<'a, M> {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
             // it: that takes the slow way, which can wake.
-            if state.maintenance == TaskState::Absent || machine.is_closed() || machine.is_paused()
-            {
+            if state.maintenance == TaskState::Absent || machine.closed || machine.paused {
                 return None;
             }
-            let version = machine.versions().current;
-            match &machine.waiter(key)?.result {
+            let version = machine.versions.current;
+            match &machine.queue.payload(key)?.result {
                 Some(Ok(assigned))
                     if assigned.source == Source::Reused
                         && needs_no_probe(&assigned.conn, version, fresh_for, probe_after, now) => {
                 }
                 _ => return None,
             }
-            machine.remove(key)
+            machine.queue.remove(key)
         })?;
         self.key = None;
         // The waker is dropped here, not under the lock.
@@ -143,7 +142,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         now: Instant,
         waker: &mut Option<Waker>,
     ) -> Option<WaitResult<M>> {
-        let taken = |state: &mut State<M>, key| state.machine.waiter(key)?.result.take();
+        let taken = |state: &mut State<M>, key| state.machine.queue.payload(key)?.result.take();
         if let Some(result) = self.key.and_then(|key| taken(state, key)) {
             return Some(result);
         }
@@ -159,9 +158,10 @@ impl<'a, M: Manager> Wait<'a, M> {
                 })
             }
             Some(key) => {
-                let assigned = state.machine.waiter_state(key) == Some(WaiterState::Assigned);
+                let assigned = state.machine.queue.state(key) == Some(WaiterState::Assigned);
                 let requeued = if assigned { state.machine.requeue(key, accepts) } else { Ok(()) };
-                if let (Some(waiter), Some(mine)) = (state.machine.waiter(key), waker.take()) {
+                if let (Some(waiter), Some(mine)) = (state.machine.queue.payload(key), waker.take())
+                {
                     *waker = waiter.set_waker(mine);
                 }
                 requeued.map(|()| key)
@@ -206,9 +206,9 @@ impl<'a, M: Manager> Wait<'a, M> {
             let Some(key) = self.key.take() else {
                 return (None, Err(WaitError::TimedOut));
             };
-            let queued = state.machine.waiter_state(key) == Some(WaiterState::Queued);
-            self.place = QueuePlace { queued, position: state.machine.position(key) };
-            let left = state.machine.remove(key);
+            let queued = state.machine.queue.state(key) == Some(WaiterState::Queued);
+            self.place = QueuePlace { queued, position: state.machine.queue.position(key) };
+            let left = state.machine.queue.remove(key);
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
                 self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::TimedOut)
@@ -229,8 +229,8 @@ impl<'a, M: Manager> Wait<'a, M> {
         let machine = &state.machine;
         let free = accepts == Accepts::Any
             && !machine.wants_reused(now)
-            && !machine.is_closed()
-            && !machine.is_paused();
+            && !machine.closed
+            && !machine.paused;
         let conn = if free { self.shared.idle.pop() } else { None };
         conn.map(|conn| Assigned::unverified(conn, Source::Reused))
     }
@@ -256,7 +256,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let Some(key) = self.key.take() else { return };
         let shared = self.shared;
         let left = shared.with(|state, actions| {
-            let left = state.machine.remove(key);
+            let left = state.machine.queue.remove(key);
             if state.maintenance == TaskState::Absent && state.machine.missing() > 0 {
                 // It may have been woken to start connects: the next waiter is woken instead.
                 state.request_connects(actions);

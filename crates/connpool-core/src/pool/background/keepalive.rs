@@ -63,7 +63,7 @@ impl<M: Manager> Keepalive<M> {
         let shared = &self.shared;
         let now = shared.runtime.now();
         shared.with(|state, actions| {
-            state.machine.schedule.ping_ended();
+            state.machine.schedule.pinging = false;
             // The sweep goes on.
             actions.notify_maintenance = true;
             shared.place(state, actions, conn, Disposition::from(step), now);

@@ -121,18 +121,18 @@ impl<M: Manager> Maintenance<M> {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
-        if !shared.peek(|state| state.machine.schedule.is_pinging()) {
+        if !shared.peek(|state| state.machine.schedule.pinging) {
             self.sweep.step(&shared);
         }
         let now = self.runtime.now().max(proven);
         self.leaks.step(&shared, now);
         let next = shared.peek(|state| {
             let machine = &state.machine;
-            let sweeping = !self.sweep.is_over() && !machine.schedule.is_pinging();
+            let sweeping = !self.sweep.is_over() && !machine.schedule.pinging;
             if !state.closing.is_empty() || sweeping {
                 return Next::Again;
             }
-            if machine.is_closed() {
+            if machine.closed {
                 return Next::Exit;
             }
             match earliest([machine.next_deadline(), self.leaks.next()]) {

@@ -60,7 +60,7 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
         }
         let conn = shared.idle.pop_oldest_in(segment);
         if conn.is_none() {
-            state.machine.schedule.set_probing(false);
+            state.machine.schedule.probing = false;
         }
         conn.ok_or(SweepStep::SegmentEmpty)
     });
@@ -78,7 +78,7 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
     }
     let now = shared.runtime.now();
     shared.with(|state, actions| {
-        state.machine.schedule.set_probing(false);
+        state.machine.schedule.probing = false;
         shared.place(state, actions, conn, Disposition::from(step), now);
         shared.rebalance(state, actions, now);
     });
@@ -88,7 +88,8 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
 fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> SweepStep {
     let now = shared.runtime.now();
     shared.with(|state, actions| {
-        state.machine.schedule.ping_started();
+        state.machine.schedule.probing = false;
+        state.machine.schedule.pinging = true;
         // A caller that came during the probe has nothing to wait for.
         shared.rebalance(state, actions, now);
     });

@@ -17,9 +17,9 @@ pub(crate) async fn open_min_size<M: Manager>(
         deadline.begin(now);
         spawn_wanted(shared, now);
         let (done, has_runtime, failure) = shared.peek(|state| {
-            let failed = state.machine.fails_fast() && state.machine.failures() > 0;
+            let failed = state.machine.fail_fast && state.machine.backoff.failures.get() > 0;
             let failure = state.last_failure.clone().filter(|_| failed);
-            let done = state.machine.capacity().has_min_size();
+            let done = state.machine.capacity.has_min_size();
             (done, state.maintenance != TaskState::Absent, failure)
         });
         if done {
