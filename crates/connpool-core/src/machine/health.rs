@@ -12,7 +12,8 @@ use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
 pub(crate) struct Rules {
     pub(crate) idle_timeout: Nanos,
     pub(crate) max_lifetime: Nanos,
-    pub(crate) max_uses: Option<u64>,
+    /// The largest number if there is no limit.
+    pub(crate) max_uses: u64,
     pub(crate) ping_after: Nanos,
     pub(crate) liveness_after: Nanos,
     pub(crate) keepalive: Nanos,
@@ -58,7 +59,7 @@ impl Rules {
     }
 
     pub(crate) fn forbid_more_uses_of(&self, meta: &ConnMeta) -> bool {
-        self.max_uses.is_some_and(|most| meta.uses >= most)
+        meta.uses >= self.max_uses
     }
 }
 

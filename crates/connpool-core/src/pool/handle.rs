@@ -89,7 +89,7 @@ impl<M: Manager> Pool<M> {
     pub fn get(
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        let limit = self.shared().snapshot.get_timeout();
+        let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow(limit, Location::caller())
     }
 
@@ -163,7 +163,7 @@ impl<M: Manager> Pool<M> {
         &self,
     ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
     {
-        let limit = self.shared().snapshot.get_timeout();
+        let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow_owned(limit, Location::caller())
     }
 

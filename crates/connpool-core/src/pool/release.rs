@@ -26,7 +26,7 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     let now = shared.clock();
     conn.meta.returned(now);
     let (version, unobstructed) = shared.snapshot.fast_return();
-    if conn.meta.may_return(version, shared.snapshot.max_uses(), now) {
+    if conn.meta.may_return(version, shared.snapshot.settings.max_uses.get(), now) {
         return keep(shared, conn, unobstructed);
     }
     let (versions, rules) = shared.snapshot.versions_and_rules();
@@ -100,7 +100,7 @@ pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) 
 #[inline]
 pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
     let Some(cell) = conn.slot.lease() else { return };
-    if shared.snapshot.leak_warning() == Nanos::NEVER {
+    if shared.snapshot.settings.leak_warning.get() == Nanos::NEVER {
         return cell.end();
     }
     let now = shared.runtime.now();

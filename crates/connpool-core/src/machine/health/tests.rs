@@ -29,7 +29,7 @@ fn rules() -> Rules {
     Rules {
         idle_timeout: Nanos::NEVER,
         max_lifetime: Nanos::NEVER,
-        max_uses: None,
+        max_uses: u64::MAX,
         ping_after: SECOND.into(),
         liveness_after: Nanos::ZERO,
         keepalive: Nanos::NEVER,
@@ -157,7 +157,7 @@ fn limits_that_were_made_tighter_reach_what_was_opened_before() {
     meta.last_alive = at(5);
     assert_eq!(check.after_success(&meta, &rules).step(), over);
     rules.max_lifetime = Nanos::NEVER;
-    rules.max_uses = Some(2);
+    rules.max_uses = 2;
     meta.uses = 1;
     assert_eq!(begin(CheckKind::Reused, &meta, &rules, 4), Step::Probe);
     meta.uses = 2;
@@ -298,7 +298,7 @@ fn panic_outweighs_a_mark_and_a_mark_an_exchange() {
 #[test]
 fn connection_is_closed_after_max_uses() {
     let mut rules = rules();
-    rules.max_uses = Some(3);
+    rules.max_uses = 3;
     let mut meta = meta();
     meta.uses = 2;
     assert_eq!(on_return(&meta, &rules, VERSIONS, at(0)), Disposition::Reuse);

@@ -54,9 +54,9 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M
         return FastPath::Miss(Miss::default());
     };
     let now = shared.clock();
-    let fresh_for = shared.snapshot.fresh_for();
+    let fresh_for = shared.snapshot.settings.fresh_for.get();
     let is_fit = |conn: &BoxConn<M>| conn.meta.is_fit(version, fresh_for, now);
-    let probe_after = shared.snapshot.liveness_after();
+    let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
     let Some(mut conn) = shared.idle.pop_if(is_fit, !probes) else {
@@ -192,7 +192,7 @@ pub(crate) async fn acquire<M: Manager>(
 fn take_idle<M: Manager>(shared: &Shared<M>, mode: Mode) -> Option<BoxConn<M>> {
     match mode {
         Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop(),
-        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset() {
+        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset {
             true => shared.idle.pop_oldest(false),
             false => shared.idle.pop(),
         },

@@ -70,8 +70,10 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
         let (key, shared) = (self.key?, self.shared);
         let now = shared.clock();
-        let (fresh_for, probe_after) =
-            (shared.snapshot.fresh_for(), shared.snapshot.liveness_after());
+        let (fresh_for, probe_after) = (
+            shared.snapshot.settings.fresh_for.get(),
+            shared.snapshot.settings.liveness_after.get(),
+        );
         let waiter = shared.peek(|state| {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start

@@ -44,7 +44,7 @@ impl<M: Manager> Observed<'_, M> {
 impl<M: Manager> Drop for Observed<'_, M> {
     fn drop(&mut self) {
         let now = self.shared.runtime.now();
-        if now.is_past(self.began, self.shared.snapshot.slow_get_warning()) {
+        if now.is_past(self.began, self.shared.snapshot.settings.slow_get_warning.get()) {
             self.shared
                 .events
                 .announce(&Event::SlowGet { waited: now.since(self.began), id: self.got });

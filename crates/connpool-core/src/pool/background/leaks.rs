@@ -29,7 +29,7 @@ impl LeakWatch {
 
     /// Reports leaks, if it is time or the limit has changed.
     pub(super) fn step<M: Manager>(&mut self, shared: &Shared<M>, now: Instant) {
-        let limit = shared.snapshot.leak_warning();
+        let limit = shared.snapshot.settings.leak_warning.get();
         let changed = std::mem::replace(&mut self.limit, limit) != limit;
         if !changed && self.next.is_none_or(|next| now < next) {
             return;

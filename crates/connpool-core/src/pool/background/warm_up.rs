@@ -10,7 +10,7 @@ use crate::util::timeout::{Deadline, timed_out};
 pub(crate) async fn open_min_size<M: Manager>(
     shared: &Shared<M>,
 ) -> Result<(), BuildError<M::Error>> {
-    let mut deadline = Deadline::new(shared.snapshot.get_timeout());
+    let mut deadline = Deadline::new(shared.snapshot.settings.get_timeout.get());
     loop {
         let changed = shared.signals.state_changed.listen();
         let now = shared.runtime.now();

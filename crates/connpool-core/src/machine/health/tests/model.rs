@@ -49,7 +49,7 @@ prop_compose! {
     fn rules()(
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
         keepalive in prop_oneof![Just(Nanos::NEVER), Just(Nanos::ZERO), Just(Nanos::from(AN_AGE))],
-        max_uses in of(1..4_u64),
+        max_uses in of(1..4_u64).prop_map(|most| most.unwrap_or(u64::MAX)),
         needs_reset in any::<bool>(),
     ) -> Rules {
         Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, needs_reset }
@@ -103,7 +103,7 @@ impl Case {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
-        } else if rules.max_uses.is_some_and(|most| meta.uses >= most) && !is_new {
+        } else if meta.uses >= rules.max_uses && !is_new {
             Some(CloseReason::MaxUses)
         } else if over_idle && self.spare && !is_new {
             Some(CloseReason::Idle)
@@ -217,7 +217,7 @@ proptest! {
         }
         meta.verified(proven_at, *versions, rules);
         let kept = on_return(&meta, rules, *versions, proven_at) == Disposition::Reuse;
-        let most = rules.max_uses.unwrap_or(u64::MAX);
+        let most = rules.max_uses;
         prop_assert!(kept || !meta.may_return(versions.current, most, proven_at));
         let now = (*now).max(proven_at).max(meta.idle_since);
         if (kept || is_ping) && meta.is_fit(versions.current, rules.fresh_for(), now) {
@@ -240,7 +240,7 @@ proptest! {
         let reasons = [
             (meta.version < versions.cleared, CloseReason::Cleared),
             (case.is_over_age(), CloseReason::Lifetime),
-            (rules.max_uses.is_some_and(|most| meta.uses >= most), CloseReason::MaxUses),
+            (meta.uses >= rules.max_uses, CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0);
         let expected = first.map_or(Disposition::Reuse, |reason| Disposition::Close(reason.1));
