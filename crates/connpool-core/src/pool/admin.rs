@@ -12,8 +12,7 @@ use crate::pool::close::{CloseReport, close};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
-use crate::pool::shared::{BoxConn, PoolActions, Shared, State};
-use crate::time::Instant;
+use crate::pool::shared::{BoxConn, Shared};
 use crate::util::sync::Arc;
 
 impl<M: Manager> Pool<M> {
@@ -35,9 +34,9 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self) {
-        self.shared().with(|state, actions| {
-            state.machine.clear();
-            actions.tell(Event::Cleared);
+        self.shared().with(|locked| {
+            locked.state.machine.clear();
+            locked.actions.tell(Event::Cleared);
         });
         self.shared().redistribute_idle();
     }
@@ -133,16 +132,16 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, connpool_core::ConfigError>(())
     /// ```
     pub fn pause(&self) {
-        self.shared().with(|state, _| state.machine.pause());
+        self.shared().with(|locked| locked.state.machine.pause());
     }
 
     /// Ends a [`pause`](Pool::pause). Waiters are served in their order.
     pub fn resume(&self) {
         let shared = self.shared();
         let now = shared.runtime.now();
-        shared.with(|state, actions| {
-            state.machine.resume();
-            shared.rebalance(state, actions, now);
+        shared.with(|locked| {
+            locked.state.machine.resume();
+            locked.rebalance(now);
         });
     }
 
@@ -213,14 +212,14 @@ impl<M: Manager> Pool<M> {
     pub fn add(&self, conn: M::Connection) -> Result<(), AddError<M::Connection>> {
         let shared = self.shared();
         let now = shared.runtime.now();
-        let started = shared.with(|state, _| {
-            if state.machine.closed {
+        let started = shared.with(|locked| {
+            if locked.state.machine.closed {
                 return Err(AddError::Closed(()));
             }
-            if state.machine.capacity.room() == 0 || shared.idle.is_full() {
+            if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
                 return Err(AddError::Full(()));
             }
-            shared.start_connect(state, now).ok_or(AddError::Full(()))
+            locked.start_connect(now).ok_or(AddError::Full(()))
         });
         match started {
             Ok(started) => {
@@ -268,37 +267,27 @@ fn reconfigure<M: Manager>(
     change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
+    shared.with(|locked| {
         // Read under the pool's lock, so that of two changes neither is lost.
         let mut config = PoolConfig::clone(&shared.snapshot.config());
         change(&mut config)?;
-        enforce(shared, state, actions, config, now);
+        let needed_clock = shared.snapshot.needs_clock();
+        locked.state.machine.reconfigure(&config);
+        for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
+            locked.close_later(conn, CloseReason::Overflow);
+        }
+        shared.snapshot.configure(config);
+        if !needed_clock && shared.snapshot.needs_clock() {
+            // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
+            shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+        }
+        locked.actions.tell(Event::Reconfigured);
+        locked.rebalance(now);
+        locked.actions.notify_maintenance = true;
+        // A caller that gathers more connections than there may be now has nothing to wait for.
+        locked.actions.state_changed = true;
         Ok(())
     })
-}
-
-fn enforce<M: Manager>(
-    shared: &Shared<M>,
-    state: &mut State<M>,
-    actions: &mut PoolActions<M>,
-    config: PoolConfig,
-    now: Instant,
-) {
-    let needed_clock = shared.snapshot.needs_clock();
-    state.machine.reconfigure(&config);
-    for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
-        state.close_later(actions, conn, CloseReason::Overflow);
-    }
-    shared.snapshot.configure(config);
-    if !needed_clock && shared.snapshot.needs_clock() {
-        // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
-        shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
-    }
-    actions.tell(Event::Reconfigured);
-    shared.rebalance(state, actions, now);
-    actions.notify_maintenance = true;
-    // A caller that gathers more connections than there may be now has nothing to wait for.
-    actions.state_changed = true;
 }
 
 /// An idle connection that `retain` inspects.

@@ -52,9 +52,9 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
 /// maintenance task becomes the owner and closes the connections gracefully.
 pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
     shut(shared, Caller::Dropped);
-    shared.with(|state, _| {
-        if state.maintenance != TaskState::Absent && !state.closing.is_empty() {
-            state.final_owner = Some(Arc::clone(shared));
+    shared.with(|locked| {
+        if locked.state.maintenance != TaskState::Absent && !locked.state.closing.is_empty() {
+            locked.state.final_owner = Some(Arc::clone(shared));
         }
     });
 }
@@ -70,19 +70,20 @@ enum Caller {
 
 /// Refuses new callers, answers all waiters, and closes what is idle.
 fn shut<M: Manager>(shared: &Shared<M>, caller: Caller) {
-    let ((), spawns) = shared.with_spawns(|state, actions| {
-        if state.machine.closed {
+    let ((), spawns) = shared.with_spawns(|locked| {
+        if locked.state.machine.closed {
             return;
         }
-        actions.spawns.maintenance = caller == Caller::Polled && state.must_start_maintenance();
-        for key in state.machine.close() {
-            let waiter = state.machine.queue.payload(key);
-            actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        locked.actions.spawns.maintenance =
+            caller == Caller::Polled && locked.state.must_start_maintenance();
+        for key in locked.state.machine.close() {
+            let waiter = locked.state.machine.queue.payload(key);
+            locked.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
         }
         // Any time will do: a closed machine consults no deadline.
-        shared.serve(state, actions, Instant::ORIGIN);
-        actions.closing = true;
-        actions.notify_maintenance = true;
+        locked.serve(Instant::ORIGIN);
+        locked.actions.closing = true;
+        locked.actions.notify_maintenance = true;
     });
     spawn(shared, spawns);
 }

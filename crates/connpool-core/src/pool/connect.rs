@@ -105,15 +105,15 @@ impl<M: Manager> ConnectTask<M> {
         };
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
         shared.events.tell(|| Event::Opened { id, took: now.since(self.began) });
-        shared.with(|state, actions| {
+        shared.with(|locked| {
             if let Some(cell) = conn.slot.lease() {
                 cell.opened(id);
             }
             conn.slot.set_state(SlotState::Open);
-            actions.notify_maintenance |= state.machine.connected();
-            actions.state_changed = true;
-            shared.deliver(state, actions, conn, Source::Fresh, now);
-            shared.rebalance(state, actions, now);
+            locked.actions.notify_maintenance |= locked.state.machine.connected();
+            locked.actions.state_changed = true;
+            locked.deliver(conn, Source::Fresh, now);
+            locked.rebalance(now);
         });
     }
 
@@ -131,20 +131,21 @@ impl<M: Manager> ConnectTask<M> {
         let error = (counts && shared.events.is_observed()).then(|| failure.as_error());
         let now = self.now();
         let mut failures = 0;
-        let last = shared.with(|state, actions| {
-            failures = state.machine.backoff.failures.get();
-            actions.state_changed = true;
-            if state.machine.versions.outdates(self.ticket.version) {
+        let last = shared.with(|locked| {
+            let machine = &mut locked.state.machine;
+            failures = machine.backoff.failures.get();
+            locked.actions.state_changed = true;
+            if machine.versions.outdates(self.ticket.version) {
                 // Started before a `clear`, perhaps with an old password: says nothing about the
                 // backend as it is now.
                 return Some(failure);
             }
-            state.machine.backoff.failed(now, self.draw);
-            failures = state.machine.backoff.failures.get();
-            if state.machine.fail_fast && !dropped {
-                state.report_failure(actions, failure.clone(), now);
+            machine.backoff.failed(now, self.draw);
+            failures = machine.backoff.failures.get();
+            if machine.fail_fast && !dropped {
+                locked.report_failure(failure.clone(), now);
             }
-            state.last_failure.replace(failure)
+            locked.state.last_failure.replace(failure)
         });
         // Errors are foreign: dropped after unlocking, before the slot is freed.
         drop(last);
@@ -186,17 +187,17 @@ pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, cre
         return;
     }
     let draw = shared.runtime.random();
-    let last = shared.with(|state, actions| {
+    let last = shared.with(|locked| {
         if let Some(reason) = fault {
-            state.machine.backoff.failed(now, draw);
-            return state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
+            locked.state.machine.backoff.failed(now, draw);
+            return locked.state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
         }
-        if !state.machine.succeeded(created_at) {
+        if !locked.state.machine.succeeded(created_at) {
             return None;
         }
         // Other waiters may have been waiting for the end of the pause that is over now.
-        shared.rebalance(state, actions, now);
-        state.last_failure.take()
+        locked.rebalance(now);
+        locked.state.last_failure.take()
     });
     drop(last);
 }

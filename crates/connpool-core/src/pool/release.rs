@@ -41,7 +41,7 @@ pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, dispositi
         return keep(shared, conn, shared.snapshot.allows_return());
     }
     let now = shared.runtime.now();
-    shared.with(|state, actions| shared.place(state, actions, conn, disposition, now));
+    shared.with(|locked| locked.place(conn, disposition, now));
 }
 
 /// Adds a reusable connection to the idle set, or hands it over if something obstructs that.
@@ -58,13 +58,13 @@ fn keep<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, unobstructed: bool) {
     // closed or cleared. See `snapshot` for why one of the two sees the other.
     if !shared.snapshot.allows_return() {
         let now = shared.runtime.now();
-        shared.with(|state, actions| shared.rebalance(state, actions, now));
+        shared.with(|locked| locked.rebalance(now));
     }
     if shared.snapshot.outdates(version) {
         shared.redistribute_idle();
     }
     if shared.idle.is_contended() {
-        shared.with(|_, _| shared.idle.widen_if_contended());
+        shared.with(|_| shared.idle.widen_if_contended());
     }
 }
 

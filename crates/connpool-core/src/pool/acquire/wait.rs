@@ -10,7 +10,7 @@ use crate::manager::Manager;
 use crate::observe::event::Event;
 use crate::pool::background::spawn;
 use crate::pool::report::QueuePlace;
-use crate::pool::shared::{BoxConn, PoolActions, Shared, State, TaskState};
+use crate::pool::shared::{BoxConn, Locked, Shared, State, TaskState};
 use crate::pool::waiter::{Assigned, WaitError, Waiter};
 use crate::time::{Instant, Nanos};
 use crate::util::timeout::Deadline;
@@ -110,9 +110,9 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = shared.runtime.now();
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
-        let (result, spawns) = shared.with_spawns(|state, actions| {
-            let result = self.queue(state, actions, deadline, accepts, now, &mut waker);
-            shared.collect_spawns(state, actions, now);
+        let (result, spawns) = shared.with_spawns(|locked| {
+            let result = self.queue(locked, deadline, accepts, now, &mut waker);
+            locked.collect_spawns(now);
             result
         });
         // Foreign code runs after unlocking, and the waker is dropped last, since its drop may panic.
@@ -137,33 +137,32 @@ impl<'a, M: Manager> Wait<'a, M> {
     /// Takes the result, or a place in the queue.
     fn queue(
         &mut self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
+        locked: &mut Locked<'_, M>,
         deadline: &mut Deadline,
         accepts: Accepts,
         now: Instant,
         waker: &mut Option<Waker>,
     ) -> Option<WaitResult<M>> {
         let taken = |state: &mut State<M>, key| state.machine.queue.payload(key)?.result.take();
-        if let Some(result) = self.key.and_then(|key| taken(state, key)) {
+        if let Some(result) = self.key.and_then(|key| taken(locked.state, key)) {
             return Some(result);
         }
-        let idle_is_searched = state.machine.wants_reused(now);
+        let machine = &mut locked.state.machine;
+        let idle_is_searched = machine.wants_reused(now);
         let queued = match self.key {
             None => {
                 let waiter = Waiter::new(waker.take());
-                let queued = state.machine.enqueue(now, deadline.begin(now), accepts, waiter);
-                self.depends_on_return = state.machine.depends_on_returns();
+                let queued = machine.enqueue(now, deadline.begin(now), accepts, waiter);
+                self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, waiter)| {
                     *waker = waiter.and_then(|waiter| waiter.waker);
                     rejected
                 })
             }
             Some(key) => {
-                let assigned = state.machine.queue.state(key) == Some(WaiterState::Assigned);
-                let requeued = if assigned { state.machine.requeue(key, accepts) } else { Ok(()) };
-                if let (Some(waiter), Some(mine)) = (state.machine.queue.payload(key), waker.take())
-                {
+                let assigned = machine.queue.state(key) == Some(WaiterState::Assigned);
+                let requeued = if assigned { machine.requeue(key, accepts) } else { Ok(()) };
+                if let (Some(waiter), Some(mine)) = (machine.queue.payload(key), waker.take()) {
                     *waker = waiter.set_waker(mine);
                 }
                 requeued.map(|()| key)
@@ -171,19 +170,19 @@ impl<'a, M: Manager> Wait<'a, M> {
         };
         let key = match queued {
             Ok(key) => key,
-            Err(rejected) => return Some(self.rejected(state, rejected, accepts, now)),
+            Err(rejected) => return Some(self.rejected(locked.state, rejected, accepts, now)),
         };
         self.key = Some(key);
         // Queued first, then the idle set is searched; a return does the opposite. If another waiter
         // wants a reused connection, the set was searched since it was queued.
         if !idle_is_searched {
-            self.shared.serve(state, actions, now);
+            locked.serve(now);
         }
-        state.give_up(actions, now);
-        actions.expedite_close = state.machine.held_up_by_closing();
+        locked.give_up(now);
+        locked.actions.expedite_close = locked.state.machine.held_up_by_closing();
         // The maintenance task may sleep for longer than the pause that this waiter waits for.
-        actions.notify_maintenance |= state.machine.is_held_up_by_backoff(now);
-        taken(state, key)
+        locked.actions.notify_maintenance |= locked.state.machine.is_held_up_by_backoff(now);
+        taken(locked.state, key)
     }
 
     fn rejected(
@@ -204,16 +203,17 @@ impl<'a, M: Manager> Wait<'a, M> {
 
     /// Leaves the queue at the deadline. A connection that has come counts, however late the timer.
     fn leave_at_deadline(&mut self, accepts: Accepts, now: Instant) -> WaitResult<M> {
-        let (waker, result) = self.shared.with(|state, _| {
+        let (waker, result) = self.shared.with(|locked| {
             let Some(key) = self.key.take() else {
                 return (None, Err(WaitError::TimedOut));
             };
-            let queued = state.machine.queue.state(key) == Some(WaiterState::Queued);
-            self.place = QueuePlace { queued, position: state.machine.queue.position(key) };
-            let left = state.machine.queue.remove(key);
+            let queue = &mut locked.state.machine.queue;
+            let queued = queue.state(key) == Some(WaiterState::Queued);
+            self.place = QueuePlace { queued, position: queue.position(key) };
+            let left = queue.remove(key);
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
-                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::TimedOut)
+                self.take_unwanted_idle(locked.state, accepts, now).ok_or(WaitError::TimedOut)
             });
             (waker, result)
         });
@@ -257,11 +257,11 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.stop_clock();
         let Some(key) = self.key.take() else { return };
         let shared = self.shared;
-        let left = shared.with(|state, actions| {
-            let left = state.machine.queue.remove(key);
-            if state.maintenance == TaskState::Absent && state.machine.missing() > 0 {
+        let left = shared.with(|locked| {
+            let left = locked.state.machine.queue.remove(key);
+            if locked.state.maintenance == TaskState::Absent && locked.state.machine.missing() > 0 {
                 // It may have been woken to start connects: the next waiter is woken instead.
-                state.request_connects(actions);
+                locked.request_connects();
             }
             left
         });

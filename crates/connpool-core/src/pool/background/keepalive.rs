@@ -62,12 +62,12 @@ impl<M: Manager> Keepalive<M> {
         let Some(conn) = self.conn.take() else { return };
         let shared = &self.shared;
         let now = shared.runtime.now();
-        shared.with(|state, actions| {
-            state.machine.schedule.pinging = false;
+        shared.with(|locked| {
+            locked.state.machine.schedule.pinging = false;
             // The sweep goes on.
-            actions.notify_maintenance = true;
-            shared.place(state, actions, conn, Disposition::from(step), now);
-            shared.rebalance(state, actions, now);
+            locked.actions.notify_maintenance = true;
+            locked.place(conn, Disposition::from(step), now);
+            locked.rebalance(now);
         });
     }
 }

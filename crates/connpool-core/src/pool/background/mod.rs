@@ -47,8 +47,7 @@ fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
 
 /// Starts the tasks that are wanted now. Called from polled futures only.
 pub(crate) fn spawn_wanted<M: Manager>(shared: &Shared<M>, now: Instant) {
-    let ((), spawns) =
-        shared.with_spawns(|state, actions| shared.collect_spawns(state, actions, now));
+    let ((), spawns) = shared.with_spawns(|locked| locked.collect_spawns(now));
     spawn(shared, spawns);
 }
 
@@ -60,9 +59,9 @@ fn start<M: Manager>(shared: &Shared<M>) {
         leaks: LeakWatch::default(),
     };
     shared.runtime.spawn(Box::pin(task.run()));
-    shared.with(|state, _| {
-        if state.maintenance == TaskState::Starting {
-            state.maintenance = TaskState::Running;
+    shared.with(|locked| {
+        if locked.state.maintenance == TaskState::Starting {
+            locked.state.maintenance = TaskState::Running;
         }
     });
 }
@@ -109,15 +108,15 @@ impl<M: Manager> Maintenance<M> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let closing = shared.with(|state, _| {
-            let some = state.closing.len().min(BATCH);
-            state.closing.drain(..some).collect::<Vec<_>>()
+        let closing = shared.with(|locked| {
+            let some = locked.state.closing.len().min(BATCH);
+            locked.state.closing.drain(..some).collect::<Vec<_>>()
         });
         for (conn, reason) in closing {
             close_connection(&shared, conn, reason).await;
         }
         spawn_wanted(&shared, now);
-        if shared.with(|state, _| state.machine.schedule.sweep_is_due(now)) {
+        if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
@@ -148,17 +147,17 @@ impl<M: Manager> Maintenance<M> {
 impl<M: Manager> Drop for Maintenance<M> {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let final_owner = shared.with(|state, actions| {
-            let was = mem::replace(&mut state.maintenance, TaskState::Absent);
-            for (conn, reason) in mem::take(&mut state.closing) {
-                actions.discard(conn, reason);
+        let final_owner = shared.with(|locked| {
+            let was = mem::replace(&mut locked.state.maintenance, TaskState::Absent);
+            for (conn, reason) in mem::take(&mut locked.state.closing) {
+                locked.actions.discard(conn, reason);
             }
             if was == TaskState::Running {
-                state.request_connects(actions);
+                locked.request_connects();
                 // A `build` may be waiting for what this task was to start.
-                actions.state_changed = true;
+                locked.actions.state_changed = true;
             }
-            state.final_owner.take()
+            locked.state.final_owner.take()
         });
         // Breaks the cycle outside of the lock.
         drop(final_owner);

@@ -54,13 +54,13 @@ impl Sweep {
 
 /// Checks the connection of a segment that is idle for longest.
 fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep {
-    let taken = shared.with(|state, _| {
-        if !state.machine.sweep_probe_started() {
+    let taken = shared.with(|locked| {
+        if !locked.state.machine.sweep_probe_started() {
             return Err(SweepStep::CallerWaits);
         }
         let conn = shared.idle.pop_oldest_in(segment);
         if conn.is_none() {
-            state.machine.schedule.probing = false;
+            locked.state.machine.schedule.probing = false;
         }
         conn.ok_or(SweepStep::SegmentEmpty)
     });
@@ -77,21 +77,21 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
         report_first_check(shared, step, conn.meta.created_at);
     }
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
-        state.machine.schedule.probing = false;
-        shared.place(state, actions, conn, Disposition::from(step), now);
-        shared.rebalance(state, actions, now);
+    shared.with(|locked| {
+        locked.state.machine.schedule.probing = false;
+        locked.place(conn, Disposition::from(step), now);
+        locked.rebalance(now);
     });
     SweepStep::Probed
 }
 
 fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> SweepStep {
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
-        state.machine.schedule.probing = false;
-        state.machine.schedule.pinging = true;
+    shared.with(|locked| {
+        locked.state.machine.schedule.probing = false;
+        locked.state.machine.schedule.pinging = true;
         // A caller that came during the probe has nothing to wait for.
-        shared.rebalance(state, actions, now);
+        locked.rebalance(now);
     });
     Keepalive::new(Arc::clone(shared), conn, check).spawn();
     SweepStep::Pinging
