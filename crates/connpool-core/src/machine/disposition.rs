@@ -51,11 +51,14 @@ pub(crate) enum Disposition {
     Discard(CloseReason),
 }
 
-impl From<Step> for Disposition {
-    fn from(step: Step) -> Self {
+impl Disposition {
+    /// Returns what follows from the last step of a check; `None` if the check goes on.
+    #[inline]
+    pub(crate) fn after(step: Step) -> Option<Self> {
         match step {
-            Step::Close(reason) => Disposition::Close(reason),
-            Step::Probe | Step::Ping | Step::Reset | Step::Pass => Disposition::Reuse,
+            Step::Pass => Some(Disposition::Reuse),
+            Step::Close(reason) => Some(Disposition::Close(reason)),
+            Step::Probe | Step::Ping | Step::Reset => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Changes a pool from outside: settings, pauses, and what is in it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::config::{ConfigError, PoolConfig};
@@ -12,7 +13,7 @@ use crate::pool::close::{CloseReport, close};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
-use crate::pool::shared::{BoxConn, Shared};
+use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
 
 impl<M: Manager> Pool<M> {
@@ -178,10 +179,17 @@ impl<M: Manager> Pool<M> {
         let mut closed = 0_usize;
         for (segment, count) in shared.idle.segments() {
             for _ in 0..count {
-                let Some(conn) = shared.idle.pop_oldest_in(segment) else { break };
-                let conn = Some(conn);
-                if !(Inspected { shared, conn }).inspect(&mut keep) {
-                    closed = closed.saturating_add(1);
+                let Some(mut conn) = shared.idle.pop_oldest_in(segment) else { break };
+                match catch_unwind(AssertUnwindSafe(|| keep(&mut conn.inner))) {
+                    Ok(true) => settle(shared, conn, Disposition::Reuse),
+                    Ok(false) => {
+                        settle(shared, conn, Disposition::Close(CloseReason::Evicted));
+                        closed = closed.saturating_add(1);
+                    }
+                    Err(panic) => {
+                        shared.discard(conn, CloseReason::Panicked);
+                        resume_unwind(panic);
+                    }
                 }
             }
         }
@@ -288,33 +296,4 @@ fn reconfigure<M: Manager>(
         locked.actions.state_changed = true;
         Ok(())
     })
-}
-
-/// An idle connection that `retain` inspects.
-struct Inspected<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    conn: Option<BoxConn<M>>,
-}
-
-impl<M: Manager> Inspected<'_, M> {
-    fn inspect(mut self, keep: &mut impl FnMut(&mut M::Connection) -> bool) -> bool {
-        let Some(conn) = &mut self.conn else {
-            return true;
-        };
-        let kept = keep(&mut conn.inner);
-        if let Some(conn) = self.conn.take() {
-            let disposition =
-                if kept { Disposition::Reuse } else { Disposition::Close(CloseReason::Evicted) };
-            settle(self.shared, conn, disposition);
-        }
-        kept
-    }
-}
-
-impl<M: Manager> Drop for Inspected<'_, M> {
-    fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.shared.discard(conn, CloseReason::Panicked);
-        }
-    }
 }

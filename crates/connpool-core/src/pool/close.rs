@@ -30,7 +30,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
     let before = shared.counters.closed_total();
     let mut deadline = Deadline::new(limit);
     deadline.begin(shared.runtime.now());
-    shut(shared, Caller::Polled);
+    shut(shared, true);
     let mut is_late = false;
     loop {
         let changed = shared.signals.state_changed.listen();
@@ -51,7 +51,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
 /// Closes the pool when its last handle is dropped, without waiting or spawning. A running
 /// maintenance task becomes the owner and closes the connections gracefully.
 pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
-    shut(shared, Caller::Dropped);
+    shut(shared, false);
     shared.with(|locked| {
         if locked.state.maintenance != TaskState::Absent && !locked.state.closing.is_empty() {
             locked.state.final_owner = Some(Arc::clone(shared));
@@ -59,23 +59,14 @@ pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
-/// The origin of a close.
-#[derive(PartialEq, Eq)]
-enum Caller {
-    /// A polled future, which may start the maintenance task.
-    Polled,
-    /// A drop, which may not.
-    Dropped,
-}
-
-/// Refuses new callers, answers all waiters, and closes what is idle.
-fn shut<M: Manager>(shared: &Shared<M>, caller: Caller) {
+/// Refuses new callers, answers all waiters, and closes what is idle. A polled future may spawn the
+/// maintenance task, a drop may not.
+fn shut<M: Manager>(shared: &Shared<M>, may_spawn: bool) {
     let ((), spawns) = shared.with_spawns(|locked| {
         if locked.state.machine.closed {
             return;
         }
-        locked.actions.spawns.maintenance =
-            caller == Caller::Polled && locked.state.must_start_maintenance();
+        locked.actions.spawns.maintenance = may_spawn && locked.state.must_start_maintenance();
         for key in locked.state.machine.close() {
             let waiter = locked.state.machine.queue.payload(key);
             locked.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));

@@ -6,7 +6,8 @@ use event_listener::EventListener;
 
 use crate::error::connect_failure::ConnectFailure;
 use crate::machine::capacity::SlotState;
-use crate::machine::health::{ConnMeta, Step, VerifiedAt};
+use crate::machine::disposition::Disposition;
+use crate::machine::health::{ConnMeta, VerifiedAt};
 use crate::machine::pool::ConnectTicket;
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
@@ -109,7 +110,7 @@ impl<M: Manager> ConnectTask<M> {
             if let Some(cell) = conn.slot.lease() {
                 cell.opened(id);
             }
-            conn.slot.set_state(SlotState::Open);
+            conn.slot.state = SlotState::Open;
             locked.actions.notify_maintenance |= locked.state.machine.connected();
             locked.actions.state_changed = true;
             locked.deliver(conn, Source::Fresh, now);
@@ -166,24 +167,28 @@ impl<M: Manager> Drop for ConnectTask<M> {
     }
 }
 
-/// Records the outcome of the first check of a connection that was never borrowed.
+/// Records the outcome of a check, if the connection was never borrowed.
 ///
 /// A connection that fails it soon after its connect counts as a failed connect: a backend that
 /// accepts and hangs up must not be dialled without rest. One that its peer closed after a longer
 /// idle time does not count.
-pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, created_at: Instant) {
-    let fault = match step {
-        Step::Pass => None,
-        Step::Close(
-            reason @ (CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked),
-        ) => Some(reason),
-        Step::Probe | Step::Ping | Step::Reset | Step::Close(_) => return,
+pub(crate) fn report_first_check<M: Manager>(
+    shared: &Shared<M>,
+    meta: &ConnMeta,
+    disposition: Disposition,
+) {
+    use CloseReason::{Dead, Panicked, Unsolicited};
+    let fault = match disposition {
+        _ if meta.uses > 0 => return,
+        Disposition::Reuse => None,
+        Disposition::Close(reason @ (Dead | Unsolicited | Panicked)) => Some(reason),
+        Disposition::Close(_) | Disposition::Discard(_) => return,
     };
     if fault.is_none() && !shared.snapshot.is_failing() {
         return;
     }
     let now = shared.runtime.now();
-    if fault.is_some() && now.is_past(created_at, DEAD_ON_ARRIVAL_WITHIN) {
+    if fault.is_some() && now.is_past(meta.created_at, DEAD_ON_ARRIVAL_WITHIN) {
         return;
     }
     let draw = shared.runtime.random();
@@ -192,7 +197,7 @@ pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, cre
             locked.state.machine.backoff.failed(now, draw);
             return locked.state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
         }
-        if !locked.state.machine.succeeded(created_at) {
+        if !locked.state.machine.succeeded(meta.created_at) {
             return None;
         }
         // Other waiters may have been waiting for the end of the pause that is over now.

@@ -134,7 +134,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
         self.set_flag(GuardFlags::LABELED);
-        let index = self.conn().slot.lease_index();
+        let index = self.conn().slot.index;
         self.shared().leases.label(index, text.as_ref());
     }
 

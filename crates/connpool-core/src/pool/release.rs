@@ -91,7 +91,7 @@ fn spoiled<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> Option<Clos
 pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> GuardFlags {
     let flags = std::mem::take(&mut conn.slot.flags);
     if flags.has(GuardFlags::LABELED) {
-        shared.leases.forget_label(conn.slot.lease_index());
+        shared.leases.forget_label(conn.slot.index);
     }
     flags
 }
@@ -104,7 +104,7 @@ pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
         return cell.end();
     }
     let now = shared.runtime.now();
-    let reported = shared.leases.end_reported(conn.slot.lease_index(), cell, now);
+    let reported = shared.leases.end_reported(conn.slot.index, cell, now);
     if let Some(holder) = reported {
         shared.events.tell(|| Event::LeakReturned { holder });
     }

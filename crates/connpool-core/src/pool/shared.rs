@@ -116,7 +116,7 @@ impl<M: Manager> Shared<M> {
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
-            events: EventSink::new(name, observer),
+            events: EventSink { pool: name, observer },
             snapshot,
             idle,
             state: Mutex::new(state),
@@ -172,7 +172,7 @@ impl<M: Manager> Shared<M> {
             | flag(machine.paused, snapshot::PAUSED)
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
             | flag(machine.backoff.failures.get() > 0, snapshot::FAILING)
-            | flag(self.events.has_observer(), snapshot::OBSERVED);
+            | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }
 
@@ -332,11 +332,8 @@ impl<M: Manager> Locked<'_, M> {
             self.deliver(conn, Source::Reused, now);
         }
         let surplus = self.state.machine.capacity.surplus();
-        let oldest = || {
-            let unused = shared.idle.pop_oldest(false);
-            unused.or_else(|| shared.idle.pop_oldest(true))
-        };
-        for conn in (0..surplus).map_while(|_| oldest()) {
+        let oldest = |_| [false, true].into_iter().find_map(|used| shared.idle.pop_oldest(used));
+        for conn in (0..surplus).map_while(oldest) {
             self.close_later(conn, CloseReason::Shrunk);
         }
     }
@@ -378,9 +375,9 @@ impl<M: Manager> Locked<'_, M> {
 
     /// Leaves a connection to the maintenance task, or discards it if there is none.
     pub(crate) fn close_later(&mut self, mut conn: BoxConn<M>, reason: CloseReason) {
-        if conn.slot.state() == SlotState::Open {
+        if conn.slot.state == SlotState::Open {
             self.state.machine.close_started();
-            conn.slot.set_state(SlotState::Closing);
+            conn.slot.state = SlotState::Closing;
         }
         match self.state.maintenance {
             TaskState::Absent => self.actions.discard(conn, reason),

@@ -39,10 +39,6 @@ pub(crate) enum WaitError<E> {
 }
 
 impl<C, E> Waiter<C, E> {
-    pub(crate) fn new(waker: Option<Waker>) -> Self {
-        Waiter { waker, result: None }
-    }
-
     /// Sets the result and returns the waker.
     pub(crate) fn resolve(&mut self, result: Result<Assigned<C>, WaitError<E>>) -> Option<Waker> {
         self.result = Some(result);

@@ -12,7 +12,7 @@ use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;
-use crate::pool::acquire::verify::{Checkout, Outcome, probe};
+use crate::pool::acquire::verify::{Checkout, begin_check, probe};
 use crate::pool::acquire::wait::Wait;
 use crate::pool::acquire::watch::GetWatch;
 use crate::pool::connect::report_first_check;
@@ -147,29 +147,26 @@ pub(crate) async fn acquire<M: Manager>(
             (Mode::Wait, Source::Reused) => CheckKind::Reused,
             (Mode::Wait, Source::Fresh) => CheckKind::Fresh,
         };
-        let first_check_of =
-            (assigned.conn.meta.uses == 0).then_some(assigned.conn.meta.created_at);
+        let mut conn = assigned.conn;
         let checked_at = now.take().unwrap_or_else(|| shared.clock());
-        let mut checkout = Checkout::new(shared, assigned.conn, checked_at);
-        let outcome = match checkout.begin(kind) {
-            None => Outcome::Unfit(CloseReason::Cancelled),
-            Some(check) => match Outcome::of(check) {
-                Some(outcome) => outcome,
-                None => checkout.run(check, deadline).await,
-            },
+        let check = begin_check(shared, &mut conn, kind, checked_at);
+        let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
+        let disposition = match Disposition::after(check.step()) {
+            Some(disposition) => Some(disposition),
+            None => checkout.run(check, deadline).await,
         };
-        if let (Some(created_at), Some(step)) = (first_check_of, outcome.step()) {
-            report_first_check(shared, step, created_at);
+        if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
+            report_first_check(shared, &conn.meta, disposition);
         }
         search_idle = !wait.has_place();
-        match outcome {
+        match disposition {
             // It passed, and the pool was paused meanwhile: back to the queue, without a failure.
-            Outcome::Fit if shared.snapshot.is_paused() => {
+            Some(Disposition::Reuse) if shared.snapshot.is_paused() => {
                 checkout.settle(Disposition::Reuse);
                 search_idle = false;
                 continue;
             }
-            Outcome::Fit => match checkout.finish() {
+            Some(Disposition::Reuse) => match checkout.finish() {
                 Ok(conn) => {
                     let at = checkout.checked_at;
                     return Ok(check_out(shared, conn, at, &mut watch, site));
@@ -177,8 +174,8 @@ pub(crate) async fn acquire<M: Manager>(
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
-            Outcome::Unfit(reason) => checkout.settle(Disposition::Close(reason)),
-            Outcome::OutOfTime => {
+            Some(unfit) => checkout.settle(unfit),
+            None => {
                 checkout.settle(Disposition::Close(CloseReason::Cancelled));
                 return Err(timeout(shared, Phase::Check, deadline, wait.place()));
             }
@@ -204,11 +201,11 @@ fn check_out<M: Manager>(
     shared: &Shared<M>,
     mut conn: BoxConn<M>,
     checked_at: Instant,
-    watch: &mut GetWatch<'_, M>,
+    watch: &mut Option<Box<GetWatch<'_, M>>>,
     site: CallSite,
 ) -> BoxConn<M> {
     shared.counters.success.inc();
-    let since = watch.checked_out(conn.meta.id);
+    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id));
     let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
     shared.check_out(&mut conn, site, since);
     conn

@@ -151,7 +151,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let idle_is_searched = machine.wants_reused(now);
         let queued = match self.key {
             None => {
-                let waiter = Waiter::new(waker.take());
+                let waiter = Waiter { waker: waker.take(), result: None };
                 let queued = machine.enqueue(now, deadline.begin(now), accepts, waiter);
                 self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, waiter)| {

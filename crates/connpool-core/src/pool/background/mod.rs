@@ -79,7 +79,6 @@ enum Next {
     Again,
     /// Sleep until this time, or until a notification.
     Sleep(Option<Instant>),
-    Exit,
 }
 
 impl<M: Manager> Maintenance<M> {
@@ -90,7 +89,6 @@ impl<M: Manager> Maintenance<M> {
             let Some((notified, next)) = self.step(proven).await else { return };
             match next {
                 Next::Again => yield_now().await,
-                Next::Exit => return,
                 Next::Sleep(None) => notified.await,
                 Next::Sleep(Some(at)) => {
                     let timer = self.runtime.sleep_until(at);
@@ -104,6 +102,7 @@ impl<M: Manager> Maintenance<M> {
         }
     }
 
+    /// Does what is due; `None` if the pool is gone, or closed and nothing is left to do.
     async fn step(&mut self, proven: Instant) -> Option<(EventListener, Next)> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
@@ -129,17 +128,17 @@ impl<M: Manager> Maintenance<M> {
             let machine = &state.machine;
             let sweeping = !self.sweep.is_over() && !machine.schedule.pinging;
             if !state.closing.is_empty() || sweeping {
-                return Next::Again;
+                return Some(Next::Again);
             }
             if machine.closed {
-                return Next::Exit;
+                return None;
             }
-            match earliest([machine.next_deadline(), self.leaks.next()]) {
+            Some(match earliest([machine.next_deadline(), self.leaks.next]) {
                 // A timer in the past is ready at once, and no other task would get the thread.
                 Some(at) if at <= now => Next::Again,
                 deadline => Next::Sleep(deadline),
-            }
-        });
+            })
+        })?;
         Some((notified, next))
     }
 }

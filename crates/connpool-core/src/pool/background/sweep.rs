@@ -1,7 +1,7 @@
 //! Sweeps the idle set: checks limits and liveness, and finds connections whose keepalive is due.
 
 use crate::machine::disposition::Disposition;
-use crate::machine::health::{Check, CheckKind, Step};
+use crate::machine::health::{Check, CheckKind};
 use crate::manager::Manager;
 use crate::pool::acquire::verify::begin_check;
 use crate::pool::background::keepalive::Keepalive;
@@ -69,17 +69,14 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
         Err(step) => return step,
     };
     let check = begin_check(shared, &mut conn, CheckKind::Sweep, shared.clock());
-    let step = check.step();
-    if step == Step::Ping {
+    let Some(disposition) = Disposition::after(check.step()) else {
         return ping(shared, conn, check);
-    }
-    if conn.meta.uses == 0 {
-        report_first_check(shared, step, conn.meta.created_at);
-    }
+    };
+    report_first_check(shared, &conn.meta, disposition);
     let now = shared.runtime.now();
     shared.with(|locked| {
         locked.state.machine.schedule.probing = false;
-        locked.place(conn, Disposition::from(step), now);
+        locked.place(conn, disposition, now);
         locked.rebalance(now);
     });
     SweepStep::Probed
