@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::ConfigError;
-use crate::error::diagnosis::{Diagnosis, Phase, Wanted};
+use crate::error::diagnosis::{Diagnosis, Phase};
 
 /// Why a `get` returned no connection.
 ///
@@ -101,8 +101,8 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GetError::Closed => f.write_str("the pool is closed"),
-            GetError::Exhausted(diagnosis) => diagnosis.explain(Wanted::Immediately, f),
-            GetError::Timeout { phase, diagnosis } => diagnosis.explain(Wanted::InTime(*phase), f),
+            GetError::Exhausted(diagnosis) => diagnosis.explain(None, f),
+            GetError::Timeout { phase, diagnosis } => diagnosis.explain(Some(*phase), f),
             GetError::TooMany { wanted, max_size } => write!(
                 f,
                 "cannot get {wanted} connections at once: max_size is {max_size}; raise max_size \

@@ -35,10 +35,6 @@ impl Capacity {
         self.increment = config.increment;
     }
 
-    pub(crate) fn connect_started(&mut self) {
-        self.connecting.inc();
-    }
-
     pub(crate) fn connected(&mut self) {
         self.connecting.dec();
         self.open.inc();

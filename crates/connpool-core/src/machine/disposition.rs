@@ -75,7 +75,7 @@ pub(crate) fn on_return(
         Disposition::Close(CloseReason::Cleared)
     } else if rules.forbid_age_of(meta, now) {
         Disposition::Close(CloseReason::Lifetime)
-    } else if rules.forbid_more_uses_of(meta) {
+    } else if meta.uses >= rules.max_uses {
         Disposition::Close(CloseReason::MaxUses)
     } else {
         Disposition::Reuse

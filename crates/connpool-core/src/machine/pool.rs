@@ -120,7 +120,7 @@ impl<W> PoolMachine<W> {
 
     /// Takes a slot for a connect that starts now.
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
-        self.capacity.connect_started();
+        self.capacity.connecting.inc();
         self.backoff.connect_started(now);
         ConnectTicket {
             version: self.versions.current,
@@ -324,13 +324,7 @@ impl<W> PoolMachine<W> {
 
     /// Returns whether some waiter accepts a reused connection.
     pub(crate) fn wants_reused(&self, now: Instant) -> bool {
-        !self.paused && self.queue.wants_reused(self.coming(now))
-    }
-
-    /// Returns what the shell keeps for the first waiter.
-    pub(crate) fn first_waiter(&mut self) -> Option<&mut W> {
-        let head = self.queue.head()?;
-        self.queue.payload(head)
+        !self.paused && self.queue.first(Source::Reused, self.coming(now)).is_some()
     }
 
     /// Returns whether a connect is, or as soon as the backoff allows will be, under way for the

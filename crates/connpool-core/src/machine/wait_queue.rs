@@ -159,11 +159,6 @@ impl<W> WaitQueue<W> {
         .collect()
     }
 
-    /// Returns whether some waiter accepts a reused connection.
-    pub(crate) fn wants_reused(&self, coming: usize) -> bool {
-        self.first(Source::Reused, coming).is_some()
-    }
-
     /// Returns the first waiter, whatever it accepts.
     pub(crate) fn head(&self) -> Option<Key> {
         self.earlier(self.any.head, self.fresh.head)
@@ -200,7 +195,8 @@ impl<W> WaitQueue<W> {
         self.waiters.get_mut(key.index()).map(|waiter| &mut waiter.payload)
     }
 
-    fn first(&self, source: Source, coming: usize) -> Option<Key> {
+    /// Returns the first waiter that accepts a connection from `source`, see [`pop`](WaitQueue::pop).
+    pub(crate) fn first(&self, source: Source, coming: usize) -> Option<Key> {
         let fresh = self.fresh.head.filter(|_| match source {
             Source::Fresh => true,
             Source::Reused => self.fresh.len.get() > coming,
@@ -372,7 +368,7 @@ mod tests {
     fn waiter_for_a_fresh_connection_accepts_a_reused_one_if_none_is_coming() {
         let mut queue = WaitQueue::default();
         let new = queue.push(Accepts::Fresh, None, ());
-        assert!(!queue.wants_reused(1));
+        assert_eq!(queue.first(Source::Reused, 1), None);
         assert_eq!(call(&mut queue, Source::Reused, 1), None);
         let any = queue.push(Accepts::Any, None, ());
         assert_eq!(call(&mut queue, Source::Reused, 1), Some(any));

@@ -39,7 +39,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
         if left == 0 || is_late {
             return CloseReport {
                 closed: shared.counters.closed_total().saturating_sub(before),
-                still_out: shared.leases.holders(shared.runtime.now()),
+                still_out: shared.leases.longest(usize::MAX, shared.runtime.now()),
                 timed_out: left > 0,
             };
         }

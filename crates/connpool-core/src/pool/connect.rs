@@ -93,7 +93,7 @@ impl<M: Manager> ConnectTask<M> {
         let now = self.now();
         // Read before the settings: under the same version, they are the same.
         let version = shared.snapshot.versions().current;
-        let id = shared.counters.created.inc_fetch();
+        let id = shared.counters.created.inc();
         let meta = ConnMeta {
             id,
             created_at: now,

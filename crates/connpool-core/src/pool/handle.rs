@@ -11,7 +11,7 @@ use crate::error::GetError;
 use crate::manager::Manager;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
-use crate::pool::acquire::{FastPath, Mode, acquire, exhausted, fast, within};
+use crate::pool::acquire::{Mode, acquire, exhausted, fast, within};
 use crate::pool::close::abandon;
 use crate::pool::guard::PooledConnection;
 use crate::pool::report::{QueuePlace, stats};
@@ -212,8 +212,8 @@ impl<M: Manager> Pool<M> {
         let shared = &**self.shared();
         let site = Location::caller();
         let miss = match fast(shared, site) {
-            FastPath::Hit(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
-            FastPath::Miss(miss) => miss,
+            Ok(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
+            Err(miss) => miss,
         };
         let mut deadline = Deadline::new(Duration::ZERO);
         let acquire = pin!(acquire(shared, miss, Mode::Immediate, &mut deadline, site));
@@ -318,7 +318,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     pub fn holders(&self) -> Vec<Holder> {
         let shared = self.shared();
-        shared.leases.holders(shared.runtime.now())
+        shared.leases.longest(usize::MAX, shared.runtime.now())
     }
 
     /// Returns the gauges of one moment, and the counters.
@@ -377,10 +377,8 @@ impl<M: Manager> Pool<M> {
     ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
         let shared = &**self.shared();
         let conn = match fast(shared, site) {
-            FastPath::Hit(conn) => conn,
-            FastPath::Miss(miss) => {
-                within(shared, miss, limit, site).await.map_err(|error| *error)?
-            }
+            Ok(conn) => conn,
+            Err(miss) => within(shared, miss, limit, site).await.map_err(|error| *error)?,
         };
         Ok(PooledConnection::borrowed(shared, conn))
     }
@@ -394,10 +392,8 @@ impl<M: Manager> Pool<M> {
         let shared = Arc::clone(self.shared());
         async move {
             let conn = match fast(&shared, site) {
-                FastPath::Hit(conn) => conn,
-                FastPath::Miss(miss) => {
-                    within(&shared, miss, limit, site).await.map_err(|error| *error)?
-                }
+                Ok(conn) => conn,
+                Err(miss) => within(&shared, miss, limit, site).await.map_err(|error| *error)?,
             };
             Ok(PooledConnection::owned(shared, conn))
         }

@@ -104,7 +104,7 @@ pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
         return cell.end();
     }
     let now = shared.runtime.now();
-    let reported = shared.leases.end_reported(conn.slot.index, cell, now);
+    let reported = shared.leases.end(conn.slot.index, cell, now);
     if let Some(holder) = reported {
         shared.events.tell(|| Event::LeakReturned { holder });
     }

@@ -210,7 +210,7 @@ impl<M: Manager> Shared<M> {
     /// Records that `site` borrows a connection, at `since` if that is known.
     #[inline]
     pub(crate) fn check_out(&self, conn: &mut BoxConn<M>, site: CallSite, since: Option<Instant>) {
-        conn.meta.checked_out();
+        conn.meta.uses = conn.meta.uses.saturating_add(1);
         if let Some(cell) = conn.slot.lease() {
             self.leases.begin(cell, site, since);
         }
@@ -253,7 +253,7 @@ impl<M: Manager> SlotOwner for Shared<M> {
         let now = self.runtime.now();
         self.with(|locked| {
             locked.state.machine.slot_freed(slot);
-            locked.state.lease_indexes.give_back(lease);
+            locked.state.lease_indexes.free.push(lease);
             locked.rebalance(now);
         });
     }
@@ -353,7 +353,7 @@ impl<M: Manager> Locked<'_, M> {
         // The block before the index: without one, no index may be lost.
         let index = self.state.lease_indexes.take()?;
         let Some(block) = self.shared.leases.block(index) else {
-            self.state.lease_indexes.give_back(index);
+            self.state.lease_indexes.free.push(index);
             return None;
         };
         Some(StartedConnect {
@@ -411,7 +411,8 @@ impl<M: Manager> Locked<'_, M> {
     pub(crate) fn request_connects(&mut self) {
         match self.state.maintenance {
             TaskState::Absent => {
-                let first = self.state.machine.first_waiter();
+                let queue = &mut self.state.machine.queue;
+                let first = queue.head().and_then(|key| queue.payload(key));
                 self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
             }
             TaskState::Starting | TaskState::Running => self.actions.notify_maintenance = true,

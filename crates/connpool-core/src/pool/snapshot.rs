@@ -77,11 +77,11 @@ pub(crate) struct Setting(Relaxed);
 impl Setting {
     #[inline]
     pub(crate) fn get(&self) -> Nanos {
-        Nanos::from_nanos(self.0.get())
+        Nanos(self.0.get())
     }
 
     fn set(&self, duration: impl Into<Nanos>) {
-        self.0.set(duration.into().as_nanos());
+        self.0.set(duration.into().0);
     }
 }
 

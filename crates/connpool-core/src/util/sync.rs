@@ -67,13 +67,9 @@ impl Relaxed {
         self.0.load(Ordering::Relaxed)
     }
 
-    #[inline]
-    pub(crate) fn inc(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Adds one and returns the sum.
-    pub(crate) fn inc_fetch(&self) -> u64 {
+    #[inline]
+    pub(crate) fn inc(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 

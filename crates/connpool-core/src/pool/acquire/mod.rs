@@ -30,12 +30,6 @@ mod watch;
 /// The number of connections that may fail their check before only a fresh one is accepted.
 const TRIES: u32 = 3;
 
-/// The result of the fast path.
-pub(crate) enum FastPath<M: Manager> {
-    Hit(BoxConn<M>),
-    Miss(Miss),
-}
-
 /// The state that the loop takes over from a fast path that missed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Miss {
@@ -49,9 +43,9 @@ pub(crate) struct Miss {
 ///
 /// Whatever this checks out, the full check passes.
 #[inline]
-pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M> {
+pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> Result<BoxConn<M>, Miss> {
     let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
-        return FastPath::Miss(Miss::default());
+        return Err(Miss::default());
     };
     let now = shared.clock();
     let fresh_for = shared.snapshot.settings.fresh_for.get();
@@ -59,16 +53,14 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M
     let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
-    let Some(mut conn) = shared.idle.pop_if(is_fit, !probes) else {
-        let now = Some(now);
-        return FastPath::Miss(Miss { failed: 0, now });
-    };
+    let miss = Miss { failed: 0, now: Some(now) };
+    let mut conn = shared.idle.pop_if(is_fit, !probes).ok_or(miss)?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return FastPath::Miss(Miss { failed: 1, now: None });
+                return Err(Miss { failed: 1, now: None });
             }
         }
         shared.counters.request.inc();
@@ -76,7 +68,7 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M
     }
     let since = shared.snapshot.needs_clock().then_some(now);
     shared.check_out(&mut conn, site, since);
-    FastPath::Hit(conn)
+    Ok(conn)
 }
 
 /// Checks out a connection within `limit`, after the fast path missed.
@@ -135,7 +127,7 @@ pub(crate) async fn acquire<M: Manager>(
                 let accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline, accepts).await {
                     Ok(assigned) => assigned,
-                    Err(error) => return Err(get_error(error, shared, deadline, wait.place())),
+                    Err(error) => return Err(get_error(error, shared, deadline, wait.place)),
                 }
             }
         };
@@ -151,14 +143,14 @@ pub(crate) async fn acquire<M: Manager>(
         let checked_at = now.take().unwrap_or_else(|| shared.clock());
         let check = begin_check(shared, &mut conn, kind, checked_at);
         let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
-        let disposition = match Disposition::after(check.step()) {
+        let disposition = match Disposition::after(check.step) {
             Some(disposition) => Some(disposition),
             None => checkout.run(check, deadline).await,
         };
         if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
             report_first_check(shared, &conn.meta, disposition);
         }
-        search_idle = !wait.has_place();
+        search_idle = wait.key.is_none();
         match disposition {
             // It passed, and the pool was paused meanwhile: back to the queue, without a failure.
             Some(Disposition::Reuse) if shared.snapshot.is_paused() => {
@@ -177,7 +169,7 @@ pub(crate) async fn acquire<M: Manager>(
             Some(unfit) => checkout.settle(unfit),
             None => {
                 checkout.settle(Disposition::Close(CloseReason::Cancelled));
-                return Err(timeout(shared, Phase::Check, deadline, wait.place()));
+                return Err(timeout(shared, Phase::Check, deadline, wait.place));
             }
         }
         failed = failed.saturating_add(1);

@@ -24,12 +24,12 @@ pub(crate) fn begin_check<M: Manager>(
     let (versions, rules) = shared.snapshot.versions_and_rules();
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
-    if check.step() == Step::Close(CloseReason::Idle)
+    if check.step == Step::Close(CloseReason::Idle)
         && !shared.peek(|state| state.machine.capacity.is_above_min_size())
     {
         check = begin(false);
     }
-    if check.step() == Step::Probe {
+    if check.step == Step::Probe {
         check = check.after(probe(shared, &mut conn.inner));
     } else if check.is_over_a_limit() && conn.meta.uses == 0 && shared.snapshot.is_failing() {
         probe_expired(shared, conn, &rules, versions, now);
@@ -51,7 +51,7 @@ fn probe_expired<M: Manager>(
 ) {
     let check = Check::begin(CheckKind::Fresh, &conn.meta, rules, versions, true, now);
     let check = check.after(probe(shared, &mut conn.inner));
-    if let Some(disposition) = Disposition::after(check.step()) {
+    if let Some(disposition) = Disposition::after(check.step) {
         report_first_check(shared, &conn.meta, disposition);
     }
 }
@@ -88,8 +88,8 @@ pub(crate) async fn run_check<M: Manager>(
     let mut interrupt = pin!(interrupt);
     loop {
         let (manager, inner) = (&shared.manager, &mut conn.inner);
-        let result = match check.step() {
-            Step::Pass | Step::Close(_) => return Disposition::after(check.step()),
+        let result = match check.step {
+            Step::Pass | Step::Close(_) => return Disposition::after(check.step),
             Step::Probe => probe(shared, inner),
             Step::Ping => {
                 let limit = shared.snapshot.config().ping_timeout.or(ping_limit);

@@ -12,7 +12,7 @@ use crate::pool::background::spawn;
 use crate::pool::report::QueuePlace;
 use crate::pool::shared::{BoxConn, Locked, Shared, State, TaskState};
 use crate::pool::waiter::{Assigned, WaitError, Waiter};
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 use crate::util::timeout::Deadline;
 
 /// How a wait ended.
@@ -22,13 +22,15 @@ pub(super) type WaitResult<M> = Result<Assigned<BoxConn<M>>, WaitError<<M as Man
 /// connection it got is being checked. Dropped, it leaves the queue and passes its connection on.
 pub(super) struct Wait<'a, M: Manager> {
     shared: &'a Shared<M>,
-    key: Option<Key>,
+    /// The place to go back to.
+    pub(super) key: Option<Key>,
     /// `true` if only a return could serve it when it was queued.
     depends_on_return: bool,
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
-    place: QueuePlace,
+    /// Where it stood when its time was up.
+    pub(super) place: QueuePlace,
 }
 
 impl<'a, M: Manager> Wait<'a, M> {
@@ -55,16 +57,6 @@ impl<'a, M: Manager> Wait<'a, M> {
         result
     }
 
-    /// Returns whether there is a place to go back to.
-    pub(super) fn has_place(&self) -> bool {
-        self.key.is_some()
-    }
-
-    /// Returns where it stood when its time was up.
-    pub(super) fn place(&self) -> QueuePlace {
-        self.place
-    }
-
     /// Takes a connection that needs no further check. There is nothing to come back for, so it
     /// leaves the queue at the same time.
     fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
@@ -82,14 +74,14 @@ impl<'a, M: Manager> Wait<'a, M> {
                 return None;
             }
             let version = machine.versions.current;
-            match &machine.queue.payload(key)?.result {
-                Some(Ok(assigned))
-                    if assigned.source == Source::Reused
-                        && needs_no_probe(&assigned.conn, version, fresh_for, probe_after, now) => {
-                }
-                _ => return None,
-            }
-            machine.queue.remove(key)
+            let result = machine.queue.payload(key)?.result.as_ref()?;
+            let assigned =
+                result.as_ref().ok().filter(|assigned| assigned.source == Source::Reused)?;
+            let meta = &assigned.conn.meta;
+            let needs_no_probe = meta.uses > 0
+                && meta.is_fit(version, fresh_for, now)
+                && !now.is_past(meta.idle_since, probe_after);
+            if needs_no_probe { machine.queue.remove(key) } else { None }
         })?;
         self.key = None;
         // The waker is dropped here, not under the lock.
@@ -278,17 +270,4 @@ impl<M: Manager> Drop for Wait<'_, M> {
             self.leave();
         }
     }
-}
-
-/// Returns whether a returned connection passes every check without a probe.
-fn needs_no_probe<M: Manager>(
-    conn: &BoxConn<M>,
-    version: u64,
-    fresh_for: Nanos,
-    probe_after: Nanos,
-    now: Instant,
-) -> bool {
-    conn.meta.uses > 0
-        && conn.meta.is_fit(version, fresh_for, now)
-        && !now.is_past(conn.meta.idle_since, probe_after)
 }

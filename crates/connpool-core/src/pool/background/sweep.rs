@@ -69,7 +69,7 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep
         Err(step) => return step,
     };
     let check = begin_check(shared, &mut conn, CheckKind::Sweep, shared.clock());
-    let Some(disposition) = Disposition::after(check.step()) else {
+    let Some(disposition) = Disposition::after(check.step) else {
         return ping(shared, conn, check);
     };
     report_first_check(shared, &conn.meta, disposition);

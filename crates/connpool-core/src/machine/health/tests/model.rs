@@ -185,10 +185,10 @@ proptest! {
     fn check_takes_the_steps_of_the_model(case in case()) {
         let Case { kind, meta, rules, versions, spare, now, result } = &case;
         let mut check = Check::begin(*kind, meta, rules, *versions, *spare, *now);
-        let mut steps = vec![check.step()];
+        let mut steps = vec![check.step];
         for result in result {
             check = check.after(*result);
-            steps.push(check.step());
+            steps.push(check.step);
         }
         let mut expected = case.steps();
         // Results after the end change nothing.
@@ -224,10 +224,10 @@ proptest! {
             for kind in [CheckKind::Reused, CheckKind::Immediate] {
                 let check = Check::begin(kind, &meta, rules, *versions, case.spare, now);
                 let probes = now.is_past(meta.last_alive, rules.liveness_after);
-                prop_assert_eq!(check.step(), if probes { Step::Probe } else { Step::Pass });
+                prop_assert_eq!(check.step, if probes { Step::Probe } else { Step::Pass });
                 if probes {
                     for result in [StepResult::Quiet, StepResult::Closed, StepResult::Unsolicited, StepResult::Panicked] {
-                        prop_assert_eq!(check.after(result).step(), Check::probe_only(result));
+                        prop_assert_eq!(check.after(result).step, Check::probe_only(result));
                     }
                 }
             }

@@ -622,7 +622,11 @@ impl Both {
             assert_eq!(should_abort, one_failed && crowded, "stands back");
         }
         let head = naive.queued().next().map(|waiter| waiter.id);
-        assert_eq!(machine.first_waiter().copied(), head, "head");
+        assert_eq!(
+            machine.queue.head().and_then(|key| machine.queue.payload(key)).copied(),
+            head,
+            "head"
+        );
         let wants_reused = naive.first(Source::Reused).is_some();
         assert_eq!(machine.wants_reused(now), wants_reused, "accepts used");
         for waiter in &naive.waiters {
