@@ -139,7 +139,7 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, ", {} waiting", self.waiting)?;
         if let Some(place) = self.queue_position {
-            write!(f, " (this request: {})", Ordinal(place))?;
+            write!(f, " (this request: {place}{})", ordinal_ending(place))?;
         }
         if self.paused {
             f.write_str("; the pool is paused")?;
@@ -163,20 +163,14 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-/// 1st, 2nd, 3rd, 4th.
-struct Ordinal(usize);
-
-impl fmt::Display for Ordinal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ordinal(n) = self;
-        let ending = match (n % 100, n % 10) {
-            (11..=13, _) => "th",
-            (_, 1) => "st",
-            (_, 2) => "nd",
-            (_, 3) => "rd",
-            _ => "th",
-        };
-        write!(f, "{n}{ending}")
+/// Returns the ending of 1st, 2nd, 3rd, 4th.
+fn ordinal_ending(n: usize) -> &'static str {
+    match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
     }
 }
 
@@ -287,7 +281,8 @@ mod tests {
 
     #[test]
     fn positions_print_as_ordinals() {
-        let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| Ordinal(n).to_string());
+        let places =
+            [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| format!("{n}{}", ordinal_ending(n)));
         let expected =
             ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th"];
         assert_eq!(places, expected);

@@ -220,23 +220,20 @@ impl<M: Manager> Pool<M> {
     pub fn add(&self, conn: M::Connection) -> Result<(), AddError<M::Connection>> {
         let shared = self.shared();
         let now = shared.runtime.now();
-        let started = shared.with(|locked| {
+        let (started, conn) = shared.with(|locked| {
             if locked.state.machine.closed {
-                return Err(AddError::Closed(()));
+                return Err(AddError::Closed(conn));
             }
             if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
-                return Err(AddError::Full(()));
+                return Err(AddError::Full(conn));
             }
-            locked.start_connect(now).ok_or(AddError::Full(()))
-        });
-        match started {
-            Ok(started) => {
-                ConnectTask::new(Arc::clone(shared), started).adopt(conn);
-                Ok(())
+            match locked.start_connect(now) {
+                Some(started) => Ok((started, conn)),
+                None => Err(AddError::Full(conn)),
             }
-            Err(AddError::Closed(())) => Err(AddError::Closed(conn)),
-            Err(AddError::Full(())) => Err(AddError::Full(conn)),
-        }
+        })?;
+        ConnectTask::new(Arc::clone(shared), started).succeed(conn);
+        Ok(())
     }
 
     /// Closes the pool and waits, for `limit` at most, until everything is closed.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use event_listener::EventListener;
-
 use crate::error::connect_failure::ConnectFailure;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
@@ -45,17 +43,7 @@ impl<M: Manager> ConnectTask<M> {
         }
     }
 
-    pub(crate) fn spawn(self) {
-        let runtime = Arc::clone(&self.shared.runtime);
-        runtime.spawn(Box::pin(self.run()));
-    }
-
-    /// Ends with a connection that was made elsewhere.
-    pub(crate) fn adopt(mut self, inner: M::Connection) {
-        self.succeed(inner);
-    }
-
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
         if self.shared.is_closed() {
             return;
@@ -67,7 +55,11 @@ impl<M: Manager> ConnectTask<M> {
             drop(self.slot.take());
             return;
         }
-        let failure = match self.connect(closing).await {
+        let shared = &self.shared;
+        let limit = shared.snapshot.config().connect_timeout;
+        let connect = async { shared.manager.connect_within(limit).await };
+        let completion = run_guarded(&*shared.runtime, limit, closing, connect).await;
+        let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
             Completion::Done(Err(error)) => ConnectFailure::Error(Arc::new(error)),
             Completion::TimedOut => ConnectFailure::TimedOut,
@@ -77,27 +69,25 @@ impl<M: Manager> ConnectTask<M> {
         self.fail(failure);
     }
 
-    async fn connect(&self, closing: EventListener) -> Completion<Result<M::Connection, M::Error>> {
-        let limit = self.shared.snapshot.config().connect_timeout;
-        let connect = async { self.shared.manager.connect_within(limit).await };
-        run_guarded(&*self.shared.runtime, limit, closing, connect).await
-    }
-
     fn now(&self) -> Instant {
         self.shared.runtime.now().max(self.began)
     }
 
-    fn succeed(&mut self, inner: M::Connection) {
+    /// Ends with a connection, opened here or made elsewhere.
+    pub(crate) fn succeed(&mut self, inner: M::Connection) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let now = self.now();
         // Read before the settings: under the same version, they are the same.
         let version = shared.snapshot.versions().current;
+        let config = shared.snapshot.config();
+        let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
+        let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
         let meta = ConnMeta {
             id,
             created_at: now,
-            expires_at: expiry(shared, now, self.draw),
+            expires_at: lifetime.and_then(|span| now.checked_add(span)).unwrap_or(Instant::NEVER),
             idle_since: now,
             last_alive: now,
             uses: 0,
@@ -205,12 +195,4 @@ pub(crate) fn report_first_check<M: Manager>(
         locked.state.last_failure.take()
     });
     drop(last);
-}
-
-fn expiry<M: Manager>(shared: &Shared<M>, created_at: Instant, draw: u64) -> Instant {
-    let config = shared.snapshot.config();
-    let expires_at = config
-        .max_lifetime
-        .and_then(|limit| created_at.checked_add(jittered(limit, config.lifetime_jitter, draw)));
-    expires_at.unwrap_or(Instant::NEVER)
 }

@@ -20,6 +20,9 @@ use crate::time::Nanos;
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::Deadline;
 
+/// The result of a `get`.
+type GetResult<'p, M> = Result<PooledConnection<'p, M>, GetError<<M as Manager>::Error>>;
+
 /// A pool of connections. Cheap to clone: all clones are handles of the same pool.
 ///
 /// When the last handle is dropped the pool is closed. Idle connections are closed, gracefully if the
@@ -86,9 +89,7 @@ impl<M: Manager> Pool<M> {
     /// started for it goes on for other callers.
     #[doc(alias = "acquire")]
     #[track_caller]
-    pub fn get(
-        &self,
-    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
+    pub fn get(&self) -> impl Future<Output = GetResult<'_, M>> + Send {
         let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow(limit, Location::caller())
     }
@@ -121,10 +122,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// This method is cancel safe, like [`get`](Pool::get).
     #[track_caller]
-    pub fn get_timeout(
-        &self,
-        limit: Duration,
-    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
+    pub fn get_timeout(&self, limit: Duration) -> impl Future<Output = GetResult<'_, M>> + Send {
         self.borrow(limit.into(), Location::caller())
     }
 
@@ -159,10 +157,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// This method is cancel safe, like [`get`](Pool::get).
     #[track_caller]
-    pub fn get_owned(
-        &self,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
+    pub fn get_owned(&self) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow_owned(limit, Location::caller())
     }
@@ -180,8 +175,7 @@ impl<M: Manager> Pool<M> {
     pub fn get_owned_timeout(
         &self,
         limit: Duration,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
+    ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         self.borrow_owned(limit.into(), Location::caller())
     }
 
@@ -208,7 +202,7 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Closed`], or [`GetError::Exhausted`] if nothing is idle, if other callers wait, or if
     /// the first three connections failed their check.
     #[track_caller]
-    pub fn try_get(&self) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    pub fn try_get(&self) -> GetResult<'_, M> {
         let shared = &**self.shared();
         let site = Location::caller();
         let miss = match fast(shared, site) {
@@ -370,11 +364,7 @@ impl<M: Manager> Pool<M> {
         &self.handle.shared
     }
 
-    async fn borrow(
-        &self,
-        limit: Nanos,
-        site: CallSite,
-    ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    async fn borrow(&self, limit: Nanos, site: CallSite) -> GetResult<'_, M> {
         let shared = &**self.shared();
         let conn = match fast(shared, site) {
             Ok(conn) => conn,
@@ -387,8 +377,7 @@ impl<M: Manager> Pool<M> {
         &self,
         limit: Nanos,
         site: CallSite,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
+    ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         let shared = Arc::clone(self.shared());
         async move {
             let conn = match fast(&shared, site) {

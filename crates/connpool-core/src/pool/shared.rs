@@ -106,17 +106,14 @@ impl<M: Manager> Shared<M> {
             last_failure: None,
             final_owner: None,
         };
-        let name = match &config.name {
-            Some(name) => Arc::from(name.as_str()),
-            None => Arc::from(format!("pool-{:08}", runtime.random() % 100_000_000)),
-        };
-        config.name = Some(String::from(&*name));
+        let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
+        let pool = Arc::from(config.name.get_or_insert_with(generated).as_str());
         let idle = IdleSet::new(config.idle_order, config.max_idle);
         let snapshot = Snapshot::new(config, manager.needs_reset(), manager.has_liveness());
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
-            events: EventSink { pool: name, observer },
+            events: EventSink { pool, observer },
             snapshot,
             idle,
             state: Mutex::new(state),

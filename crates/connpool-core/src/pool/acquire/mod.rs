@@ -124,8 +124,8 @@ pub(crate) async fn acquire<M: Manager>(
             }
             None => {
                 now = None;
-                let accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
-                match wait.next(deadline, accepts).await {
+                wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
+                match wait.next(deadline).await {
                     Ok(assigned) => assigned,
                     Err(error) => return Err(get_error(error, shared, deadline, wait.place)),
                 }

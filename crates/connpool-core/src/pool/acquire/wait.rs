@@ -24,6 +24,7 @@ pub(super) struct Wait<'a, M: Manager> {
     shared: &'a Shared<M>,
     /// The place to go back to.
     pub(super) key: Option<Key>,
+    pub(super) accepts: Accepts,
     /// `true` if only a return could serve it when it was queued.
     depends_on_return: bool,
     waiting_since: Option<Instant>,
@@ -38,6 +39,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         Wait {
             shared,
             key: None,
+            accepts: Accepts::Any,
             depends_on_return: false,
             waiting_since: None,
             has_waited: false,
@@ -47,12 +49,8 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Waits for the next connection, in the old place if there is one.
-    pub(super) async fn next(
-        &mut self,
-        deadline: &mut Deadline,
-        accepts: Accepts,
-    ) -> WaitResult<M> {
-        let result = poll_fn(|cx| self.poll_next(cx, deadline, accepts)).await;
+    pub(super) async fn next(&mut self, deadline: &mut Deadline) -> WaitResult<M> {
+        let result = poll_fn(|cx| self.poll_next(cx, deadline)).await;
         self.stop_clock();
         result
     }
@@ -62,10 +60,8 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
         let (key, shared) = (self.key?, self.shared);
         let now = shared.clock();
-        let (fresh_for, probe_after) = (
-            shared.snapshot.settings.fresh_for.get(),
-            shared.snapshot.settings.liveness_after.get(),
-        );
+        let settings = &shared.snapshot.settings;
+        let (fresh_for, probe_after) = (settings.fresh_for.get(), settings.liveness_after.get());
         let waiter = shared.peek(|state| {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
@@ -89,12 +85,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         Some(Assigned { verified_at: Some(now), ..assigned })
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: &mut Deadline,
-        accepts: Accepts,
-    ) -> Poll<WaitResult<M>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<WaitResult<M>> {
         if let Some(assigned) = self.take_verified() {
             return Poll::Ready(Ok(assigned));
         }
@@ -103,7 +94,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
         let (result, spawns) = shared.with_spawns(|locked| {
-            let result = self.queue(locked, deadline, accepts, now, &mut waker);
+            let result = self.queue(locked, deadline, now, &mut waker);
             locked.collect_spawns(now);
             result
         });
@@ -115,7 +106,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
         let passed = deadline.poll_passed(cx, &*shared.runtime, || now);
         if passed.is_ready() {
-            return Poll::Ready(self.leave_at_deadline(accepts, now));
+            return Poll::Ready(self.leave_at_deadline(now));
         }
         if self.depends_on_return {
             self.start_clock();
@@ -131,7 +122,6 @@ impl<'a, M: Manager> Wait<'a, M> {
         &mut self,
         locked: &mut Locked<'_, M>,
         deadline: &mut Deadline,
-        accepts: Accepts,
         now: Instant,
         waker: &mut Option<Waker>,
     ) -> Option<WaitResult<M>> {
@@ -144,7 +134,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let queued = match self.key {
             None => {
                 let waiter = Waiter { waker: waker.take(), result: None };
-                let queued = machine.enqueue(now, deadline.begin(now), accepts, waiter);
+                let queued = machine.enqueue(now, deadline.begin(now), self.accepts, waiter);
                 self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, waiter)| {
                     *waker = waiter.and_then(|waiter| waiter.waker);
@@ -153,7 +143,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             }
             Some(key) => {
                 let assigned = machine.queue.state(key) == Some(WaiterState::Assigned);
-                let requeued = if assigned { machine.requeue(key, accepts) } else { Ok(()) };
+                let requeued = if assigned { machine.requeue(key, self.accepts) } else { Ok(()) };
                 if let (Some(waiter), Some(mine)) = (machine.queue.payload(key), waker.take()) {
                     *waker = waiter.set_waker(mine);
                 }
@@ -162,7 +152,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         };
         let key = match queued {
             Ok(key) => key,
-            Err(rejected) => return Some(self.rejected(locked.state, rejected, accepts, now)),
+            Err(rejected) => return Some(self.rejected(locked.state, rejected, now)),
         };
         self.key = Some(key);
         // Queued first, then the idle set is searched; a return does the opposite. If another waiter
@@ -177,24 +167,16 @@ impl<'a, M: Manager> Wait<'a, M> {
         taken(locked.state, key)
     }
 
-    fn rejected(
-        &self,
-        state: &State<M>,
-        rejected: Rejected,
-        accepts: Accepts,
-        now: Instant,
-    ) -> WaitResult<M> {
+    fn rejected(&self, state: &State<M>, rejected: Rejected, now: Instant) -> WaitResult<M> {
         match rejected {
             Rejected::Closed => Err(WaitError::Closed),
             Rejected::BreakerOpen => Err(WaitError::Connect(state.last_failure())),
-            Rejected::Exhausted => {
-                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::Exhausted)
-            }
+            Rejected::Exhausted => self.take_unwanted_idle(state, now).ok_or(WaitError::Exhausted),
         }
     }
 
     /// Leaves the queue at the deadline. A connection that has come counts, however late the timer.
-    fn leave_at_deadline(&mut self, accepts: Accepts, now: Instant) -> WaitResult<M> {
+    fn leave_at_deadline(&mut self, now: Instant) -> WaitResult<M> {
         let (waker, result) = self.shared.with(|locked| {
             let Some(key) = self.key.take() else {
                 return (None, Err(WaitError::TimedOut));
@@ -205,7 +187,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             let left = queue.remove(key);
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
-                self.take_unwanted_idle(locked.state, accepts, now).ok_or(WaitError::TimedOut)
+                self.take_unwanted_idle(locked.state, now).ok_or(WaitError::TimedOut)
             });
             (waker, result)
         });
@@ -214,14 +196,9 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Takes an idle connection if no waiter wants it.
-    fn take_unwanted_idle(
-        &self,
-        state: &State<M>,
-        accepts: Accepts,
-        now: Instant,
-    ) -> Option<Assigned<BoxConn<M>>> {
+    fn take_unwanted_idle(&self, state: &State<M>, now: Instant) -> Option<Assigned<BoxConn<M>>> {
         let machine = &state.machine;
-        let free = accepts == Accepts::Any
+        let free = self.accepts == Accepts::Any
             && !machine.wants_reused(now)
             && !machine.closed
             && !machine.paused;

@@ -14,23 +14,14 @@ use crate::util::sync::Arc;
 /// The ping of an idle connection. Dropped in the middle of it, it destroys the connection, whose
 /// state is then unknown.
 pub(super) struct Keepalive<M: Manager> {
-    shared: Arc<Shared<M>>,
-    conn: Option<BoxConn<M>>,
-    check: Check,
+    pub(super) shared: Arc<Shared<M>>,
+    pub(super) conn: Option<BoxConn<M>>,
+    pub(super) check: Check,
 }
 
 impl<M: Manager> Keepalive<M> {
     /// The caller has told the machine that a ping starts.
-    pub(super) fn new(shared: Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> Self {
-        Keepalive { shared, conn: Some(conn), check }
-    }
-
-    pub(super) fn spawn(self) {
-        let runtime = Arc::clone(&self.shared.runtime);
-        runtime.spawn(Box::pin(self.run()));
-    }
-
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
         let shared = &*self.shared;

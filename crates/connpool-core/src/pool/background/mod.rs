@@ -40,7 +40,7 @@ fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
     }
     for started in spawns.connects {
         if let Some(pool) = shared.weak_self.upgrade() {
-            ConnectTask::new(pool, started).spawn();
+            shared.runtime.spawn(Box::pin(ConnectTask::new(pool, started).run()));
         }
     }
 }

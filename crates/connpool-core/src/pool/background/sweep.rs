@@ -90,6 +90,7 @@ fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> 
         // A caller that came during the probe has nothing to wait for.
         locked.rebalance(now);
     });
-    Keepalive::new(Arc::clone(shared), conn, check).spawn();
+    let keepalive = Keepalive { shared: Arc::clone(shared), conn: Some(conn), check };
+    shared.runtime.spawn(Box::pin(keepalive.run()));
     SweepStep::Pinging
 }
