@@ -1,4 +1,5 @@
 //! The trait that an async runtime implements for the pool.
+
 use std::pin::Pin;
 use std::sync::Arc;
 

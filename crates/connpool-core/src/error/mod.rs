@@ -86,9 +86,7 @@ impl<E> Clone for GetError<E> {
             GetError::Timeout { phase, diagnosis } => {
                 GetError::Timeout { phase: *phase, diagnosis: diagnosis.clone() }
             }
-            GetError::TooMany { wanted, max_size } => {
-                GetError::TooMany { wanted: *wanted, max_size: *max_size }
-            }
+            &GetError::TooMany { wanted, max_size } => GetError::TooMany { wanted, max_size },
             GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
             GetError::Panicked { step, message } => {
                 GetError::Panicked { step, message: message.clone() }

@@ -1,4 +1,5 @@
 //! Several connections at once, all or none.
+
 use std::panic::Location;
 use std::time::Duration;
 

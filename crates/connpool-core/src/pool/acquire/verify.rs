@@ -1,4 +1,5 @@
 //! Runs the steps of a health check against the manager.
+
 use std::pin::pin;
 use std::time::Duration;
 
@@ -59,20 +60,14 @@ fn probe_expired<M: Manager>(
 /// Runs the liveness probe of the manager.
 #[inline]
 pub(crate) fn probe<M: Manager>(shared: &Shared<M>, conn: &mut M::Connection) -> StepResult {
-    let mut result = StepResult::Panicked;
-    let probed = shared.events.guarded("liveness", || {
-        shared.runtime.unconstrained(&mut || result = shared.manager.liveness(conn).into());
-    });
-    probed.map_or(StepResult::Panicked, |()| result)
-}
-
-impl From<Liveness> for StepResult {
-    fn from(liveness: Liveness) -> Self {
-        match liveness {
-            Liveness::Alive | Liveness::Unknown => StepResult::Quiet,
-            Liveness::Closed => StepResult::Closed,
-            Liveness::Unsolicited => StepResult::Unsolicited,
-        }
+    let mut liveness = None;
+    let mut probe = || liveness = Some(shared.manager.liveness(conn));
+    let probed = shared.events.guarded("liveness", || shared.runtime.unconstrained(&mut probe));
+    match probed.and(liveness) {
+        Some(Liveness::Alive | Liveness::Unknown) => StepResult::Quiet,
+        Some(Liveness::Closed) => StepResult::Closed,
+        Some(Liveness::Unsolicited) => StepResult::Unsolicited,
+        None => StepResult::Panicked,
     }
 }
 
