@@ -406,6 +406,4 @@ impl<W> PoolMachine<W> {
 }
 
 #[cfg(test)]
-mod projection;
-#[cfg(test)]
 mod tests;

@@ -215,8 +215,8 @@ impl<M: Manager> Shared<M> {
 
     /// Returns the time, if some setting depends on it.
     ///
-    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::enforce` replaces it
-    /// when a setting first needs a clock.
+    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::reconfigure` replaces
+    /// it when a setting first needs a clock.
     #[inline]
     pub(crate) fn clock(&self) -> Instant {
         match self.snapshot.clock() {

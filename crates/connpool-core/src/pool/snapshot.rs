@@ -116,28 +116,20 @@ impl Snapshot {
 
     /// Publishes settings.
     pub(crate) fn configure(&self, config: PoolConfig) {
-        let rules = Rules {
-            idle_timeout: config.idle_timeout.into(),
-            max_lifetime: config.max_lifetime.into(),
-            max_uses: config.max_uses.unwrap_or(u64::MAX),
-            ping_after: config.ping_after.into(),
-            // A manager without liveness is not probed.
-            liveness_after: config.liveness_after.filter(|_| self.has_liveness).into(),
-            keepalive: config.keepalive.into(),
-            needs_reset: self.needs_reset,
-        };
         let settings = &self.settings;
         settings.get_timeout.set(config.get_timeout);
-        settings.idle_timeout.set(rules.idle_timeout);
-        settings.max_lifetime.set(rules.max_lifetime);
-        settings.ping_after.set(rules.ping_after);
-        settings.liveness_after.set(rules.liveness_after);
-        settings.keepalive.set(rules.keepalive);
+        settings.idle_timeout.set(config.idle_timeout);
+        settings.max_lifetime.set(config.max_lifetime);
+        settings.max_uses.set(config.max_uses.unwrap_or(u64::MAX));
+        settings.ping_after.set(config.ping_after);
+        // A manager without liveness is not probed.
+        settings.liveness_after.set(config.liveness_after.filter(|_| self.has_liveness));
+        settings.keepalive.set(config.keepalive);
         settings.slow_get_warning.set(config.slow_get_warning);
         settings.leak_warning.set(config.leak_warning);
+        let (_, rules) = self.versions_and_rules();
         settings.fresh_for.set(rules.fresh_for());
-        settings.max_uses.set(rules.max_uses);
-        settings.clock.set(rules.clock(config.leak_warning.into()) as u64);
+        settings.clock.set(rules.clock(settings.leak_warning.get()) as u64);
         *self.config.lock() = Arc::new(config);
     }
 

@@ -1,4 +1,5 @@
 mod model;
+mod projection;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::PoolMachine;
+use super::super::PoolMachine;
 use crate::machine::breaker::BreakerState;
 use crate::machine::wait_queue::Accepts;
 use crate::time::Instant;
