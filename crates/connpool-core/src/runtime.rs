@@ -1,6 +1,5 @@
 //! The trait that an async runtime implements for the pool.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 

@@ -44,9 +44,8 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         let mut context = Context::from_waker(&PROBE);
         match Pin::new(self).poll_read(&mut context, &mut byte) {
             Poll::Pending => Liveness::Alive,
-            Poll::Ready(Ok(0)) => Liveness::Closed,
+            Poll::Ready(Ok(0) | Err(_)) => Liveness::Closed,
             Poll::Ready(Ok(_)) => Liveness::Unsolicited,
-            Poll::Ready(Err(_)) => Liveness::Closed,
         }
     }
 }

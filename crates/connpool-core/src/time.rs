@@ -64,21 +64,11 @@ impl Instant {
 
 /// A duration in nanoseconds; values beyond `u64` saturate to `NEVER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Nanos(u64);
+pub(crate) struct Nanos(pub(crate) u64);
 
 impl Nanos {
     pub(crate) const NEVER: Nanos = Nanos(u64::MAX);
     pub(crate) const ZERO: Nanos = Nanos(0);
-
-    #[inline]
-    pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Nanos(nanos)
-    }
-
-    #[inline]
-    pub(crate) const fn as_nanos(self) -> u64 {
-        self.0
-    }
 
     /// Returns the instant this long after `start`; `None` if never.
     pub(crate) fn after(self, start: Instant) -> Option<Instant> {

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::ConfigError;
-use crate::config::{Backoff, Breaker, IdleOrder, PoolConfig};
+use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 use crate::error::BuildError;
 use crate::manager::Manager;
 use crate::observe::event::Observer;
@@ -49,182 +48,151 @@ impl<M: Manager> Pool<M> {
     /// The adapter crates have a shorter form: `connpool_tokio::builder(manager)` and
     /// `connpool_smol::builder(manager)`.
     pub fn builder(manager: M, runtime: impl Runtime) -> Builder<M> {
-        Builder::new(manager, Arc::new(runtime))
+        let runtime = Arc::new(runtime);
+        Builder { manager, runtime, config: PoolConfig::default(), observer: None }
     }
 }
 
 impl<M: Manager> Builder<M> {
-    pub(crate) fn new(manager: M, runtime: Arc<dyn Runtime>) -> Self {
-        Builder { manager, runtime, config: PoolConfig::default(), observer: None }
-    }
-
     /// Replaces all settings, for example by those of a file.
-    pub fn config(mut self, config: PoolConfig) -> Self {
-        self.config = config;
-        self
+    pub fn config(self, config: PoolConfig) -> Self {
+        Builder { config, ..self }
     }
 
     /// Sets [`name`](PoolConfig::name).
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.config.name = Some(name.into());
-        self
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.set(|config| config.name = Some(name.into()))
     }
 
     /// Sets [`max_size`](PoolConfig::max_size).
-    pub fn max_size(mut self, max_size: usize) -> Self {
-        self.config.max_size = max_size;
-        self
+    pub fn max_size(self, max_size: usize) -> Self {
+        self.set(|config| config.max_size = max_size)
     }
 
     /// Sets [`min_size`](PoolConfig::min_size).
-    pub fn min_size(mut self, min_size: usize) -> Self {
-        self.config.min_size = min_size;
-        self
+    pub fn min_size(self, min_size: usize) -> Self {
+        self.set(|config| config.min_size = min_size)
     }
 
     /// Sets [`increment`](PoolConfig::increment).
-    pub fn increment(mut self, increment: usize) -> Self {
-        self.config.increment = increment;
-        self
+    pub fn increment(self, increment: usize) -> Self {
+        self.set(|config| config.increment = increment)
     }
 
     /// Sets [`idle_timeout`](PoolConfig::idle_timeout).
-    pub fn idle_timeout(mut self, idle_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.idle_timeout = idle_timeout.into();
-        self
+    pub fn idle_timeout(self, idle_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.idle_timeout = idle_timeout.into())
     }
 
     /// Sets [`max_lifetime`](PoolConfig::max_lifetime).
-    pub fn max_lifetime(mut self, max_lifetime: impl Into<Option<Duration>>) -> Self {
-        self.config.max_lifetime = max_lifetime.into();
-        self
+    pub fn max_lifetime(self, max_lifetime: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.max_lifetime = max_lifetime.into())
     }
 
     /// Sets [`lifetime_jitter`](PoolConfig::lifetime_jitter).
-    pub fn lifetime_jitter(mut self, lifetime_jitter: f64) -> Self {
-        self.config.lifetime_jitter = lifetime_jitter;
-        self
+    pub fn lifetime_jitter(self, lifetime_jitter: f64) -> Self {
+        self.set(|config| config.lifetime_jitter = lifetime_jitter)
     }
 
     /// Sets [`evict_interval`](PoolConfig::evict_interval).
-    pub fn evict_interval(mut self, evict_interval: impl Into<Option<Duration>>) -> Self {
-        self.config.evict_interval = evict_interval.into();
-        self
+    pub fn evict_interval(self, evict_interval: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.evict_interval = evict_interval.into())
     }
 
     /// Sets [`get_timeout`](PoolConfig::get_timeout).
-    pub fn get_timeout(mut self, get_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.get_timeout = get_timeout.into();
-        self
+    pub fn get_timeout(self, get_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.get_timeout = get_timeout.into())
     }
 
     /// Sets [`connect_timeout`](PoolConfig::connect_timeout).
-    pub fn connect_timeout(mut self, connect_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.connect_timeout = connect_timeout.into();
-        self
+    pub fn connect_timeout(self, connect_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.connect_timeout = connect_timeout.into())
     }
 
     /// Sets [`ping_timeout`](PoolConfig::ping_timeout).
-    pub fn ping_timeout(mut self, ping_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.ping_timeout = ping_timeout.into();
-        self
+    pub fn ping_timeout(self, ping_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.ping_timeout = ping_timeout.into())
     }
 
     /// Sets [`reset_timeout`](PoolConfig::reset_timeout).
-    pub fn reset_timeout(mut self, reset_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.reset_timeout = reset_timeout.into();
-        self
+    pub fn reset_timeout(self, reset_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.reset_timeout = reset_timeout.into())
     }
 
     /// Sets [`close_timeout`](PoolConfig::close_timeout).
-    pub fn close_timeout(mut self, close_timeout: impl Into<Option<Duration>>) -> Self {
-        self.config.close_timeout = close_timeout.into();
-        self
+    pub fn close_timeout(self, close_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.close_timeout = close_timeout.into())
     }
 
     /// Sets [`ping_after`](PoolConfig::ping_after).
-    pub fn ping_after(mut self, ping_after: impl Into<Option<Duration>>) -> Self {
-        self.config.ping_after = ping_after.into();
-        self
+    pub fn ping_after(self, ping_after: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.ping_after = ping_after.into())
     }
 
     /// Sets [`liveness_after`](PoolConfig::liveness_after).
-    pub fn liveness_after(mut self, liveness_after: impl Into<Option<Duration>>) -> Self {
-        self.config.liveness_after = liveness_after.into();
-        self
+    pub fn liveness_after(self, liveness_after: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.liveness_after = liveness_after.into())
     }
 
     /// Sets [`max_waiters`](PoolConfig::max_waiters).
-    pub fn max_waiters(mut self, max_waiters: impl Into<Option<usize>>) -> Self {
-        self.config.max_waiters = max_waiters.into();
-        self
+    pub fn max_waiters(self, max_waiters: impl Into<Option<usize>>) -> Self {
+        self.set(|config| config.max_waiters = max_waiters.into())
     }
 
     /// Sets [`max_idle`](PoolConfig::max_idle).
-    pub fn max_idle(mut self, max_idle: impl Into<Option<usize>>) -> Self {
-        self.config.max_idle = max_idle.into();
-        self
+    pub fn max_idle(self, max_idle: impl Into<Option<usize>>) -> Self {
+        self.set(|config| config.max_idle = max_idle.into())
     }
 
     /// Sets [`max_uses`](PoolConfig::max_uses).
-    pub fn max_uses(mut self, max_uses: impl Into<Option<u64>>) -> Self {
-        self.config.max_uses = max_uses.into();
-        self
+    pub fn max_uses(self, max_uses: impl Into<Option<u64>>) -> Self {
+        self.set(|config| config.max_uses = max_uses.into())
     }
 
     /// Sets [`max_connecting`](PoolConfig::max_connecting).
-    pub fn max_connecting(mut self, max_connecting: impl Into<Option<usize>>) -> Self {
-        self.config.max_connecting = max_connecting.into();
-        self
+    pub fn max_connecting(self, max_connecting: impl Into<Option<usize>>) -> Self {
+        self.set(|config| config.max_connecting = max_connecting.into())
     }
 
     /// Sets [`fail_fast`](PoolConfig::fail_fast).
-    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
-        self.config.fail_fast = fail_fast;
-        self
+    pub fn fail_fast(self, fail_fast: bool) -> Self {
+        self.set(|config| config.fail_fast = fail_fast)
     }
 
     /// Sets [`backoff`](PoolConfig::backoff).
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.config.backoff = backoff;
-        self
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.set(|config| config.backoff = backoff)
     }
 
     /// Sets [`breaker`](PoolConfig::breaker).
-    pub fn breaker(mut self, breaker: impl Into<Option<Breaker>>) -> Self {
-        self.config.breaker = breaker.into();
-        self
+    pub fn breaker(self, breaker: impl Into<Option<Breaker>>) -> Self {
+        self.set(|config| config.breaker = breaker.into())
     }
 
     /// Sets [`keepalive`](PoolConfig::keepalive).
-    pub fn keepalive(mut self, keepalive: impl Into<Option<Duration>>) -> Self {
-        self.config.keepalive = keepalive.into();
-        self
+    pub fn keepalive(self, keepalive: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.keepalive = keepalive.into())
     }
 
     /// Sets [`idle_order`](PoolConfig::idle_order).
-    pub fn idle_order(mut self, idle_order: IdleOrder) -> Self {
-        self.config.idle_order = idle_order;
-        self
+    pub fn idle_order(self, idle_order: IdleOrder) -> Self {
+        self.set(|config| config.idle_order = idle_order)
     }
 
     /// Sets [`slow_get_warning`](PoolConfig::slow_get_warning).
-    pub fn slow_get_warning(mut self, slow_get_warning: impl Into<Option<Duration>>) -> Self {
-        self.config.slow_get_warning = slow_get_warning.into();
-        self
+    pub fn slow_get_warning(self, slow_get_warning: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.slow_get_warning = slow_get_warning.into())
     }
 
     /// Sets [`leak_warning`](PoolConfig::leak_warning).
-    pub fn leak_warning(mut self, leak_warning: impl Into<Option<Duration>>) -> Self {
-        self.config.leak_warning = leak_warning.into();
-        self
+    pub fn leak_warning(self, leak_warning: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.leak_warning = leak_warning.into())
     }
 
     /// Sets the [`Observer`] that receives the pool's events, instead of one set before. Without one,
     /// nothing is measured for events.
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Box::new(observer));
-        self
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Builder { observer: Some(Box::new(observer)), ..self }
     }
 
     /// Builds the pool and opens its first `min_size` connections.
@@ -268,6 +236,11 @@ impl<M: Manager> Builder<M> {
     pub fn build_lazy(self) -> Result<Pool<M>, ConfigError> {
         self.config.validate()?;
         Ok(Pool::from_shared(Shared::new(self.manager, self.runtime, self.config, self.observer)))
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut PoolConfig)) -> Self {
+        change(&mut self.config);
+        self
     }
 }
 

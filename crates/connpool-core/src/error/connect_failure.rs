@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::error::BuildError;
 use crate::observe::close_reason::CloseReason;
 
-/// The outcome of a connect that brought no usable connection.
+/// The outcome of a connect that brought no usable connection. `E` is the manager's error in an `Arc`.
+#[derive(Clone)]
 pub(crate) enum ConnectFailure<E> {
-    Error(Arc<E>),
+    Error(E),
     TimedOut,
     Panicked(String),
     /// The runtime dropped the connect.
@@ -17,7 +18,7 @@ pub(crate) enum ConnectFailure<E> {
     DeadOnArrival(CloseReason),
 }
 
-impl<E: Error + Send + Sync + 'static> ConnectFailure<E> {
+impl<E: Error + Send + Sync + 'static> ConnectFailure<Arc<E>> {
     /// Returns the failure as an error to be printed.
     pub(crate) fn as_error(&self) -> Arc<dyn Error + Send + Sync> {
         let text = match self {
@@ -41,20 +42,8 @@ impl<E: Error + Send + Sync + 'static> ConnectFailure<E> {
     }
 }
 
-impl<E> Clone for ConnectFailure<E> {
-    fn clone(&self) -> Self {
-        match self {
-            ConnectFailure::Error(error) => ConnectFailure::Error(Arc::clone(error)),
-            ConnectFailure::TimedOut => ConnectFailure::TimedOut,
-            ConnectFailure::Panicked(message) => ConnectFailure::Panicked(message.clone()),
-            ConnectFailure::Dropped => ConnectFailure::Dropped,
-            ConnectFailure::DeadOnArrival(reason) => ConnectFailure::DeadOnArrival(*reason),
-        }
-    }
-}
-
-impl<E> From<ConnectFailure<E>> for BuildError<E> {
-    fn from(failure: ConnectFailure<E>) -> Self {
+impl<E> From<ConnectFailure<Arc<E>>> for BuildError<E> {
+    fn from(failure: ConnectFailure<Arc<E>>) -> Self {
         match failure {
             ConnectFailure::Error(error) => BuildError::Connect(error),
             ConnectFailure::TimedOut | ConnectFailure::DeadOnArrival(_) => BuildError::Timeout,

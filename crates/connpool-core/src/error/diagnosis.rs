@@ -86,21 +86,13 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The demand of a failed `get`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A connection within a time that is up.
-    InTime(Phase),
-    /// A connection without waiting.
-    Immediately,
-}
-
 impl Diagnosis {
-    /// Writes the whole paragraph.
-    pub(crate) fn explain(&self, wanted: Wanted, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the whole paragraph for a `get` whose time was up in `phase`, or that was not allowed
+    /// to wait.
+    pub(crate) fn explain(&self, phase: Option<Phase>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pool {:?}: no connection ", &*self.pool)?;
-        match wanted {
-            Wanted::InTime(phase) => {
+        match phase {
+            Some(phase) => {
                 write!(f, "after {}", HumanDuration(self.waited))?;
                 match phase {
                     Phase::Wait => {}
@@ -108,32 +100,32 @@ impl Diagnosis {
                     Phase::Check => f.write_str(", while checking one")?,
                 }
             }
-            Wanted::Immediately => f.write_str("idle, and waiting is not allowed")?,
+            None => f.write_str("idle, and waiting is not allowed")?,
         }
-        write!(f, ": {self}; {}", self.remedy(wanted))
+        write!(f, ": {self}; {}", self.remedy(phase))
     }
 
-    fn remedy(&self, wanted: Wanted) -> &'static str {
+    fn remedy(&self, phase: Option<Phase>) -> &'static str {
         let all_in_use = self.active >= self.max_size;
         let backend_fails = self.last_error.is_some() || self.breaker != BreakerState::Closed;
-        match wanted {
+        match phase {
             _ if self.paused => "call `resume`, or raise get_timeout",
-            Wanted::InTime(Phase::Check) => {
+            Some(Phase::Check) => {
                 "see that the backend answers pings and resets within get_timeout"
             }
-            _ if backend_fails && (!all_in_use || wanted == Wanted::InTime(Phase::Connect)) => {
+            _ if backend_fails && (!all_in_use || phase == Some(Phase::Connect)) => {
                 "see that the backend is up and accepts connections"
             }
-            Wanted::InTime(Phase::Connect) => {
+            Some(Phase::Connect) => {
                 "see that the backend answers within connect_timeout and get_timeout"
             }
-            Wanted::InTime(Phase::Wait) if all_in_use => match self.longest_held.len() {
+            Some(Phase::Wait) if all_in_use => match self.longest_held.len() {
                 0 => "raise max_size or get_timeout",
                 1 => "raise max_size, or check that holder",
                 _ => "raise max_size, or check those holders",
             },
-            Wanted::InTime(Phase::Wait) => "raise get_timeout, or return connections sooner",
-            Wanted::Immediately => "raise max_size or max_waiters, or use get",
+            Some(Phase::Wait) => "raise get_timeout, or return connections sooner",
+            None => "raise max_size or max_waiters, or use get",
         }
     }
 }
@@ -147,7 +139,7 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, ", {} waiting", self.waiting)?;
         if let Some(place) = self.queue_position {
-            write!(f, " (this request: {})", Ordinal(place))?;
+            write!(f, " (this request: {place}{})", ordinal_ending(place))?;
         }
         if self.paused {
             f.write_str("; the pool is paused")?;
@@ -171,20 +163,14 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-/// 1st, 2nd, 3rd, 4th.
-struct Ordinal(usize);
-
-impl fmt::Display for Ordinal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ordinal(n) = self;
-        let ending = match (n % 100, n % 10) {
-            (11..=13, _) => "th",
-            (_, 1) => "st",
-            (_, 2) => "nd",
-            (_, 3) => "rd",
-            _ => "th",
-        };
-        write!(f, "{n}{ending}")
+/// Returns the ending of 1st, 2nd, 3rd, 4th.
+fn ordinal_ending(n: usize) -> &'static str {
+    match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
     }
 }
 
@@ -220,7 +206,7 @@ mod tests {
         }
     }
 
-    struct Explained<'a>(&'a Diagnosis, Wanted);
+    struct Explained<'a>(&'a Diagnosis, Option<Phase>);
 
     impl fmt::Display for Explained<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,13 +214,13 @@ mod tests {
         }
     }
 
-    fn text(wanted: Wanted, change: impl FnOnce(&mut Diagnosis)) -> String {
+    fn text(wanted: Option<Phase>, change: impl FnOnce(&mut Diagnosis)) -> String {
         let mut diagnosis = diagnosis();
         change(&mut diagnosis);
         Explained(&diagnosis, wanted).to_string()
     }
 
-    const WAIT: Wanted = Wanted::InTime(Phase::Wait);
+    const WAIT: Option<Phase> = Some(Phase::Wait);
 
     #[test]
     fn failed_wait_names_the_holder() {
@@ -261,7 +247,7 @@ mod tests {
             d.longest_held.clear();
         };
         assert_eq!(
-            text(Wanted::InTime(Phase::Connect), failing),
+            text(Some(Phase::Connect), failing),
             "pool \"orders\": no connection after 5.0 s, while connecting: 3 of 20 in use, 0 idle, \
              1 connecting, 13 waiting (this request: 4th); the last connect failed 1.2 s ago: refused; the \
              breaker is half open; see that the backend is up and accepts connections"
@@ -271,7 +257,7 @@ mod tests {
     #[test]
     fn every_remedy_fits_the_state() {
         type Change = fn(&mut Diagnosis);
-        let cases: [(Wanted, Change, &str); 9] = [
+        let cases: [(Option<Phase>, Change, &str); 9] = [
             (WAIT, |d| d.paused = true, "call `resume`"),
             (WAIT, |d| d.longest_held.clear(), "raise max_size or get_timeout"),
             (WAIT, |d| d.active = 3, "return connections sooner"),
@@ -281,14 +267,10 @@ mod tests {
                 |d| (d.active, d.breaker) = (3, BreakerState::Open),
                 "is up and accepts connections",
             ),
-            (Wanted::InTime(Phase::Check), |_| (), "answers pings and resets"),
-            (Wanted::InTime(Phase::Connect), |_| (), "within connect_timeout and get_timeout"),
-            (
-                Wanted::InTime(Phase::Connect),
-                |d| d.breaker = BreakerState::Open,
-                "is up and accepts",
-            ),
-            (Wanted::Immediately, |_| (), "raise max_size or max_waiters"),
+            (Some(Phase::Check), |_| (), "answers pings and resets"),
+            (Some(Phase::Connect), |_| (), "within connect_timeout and get_timeout"),
+            (Some(Phase::Connect), |d| d.breaker = BreakerState::Open, "is up and accepts"),
+            (None, |_| (), "raise max_size or max_waiters"),
         ];
         for (wanted, change, remedy) in cases {
             let text = text(wanted, change);
@@ -299,7 +281,8 @@ mod tests {
 
     #[test]
     fn positions_print_as_ordinals() {
-        let places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| Ordinal(n).to_string());
+        let places =
+            [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(|n| format!("{n}{}", ordinal_ending(n)));
         let expected =
             ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th"];
         assert_eq!(places, expected);

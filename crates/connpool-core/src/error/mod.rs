@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::ConfigError;
-use crate::error::diagnosis::{Diagnosis, Phase, Wanted};
+use crate::error::diagnosis::{Diagnosis, Phase};
 
 /// Why a `get` returned no connection.
 ///
@@ -32,6 +32,7 @@ use crate::error::diagnosis::{Diagnosis, Phase, Wanted};
 /// # });
 /// # Ok::<_, connpool_core::ConfigError>(())
 /// ```
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
     /// The pool is closed.
@@ -85,35 +86,10 @@ impl<E> Clone for GetError<E> {
             GetError::Timeout { phase, diagnosis } => {
                 GetError::Timeout { phase: *phase, diagnosis: diagnosis.clone() }
             }
-            GetError::TooMany { wanted, max_size } => {
-                GetError::TooMany { wanted: *wanted, max_size: *max_size }
-            }
+            &GetError::TooMany { wanted, max_size } => GetError::TooMany { wanted, max_size },
             GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
             GetError::Panicked { step, message } => {
                 GetError::Panicked { step, message: message.clone() }
-            }
-        }
-    }
-}
-
-impl<E: fmt::Debug> fmt::Debug for GetError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GetError::Closed => f.write_str("Closed"),
-            GetError::Exhausted(diagnosis) => f.debug_tuple("Exhausted").field(diagnosis).finish(),
-            GetError::Timeout { phase, diagnosis } => f
-                .debug_struct("Timeout")
-                .field("phase", phase)
-                .field("diagnosis", diagnosis)
-                .finish(),
-            GetError::TooMany { wanted, max_size } => f
-                .debug_struct("TooMany")
-                .field("wanted", wanted)
-                .field("max_size", max_size)
-                .finish(),
-            GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
-            GetError::Panicked { step, message } => {
-                f.debug_struct("Panicked").field("step", step).field("message", message).finish()
             }
         }
     }
@@ -123,8 +99,8 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GetError::Closed => f.write_str("the pool is closed"),
-            GetError::Exhausted(diagnosis) => diagnosis.explain(Wanted::Immediately, f),
-            GetError::Timeout { phase, diagnosis } => diagnosis.explain(Wanted::InTime(*phase), f),
+            GetError::Exhausted(diagnosis) => diagnosis.explain(None, f),
+            GetError::Timeout { phase, diagnosis } => diagnosis.explain(Some(*phase), f),
             GetError::TooMany { wanted, max_size } => write!(
                 f,
                 "cannot get {wanted} connections at once: max_size is {max_size}; raise max_size \

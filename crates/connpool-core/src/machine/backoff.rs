@@ -8,41 +8,33 @@ use crate::machine::count::{Count, Sequence};
 use crate::time::{Instant, jittered, random_part};
 
 /// The failures in a row, the pause that follows them, and the slow start after it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct BackoffState {
     backoff: Backoff,
-    breaker: Option<Breaker>,
-    state: BreakerState,
-    failures: Count,
+    breaker_config: Option<Breaker>,
+    pub(crate) breaker: BreakerState,
+    pub(crate) failures: Count,
     failed_at: Instant,
-    retry_at: Option<Instant>,
+    /// When the pause ends or ended.
+    pub(crate) retry_at: Option<Instant>,
     /// The number of connects that may run at once (slow start); `None` for no limit.
     limit: Option<usize>,
-    /// Advances each time `limit` is narrowed.
-    limit_epochs: Sequence,
+    /// Advances each time `limit` is narrowed, so that a connect that started before can tell.
+    pub(crate) limit_epochs: Sequence,
 }
 
 /// The shortest pause. A shorter one would spin, since the maintenance task would never sleep.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The connect limit after users lost several connections.
-const CAUTIOUS_LIMIT: usize = 4;
+pub(crate) const CAUTIOUS_LIMIT: usize = 4;
 
 /// The largest fraction by which the pause before a probe is shortened at random.
 const PROBE_JITTER: f64 = 0.1;
 
 impl BackoffState {
     pub(crate) fn new(backoff: Backoff, breaker: Option<Breaker>) -> Self {
-        BackoffState {
-            backoff,
-            breaker,
-            state: BreakerState::Closed,
-            failures: Count::default(),
-            failed_at: Instant::ORIGIN,
-            retry_at: None,
-            limit: None,
-            limit_epochs: Sequence::default(),
-        }
+        BackoffState { backoff, breaker_config: breaker, ..BackoffState::default() }
     }
 
     /// Applies new settings.
@@ -50,15 +42,15 @@ impl BackoffState {
     /// Without a breaker the state becomes `Closed`. A pause longer than the new settings allow is
     /// cut to the longest they allow.
     pub(crate) fn reconfigure(&mut self, backoff: Backoff, breaker: Option<Breaker>) {
-        if (backoff, breaker) == (self.backoff, self.breaker) {
+        if (backoff, breaker) == (self.backoff, self.breaker_config) {
             return;
         }
-        (self.backoff, self.breaker) = (backoff, breaker);
+        (self.backoff, self.breaker_config) = (backoff, breaker);
         if breaker.is_none() {
-            self.state = self.state.after(Input::Removed);
+            self.breaker = self.breaker.after(Input::Removed);
         }
         if let Some(until) = self.retry_at {
-            let longest = match (self.state, breaker) {
+            let longest = match (self.breaker, breaker) {
                 (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) => breaker.probe_every,
                 _ => backoff.max,
             };
@@ -74,29 +66,19 @@ impl BackoffState {
     pub(crate) fn failed(&mut self, now: Instant, draw: u64) {
         self.failed_at = now;
         self.set_limit(1);
-        if self.state != BreakerState::HalfOpen && self.backing_off(now) {
+        if self.breaker != BreakerState::HalfOpen && self.backing_off(now) {
             return;
         }
         let backoff = random_part(self.ceiling(), draw);
         self.failures.inc();
         let failures = self.failures.get();
-        let breaker = self.breaker.filter(|breaker| {
+        let breaker = self.breaker_config.filter(|breaker| {
             usize::try_from(breaker.failures).is_ok_and(|enough| failures >= enough)
         });
-        self.state = self.state.after(Input::Failed { enough: breaker.is_some() });
+        self.breaker = self.breaker.after(Input::Failed { enough: breaker.is_some() });
         let pause =
             breaker.map_or(backoff, |breaker| jittered(breaker.probe_every, PROBE_JITTER, draw));
         self.pause(now, pause);
-    }
-
-    /// Starts slow start without a pause: a burst of broken connections may mean a lost backend.
-    pub(crate) fn narrow_to_one(&mut self) {
-        self.narrow_to(1);
-    }
-
-    /// Narrows the limit a little: users lost connections, for reasons the pool cannot know.
-    pub(crate) fn narrow_to_cautious(&mut self) {
-        self.narrow_to(CAUTIOUS_LIMIT);
     }
 
     /// Records the start of a connect.
@@ -105,16 +87,16 @@ impl BackoffState {
     /// is never reported.
     pub(crate) fn connect_started(&mut self, now: Instant) {
         if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
-            (self.state, self.breaker)
+            (self.breaker, self.breaker_config)
         {
             self.pause(now, breaker.probe_every);
         }
-        self.state = self.state.after(Input::ConnectStarted);
+        self.breaker = self.breaker.after(Input::ConnectStarted);
     }
 
     /// Makes the next probe due: the outcome of the one under way will never be reported.
     pub(crate) fn probe_lost(&mut self) {
-        if self.state == BreakerState::HalfOpen {
+        if self.breaker == BreakerState::HalfOpen {
             self.retry_at = None;
         }
     }
@@ -135,46 +117,29 @@ impl BackoffState {
         }
         self.failures = Count::default();
         self.retry_at = None;
-        self.state = self.state.after(Input::Succeeded);
+        self.breaker = self.breaker.after(Input::Succeeded);
     }
 
     pub(crate) fn backing_off(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|retry_at| now < retry_at)
     }
 
-    /// Returns when the pause ends or ended.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
-    }
-
     /// Returns how many connects may run at once.
     pub(crate) fn connect_limit(&self) -> usize {
-        match self.state {
+        match self.breaker {
             BreakerState::Closed => self.limit.unwrap_or(usize::MAX),
             BreakerState::Open | BreakerState::HalfOpen => 1,
         }
     }
 
-    /// Returns a number that changes whenever the limit is narrowed, so that a connect that started
-    /// before can tell.
-    pub(crate) fn limit_epoch(&self) -> u64 {
-        self.limit_epochs.last()
-    }
-
-    pub(crate) fn failures(&self) -> usize {
-        self.failures.get()
-    }
-
-    pub(crate) fn breaker(&self) -> BreakerState {
-        self.state
-    }
-
     /// Returns when the last connect failed, unless a success has followed.
     pub(crate) fn last_failure_at(&self) -> Option<Instant> {
-        (self.failures() > 0).then_some(self.failed_at)
+        (self.failures.get() > 0).then_some(self.failed_at)
     }
 
-    fn narrow_to(&mut self, limit: usize) {
+    /// Narrows the limit without a pause, to one for slow start: several broken connections may mean
+    /// a lost backend.
+    pub(crate) fn narrow_to(&mut self, limit: usize) {
         if self.connect_limit() > limit {
             self.set_limit(limit);
         }
@@ -223,7 +188,7 @@ mod tests {
         for _ in 0..9 {
             ceilings.push(state.ceiling().as_millis());
             state.failed(now, u64::MAX);
-            now = state.retry_at().unwrap();
+            now = state.retry_at.unwrap();
         }
         assert_eq!(ceilings, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
@@ -234,7 +199,7 @@ mod tests {
         for _ in 0..10 {
             state.failed(millis(1), u64::MAX);
         }
-        assert_eq!(state.failures(), 1);
+        assert_eq!(state.failures.get(), 1);
         assert!(state.backing_off(millis(2)));
         assert!(!state.backing_off(millis(51)));
     }
@@ -247,7 +212,7 @@ mod tests {
         assert!(state.backing_off(millis(1)), "an old one proves nothing");
         state.succeeded(millis(1));
         assert!(!state.backing_off(millis(1)));
-        assert_eq!(state.failures(), 0);
+        assert_eq!(state.failures.get(), 0);
     }
 
     #[test]
@@ -270,10 +235,10 @@ mod tests {
     }
 
     fn fail_at_the_end_of_the_pause(state: &mut BackoffState, draw: u64) -> Duration {
-        let now = state.retry_at().unwrap_or(millis(0));
+        let now = state.retry_at.unwrap_or(millis(0));
         state.connect_started(now);
         state.failed(now, draw);
-        state.retry_at().unwrap().since(now)
+        state.retry_at.unwrap().since(now)
     }
 
     #[test]
@@ -281,23 +246,23 @@ mod tests {
         let mut state = probing(3, Duration::from_secs(1));
         for _ in 0..2 {
             fail_at_the_end_of_the_pause(&mut state, u64::MAX);
-            assert_eq!(state.breaker(), BreakerState::Closed);
+            assert_eq!(state.breaker, BreakerState::Closed);
         }
         let shortest = fail_at_the_end_of_the_pause(&mut state, u64::MAX);
-        assert_eq!(state.breaker(), BreakerState::Open);
+        assert_eq!(state.breaker, BreakerState::Open);
         assert!((900..=901).contains(&shortest.as_millis()), "{shortest:?}");
         let longest = fail_at_the_end_of_the_pause(&mut state, 0);
         assert_eq!(longest, Duration::from_secs(1));
-        let now = state.retry_at().unwrap();
+        let now = state.retry_at.unwrap();
         state.connect_started(now);
-        assert_eq!(state.breaker(), BreakerState::HalfOpen);
+        assert_eq!(state.breaker, BreakerState::HalfOpen);
         state.connected(10);
         assert_eq!(state.connect_limit(), 1, "one probe, until it has proved good");
         assert!(state.backing_off(now));
         state.succeeded(now);
-        assert_eq!(state.breaker(), BreakerState::Closed);
+        assert_eq!(state.breaker, BreakerState::Closed);
         assert!(!state.backing_off(now));
-        assert_eq!((state.connect_limit(), state.failures()), (2, 0));
+        assert_eq!((state.connect_limit(), state.failures.get()), (2, 0));
     }
 
     #[test]
@@ -305,17 +270,17 @@ mod tests {
         let mut state = probing(1, Duration::from_secs(1));
         fail_at_the_end_of_the_pause(&mut state, 0);
         fail_at_the_end_of_the_pause(&mut state, 0);
-        assert_eq!(state.failures(), 2);
-        assert_eq!(state.breaker(), BreakerState::Open);
+        assert_eq!(state.failures.get(), 2);
+        assert_eq!(state.breaker, BreakerState::Open);
     }
 
     #[test]
     fn the_window_is_one_after_a_failure_and_grows_until_there_is_none() {
         let mut state = BackoffState::new(Backoff::default(), None);
         assert_eq!(state.connect_limit(), usize::MAX);
-        let before = state.limit_epoch();
+        let before = state.limit_epochs.last();
         state.failed(millis(0), 0);
-        assert_ne!(state.limit_epoch(), before);
+        assert_ne!(state.limit_epochs.last(), before);
         let mut limits = vec![state.connect_limit()];
         for _ in 0..3 {
             state.connected(4);
@@ -335,7 +300,7 @@ mod tests {
             state.failed(millis(0), 0);
             let never = Instant::from_nanos(u64::MAX);
             let expected = pause.and_then(|pause| millis(0).checked_add(pause));
-            assert_eq!(state.retry_at(), Some(expected.unwrap_or(never)));
+            assert_eq!(state.retry_at, Some(expected.unwrap_or(never)));
         }
     }
 }

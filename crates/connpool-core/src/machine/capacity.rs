@@ -17,36 +17,22 @@ pub(crate) enum SlotState {
 }
 
 /// The slots of a pool and the settings that limit them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Capacity {
-    max_size: usize,
+    pub(crate) max_size: usize,
     min_size: usize,
     increment: usize,
-    open: Count,
-    connecting: Count,
-    closing: Count,
+    pub(crate) open: Count,
+    pub(crate) connecting: Count,
+    pub(crate) closing: Count,
 }
 
 impl Capacity {
-    pub(crate) fn new(config: &PoolConfig) -> Self {
-        Capacity {
-            max_size: config.max_size,
-            min_size: config.min_size,
-            increment: config.increment,
-            open: Count::default(),
-            connecting: Count::default(),
-            closing: Count::default(),
-        }
-    }
-
-    pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
+    /// Applies the settings that limit the slots.
+    pub(crate) fn configure(&mut self, config: &PoolConfig) {
         self.max_size = config.max_size;
         self.min_size = config.min_size;
         self.increment = config.increment;
-    }
-
-    pub(crate) fn connect_started(&mut self) {
-        self.connecting.inc();
     }
 
     pub(crate) fn connected(&mut self) {
@@ -93,44 +79,17 @@ impl Capacity {
         self.max_size.saturating_sub(self.taken())
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.room() > 0
-    }
-
     /// Returns how many slots are free, counting those whose connection is being closed.
     pub(crate) fn room_after_closing(&self) -> usize {
         self.max_size.saturating_sub(self.staying())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.taken() == 0
-    }
-
-    pub(crate) fn has_none_staying(&self) -> bool {
-        self.staying() == 0
-    }
-
-    pub(crate) fn max_size(&self) -> usize {
-        self.max_size
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.open.get()
-    }
-
-    pub(crate) fn connecting(&self) -> usize {
-        self.connecting.get()
-    }
-
-    pub(crate) fn closing(&self) -> usize {
-        self.closing.get()
-    }
-
-    fn staying(&self) -> usize {
+    /// Returns how many connections there are, or are being opened.
+    pub(crate) fn staying(&self) -> usize {
         self.open.get().saturating_add(self.connecting.get())
     }
 
-    fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.staying().saturating_add(self.closing.get())
     }
 }

@@ -51,11 +51,14 @@ pub(crate) enum Disposition {
     Discard(CloseReason),
 }
 
-impl From<Step> for Disposition {
-    fn from(step: Step) -> Self {
+impl Disposition {
+    /// Returns what follows from the last step of a check; `None` if the check goes on.
+    #[inline]
+    pub(crate) fn after(step: Step) -> Option<Self> {
         match step {
-            Step::Close(reason) => Disposition::Close(reason),
-            Step::Probe | Step::Ping | Step::Reset | Step::Pass => Disposition::Reuse,
+            Step::Pass => Some(Disposition::Reuse),
+            Step::Close(reason) => Some(Disposition::Close(reason)),
+            Step::Probe | Step::Ping | Step::Reset => None,
         }
     }
 }
@@ -72,7 +75,7 @@ pub(crate) fn on_return(
         Disposition::Close(CloseReason::Cleared)
     } else if rules.forbid_age_of(meta, now) {
         Disposition::Close(CloseReason::Lifetime)
-    } else if rules.forbid_more_uses_of(meta) {
+    } else if meta.uses >= rules.max_uses {
         Disposition::Close(CloseReason::MaxUses)
     } else {
         Disposition::Reuse

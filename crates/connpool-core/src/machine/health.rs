@@ -12,7 +12,8 @@ use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
 pub(crate) struct Rules {
     pub(crate) idle_timeout: Nanos,
     pub(crate) max_lifetime: Nanos,
-    pub(crate) max_uses: Option<u64>,
+    /// The largest number if there is no limit.
+    pub(crate) max_uses: u64,
     pub(crate) ping_after: Nanos,
     pub(crate) liveness_after: Nanos,
     pub(crate) keepalive: Nanos,
@@ -36,7 +37,7 @@ impl Rules {
         ];
         match shortest.into_iter().min() {
             None | Some(Nanos::NEVER) => Clock::None,
-            Some(shortest) if shortest < Nanos::from_nanos(500_000_000) => Clock::Precise,
+            Some(shortest) if shortest < Nanos(500_000_000) => Clock::Precise,
             Some(_) => Clock::Recent,
         }
     }
@@ -53,12 +54,8 @@ impl Rules {
     /// or over that of the current settings.
     #[inline]
     pub(crate) fn forbid_age_of(&self, meta: &ConnMeta, now: Instant) -> bool {
-        let over_rule = now.is_past(meta.created_at, self.max_lifetime) && meta.was_available(now);
-        meta.is_over_lifetime(now) || over_rule
-    }
-
-    pub(crate) fn forbid_more_uses_of(&self, meta: &ConnMeta) -> bool {
-        self.max_uses.is_some_and(|most| meta.uses >= most)
+        let is_over = now >= meta.expires_at || now.is_past(meta.created_at, self.max_lifetime);
+        is_over && meta.was_available(now)
     }
 }
 
@@ -153,12 +150,6 @@ impl ConnMeta {
         self.last_alive = now;
     }
 
-    /// Records a checkout.
-    #[inline]
-    pub(crate) fn checked_out(&mut self) {
-        self.uses = self.uses.saturating_add(1);
-    }
-
     /// Records a sign of life. `rules` are those of `versions`, or later ones.
     #[inline]
     pub(crate) fn verified(&mut self, now: Instant, versions: Versions, rules: &Rules) {
@@ -167,7 +158,7 @@ impl ConnMeta {
         // compares only one, so it must not take such a connection.
         let longest = rules.max_lifetime.after(self.created_at);
         let has_one_end = longest.is_none_or(|end| self.expires_at <= end);
-        let in_order = has_one_end && !self.is_stale(versions) && !rules.forbid_more_uses_of(self);
+        let in_order = has_one_end && !self.is_stale(versions) && self.uses < rules.max_uses;
         self.verified = VerifiedAt::new(versions.current, in_order);
     }
 
@@ -203,16 +194,6 @@ impl ConnMeta {
         let draw = self.id.wrapping_mul(FIBONACCI_HASH);
         let age = rules.keepalive.as_duration();
         age.map(|age| jittered(age, KEEPALIVE_JITTER, draw)).into()
-    }
-
-    #[inline]
-    fn is_over_lifetime(&self, now: Instant) -> bool {
-        now >= self.expires_at && self.was_available(now)
-    }
-
-    #[inline]
-    fn is_idle_too_long(&self, rules: &Rules, now: Instant) -> bool {
-        now.is_past(self.idle_since, rules.idle_timeout) && self.was_available(now)
     }
 
     /// Returns whether it was borrowed, or could have been. With limits of zero, connections that
@@ -285,7 +266,7 @@ pub(crate) enum StepResult {
 /// One check of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Check {
-    step: Step,
+    pub(crate) step: Step,
     ping_due: bool,
     reset_due: bool,
     probes: bool,
@@ -327,10 +308,11 @@ impl Check {
             if rules.forbid_age_of(meta, now) {
                 return check.at(Step::Close(CloseReason::Lifetime));
             }
-            if rules.forbid_more_uses_of(meta) {
+            if meta.uses >= rules.max_uses {
                 return check.at(Step::Close(CloseReason::MaxUses));
             }
-            if spare && meta.is_idle_too_long(rules, now) {
+            let is_idle_too_long = now.is_past(meta.idle_since, rules.idle_timeout);
+            if spare && is_idle_too_long && meta.was_available(now) {
                 return check.at(Step::Close(CloseReason::Idle));
             }
         }
@@ -340,12 +322,7 @@ impl Check {
     /// Returns the outcome of a check in which only a liveness probe was due.
     pub(crate) fn probe_only(result: StepResult) -> Step {
         let check = Check { step: Step::Probe, ping_due: false, reset_due: false, probes: true };
-        check.after(result).step()
-    }
-
-    #[inline]
-    pub(crate) fn step(self) -> Step {
-        self.step
+        check.after(result).step
     }
 
     /// Returns whether the check ended at a limit, without a probe.

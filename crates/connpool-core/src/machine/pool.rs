@@ -1,7 +1,7 @@
 //! Composes the machines into the decisions of a whole pool.
 
 use crate::config::PoolConfig;
-use crate::machine::backoff::BackoffState;
+use crate::machine::backoff::{BackoffState, CAUTIOUS_LIMIT};
 use crate::machine::breaker::BreakerState;
 use crate::machine::capacity::{Capacity, SlotState};
 use crate::machine::failure_burst::BurstDetector;
@@ -27,7 +27,7 @@ pub(crate) enum Rejected {
     BreakerOpen,
 }
 
-/// The gauges of one moment.
+/// The gauges of one moment, for statistics and for the events that report their changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gauges {
     pub(crate) max_size: usize,
@@ -38,13 +38,7 @@ pub(crate) struct Gauges {
     pub(crate) waiting: usize,
     pub(crate) breaker: BreakerState,
     pub(crate) paused: bool,
-}
-
-/// The state whose changes are reported as events.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ObservedState {
-    pub(crate) breaker: BreakerState,
-    pub(crate) paused: bool,
+    /// The version of the last burst.
     pub(crate) suspect: u64,
 }
 
@@ -56,27 +50,30 @@ pub(crate) struct ObservedState {
 pub(crate) struct PoolMachine<W> {
     max_connecting: usize,
     max_waiters: Option<usize>,
-    fail_fast: bool,
-    capacity: Capacity,
-    queue: WaitQueue<W>,
-    backoff: BackoffState,
+    /// A failed connect is reported to a waiter.
+    pub(crate) fail_fast: bool,
+    pub(crate) capacity: Capacity,
+    pub(crate) queue: WaitQueue<W>,
+    pub(crate) backoff: BackoffState,
     /// Of the connections whose check failed.
     broken: BurstDetector,
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
     pub(crate) schedule: SweepSchedule,
-    versions: Versions,
-    closed: bool,
-    paused: bool,
+    pub(crate) versions: Versions,
+    pub(crate) closed: bool,
+    pub(crate) paused: bool,
 }
 
 impl<W> PoolMachine<W> {
     pub(crate) fn new(config: &PoolConfig) -> Self {
+        let mut capacity = Capacity::default();
+        capacity.configure(config);
         PoolMachine {
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
             fail_fast: config.fail_fast,
-            capacity: Capacity::new(config),
+            capacity,
             queue: WaitQueue::default(),
             backoff: BackoffState::new(config.backoff, config.breaker),
             broken: BurstDetector::default(),
@@ -86,11 +83,6 @@ impl<W> PoolMachine<W> {
             closed: false,
             paused: false,
         }
-    }
-
-    /// Returns the slots, to be read.
-    pub(crate) fn capacity(&self) -> &Capacity {
-        &self.capacity
     }
 
     /// Returns how many connects should start now.
@@ -107,7 +99,7 @@ impl<W> PoolMachine<W> {
 
     fn connects_allowed(&self) -> usize {
         let limit = self.max_connecting.min(self.backoff.connect_limit());
-        limit.saturating_sub(self.capacity.connecting())
+        limit.saturating_sub(self.capacity.connecting.get())
     }
 
     /// Returns how many connections are missing, whatever forbids to open them: for waiters for
@@ -116,10 +108,8 @@ impl<W> PoolMachine<W> {
         if self.closed {
             return 0;
         }
-        let waiting = match self.paused {
-            true => 0,
-            false => self.queue.len().saturating_sub(self.on_their_way()),
-        };
+        let waiting =
+            if self.paused { 0 } else { self.queue.len().saturating_sub(self.on_their_way()) };
         self.capacity.missing(waiting)
     }
 
@@ -130,24 +120,27 @@ impl<W> PoolMachine<W> {
 
     /// Takes a slot for a connect that starts now.
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
-        self.capacity.connect_started();
+        self.capacity.connecting.inc();
         self.backoff.connect_started(now);
-        ConnectTicket { version: self.versions.current, limit_epoch: self.backoff.limit_epoch() }
+        ConnectTicket {
+            version: self.versions.current,
+            limit_epoch: self.backoff.limit_epochs.last(),
+        }
     }
 
     /// Returns whether a connect that has not dialled yet gives its slot back, because another one
     /// failed meanwhile. A thousand connects that start at once must not all meet a dead backend.
     pub(crate) fn should_abort(&self, ticket: ConnectTicket, now: Instant) -> bool {
-        ticket.limit_epoch != self.backoff.limit_epoch()
+        ticket.limit_epoch != self.backoff.limit_epochs.last()
             && (self.backoff.backing_off(now)
-                || self.capacity.connecting() > self.backoff.connect_limit())
+                || self.capacity.connecting.get() > self.backoff.connect_limit())
     }
 
     /// Records a successful connect. Returns whether the maintenance task has to check the
     /// connection: it came from a probe, and no caller may want it.
     pub(crate) fn connected(&mut self) -> bool {
         self.capacity.connected();
-        self.backoff.connected(self.capacity.max_size());
+        self.backoff.connected(self.capacity.max_size);
         let check_by = self.probe_check_at();
         self.schedule.sweep_by(check_by);
         check_by.is_some()
@@ -155,21 +148,15 @@ impl<W> PoolMachine<W> {
 
     /// Returns by when a sweep must have checked the connection that a probe opened.
     fn probe_check_at(&self) -> Option<Instant> {
-        let probed = self.backoff.breaker() == BreakerState::HalfOpen;
-        self.backoff.retry_at().filter(|_| probed)
-    }
-
-    /// Records a failed connect, or a connection that was dead on arrival. Its slot is freed
-    /// separately.
-    pub(crate) fn connect_failed(&mut self, now: Instant, draw: u64) {
-        self.backoff.failed(now, draw);
+        let probed = self.backoff.breaker == BreakerState::HalfOpen;
+        self.backoff.retry_at.filter(|_| probed)
     }
 
     /// Records that a connection opened at `created_at` passed a check. Returns whether no failure
     /// is left.
     pub(crate) fn succeeded(&mut self, created_at: Instant) -> bool {
         self.backoff.succeeded(created_at);
-        self.backoff.failures() == 0
+        self.backoff.failures.get() == 0
     }
 
     /// Records that a check found a connection broken. A burst makes all others suspect and starts
@@ -179,7 +166,7 @@ impl<W> PoolMachine<W> {
         if burst {
             self.versions.advance();
             self.versions.suspect = self.versions.current;
-            self.backoff.narrow_to_one();
+            self.backoff.narrow_to(1);
         }
         burst
     }
@@ -190,7 +177,7 @@ impl<W> PoolMachine<W> {
     /// that loses its backend hears of it from its users, and must not dial once for each.
     pub(crate) fn returned_broken(&mut self, now: Instant) {
         if self.returned_broken.record(now) {
-            self.backoff.narrow_to_cautious();
+            self.backoff.narrow_to(CAUTIOUS_LIMIT);
         }
     }
 
@@ -207,21 +194,22 @@ impl<W> PoolMachine<W> {
     /// The connection of a probe may be closed, for its age perhaps, before it is checked. Its
     /// outcome is then unknown for good, so the next probe must not wait for it.
     fn release_lost_probe(&mut self) {
-        if self.capacity.has_none_staying() {
+        if self.capacity.staying() == 0 {
             self.backoff.probe_lost();
         }
     }
 
     /// Returns whether the pool is closed and everything is gone.
     pub(crate) fn is_drained(&self) -> bool {
-        self.closed && self.capacity.is_empty()
+        self.closed && self.capacity.taken() == 0
     }
 
     /// Returns how many waiters a graceful close holds up, since it holds the slot they need.
     pub(crate) fn held_up_by_closing(&self) -> usize {
-        match self.capacity.closing() > 0 && self.capacity.room() == 0 {
-            true => self.queue.len(),
-            false => 0,
+        if self.capacity.closing.get() > 0 && self.capacity.room() == 0 {
+            self.queue.len()
+        } else {
+            0
         }
     }
 
@@ -229,13 +217,14 @@ impl<W> PoolMachine<W> {
     /// that are being freed.
     fn coming(&self, now: Instant) -> usize {
         self.capacity
-            .connecting()
+            .connecting
+            .get()
             .saturating_add(self.wanted_with(self.capacity.room_after_closing(), now))
     }
 
     /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
-        self.capacity.connecting().saturating_add(usize::from(self.schedule.is_probing()))
+        self.capacity.connecting.get().saturating_add(usize::from(self.schedule.probing))
     }
 
     /// Queues a caller, unless the pool is closed, the breaker leaves it nothing to wait for, or
@@ -263,7 +252,7 @@ impl<W> PoolMachine<W> {
             return Some(Rejected::BreakerOpen);
         }
         let max_waiters = self.max_waiters?;
-        let coming = self.coming(now).saturating_add(usize::from(self.schedule.is_probing()));
+        let coming = self.coming(now).saturating_add(usize::from(self.schedule.probing));
         (self.queue.len().saturating_sub(coming) > max_waiters).then_some(Rejected::Exhausted)
     }
 
@@ -274,11 +263,6 @@ impl<W> PoolMachine<W> {
         }
         self.queue.requeue(key, accepts);
         Ok(())
-    }
-
-    /// Removes a waiter, queued or not, and returns what the shell kept for it.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
-        self.queue.remove(key)
     }
 
     /// Returns the first waiter that accepts a connection from `source` and whose deadline has not
@@ -309,12 +293,9 @@ impl<W> PoolMachine<W> {
     /// back, and no probe starts for the first of them. They are to hear the last error.
     pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
         let hopeless = self.depends_on_probe()
-            && self.backoff.breaker() == BreakerState::Open
+            && self.backoff.breaker == BreakerState::Open
             && self.probes(now) == 0;
-        match hopeless {
-            true => self.queue.drain(),
-            false => Vec::new(),
-        }
+        if hopeless { self.queue.drain() } else { Vec::new() }
     }
 
     /// Returns whether only a probe can bring a connection, so that a caller without one fails at
@@ -322,14 +303,14 @@ impl<W> PoolMachine<W> {
     fn depends_on_probe(&self) -> bool {
         self.fail_fast
             && !self.paused
-            && self.capacity.open() == 0
-            && self.backoff.breaker() != BreakerState::Closed
+            && self.capacity.open.get() == 0
+            && self.backoff.breaker != BreakerState::Closed
     }
 
     /// Returns how many probes there are to wait for. A connect that started before the breaker
     /// opened is none.
     fn probes(&self, now: Instant) -> usize {
-        match self.backoff.breaker() {
+        match self.backoff.breaker {
             BreakerState::Open => self.wanted_with(self.capacity.room_after_closing(), now),
             BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
         }
@@ -343,38 +324,14 @@ impl<W> PoolMachine<W> {
 
     /// Returns whether some waiter accepts a reused connection.
     pub(crate) fn wants_reused(&self, now: Instant) -> bool {
-        !self.paused && self.queue.wants_reused(self.coming(now))
-    }
-
-    /// Returns what the shell keeps for the first waiter.
-    pub(crate) fn first_waiter(&mut self) -> Option<&mut W> {
-        let head = self.queue.head()?;
-        self.queue.payload(head)
-    }
-
-    /// Returns what the shell keeps for a waiter, queued or not.
-    pub(crate) fn waiter(&mut self, key: Key) -> Option<&mut W> {
-        self.queue.payload(key)
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Returns the position of a queued waiter, counted from one, unless it is too far back.
-    pub(crate) fn position(&self, key: Key) -> Option<usize> {
-        self.queue.position(key)
-    }
-
-    pub(crate) fn waiter_state(&self, key: Key) -> Option<WaiterState> {
-        self.queue.state(key)
+        !self.paused && self.queue.first(Source::Reused, self.coming(now)).is_some()
     }
 
     /// Returns whether a connect is, or as soon as the backoff allows will be, under way for the
     /// waiters.
     pub(crate) fn is_connecting(&self) -> bool {
-        let retrying = self.backoff.failures() > 0 && self.capacity.has_room();
-        !self.paused && (self.capacity.connecting() > 0 || retrying)
+        let retrying = self.backoff.failures.get() > 0 && self.capacity.room() > 0;
+        !self.paused && (self.capacity.connecting.get() > 0 || retrying)
     }
 
     /// Returns when the maintenance task has something to do by the clock: the end of a pause that
@@ -384,24 +341,20 @@ impl<W> PoolMachine<W> {
             return None;
         }
         let can_connect =
-            self.missing() > 0 && self.capacity.has_room() && self.connects_allowed() > 0;
-        let retry = self.backoff.retry_at().filter(|_| can_connect);
-        earliest([retry, self.schedule.sweep_at()])
+            self.missing() > 0 && self.capacity.room() > 0 && self.connects_allowed() > 0;
+        let retry = self.backoff.retry_at.filter(|_| can_connect);
+        earliest([retry, self.schedule.sweep_at])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
     /// a caller waits for one, unless the pool is paused and no caller gets one.
     pub(crate) fn sweep_probe_started(&mut self) -> bool {
         let allowed = !self.closed && (self.paused || self.queue.len() == 0);
-        self.schedule.set_probing(allowed);
+        self.schedule.probing = allowed;
         allowed
     }
 
     // The pool as a whole.
-
-    pub(crate) fn versions(&self) -> Versions {
-        self.versions
-    }
 
     /// Makes all connections stale that were opened, or whose connect started, before.
     pub(crate) fn clear(&mut self) {
@@ -425,18 +378,10 @@ impl<W> PoolMachine<W> {
         self.paused = false;
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Applies new settings from now on. A sweep that was scheduled by an old interval is scheduled
     /// anew.
     pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
-        self.capacity.reconfigure(config);
+        self.capacity.configure(config);
         self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
         self.max_waiters = config.max_waiters;
         self.fail_fast = config.fail_fast;
@@ -446,42 +391,19 @@ impl<W> PoolMachine<W> {
         self.schedule.reconfigure(config, probe_check_at);
     }
 
-    /// Returns whether a failed connect is reported to a waiter.
-    pub(crate) fn fails_fast(&self) -> bool {
-        self.fail_fast
-    }
-
-    pub(crate) fn failures(&self) -> usize {
-        self.backoff.failures()
-    }
-
-    /// Returns when the last connect failed, unless a connection opened later has passed a check.
-    pub(crate) fn last_failure_at(&self) -> Option<Instant> {
-        self.backoff.last_failure_at()
-    }
-
-    pub(crate) fn observed_state(&self) -> ObservedState {
-        ObservedState {
-            breaker: self.backoff.breaker(),
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            max_size: self.capacity.max_size,
+            size: self.capacity.open.get().saturating_add(self.capacity.closing.get()),
+            closing: self.capacity.closing.get(),
+            connecting: self.capacity.connecting.get(),
+            waiting: self.queue.len(),
+            breaker: self.backoff.breaker,
             paused: self.paused,
             suspect: self.versions.suspect,
         }
     }
-
-    pub(crate) fn gauges(&self) -> Gauges {
-        Gauges {
-            max_size: self.capacity.max_size(),
-            size: self.capacity.open().saturating_add(self.capacity.closing()),
-            closing: self.capacity.closing(),
-            connecting: self.capacity.connecting(),
-            waiting: self.queue.len(),
-            breaker: self.backoff.breaker(),
-            paused: self.paused,
-        }
-    }
 }
 
-#[cfg(test)]
-mod projection;
 #[cfg(test)]
 mod tests;

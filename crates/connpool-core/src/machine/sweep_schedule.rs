@@ -6,15 +6,16 @@ use crate::config::PoolConfig;
 use crate::time::{Instant, earliest};
 
 /// The next sweep, and the idle connections that the maintenance task has taken out of the set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct SweepSchedule {
     sweep_interval: Option<Duration>,
-    sweep_at: Option<Instant>,
+    pub(crate) sweep_at: Option<Instant>,
     /// The sweep probes an idle connection. It is back at once, so a caller that finds it missing
     /// waits for it and needs no connect.
-    probing: bool,
-    /// An idle connection is being pinged. That may take long, so callers do not count on it.
-    pinging: bool,
+    pub(crate) probing: bool,
+    /// An idle connection is being pinged, by a task of its own, and the sweep waits for its end. That
+    /// may take long, so callers do not count on it.
+    pub(crate) pinging: bool,
 }
 
 /// With a shorter interval the maintenance task would do nothing but sweep.
@@ -22,12 +23,7 @@ const SHORTEST_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
 
 impl SweepSchedule {
     pub(crate) fn new(config: &PoolConfig) -> Self {
-        SweepSchedule {
-            sweep_interval: sweep_interval(config),
-            sweep_at: None,
-            probing: false,
-            pinging: false,
-        }
+        SweepSchedule { sweep_interval: sweep_interval(config), ..SweepSchedule::default() }
     }
 
     /// Applies new settings. If the interval changes, the next sweep is at `first`, or starts with
@@ -44,10 +40,6 @@ impl SweepSchedule {
         self.sweep_at = earliest([self.sweep_at, at]);
     }
 
-    pub(crate) fn sweep_at(&self) -> Option<Instant> {
-        self.sweep_at
-    }
-
     /// Returns whether a sweep is due, and schedules the one after it. The first call starts the
     /// interval.
     pub(crate) fn sweep_is_due(&mut self, now: Instant) -> bool {
@@ -56,30 +48,6 @@ impl SweepSchedule {
             self.sweep_at = self.sweep_interval.and_then(|every| now.checked_add(every));
         }
         due
-    }
-
-    /// Sets whether the sweep has taken an idle connection out of the set to probe it.
-    pub(crate) fn set_probing(&mut self, probing: bool) {
-        self.probing = probing;
-    }
-
-    pub(crate) fn is_probing(&self) -> bool {
-        self.probing
-    }
-
-    /// Records that the probed connection is pinged next, by a task of its own.
-    pub(crate) fn ping_started(&mut self) {
-        self.probing = false;
-        self.pinging = true;
-    }
-
-    pub(crate) fn ping_ended(&mut self) {
-        self.pinging = false;
-    }
-
-    /// Returns whether the sweep has to wait for the end of a ping.
-    pub(crate) fn is_pinging(&self) -> bool {
-        self.pinging
     }
 }
 

@@ -143,10 +143,8 @@ impl<W> WaitQueue<W> {
         now: Instant,
     ) -> Option<(Key, WaiterState)> {
         let key = self.first(source, coming)?;
-        let state = match now >= self.waiters.get(key.index())?.deadline {
-            true => WaiterState::Expired,
-            false => WaiterState::Assigned,
-        };
+        let passed = now >= self.waiters.get(key.index())?.deadline;
+        let state = if passed { WaiterState::Expired } else { WaiterState::Assigned };
         self.unlink(key, state);
         Some((key, state))
     }
@@ -159,11 +157,6 @@ impl<W> WaitQueue<W> {
             Some(key)
         })
         .collect()
-    }
-
-    /// Returns whether some waiter accepts a reused connection.
-    pub(crate) fn wants_reused(&self, coming: usize) -> bool {
-        self.first(Source::Reused, coming).is_some()
     }
 
     /// Returns the first waiter, whatever it accepts.
@@ -202,7 +195,8 @@ impl<W> WaitQueue<W> {
         self.waiters.get_mut(key.index()).map(|waiter| &mut waiter.payload)
     }
 
-    fn first(&self, source: Source, coming: usize) -> Option<Key> {
+    /// Returns the first waiter that accepts a connection from `source`, see [`pop`](WaitQueue::pop).
+    pub(crate) fn first(&self, source: Source, coming: usize) -> Option<Key> {
         let fresh = self.fresh.head.filter(|_| match source {
             Source::Fresh => true,
             Source::Reused => self.fresh.len.get() > coming,
@@ -246,9 +240,7 @@ impl<W> WaitQueue<W> {
             Some(next) => self.waiters.get(next.index()).and_then(|waiter| waiter.prev),
             None => tail,
         };
-        let Some(waiter) = self.waiters.get_mut(key.index()) else {
-            return;
-        };
+        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
         waiter.accepts = accepts;
         waiter.state = WaiterState::Queued;
         (waiter.prev, waiter.next) = (prev, next);
@@ -258,9 +250,7 @@ impl<W> WaitQueue<W> {
     }
 
     fn unlink(&mut self, key: Key, state: WaiterState) {
-        let Some(waiter) = self.waiters.get_mut(key.index()) else {
-            return;
-        };
+        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
         if std::mem::replace(&mut waiter.state, state) != WaiterState::Queued {
             return;
         }
@@ -378,7 +368,7 @@ mod tests {
     fn waiter_for_a_fresh_connection_accepts_a_reused_one_if_none_is_coming() {
         let mut queue = WaitQueue::default();
         let new = queue.push(Accepts::Fresh, None, ());
-        assert!(!queue.wants_reused(1));
+        assert_eq!(queue.first(Source::Reused, 1), None);
         assert_eq!(call(&mut queue, Source::Reused, 1), None);
         let any = queue.push(Accepts::Any, None, ());
         assert_eq!(call(&mut queue, Source::Reused, 1), Some(any));

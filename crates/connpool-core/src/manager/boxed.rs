@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -83,7 +82,6 @@ impl<C, E> fmt::Debug for BoxManager<C, E> {
 }
 
 /// The dyn-compatible form of [`Manager`]. Distinct names keep method calls unambiguous.
-#[doc(hidden)]
 #[async_trait]
 trait DynManager<C, E>: Send + Sync {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<C, E>;

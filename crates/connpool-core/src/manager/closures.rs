@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 
 use crate::manager::Manager;
 use crate::stream::{Connection, Liveness};

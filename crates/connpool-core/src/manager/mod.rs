@@ -5,7 +5,6 @@ pub(crate) mod boxed;
 pub(crate) mod closures;
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,36 +150,27 @@ impl<M: Manager> Manager for Arc<M> {
     type Connection = M::Connection;
     type Error = M::Error;
 
-    fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send {
-        (**self).connect()
+    async fn connect(&self) -> Result<M::Connection, M::Error> {
+        (**self).connect().await
     }
 
-    fn connect_within(
-        &self,
-        limit: Option<Duration>,
-    ) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send {
-        (**self).connect_within(limit)
+    async fn connect_within(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
+        (**self).connect_within(limit).await
     }
 
-    fn ping(
-        &self,
-        conn: &mut Self::Connection,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        (**self).ping(conn)
+    async fn ping(&self, conn: &mut M::Connection) -> Result<(), M::Error> {
+        (**self).ping(conn).await
     }
 
-    fn reset(
-        &self,
-        conn: &mut Self::Connection,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        (**self).reset(conn)
+    async fn reset(&self, conn: &mut M::Connection) -> Result<(), M::Error> {
+        (**self).reset(conn).await
     }
 
     fn needs_reset(&self) -> bool {
         (**self).needs_reset()
     }
 
-    fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
+    fn liveness(&self, conn: &mut M::Connection) -> Liveness {
         (**self).liveness(conn)
     }
 
@@ -188,11 +178,11 @@ impl<M: Manager> Manager for Arc<M> {
         (**self).has_liveness()
     }
 
-    fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
+    fn is_reusable(&self, conn: &mut M::Connection) -> bool {
         (**self).is_reusable(conn)
     }
 
-    fn close(&self, conn: Self::Connection) -> impl Future<Output = ()> + Send {
-        (**self).close(conn)
+    async fn close(&self, conn: M::Connection) {
+        (**self).close(conn).await;
     }
 }

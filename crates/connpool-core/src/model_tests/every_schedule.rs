@@ -408,7 +408,7 @@ fn what_comes_back_to_another_lane_is_not_missed_by_a_get() {
     check(|| {
         let world = World::new(1);
         let [guard] = world.hold();
-        world.pool.shared().with(|_, _| world.pool.shared().idle.widen());
+        world.pool.shared().with(|_| world.pool.shared().idle.widen());
         let giver = world.go(|world| world.give_back(guard));
         let getter = world.go(World::use_one);
         world.use_one();
@@ -429,7 +429,7 @@ fn what_comes_back_while_the_idle_set_becomes_wider_or_narrow_is_not_missed() {
             world.use_one();
         });
         let shared = world.pool.shared();
-        shared.with(|_, _| shared.idle.widen());
+        shared.with(|_| shared.idle.widen());
         let changed = world.pool.config();
         world
             .pool

@@ -182,17 +182,13 @@ impl fmt::Display for Event<'_> {
             Event::Lent { id, waited } => {
                 write!(f, "checked out connection {id} after {waited:.1?}")
             }
-            Event::Returned { id, held } => {
-                write!(f, "connection {id} returned")?;
-                match held {
-                    Some(held) => write!(f, " after {held:.1?}"),
-                    None => Ok(()),
-                }
+            Event::Returned { id, held: None } => write!(f, "connection {id} returned"),
+            Event::Returned { id, held: Some(held) } => {
+                write!(f, "connection {id} returned after {held:.1?}")
             }
             Event::Detached { id } => write!(f, "connection {id} was detached"),
             Event::Closed { id, reason, age } => {
-                let reason = reason.label();
-                write!(f, "closed connection {id} ({reason}) {age:.1?} old")
+                write!(f, "closed connection {id} ({}) {age:.1?} old", reason.label())
             }
             Event::GracefulCloseFailed { id, timed_out } => {
                 let because = if *timed_out {
@@ -205,11 +201,8 @@ impl fmt::Display for Event<'_> {
             Event::Cleared => f.write_str("cleared: connections opened before are not used again"),
             Event::Reconfigured => f.write_str("settings changed"),
             Event::SlowGet { waited, id } => {
-                match id {
-                    Some(id) => write!(f, "slow get: connection {id} after {waited:.1?}"),
-                    None => write!(f, "slow get: no connection after {waited:.1?}"),
-                }?;
-                f.write_str("; check max_size and backend latency")
+                let got = id.map_or(String::from("no connection"), |id| format!("connection {id}"));
+                write!(f, "slow get: {got} after {waited:.1?}; check max_size and backend latency")
             }
             Event::Breaker { from, to } => write!(f, "the breaker was {from} and is {to}"),
             Event::Burst => {

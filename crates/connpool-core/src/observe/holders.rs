@@ -10,7 +10,8 @@ use std::fmt;
 use std::panic::Location;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize, fence};
 use std::time::Duration;
 
 use crate::time::{HumanDuration, Instant, Nanos, earliest};
@@ -100,7 +101,7 @@ impl LeaseIndex {
 /// Hands out [`LeaseIndex`]es, those given back first. Kept under the pool's lock.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseIndexes {
-    free: Vec<LeaseIndex>,
+    pub(crate) free: Vec<LeaseIndex>,
     next: u32,
 }
 
@@ -113,10 +114,6 @@ impl LeaseIndexes {
         let index = LeaseIndex(self.next);
         self.next = self.next.checked_add(1)?;
         Some(index)
-    }
-
-    pub(crate) fn give_back(&mut self, index: LeaseIndex) {
-        self.free.push(index);
     }
 }
 
@@ -135,13 +132,13 @@ const NOT_BORROWED: u64 = 0;
 impl LeaseCell {
     /// Records that a connection was opened that owns this cell until it is gone.
     pub(crate) fn opened(&self, id: u64) {
-        self.id.store(id, Ordering::Relaxed);
+        self.id.store(id, Relaxed);
     }
 
     /// Records the return of the connection, or that it was taken out of the pool.
     #[inline]
     pub(crate) fn end(&self) {
-        self.since.store(NOT_BORROWED, Ordering::Relaxed);
+        self.since.store(NOT_BORROWED, Relaxed);
     }
 
     /// Returns when the connection was borrowed, if it is and the time is known.
@@ -150,7 +147,7 @@ impl LeaseCell {
     }
 
     fn since(&self) -> Option<LeaseStart> {
-        let since = self.since.load(Ordering::Acquire);
+        let since = self.since.load(Acquire);
         (since != NOT_BORROWED).then_some(LeaseStart(since))
     }
 }
@@ -220,27 +217,22 @@ impl<P: Clone> Leases<P> {
     pub(crate) fn begin(&self, cell: &LeaseCell, site: CallSite, since: Option<Instant>) {
         // Write side of the seqlock: orders the end of the previous lease before the fields below.
         // Pairs with the acquire fence in `read`.
-        fence(Ordering::Release);
-        if cell.site.load(Ordering::Relaxed) != address_of(site) {
+        fence(Release);
+        if cell.site.load(Relaxed) != address_of(site) {
             self.set_site(cell, site);
         }
-        cell.since.store(LeaseStart::new(since).0, Ordering::Release);
+        cell.since.store(LeaseStart::new(since).0, Release);
     }
 
     #[cold]
     fn set_site(&self, cell: &LeaseCell, site: CallSite) {
         self.sites.insert(site);
-        cell.site.store(address_of(site), Ordering::Relaxed);
+        cell.site.store(address_of(site), Relaxed);
     }
 
     /// Records a return. Returns the holder if it was reported as a leak.
-    pub(crate) fn end_reported(
-        &self,
-        index: LeaseIndex,
-        cell: &LeaseCell,
-        now: Instant,
-    ) -> Option<Holder> {
-        let since = LeaseStart(cell.since.swap(NOT_BORROWED, Ordering::Relaxed));
+    pub(crate) fn end(&self, index: LeaseIndex, cell: &LeaseCell, now: Instant) -> Option<Holder> {
+        let since = LeaseStart(cell.since.swap(NOT_BORROWED, Relaxed));
         since.is_reported().then(|| self.holder(index, cell, since, now))
     }
 
@@ -255,17 +247,12 @@ impl<P: Clone> Leases<P> {
         drop(label);
     }
 
-    /// Returns all holders, the longest first. Those whose time is unknown come last.
-    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
-        self.longest(usize::MAX, now)
-    }
-
-    /// Returns the `most` longest holders.
+    /// Returns the `most` longest holders, the longest first. Those whose time is unknown come last.
     pub(crate) fn longest(&self, most: usize, now: Instant) -> Vec<Holder> {
         let mut longest = BinaryHeap::new();
         self.for_each_cell(|index, cell| {
             if let Some(since) = cell.since() {
-                let id = cell.id.load(Ordering::Relaxed);
+                let id = cell.id.load(Relaxed);
                 longest.push((since.unreported().0, id, index));
                 if longest.len() > most {
                     longest.pop();
@@ -289,23 +276,15 @@ impl<P: Clone> Leases<P> {
         let mut next = limit.after(now);
         self.for_each_cell(|index, cell| {
             let unreported = cell.since().filter(|since| !since.is_reported());
-            let Some(began) = unreported.and_then(LeaseStart::instant) else {
-                return;
-            };
+            let Some(began) = unreported.and_then(LeaseStart::instant) else { return };
             if !now.is_past(began, limit) {
                 next = earliest([limit.after(began), next]);
                 return;
             }
-            let Some((since, holder)) = self.read(index, cell, now) else {
-                return;
-            };
+            let Some((since, holder)) = self.read(index, cell, now) else { return };
             // The connection may have been returned meanwhile, and then there is no leak.
-            let reported = cell.since.compare_exchange(
-                since.0,
-                since.reported().0,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let reported =
+                cell.since.compare_exchange(since.0, since.reported().0, Relaxed, Relaxed);
             if reported.is_ok() {
                 overdue.push(holder);
             }
@@ -322,8 +301,8 @@ impl<P: Clone> Leases<P> {
         let since = cell.since()?;
         let holder = self.holder(index, cell, since, now);
         // Read side of the seqlock: the fields belong together only if the lease is still the same.
-        fence(Ordering::Acquire);
-        let again = LeaseStart(cell.since.load(Ordering::Relaxed));
+        fence(Acquire);
+        let again = LeaseStart(cell.since.load(Relaxed));
         (again.unreported() == since.unreported()).then_some((since, holder))
     }
 
@@ -335,8 +314,8 @@ impl<P: Clone> Leases<P> {
         now: Instant,
     ) -> Holder {
         Holder {
-            id: cell.id.load(Ordering::Relaxed),
-            site: self.sites.find(cell.site.load(Ordering::Relaxed)),
+            id: cell.id.load(Relaxed),
+            site: self.sites.find(cell.site.load(Relaxed)),
             label: self.labels.lock().get(&index).cloned(),
             held: since.instant().map(|began| now.since(began)),
         }

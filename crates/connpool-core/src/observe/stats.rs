@@ -90,25 +90,17 @@ impl ClosedStats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { size, active, available, connecting, waiting, request, success, .. } = self;
+        let Stats { wait_count, wait_time, created, connect_failed, closed, .. } = self;
         write!(
             f,
-            "size={} active={} available={} connecting={} waiting={} request={} success={} \
-             wait_count={} wait_time={:.1?} created={} connect_failed={} closed={}",
-            self.size,
-            self.active,
-            self.available,
-            self.connecting,
-            self.waiting,
-            self.request,
-            self.success,
-            self.wait_count,
-            self.wait_time,
-            self.created,
-            self.connect_failed,
-            self.closed.total(),
+            "size={size} active={active} available={available} connecting={connecting} \
+             waiting={waiting} request={request} success={success} wait_count={wait_count} \
+             wait_time={wait_time:.1?} created={created} connect_failed={connect_failed} closed={}",
+            closed.total(),
         )?;
         let mut separator = " (";
-        for (reason, count) in self.closed.iter().filter(|(_, count)| *count > 0) {
+        for (reason, count) in closed.iter().filter(|(_, count)| *count > 0) {
             write!(f, "{separator}{}={count}", reason.label())?;
             separator = " ";
         }

@@ -8,7 +8,6 @@ pub(crate) use off::{emit, get, is_on};
 
 #[cfg(feature = "tracing")]
 mod on {
-    use std::future::Future;
 
     use tracing::instrument::{Instrument, Instrumented};
     use tracing::level_filters::LevelFilter;

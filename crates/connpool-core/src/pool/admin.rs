@@ -1,5 +1,6 @@
 //! Changes a pool from outside: settings, pauses, and what is in it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::config::{ConfigError, PoolConfig};
@@ -12,8 +13,7 @@ use crate::pool::close::{CloseReport, close};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
-use crate::pool::shared::{BoxConn, PoolActions, Shared, State};
-use crate::time::Instant;
+use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
 
 impl<M: Manager> Pool<M> {
@@ -35,9 +35,9 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self) {
-        self.shared().with(|state, actions| {
-            state.machine.clear();
-            actions.tell(Event::Cleared);
+        self.shared().with(|locked| {
+            locked.state.machine.clear();
+            locked.actions.tell(Event::Cleared);
         });
         self.shared().redistribute_idle();
     }
@@ -133,16 +133,16 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, connpool_core::ConfigError>(())
     /// ```
     pub fn pause(&self) {
-        self.shared().with(|state, _| state.machine.pause());
+        self.shared().with(|locked| locked.state.machine.pause());
     }
 
     /// Ends a [`pause`](Pool::pause). Waiters are served in their order.
     pub fn resume(&self) {
         let shared = self.shared();
         let now = shared.runtime.now();
-        shared.with(|state, actions| {
-            state.machine.resume();
-            shared.rebalance(state, actions, now);
+        shared.with(|locked| {
+            locked.state.machine.resume();
+            locked.rebalance(now);
         });
     }
 
@@ -179,12 +179,17 @@ impl<M: Manager> Pool<M> {
         let mut closed = 0_usize;
         for (segment, count) in shared.idle.segments() {
             for _ in 0..count {
-                let Some(conn) = shared.idle.pop_oldest_in(segment) else {
-                    break;
-                };
-                let conn = Some(conn);
-                if !(Inspected { shared, conn }).inspect(&mut keep) {
-                    closed = closed.saturating_add(1);
+                let Some(mut conn) = shared.idle.pop_oldest_in(segment) else { break };
+                match catch_unwind(AssertUnwindSafe(|| keep(&mut conn.inner))) {
+                    Ok(true) => settle(shared, conn, Disposition::Reuse),
+                    Ok(false) => {
+                        settle(shared, conn, Disposition::Close(CloseReason::Evicted));
+                        closed = closed.saturating_add(1);
+                    }
+                    Err(panic) => {
+                        shared.discard(conn, CloseReason::Panicked);
+                        resume_unwind(panic);
+                    }
                 }
             }
         }
@@ -215,23 +220,20 @@ impl<M: Manager> Pool<M> {
     pub fn add(&self, conn: M::Connection) -> Result<(), AddError<M::Connection>> {
         let shared = self.shared();
         let now = shared.runtime.now();
-        let started = shared.with(|state, _| {
-            if state.machine.is_closed() {
-                return Err(AddError::Closed(()));
+        let (started, conn) = shared.with(|locked| {
+            if locked.state.machine.closed {
+                return Err(AddError::Closed(conn));
             }
-            if !state.machine.capacity().has_room() || shared.idle.is_full() {
-                return Err(AddError::Full(()));
+            if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
+                return Err(AddError::Full(conn));
             }
-            shared.start_connect(state, now).ok_or(AddError::Full(()))
-        });
-        match started {
-            Ok(started) => {
-                ConnectTask::new(Arc::clone(shared), started).adopt(conn);
-                Ok(())
+            match locked.start_connect(now) {
+                Some(started) => Ok((started, conn)),
+                None => Err(AddError::Full(conn)),
             }
-            Err(AddError::Closed(())) => Err(AddError::Closed(conn)),
-            Err(AddError::Full(())) => Err(AddError::Full(conn)),
-        }
+        })?;
+        ConnectTask::new(Arc::clone(shared), started).succeed(conn);
+        Ok(())
     }
 
     /// Closes the pool and waits, for `limit` at most, until everything is closed.
@@ -270,66 +272,25 @@ fn reconfigure<M: Manager>(
     change: impl FnOnce(&mut PoolConfig) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
+    shared.with(|locked| {
         // Read under the pool's lock, so that of two changes neither is lost.
         let mut config = PoolConfig::clone(&shared.snapshot.config());
         change(&mut config)?;
-        enforce(shared, state, actions, config, now);
+        let needed_clock = shared.snapshot.needs_clock();
+        locked.state.machine.reconfigure(&config);
+        for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
+            locked.close_later(conn, CloseReason::Overflow);
+        }
+        shared.snapshot.configure(config);
+        if !needed_clock && shared.snapshot.needs_clock() {
+            // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
+            shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+        }
+        locked.actions.tell(Event::Reconfigured);
+        locked.rebalance(now);
+        locked.actions.notify_maintenance = true;
+        // A caller that gathers more connections than there may be now has nothing to wait for.
+        locked.actions.state_changed = true;
         Ok(())
     })
-}
-
-fn enforce<M: Manager>(
-    shared: &Shared<M>,
-    state: &mut State<M>,
-    actions: &mut PoolActions<M>,
-    config: PoolConfig,
-    now: Instant,
-) {
-    let needed_clock = shared.snapshot.needs_clock();
-    state.machine.reconfigure(&config);
-    for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
-        state.close_later(actions, conn, CloseReason::Overflow);
-    }
-    shared.snapshot.configure(config);
-    if !needed_clock && shared.snapshot.needs_clock() {
-        // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
-        shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
-    }
-    actions.tell(Event::Reconfigured);
-    shared.rebalance(state, actions, now);
-    actions.notify_maintenance = true;
-    // A caller that gathers more connections than there may be now has nothing to wait for.
-    actions.state_changed = true;
-}
-
-/// An idle connection that `retain` inspects.
-struct Inspected<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    conn: Option<BoxConn<M>>,
-}
-
-impl<M: Manager> Inspected<'_, M> {
-    fn inspect(mut self, keep: &mut impl FnMut(&mut M::Connection) -> bool) -> bool {
-        let Some(conn) = &mut self.conn else {
-            return true;
-        };
-        let kept = keep(&mut conn.inner);
-        if let Some(conn) = self.conn.take() {
-            let disposition = match kept {
-                true => Disposition::Reuse,
-                false => Disposition::Close(CloseReason::Evicted),
-            };
-            settle(self.shared, conn, disposition);
-        }
-        kept
-    }
-}
-
-impl<M: Manager> Drop for Inspected<'_, M> {
-    fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.shared.discard(conn, CloseReason::Panicked);
-        }
-    }
 }

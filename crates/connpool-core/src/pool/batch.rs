@@ -1,6 +1,5 @@
 //! Several connections at once, all or none.
 
-use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -59,7 +58,7 @@ impl<M: Manager> Pool<M> {
         &self,
         n: usize,
     ) -> impl Future<Output = Result<Vec<PooledConnection<'_, M>>, GetError<M::Error>>> + Send {
-        let limit = self.shared().snapshot.get_timeout();
+        let limit = self.shared().snapshot.settings.get_timeout.get();
         gather(self.shared(), n, limit, Location::caller())
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
     let before = shared.counters.closed_total();
     let mut deadline = Deadline::new(limit);
     deadline.begin(shared.runtime.now());
-    shut(shared, Caller::Polled);
+    shut(shared, true);
     let mut is_late = false;
     loop {
         let changed = shared.signals.state_changed.listen();
@@ -39,7 +39,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
         if left == 0 || is_late {
             return CloseReport {
                 closed: shared.counters.closed_total().saturating_sub(before),
-                still_out: shared.leases.holders(shared.runtime.now()),
+                still_out: shared.leases.longest(usize::MAX, shared.runtime.now()),
                 timed_out: left > 0,
             };
         }
@@ -51,38 +51,30 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
 /// Closes the pool when its last handle is dropped, without waiting or spawning. A running
 /// maintenance task becomes the owner and closes the connections gracefully.
 pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
-    shut(shared, Caller::Dropped);
-    shared.with(|state, _| {
-        if state.maintenance != TaskState::Absent && !state.closing.is_empty() {
-            state.final_owner = Some(Arc::clone(shared));
+    shut(shared, false);
+    shared.with(|locked| {
+        if locked.state.maintenance != TaskState::Absent && !locked.state.closing.is_empty() {
+            locked.state.final_owner = Some(Arc::clone(shared));
         }
     });
 }
 
-/// The origin of a close.
-#[derive(PartialEq, Eq)]
-enum Caller {
-    /// A polled future, which may start the maintenance task.
-    Polled,
-    /// A drop, which may not.
-    Dropped,
-}
-
-/// Refuses new callers, answers all waiters, and closes what is idle.
-fn shut<M: Manager>(shared: &Shared<M>, caller: Caller) {
-    let ((), spawns) = shared.with_spawns(|state, actions| {
-        if state.machine.is_closed() {
+/// Refuses new callers, answers all waiters, and closes what is idle. A polled future may spawn the
+/// maintenance task, a drop may not.
+fn shut<M: Manager>(shared: &Shared<M>, may_spawn: bool) {
+    let ((), spawns) = shared.with_spawns(|locked| {
+        if locked.state.machine.closed {
             return;
         }
-        actions.spawns.maintenance = caller == Caller::Polled && state.must_start_maintenance();
-        for key in state.machine.close() {
-            let waiter = state.machine.waiter(key);
-            actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        locked.actions.spawns.maintenance = may_spawn && locked.state.must_start_maintenance();
+        for key in locked.state.machine.close() {
+            let waiter = locked.state.machine.queue.payload(key);
+            locked.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
         }
         // Any time will do: a closed machine consults no deadline.
-        shared.serve(state, actions, Instant::ORIGIN);
-        actions.closing = true;
-        actions.notify_maintenance = true;
+        locked.serve(Instant::ORIGIN);
+        locked.actions.closing = true;
+        locked.actions.notify_maintenance = true;
     });
     spawn(shared, spawns);
 }

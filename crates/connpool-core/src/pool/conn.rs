@@ -26,13 +26,8 @@ impl<C, P: SlotOwner> Stored for Box<Conn<C, P>> {
     }
 
     #[inline]
-    fn shard(&self) -> u8 {
-        self.slot.shard
-    }
-
-    #[inline]
-    fn set_shard(&mut self, shard: u8) {
-        self.slot.shard = shard;
+    fn shard(&mut self) -> &mut u8 {
+        &mut self.slot.shard
     }
 }
 
@@ -46,10 +41,10 @@ pub(crate) trait SlotOwner {
 /// everything is closed. Nothing else is counted.
 pub(crate) struct Slot<P: SlotOwner> {
     leases: Arc<Block<Weak<P>>>,
-    index: LeaseIndex,
+    pub(crate) index: LeaseIndex,
     /// The place of its cell in the block, derived from `index` once.
     place: u8,
-    state: SlotState,
+    pub(crate) state: SlotState,
     /// The shard of the idle set where the connection was last.
     shard: u8,
     /// The flags of the guard; none while there is no guard.
@@ -68,22 +63,10 @@ impl<P: SlotOwner> Slot<P> {
         }
     }
 
-    pub(crate) fn set_state(&mut self, state: SlotState) {
-        self.state = state;
-    }
-
-    pub(crate) fn state(&self) -> SlotState {
-        self.state
-    }
-
     /// Returns the cell that records the holder of the connection.
     #[inline]
     pub(crate) fn lease(&self) -> Option<&LeaseCell> {
         self.leases.cell(self.place)
-    }
-
-    pub(crate) fn lease_index(&self) -> LeaseIndex {
-        self.index
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use event_listener::EventListener;
-
 use crate::error::connect_failure::ConnectFailure;
 use crate::machine::capacity::SlotState;
-use crate::machine::health::{ConnMeta, Step, VerifiedAt};
+use crate::machine::disposition::Disposition;
+use crate::machine::health::{ConnMeta, VerifiedAt};
 use crate::machine::pool::ConnectTicket;
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
@@ -44,17 +43,7 @@ impl<M: Manager> ConnectTask<M> {
         }
     }
 
-    pub(crate) fn spawn(self) {
-        let runtime = Arc::clone(&self.shared.runtime);
-        runtime.spawn(Box::pin(self.run()));
-    }
-
-    /// Ends with a connection that was made elsewhere.
-    pub(crate) fn adopt(mut self, inner: M::Connection) {
-        self.succeed(inner);
-    }
-
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
         if self.shared.is_closed() {
             return;
@@ -66,7 +55,11 @@ impl<M: Manager> ConnectTask<M> {
             drop(self.slot.take());
             return;
         }
-        let failure = match self.connect(closing).await {
+        let shared = &self.shared;
+        let limit = shared.snapshot.config().connect_timeout;
+        let connect = async { shared.manager.connect_within(limit).await };
+        let completion = run_guarded(&*shared.runtime, limit, closing, connect).await;
+        let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
             Completion::Done(Err(error)) => ConnectFailure::Error(Arc::new(error)),
             Completion::TimedOut => ConnectFailure::TimedOut,
@@ -76,27 +69,25 @@ impl<M: Manager> ConnectTask<M> {
         self.fail(failure);
     }
 
-    async fn connect(&self, closing: EventListener) -> Completion<Result<M::Connection, M::Error>> {
-        let limit = self.shared.snapshot.config().connect_timeout;
-        let connect = async { self.shared.manager.connect_within(limit).await };
-        run_guarded(&*self.shared.runtime, limit, closing, connect).await
-    }
-
     fn now(&self) -> Instant {
         self.shared.runtime.now().max(self.began)
     }
 
-    fn succeed(&mut self, inner: M::Connection) {
+    /// Ends with a connection, opened here or made elsewhere.
+    pub(crate) fn succeed(&mut self, inner: M::Connection) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let now = self.now();
         // Read before the settings: under the same version, they are the same.
         let version = shared.snapshot.versions().current;
-        let id = shared.counters.created.inc_fetch();
+        let config = shared.snapshot.config();
+        let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
+        let lifetime = config.max_lifetime.map(shorten);
+        let id = shared.counters.created.inc();
         let meta = ConnMeta {
             id,
             created_at: now,
-            expires_at: expiry(shared, now, self.draw),
+            expires_at: lifetime.and_then(|span| now.checked_add(span)).unwrap_or(Instant::NEVER),
             idle_since: now,
             last_alive: now,
             uses: 0,
@@ -105,19 +96,19 @@ impl<M: Manager> ConnectTask<M> {
         };
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
         shared.events.tell(|| Event::Opened { id, took: now.since(self.began) });
-        shared.with(|state, actions| {
+        shared.with(|locked| {
             if let Some(cell) = conn.slot.lease() {
                 cell.opened(id);
             }
-            conn.slot.set_state(SlotState::Open);
-            actions.notify_maintenance |= state.machine.connected();
-            actions.state_changed = true;
-            shared.deliver(state, actions, conn, Source::Fresh, now);
-            shared.rebalance(state, actions, now);
+            conn.slot.state = SlotState::Open;
+            locked.actions.notify_maintenance |= locked.state.machine.connected();
+            locked.actions.state_changed = true;
+            locked.deliver(conn, Source::Fresh, now);
+            locked.rebalance(now);
         });
     }
 
-    fn fail(&mut self, failure: ConnectFailure<M::Error>) {
+    fn fail(&mut self, failure: ConnectFailure<Arc<M::Error>>) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectFailure::Dropped);
@@ -131,20 +122,21 @@ impl<M: Manager> ConnectTask<M> {
         let error = (counts && shared.events.is_observed()).then(|| failure.as_error());
         let now = self.now();
         let mut failures = 0;
-        let last = shared.with(|state, actions| {
-            failures = state.machine.failures();
-            actions.state_changed = true;
-            if state.machine.versions().outdates(self.ticket.version) {
+        let last = shared.with(|locked| {
+            let machine = &mut locked.state.machine;
+            failures = machine.backoff.failures.get();
+            locked.actions.state_changed = true;
+            if machine.versions.outdates(self.ticket.version) {
                 // Started before a `clear`, perhaps with an old password: says nothing about the
                 // backend as it is now.
                 return Some(failure);
             }
-            state.machine.connect_failed(now, self.draw);
-            failures = state.machine.failures();
-            if state.machine.fails_fast() && !dropped {
-                state.report_failure(actions, failure.clone(), now);
+            machine.backoff.failed(now, self.draw);
+            failures = machine.backoff.failures.get();
+            if machine.fail_fast && !dropped {
+                locked.report_failure(failure.clone(), now);
             }
-            state.last_failure.replace(failure)
+            locked.state.last_failure.replace(failure)
         });
         // Errors are foreign: dropped after unlocking, before the slot is freed.
         drop(last);
@@ -165,46 +157,42 @@ impl<M: Manager> Drop for ConnectTask<M> {
     }
 }
 
-/// Records the outcome of the first check of a connection that was never borrowed.
+/// Records the outcome of a check, if the connection was never borrowed.
 ///
 /// A connection that fails it soon after its connect counts as a failed connect: a backend that
 /// accepts and hangs up must not be dialled without rest. One that its peer closed after a longer
 /// idle time does not count.
-pub(crate) fn report_first_check<M: Manager>(shared: &Shared<M>, step: Step, created_at: Instant) {
-    let fault = match step {
-        Step::Pass => None,
-        Step::Close(
-            reason @ (CloseReason::Dead | CloseReason::Unsolicited | CloseReason::Panicked),
-        ) => Some(reason),
-        Step::Probe | Step::Ping | Step::Reset | Step::Close(_) => return,
+pub(crate) fn report_first_check<M: Manager>(
+    shared: &Shared<M>,
+    meta: &ConnMeta,
+    disposition: Disposition,
+) {
+    use CloseReason::{Dead, Panicked, Unsolicited};
+    let fault = match disposition {
+        _ if meta.uses > 0 => return,
+        Disposition::Reuse => None,
+        Disposition::Close(reason @ (Dead | Unsolicited | Panicked)) => Some(reason),
+        Disposition::Close(_) | Disposition::Discard(_) => return,
     };
     if fault.is_none() && !shared.snapshot.is_failing() {
         return;
     }
     let now = shared.runtime.now();
-    if fault.is_some() && now.is_past(created_at, DEAD_ON_ARRIVAL_WITHIN) {
+    if fault.is_some() && now.is_past(meta.created_at, DEAD_ON_ARRIVAL_WITHIN) {
         return;
     }
     let draw = shared.runtime.random();
-    let last = shared.with(|state, actions| {
+    let last = shared.with(|locked| {
         if let Some(reason) = fault {
-            state.machine.connect_failed(now, draw);
-            return state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
+            locked.state.machine.backoff.failed(now, draw);
+            return locked.state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
         }
-        if !state.machine.succeeded(created_at) {
+        if !locked.state.machine.succeeded(meta.created_at) {
             return None;
         }
         // Other waiters may have been waiting for the end of the pause that is over now.
-        shared.rebalance(state, actions, now);
-        state.last_failure.take()
+        locked.rebalance(now);
+        locked.state.last_failure.take()
     });
     drop(last);
-}
-
-fn expiry<M: Manager>(shared: &Shared<M>, created_at: Instant, draw: u64) -> Instant {
-    let config = shared.snapshot.config();
-    let expires_at = config
-        .max_lifetime
-        .and_then(|limit| created_at.checked_add(jittered(limit, config.lifetime_jitter, draw)));
-    expires_at.unwrap_or(Instant::NEVER)
 }

@@ -10,7 +10,7 @@ use crate::util::sync::Arc;
 /// Where the events of a pool go.
 pub(crate) struct EventSink {
     pub(crate) pool: Arc<str>,
-    observer: Option<Box<dyn Observer>>,
+    pub(crate) observer: Option<Box<dyn Observer>>,
 }
 
 /// How deep calls of an observer may nest that cause events themselves.
@@ -22,18 +22,10 @@ thread_local! {
 }
 
 impl EventSink {
-    pub(crate) fn new(pool: Arc<str>, observer: Option<Box<dyn Observer>>) -> Self {
-        EventSink { pool, observer }
-    }
-
-    pub(crate) fn has_observer(&self) -> bool {
-        self.observer.is_some()
-    }
-
     /// Returns whether events are delivered. If not, nothing is measured for them.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
-        self.has_observer() || tracing::is_on()
+        self.observer.is_some() || tracing::is_on()
     }
 
     /// Delivers an event. Must not be called under the pool's lock.

@@ -134,7 +134,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
         self.set_flag(GuardFlags::LABELED);
-        let index = self.conn().slot.lease_index();
+        let index = self.conn().slot.index;
         self.shared().leases.label(index, text.as_ref());
     }
 
@@ -200,10 +200,8 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     }
 
     fn conn(&self) -> &Conn<M::Connection, Shared<M>> {
-        match &self.conn {
-            Some(conn) => conn,
-            None => taken(),
-        }
+        let Some(conn) = &self.conn else { taken() };
+        conn
     }
 }
 
@@ -250,10 +248,8 @@ impl<M: Manager> Deref for PooledConnection<'_, M> {
 
 impl<M: Manager> DerefMut for PooledConnection<'_, M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        match &mut self.conn {
-            Some(conn) => &mut conn.inner,
-            None => taken(),
-        }
+        let Some(conn) = &mut self.conn else { taken() };
+        &mut conn.inner
     }
 }
 

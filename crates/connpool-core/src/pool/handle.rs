@@ -1,7 +1,6 @@
 //! The handle of a pool.
 
 use std::fmt;
-use std::future::Future;
 use std::panic::Location;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +11,7 @@ use crate::error::GetError;
 use crate::manager::Manager;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
-use crate::pool::acquire::{FastPath, Mode, acquire, exhausted, fast, within};
+use crate::pool::acquire::{Mode, acquire, exhausted, fast, within};
 use crate::pool::close::abandon;
 use crate::pool::guard::PooledConnection;
 use crate::pool::report::{QueuePlace, stats};
@@ -20,6 +19,9 @@ use crate::pool::shared::Shared;
 use crate::time::Nanos;
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::Deadline;
+
+/// The result of a `get`.
+type GetResult<'p, M> = Result<PooledConnection<'p, M>, GetError<<M as Manager>::Error>>;
 
 /// A pool of connections. Cheap to clone: all clones are handles of the same pool.
 ///
@@ -87,10 +89,8 @@ impl<M: Manager> Pool<M> {
     /// started for it goes on for other callers.
     #[doc(alias = "acquire")]
     #[track_caller]
-    pub fn get(
-        &self,
-    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
-        let limit = self.shared().snapshot.get_timeout();
+    pub fn get(&self) -> impl Future<Output = GetResult<'_, M>> + Send {
+        let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow(limit, Location::caller())
     }
 
@@ -122,10 +122,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// This method is cancel safe, like [`get`](Pool::get).
     #[track_caller]
-    pub fn get_timeout(
-        &self,
-        limit: Duration,
-    ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> + Send {
+    pub fn get_timeout(&self, limit: Duration) -> impl Future<Output = GetResult<'_, M>> + Send {
         self.borrow(limit.into(), Location::caller())
     }
 
@@ -160,11 +157,8 @@ impl<M: Manager> Pool<M> {
     ///
     /// This method is cancel safe, like [`get`](Pool::get).
     #[track_caller]
-    pub fn get_owned(
-        &self,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
-        let limit = self.shared().snapshot.get_timeout();
+    pub fn get_owned(&self) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
+        let limit = self.shared().snapshot.settings.get_timeout.get();
         self.borrow_owned(limit, Location::caller())
     }
 
@@ -181,8 +175,7 @@ impl<M: Manager> Pool<M> {
     pub fn get_owned_timeout(
         &self,
         limit: Duration,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
+    ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         self.borrow_owned(limit.into(), Location::caller())
     }
 
@@ -209,12 +202,12 @@ impl<M: Manager> Pool<M> {
     /// [`GetError::Closed`], or [`GetError::Exhausted`] if nothing is idle, if other callers wait, or if
     /// the first three connections failed their check.
     #[track_caller]
-    pub fn try_get(&self) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    pub fn try_get(&self) -> GetResult<'_, M> {
         let shared = &**self.shared();
         let site = Location::caller();
         let miss = match fast(shared, site) {
-            FastPath::Hit(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
-            FastPath::Miss(miss) => miss,
+            Ok(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
+            Err(miss) => miss,
         };
         let mut deadline = Deadline::new(Duration::ZERO);
         let acquire = pin!(acquire(shared, miss, Mode::Immediate, &mut deadline, site));
@@ -319,7 +312,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     pub fn holders(&self) -> Vec<Holder> {
         let shared = self.shared();
-        shared.leases.holders(shared.runtime.now())
+        shared.leases.longest(usize::MAX, shared.runtime.now())
     }
 
     /// Returns the gauges of one moment, and the counters.
@@ -371,17 +364,11 @@ impl<M: Manager> Pool<M> {
         &self.handle.shared
     }
 
-    async fn borrow(
-        &self,
-        limit: Nanos,
-        site: CallSite,
-    ) -> Result<PooledConnection<'_, M>, GetError<M::Error>> {
+    async fn borrow(&self, limit: Nanos, site: CallSite) -> GetResult<'_, M> {
         let shared = &**self.shared();
         let conn = match fast(shared, site) {
-            FastPath::Hit(conn) => conn,
-            FastPath::Miss(miss) => {
-                within(shared, miss, limit, site).await.map_err(|error| *error)?
-            }
+            Ok(conn) => conn,
+            Err(miss) => within(shared, miss, limit, site).await.map_err(|error| *error)?,
         };
         Ok(PooledConnection::borrowed(shared, conn))
     }
@@ -390,15 +377,12 @@ impl<M: Manager> Pool<M> {
         &self,
         limit: Nanos,
         site: CallSite,
-    ) -> impl Future<Output = Result<PooledConnection<'static, M>, GetError<M::Error>>> + Send + use<M>
-    {
+    ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         let shared = Arc::clone(self.shared());
         async move {
             let conn = match fast(&shared, site) {
-                FastPath::Hit(conn) => conn,
-                FastPath::Miss(miss) => {
-                    within(&shared, miss, limit, site).await.map_err(|error| *error)?
-                }
+                Ok(conn) => conn,
+                Err(miss) => within(&shared, miss, limit, site).await.map_err(|error| *error)?,
             };
             Ok(PooledConnection::owned(shared, conn))
         }

@@ -49,10 +49,8 @@ pub(crate) trait Stored {
     /// Returns whether it was ever borrowed.
     fn is_used(&self) -> bool;
 
-    /// Returns the shard it was in last.
-    fn shard(&self) -> u8;
-
-    fn set_shard(&mut self, shard: u8);
+    /// The shard it was in last.
+    fn shard(&mut self) -> &mut u8;
 }
 
 /// A part of the set that is swept from its oldest to its newest element.
@@ -100,14 +98,14 @@ impl<T: Stored> IdleSet<T> {
     /// Adds a connection to the shard of this thread, or returns it if `max_idle` are idle.
     #[inline]
     pub(crate) fn push_local(&self, mut conn: T) -> Result<(), T> {
-        conn.set_shard(self.local_shard() as u8);
+        *conn.shard() = self.local_shard() as u8;
         self.push(conn)
     }
 
     /// Adds a connection to the shard it was in before, or returns it if `max_idle` are idle.
     #[inline]
-    pub(crate) fn push(&self, conn: T) -> Result<(), T> {
-        let mut state = self.lock_shard(conn.shard().into());
+    pub(crate) fn push(&self, mut conn: T) -> Result<(), T> {
+        let mut state = self.lock_shard((*conn.shard()).into());
         if !state.is_open {
             // The shard was closed meanwhile and emptied into shard 0. All later sweeps and pops
             // read shard 0, so the connection is not lost there.
@@ -138,10 +136,7 @@ impl<T: Stored> IdleSet<T> {
                 return None;
             }
             state.checked_out = state.checked_out.saturating_add(counts.into());
-            return match newest {
-                true => state.used.pop_back(),
-                false => state.used.pop_front(),
-            };
+            return if newest { state.used.pop_back() } else { state.used.pop_front() };
         }
         None
     }
@@ -336,10 +331,7 @@ fn may_widen(order: IdleOrder, max_idle: Option<usize>) -> bool {
 impl<T> ShardState<T> {
     #[inline]
     fn segment(&mut self, used: bool) -> &mut VecDeque<T> {
-        match used {
-            true => &mut self.used,
-            false => &mut self.unused,
-        }
+        if used { &mut self.used } else { &mut self.unused }
     }
 
     fn pop_next(&mut self) -> Option<T> {

@@ -26,11 +26,8 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     let now = shared.clock();
     conn.meta.returned(now);
     let (version, unobstructed) = shared.snapshot.fast_return();
-    if conn.meta.may_return(version, shared.snapshot.max_uses(), now) {
-        return match unobstructed {
-            true => make_idle(shared, conn),
-            false => shared.hand_over(conn, Source::Reused),
-        };
+    if conn.meta.may_return(version, shared.snapshot.settings.max_uses.get(), now) {
+        return keep(shared, conn, unobstructed);
     }
     let (versions, rules) = shared.snapshot.versions_and_rules();
     conn.meta.verified(now, versions, &rules);
@@ -41,17 +38,18 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
 /// Puts a connection where its disposition says. The caller holds no lock.
 pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, disposition: Disposition) {
     if disposition == Disposition::Reuse {
-        return match shared.snapshot.allows_return() {
-            true => make_idle(shared, conn),
-            false => shared.hand_over(conn, Source::Reused),
-        };
+        return keep(shared, conn, shared.snapshot.allows_return());
     }
     let now = shared.runtime.now();
-    shared.with(|state, actions| shared.place(state, actions, conn, disposition, now));
+    shared.with(|locked| locked.place(conn, disposition, now));
 }
 
+/// Adds a reusable connection to the idle set, or hands it over if something obstructs that.
 #[inline]
-fn make_idle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
+fn keep<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, unobstructed: bool) {
+    if !unobstructed {
+        return shared.hand_over(conn, Source::Reused);
+    }
     let version = conn.meta.version;
     if let Err(conn) = shared.idle.push_local(conn) {
         return settle(shared, conn, Disposition::Close(CloseReason::Overflow));
@@ -60,13 +58,13 @@ fn make_idle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>) {
     // closed or cleared. See `snapshot` for why one of the two sees the other.
     if !shared.snapshot.allows_return() {
         let now = shared.runtime.now();
-        shared.with(|state, actions| shared.rebalance(state, actions, now));
+        shared.with(|locked| locked.rebalance(now));
     }
     if shared.snapshot.outdates(version) {
         shared.redistribute_idle();
     }
     if shared.idle.is_contended() {
-        shared.with(|_, _| shared.idle.widen_if_contended());
+        shared.with(|_| shared.idle.widen_if_contended());
     }
 }
 
@@ -93,7 +91,7 @@ fn spoiled<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> Option<Clos
 pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> GuardFlags {
     let flags = std::mem::take(&mut conn.slot.flags);
     if flags.has(GuardFlags::LABELED) {
-        shared.leases.forget_label(conn.slot.lease_index());
+        shared.leases.forget_label(conn.slot.index);
     }
     flags
 }
@@ -101,14 +99,12 @@ pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) 
 /// Records that a connection is no longer borrowed.
 #[inline]
 pub(crate) fn end_lease<M: Manager>(shared: &Shared<M>, conn: &BoxConn<M>) {
-    let Some(cell) = conn.slot.lease() else {
-        return;
-    };
-    if shared.snapshot.leak_warning() == Nanos::NEVER {
+    let Some(cell) = conn.slot.lease() else { return };
+    if shared.snapshot.settings.leak_warning.get() == Nanos::NEVER {
         return cell.end();
     }
     let now = shared.runtime.now();
-    let reported = shared.leases.end_reported(conn.slot.lease_index(), cell, now);
+    let reported = shared.leases.end(conn.slot.index, cell, now);
     if let Some(holder) = reported {
         shared.events.tell(|| Event::LeakReturned { holder });
     }

@@ -55,7 +55,7 @@ pub(crate) fn diagnosis<M: Manager>(
             state.machine.gauges(),
             shared.idle.count().idle,
             state.last_failure.as_ref().map(ConnectFailure::as_error),
-            state.machine.last_failure_at(),
+            state.machine.backoff.last_failure_at(),
         )
     });
     Box::new(Diagnosis {

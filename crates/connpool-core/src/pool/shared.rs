@@ -11,7 +11,7 @@ use crate::error::connect_failure::ConnectFailure;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
-use crate::machine::pool::{ObservedState, PoolMachine};
+use crate::machine::pool::{Gauges, PoolMachine};
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
@@ -60,10 +60,17 @@ pub(crate) struct State<M: Manager> {
     /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
-    pub(crate) last_failure: Option<ConnectFailure<M::Error>>,
+    pub(crate) last_failure: Option<ConnectFailure<Arc<M::Error>>>,
     /// The pool itself, left by the last handle to the maintenance task, which closes what is left
     /// and then breaks this cycle.
     pub(crate) final_owner: Option<Arc<Shared<M>>>,
+}
+
+/// The state while it is locked, and what is to be done after unlocking.
+pub(crate) struct Locked<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    pub(crate) state: &'a mut State<M>,
+    pub(crate) actions: &'a mut PoolActions<M>,
 }
 
 /// The state of the maintenance task.
@@ -99,17 +106,14 @@ impl<M: Manager> Shared<M> {
             last_failure: None,
             final_owner: None,
         };
-        let name = match &config.name {
-            Some(name) => Arc::from(name.as_str()),
-            None => Arc::from(format!("pool-{:08}", runtime.random() % 100_000_000)),
-        };
-        config.name = Some(String::from(&*name));
+        let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
+        let pool = Arc::from(config.name.get_or_insert_with(generated).as_str());
         let idle = IdleSet::new(config.idle_order, config.max_idle);
         let snapshot = Snapshot::new(config, manager.needs_reset(), manager.has_liveness());
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
-            events: EventSink::new(name, observer),
+            events: EventSink { pool, observer },
             snapshot,
             idle,
             state: Mutex::new(state),
@@ -124,28 +128,26 @@ impl<M: Manager> Shared<M> {
     // The lock.
 
     /// Changes the state and performs the actions that follow.
-    pub(crate) fn with<R>(
-        &self,
-        change: impl FnOnce(&mut State<M>, &mut PoolActions<M>) -> R,
-    ) -> R {
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut Locked<'_, M>) -> R) -> R {
         self.with_spawns(change).0
     }
 
     /// Like [`with`](Shared::with), and returns the tasks to be spawned. For polled futures only.
     pub(crate) fn with_spawns<R>(
         &self,
-        change: impl FnOnce(&mut State<M>, &mut PoolActions<M>) -> R,
+        change: impl FnOnce(&mut Locked<'_, M>) -> R,
     ) -> (R, Spawns<Shared<M>>) {
         let observed = self.events.is_observed();
         let mut actions = Actions::new(observed);
         let result = {
-            let mut state = self.state.lock();
-            let before = observed.then(|| state.machine.observed_state());
-            let result = change(&mut state, &mut actions);
+            let state = &mut *self.state.lock();
+            let before = observed.then(|| state.machine.gauges());
+            let mut locked = Locked { shared: self, state, actions: &mut actions };
+            let result = change(&mut locked);
             if let Some(before) = before {
-                tell_changes(&mut actions, before, state.machine.observed_state());
+                locked.tell_changes(before);
             }
-            self.publish(&state);
+            self.publish(locked.state);
             result
         };
         let discard = |conn, reason| self.discard(conn, reason);
@@ -161,149 +163,15 @@ impl<M: Manager> Shared<M> {
     fn publish(&self, state: &State<M>) {
         let machine = &state.machine;
         let flag = |holds: bool, flag: u64| if holds { flag } else { 0 };
-        let flags = flag(machine.is_closed(), snapshot::CLOSED)
-            | flag(machine.waiting() > 0, snapshot::WAITERS)
-            | flag(machine.capacity().surplus() > 0, snapshot::SURPLUS)
-            | flag(machine.is_paused(), snapshot::PAUSED)
+        let flags = flag(machine.closed, snapshot::CLOSED)
+            | flag(machine.queue.len() > 0, snapshot::WAITERS)
+            | flag(machine.capacity.surplus() > 0, snapshot::SURPLUS)
+            | flag(machine.paused, snapshot::PAUSED)
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
-            | flag(machine.failures() > 0, snapshot::FAILING)
-            | flag(self.events.has_observer(), snapshot::OBSERVED);
-        self.snapshot.publish(flags, machine.versions());
+            | flag(machine.backoff.failures.get() > 0, snapshot::FAILING)
+            | flag(self.events.observer.is_some(), snapshot::OBSERVED);
+        self.snapshot.publish(flags, machine.versions);
     }
-
-    // Under the lock: where a connection goes.
-
-    /// Puts a connection where its disposition says.
-    pub(crate) fn place(
-        &self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
-        conn: BoxConn<M>,
-        disposition: Disposition,
-        now: Instant,
-    ) {
-        match disposition {
-            Disposition::Reuse => self.deliver(state, actions, conn, Source::Reused, now),
-            Disposition::Close(reason) => {
-                if reason.is_breakage() {
-                    state.machine.found_broken(now);
-                }
-                state.close_later(actions, conn, reason);
-            }
-            Disposition::Discard(reason) => {
-                state.machine.returned_broken(now);
-                actions.discard(conn, reason);
-            }
-        }
-    }
-
-    /// Delivers a reusable connection to the first waiter, or else to the idle set.
-    pub(crate) fn deliver(
-        &self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
-        conn: BoxConn<M>,
-        source: Source,
-        now: Instant,
-    ) {
-        let machine = &mut state.machine;
-        let unwanted = if machine.is_closed() {
-            Some(CloseReason::PoolClosed)
-        } else if conn.meta.is_stale(machine.versions()) {
-            Some(CloseReason::Cleared)
-        } else if machine.capacity().surplus() > 0 {
-            Some(CloseReason::Shrunk)
-        } else {
-            None
-        };
-        if let Some(reason) = unwanted {
-            return state.close_later(actions, conn, reason);
-        }
-        match machine.assign(source, now, |expired| actions.wake(expired.waker.take())) {
-            Some(waiter) => {
-                let assigned = Assigned::unverified(conn, source);
-                actions.wake(waiter.resolve(Ok(assigned)));
-            }
-            None => {
-                if let Err(conn) = self.idle.push(conn) {
-                    state.close_later(actions, conn, CloseReason::Overflow);
-                }
-            }
-        }
-    }
-
-    /// Publishes the snapshot, then hands idle connections to waiters and closes what is surplus.
-    ///
-    /// The snapshot comes first: a return that has not seen the flags adds to the idle set before
-    /// this searches it.
-    pub(crate) fn serve(&self, state: &mut State<M>, actions: &mut PoolActions<M>, now: Instant) {
-        self.publish(state);
-        while state.machine.is_closed() || state.machine.wants_reused(now) {
-            let Some(conn) = self.idle.pop() else {
-                return;
-            };
-            self.deliver(state, actions, conn, Source::Reused, now);
-        }
-        let surplus = state.machine.capacity().surplus();
-        let oldest = || {
-            let unused = self.idle.pop_oldest(false);
-            unused.or_else(|| self.idle.pop_oldest(true))
-        };
-        for conn in (0..surplus).map_while(|_| oldest()) {
-            state.close_later(actions, conn, CloseReason::Shrunk);
-        }
-    }
-
-    /// Serves the queue. Every event that frees capacity comes through here.
-    pub(crate) fn rebalance(
-        &self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
-        now: Instant,
-    ) {
-        self.serve(state, actions, now);
-        state.give_up(actions, now);
-        if state.machine.missing() > 0 {
-            state.request_connects(actions);
-        }
-        actions.state_changed |= state.machine.is_drained();
-    }
-
-    /// Takes a slot for a connect that starts now.
-    pub(crate) fn start_connect(
-        &self,
-        state: &mut State<M>,
-        now: Instant,
-    ) -> Option<StartedConnect<Shared<M>>> {
-        // The block before the index: without one, no index may be lost.
-        let index = state.lease_indexes.take()?;
-        let Some(block) = self.leases.block(index) else {
-            state.lease_indexes.give_back(index);
-            return None;
-        };
-        Some(StartedConnect {
-            slot: Slot::connecting(index, block),
-            ticket: state.machine.connect_started(now),
-            at: now,
-        })
-    }
-
-    /// Collects the tasks that are wanted: the maintenance task, and connects.
-    pub(crate) fn collect_spawns(
-        &self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
-        now: Instant,
-    ) {
-        actions.spawns.maintenance = state.must_start_maintenance();
-        let wanted = state.machine.connects_wanted(now);
-        if wanted > 0 {
-            let connects = (0..wanted).map_while(|_| self.start_connect(state, now));
-            actions.spawns.connects = connects.collect();
-        }
-    }
-
-    // Without the lock.
 
     /// Drops a connection at once. Its slot is free when it is gone.
     pub(crate) fn discard(&self, conn: BoxConn<M>, reason: CloseReason) {
@@ -317,10 +185,10 @@ impl<M: Manager> Shared<M> {
     /// Puts everything that is idle where it belongs now.
     pub(crate) fn redistribute_idle(&self) {
         let now = self.runtime.now();
-        let rest = self.with(|state, actions| {
+        let rest = self.with(|locked| {
             let mut all = self.idle.drain();
             for conn in all.by_ref().take(BATCH) {
-                self.deliver(state, actions, conn, Source::Reused, now);
+                locked.deliver(conn, Source::Reused, now);
             }
             all
         });
@@ -330,16 +198,16 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Delivers a reusable connection like [`deliver`](Shared::deliver). The caller holds no lock.
+    /// Delivers a reusable connection like [`deliver`](Locked::deliver). The caller holds no lock.
     pub(crate) fn hand_over(&self, conn: BoxConn<M>, source: Source) {
         let now = self.coarse_now();
-        self.with(|state, actions| self.deliver(state, actions, conn, source, now));
+        self.with(|locked| locked.deliver(conn, source, now));
     }
 
     /// Records that `site` borrows a connection, at `since` if that is known.
     #[inline]
     pub(crate) fn check_out(&self, conn: &mut BoxConn<M>, site: CallSite, since: Option<Instant>) {
-        conn.meta.checked_out();
+        conn.meta.uses = conn.meta.uses.saturating_add(1);
         if let Some(cell) = conn.slot.lease() {
             self.leases.begin(cell, site, since);
         }
@@ -347,8 +215,8 @@ impl<M: Manager> Shared<M> {
 
     /// Returns the time, if some setting depends on it.
     ///
-    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::enforce` replaces it
-    /// when a setting first needs a clock.
+    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::reconfigure` replaces
+    /// it when a setting first needs a clock.
     #[inline]
     pub(crate) fn clock(&self) -> Instant {
         match self.snapshot.clock() {
@@ -380,97 +248,184 @@ impl<M: Manager> Shared<M> {
 impl<M: Manager> SlotOwner for Shared<M> {
     fn slot_freed(&self, slot: SlotState, lease: LeaseIndex) {
         let now = self.runtime.now();
-        self.with(|state, actions| {
-            state.machine.slot_freed(slot);
-            state.lease_indexes.give_back(lease);
-            self.rebalance(state, actions, now);
+        self.with(|locked| {
+            locked.state.machine.slot_freed(slot);
+            locked.state.lease_indexes.free.push(lease);
+            locked.rebalance(now);
         });
     }
 }
 
 impl<M: Manager> State<M> {
-    /// Leaves a connection to the maintenance task, or discards it if there is none.
-    pub(crate) fn close_later(
-        &mut self,
-        actions: &mut PoolActions<M>,
-        mut conn: BoxConn<M>,
-        reason: CloseReason,
-    ) {
-        if conn.slot.state() == SlotState::Open {
-            self.machine.close_started();
-            conn.slot.set_state(SlotState::Closing);
-        }
-        match self.maintenance {
-            TaskState::Absent => actions.discard(conn, reason),
-            TaskState::Starting | TaskState::Running => {
-                self.closing.push_back((conn, reason));
-                actions.notify_maintenance = true;
-            }
-        }
-    }
-
-    /// Reports a failed connect to the first waiter.
-    pub(crate) fn report_failure(
-        &mut self,
-        actions: &mut PoolActions<M>,
-        failure: ConnectFailure<M::Error>,
-        now: Instant,
-    ) {
-        let expired = |waiter: &mut Waiter<_, _>| actions.wake(waiter.waker.take());
-        if let Some(waiter) = self.machine.assign(Source::Fresh, now, expired) {
-            actions.wake(waiter.resolve(Err(WaitError::Connect(failure))));
-        }
-    }
-
-    /// Reports the last failure to all waiters if they have nothing to wait for.
-    pub(crate) fn give_up(&mut self, actions: &mut PoolActions<M>, now: Instant) {
-        for key in self.machine.give_up(now) {
-            let error = WaitError::Connect(self.last_failure());
-            let waiter = self.machine.waiter(key);
-            actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(error))));
-        }
-    }
-
-    pub(crate) fn last_failure(&self) -> ConnectFailure<M::Error> {
+    pub(crate) fn last_failure(&self) -> ConnectFailure<Arc<M::Error>> {
         self.last_failure.clone().unwrap_or(ConnectFailure::Dropped)
     }
 
     /// Returns whether the caller has to start the maintenance task, which then counts as starting.
     pub(crate) fn must_start_maintenance(&mut self) -> bool {
-        let must = self.maintenance == TaskState::Absent && !self.machine.is_closed();
+        let must = self.maintenance == TaskState::Absent && !self.machine.closed;
         if must {
             self.maintenance = TaskState::Starting;
         }
         must
     }
+}
+
+impl<M: Manager> Locked<'_, M> {
+    /// Puts a connection where its disposition says.
+    pub(crate) fn place(&mut self, conn: BoxConn<M>, disposition: Disposition, now: Instant) {
+        match disposition {
+            Disposition::Reuse => self.deliver(conn, Source::Reused, now),
+            Disposition::Close(reason) => {
+                if reason.is_breakage() {
+                    self.state.machine.found_broken(now);
+                }
+                self.close_later(conn, reason);
+            }
+            Disposition::Discard(reason) => {
+                self.state.machine.returned_broken(now);
+                self.actions.discard(conn, reason);
+            }
+        }
+    }
+
+    /// Delivers a reusable connection to the first waiter, or else to the idle set.
+    pub(crate) fn deliver(&mut self, conn: BoxConn<M>, source: Source, now: Instant) {
+        let Locked { shared, state: State { machine, .. }, actions } = self;
+        let unwanted = if machine.closed {
+            Some(CloseReason::PoolClosed)
+        } else if conn.meta.is_stale(machine.versions) {
+            Some(CloseReason::Cleared)
+        } else if machine.capacity.surplus() > 0 {
+            Some(CloseReason::Shrunk)
+        } else {
+            None
+        };
+        if let Some(reason) = unwanted {
+            return self.close_later(conn, reason);
+        }
+        match machine.assign(source, now, |expired| actions.wake(expired.waker.take())) {
+            Some(waiter) => {
+                let assigned = Assigned::unverified(conn, source);
+                actions.wake(waiter.resolve(Ok(assigned)));
+            }
+            None => {
+                if let Err(conn) = shared.idle.push(conn) {
+                    self.close_later(conn, CloseReason::Overflow);
+                }
+            }
+        }
+    }
+
+    /// Publishes the snapshot, then hands idle connections to waiters and closes what is surplus.
+    ///
+    /// The snapshot comes first: a return that has not seen the flags adds to the idle set before
+    /// this searches it.
+    pub(crate) fn serve(&mut self, now: Instant) {
+        let shared = self.shared;
+        shared.publish(self.state);
+        while self.state.machine.closed || self.state.machine.wants_reused(now) {
+            let Some(conn) = shared.idle.pop() else { return };
+            self.deliver(conn, Source::Reused, now);
+        }
+        let surplus = self.state.machine.capacity.surplus();
+        let oldest = |_| [false, true].into_iter().find_map(|used| shared.idle.pop_oldest(used));
+        for conn in (0..surplus).map_while(oldest) {
+            self.close_later(conn, CloseReason::Shrunk);
+        }
+    }
+
+    /// Serves the queue. Every event that frees capacity comes through here.
+    pub(crate) fn rebalance(&mut self, now: Instant) {
+        self.serve(now);
+        self.give_up(now);
+        if self.state.machine.missing() > 0 {
+            self.request_connects();
+        }
+        self.actions.state_changed |= self.state.machine.is_drained();
+    }
+
+    /// Takes a slot for a connect that starts now.
+    pub(crate) fn start_connect(&mut self, now: Instant) -> Option<StartedConnect<Shared<M>>> {
+        // The block before the index: without one, no index may be lost.
+        let index = self.state.lease_indexes.take()?;
+        let Some(block) = self.shared.leases.block(index) else {
+            self.state.lease_indexes.free.push(index);
+            return None;
+        };
+        Some(StartedConnect {
+            slot: Slot::connecting(index, block),
+            ticket: self.state.machine.connect_started(now),
+            at: now,
+        })
+    }
+
+    /// Collects the tasks that are wanted: the maintenance task, and connects.
+    pub(crate) fn collect_spawns(&mut self, now: Instant) {
+        self.actions.spawns.maintenance = self.state.must_start_maintenance();
+        let wanted = self.state.machine.connects_wanted(now);
+        if wanted > 0 {
+            let connects = (0..wanted).map_while(|_| self.start_connect(now));
+            self.actions.spawns.connects = connects.collect();
+        }
+    }
+
+    /// Leaves a connection to the maintenance task, or discards it if there is none.
+    pub(crate) fn close_later(&mut self, mut conn: BoxConn<M>, reason: CloseReason) {
+        if conn.slot.state == SlotState::Open {
+            self.state.machine.close_started();
+            conn.slot.state = SlotState::Closing;
+        }
+        match self.state.maintenance {
+            TaskState::Absent => self.actions.discard(conn, reason),
+            TaskState::Starting | TaskState::Running => {
+                self.state.closing.push_back((conn, reason));
+                self.actions.notify_maintenance = true;
+            }
+        }
+    }
+
+    /// Reports a failed connect to the first waiter.
+    pub(crate) fn report_failure(&mut self, failure: ConnectFailure<Arc<M::Error>>, now: Instant) {
+        let Locked { state, actions, .. } = self;
+        let expired = |waiter: &mut Waiter<_, _>| actions.wake(waiter.waker.take());
+        if let Some(waiter) = state.machine.assign(Source::Fresh, now, expired) {
+            actions.wake(waiter.resolve(Err(WaitError::Connect(failure))));
+        }
+    }
+
+    /// Reports the last failure to all waiters if they have nothing to wait for.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        for key in self.state.machine.give_up(now) {
+            let error = WaitError::Connect(self.state.last_failure());
+            let waiter = self.state.machine.queue.payload(key);
+            self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(error))));
+        }
+    }
 
     /// Has missing connects started by a task that may spawn: the maintenance task, or else the
     /// first waiter.
-    pub(crate) fn request_connects(&mut self, actions: &mut PoolActions<M>) {
-        match self.maintenance {
+    pub(crate) fn request_connects(&mut self) {
+        match self.state.maintenance {
             TaskState::Absent => {
-                let first = self.machine.first_waiter();
-                actions.wake(first.and_then(|waiter| waiter.waker.take()));
+                let queue = &mut self.state.machine.queue;
+                let first = queue.head().and_then(|key| queue.payload(key));
+                self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
             }
-            TaskState::Starting | TaskState::Running => actions.notify_maintenance = true,
+            TaskState::Starting | TaskState::Running => self.actions.notify_maintenance = true,
         }
     }
-}
 
-fn tell_changes<M: Manager>(
-    actions: &mut PoolActions<M>,
-    before: ObservedState,
-    now: ObservedState,
-) {
-    if before.breaker != now.breaker {
-        actions.tell(Event::Breaker { from: before.breaker, to: now.breaker });
-    }
-    if before.suspect != now.suspect {
-        actions.tell(Event::Burst);
-    }
-    match (before.paused, now.paused) {
-        (false, true) => actions.tell(Event::Paused),
-        (true, false) => actions.tell(Event::Resumed),
-        (false, false) | (true, true) => {}
+    fn tell_changes(&mut self, before: Gauges) {
+        let now = self.state.machine.gauges();
+        if before.breaker != now.breaker {
+            self.actions.tell(Event::Breaker { from: before.breaker, to: now.breaker });
+        }
+        if before.suspect != now.suspect {
+            self.actions.tell(Event::Burst);
+        }
+        if before.paused != now.paused {
+            self.actions.tell(if now.paused { Event::Paused } else { Event::Resumed });
+        }
     }
 }

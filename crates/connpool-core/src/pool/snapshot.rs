@@ -46,26 +46,43 @@ pub(crate) struct Snapshot {
     cleared: AtomicU64,
     /// Advisory, relaxed: a stale read only postpones a ping by one get.
     suspect: Relaxed,
-    numbers: Numbers,
+    pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
-    needs_reset: bool,
+    pub(crate) needs_reset: bool,
     has_liveness: bool,
 }
 
-/// The settings that fast paths read, durations in nanoseconds.
+/// The settings that fast paths read.
 #[derive(Default)]
-struct Numbers {
-    get_timeout: Relaxed,
-    idle_timeout: Relaxed,
-    max_lifetime: Relaxed,
-    max_uses: Relaxed,
-    ping_after: Relaxed,
-    liveness_after: Relaxed,
-    keepalive: Relaxed,
-    slow_get_warning: Relaxed,
-    leak_warning: Relaxed,
+pub(crate) struct Settings {
+    pub(crate) get_timeout: Setting,
+    idle_timeout: Setting,
+    max_lifetime: Setting,
+    ping_after: Setting,
+    pub(crate) liveness_after: Setting,
+    keepalive: Setting,
+    pub(crate) slow_get_warning: Setting,
+    pub(crate) leak_warning: Setting,
+    /// [`Rules::fresh_for`].
+    pub(crate) fresh_for: Setting,
+    /// The largest number if there is no limit.
+    pub(crate) max_uses: Relaxed,
     clock: Relaxed,
-    fresh_for: Relaxed,
+}
+
+/// A duration, in nanoseconds.
+#[derive(Default)]
+pub(crate) struct Setting(Relaxed);
+
+impl Setting {
+    #[inline]
+    pub(crate) fn get(&self) -> Nanos {
+        Nanos(self.0.get())
+    }
+
+    fn set(&self, duration: impl Into<Nanos>) {
+        self.0.set(duration.into().0);
+    }
 }
 
 impl Snapshot {
@@ -75,7 +92,7 @@ impl Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
             cleared: AtomicU64::new(0),
             suspect: Relaxed::default(),
-            numbers: Numbers::default(),
+            settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             needs_reset,
             has_liveness,
@@ -99,35 +116,20 @@ impl Snapshot {
 
     /// Publishes settings.
     pub(crate) fn configure(&self, config: PoolConfig) {
-        let rules = Rules {
-            idle_timeout: config.idle_timeout.into(),
-            max_lifetime: config.max_lifetime.into(),
-            max_uses: config.max_uses,
-            ping_after: config.ping_after.into(),
-            // A manager without liveness is not probed.
-            liveness_after: config.liveness_after.filter(|_| self.has_liveness).into(),
-            keepalive: config.keepalive.into(),
-            needs_reset: self.needs_reset,
-        };
-        let leak_warning = Nanos::from(config.leak_warning);
-        let clock = match rules.clock(leak_warning) {
-            Clock::None => 0,
-            Clock::Recent => 1,
-            Clock::Precise => 2,
-        };
-        let numbers = &self.numbers;
-        let set = |number: &Relaxed, nanos: Nanos| number.set(nanos.as_nanos());
-        set(&numbers.get_timeout, config.get_timeout.into());
-        set(&numbers.idle_timeout, rules.idle_timeout);
-        set(&numbers.max_lifetime, rules.max_lifetime);
-        set(&numbers.ping_after, rules.ping_after);
-        set(&numbers.liveness_after, rules.liveness_after);
-        set(&numbers.keepalive, rules.keepalive);
-        set(&numbers.slow_get_warning, config.slow_get_warning.into());
-        set(&numbers.leak_warning, leak_warning);
-        set(&numbers.fresh_for, rules.fresh_for());
-        numbers.max_uses.set(config.max_uses.unwrap_or(u64::MAX));
-        numbers.clock.set(clock);
+        let settings = &self.settings;
+        settings.get_timeout.set(config.get_timeout);
+        settings.idle_timeout.set(config.idle_timeout);
+        settings.max_lifetime.set(config.max_lifetime);
+        settings.max_uses.set(config.max_uses.unwrap_or(u64::MAX));
+        settings.ping_after.set(config.ping_after);
+        // A manager without liveness is not probed.
+        settings.liveness_after.set(config.liveness_after.filter(|_| self.has_liveness));
+        settings.keepalive.set(config.keepalive);
+        settings.slow_get_warning.set(config.slow_get_warning);
+        settings.leak_warning.set(config.leak_warning);
+        let (_, rules) = self.versions_and_rules();
+        settings.fresh_for.set(rules.fresh_for());
+        settings.clock.set(rules.clock(settings.leak_warning.get()) as u64);
         *self.config.lock() = Arc::new(config);
     }
 
@@ -190,7 +192,17 @@ impl Snapshot {
     #[inline]
     pub(crate) fn versions_and_rules(&self) -> (Versions, Rules) {
         // The version changes after the settings, so it is read before them.
-        (self.versions(), self.rules())
+        let versions = self.versions();
+        let rules = Rules {
+            idle_timeout: self.settings.idle_timeout.get(),
+            max_lifetime: self.settings.max_lifetime.get(),
+            max_uses: self.settings.max_uses.get(),
+            ping_after: self.settings.ping_after.get(),
+            liveness_after: self.settings.liveness_after.get(),
+            keepalive: self.settings.keepalive.get(),
+            needs_reset: self.needs_reset,
+        };
+        (versions, rules)
     }
 
     #[inline]
@@ -211,60 +223,10 @@ impl Snapshot {
         Arc::clone(&self.config.lock())
     }
 
-    #[inline]
-    pub(crate) fn get_timeout(&self) -> Nanos {
-        Nanos::from_nanos(self.numbers.get_timeout.get())
-    }
-
-    pub(crate) fn slow_get_warning(&self) -> Nanos {
-        Nanos::from_nanos(self.numbers.slow_get_warning.get())
-    }
-
-    #[inline]
-    pub(crate) fn leak_warning(&self) -> Nanos {
-        Nanos::from_nanos(self.numbers.leak_warning.get())
-    }
-
-    /// Returns [`Rules::fresh_for`].
-    #[inline]
-    pub(crate) fn fresh_for(&self) -> Nanos {
-        Nanos::from_nanos(self.numbers.fresh_for.get())
-    }
-
-    #[inline]
-    pub(crate) fn liveness_after(&self) -> Nanos {
-        Nanos::from_nanos(self.numbers.liveness_after.get())
-    }
-
-    #[inline]
-    pub(crate) fn max_uses(&self) -> u64 {
-        self.numbers.max_uses.get()
-    }
-
-    #[inline]
-    pub(crate) fn needs_reset(&self) -> bool {
-        self.needs_reset
-    }
-
-    #[inline]
-    fn rules(&self) -> Rules {
-        let nanos = |number: &Relaxed| Nanos::from_nanos(number.get());
-        let max_uses = self.max_uses();
-        Rules {
-            idle_timeout: nanos(&self.numbers.idle_timeout),
-            max_lifetime: nanos(&self.numbers.max_lifetime),
-            max_uses: (max_uses != u64::MAX).then_some(max_uses),
-            ping_after: nanos(&self.numbers.ping_after),
-            liveness_after: nanos(&self.numbers.liveness_after),
-            keepalive: nanos(&self.numbers.keepalive),
-            needs_reset: self.needs_reset,
-        }
-    }
-
     /// Returns the clock that is read at a checkout and a return.
     #[inline]
     pub(crate) fn clock(&self) -> Clock {
-        match self.numbers.clock.get() {
+        match self.settings.clock.get() {
             0 => Clock::None,
             1 => Clock::Recent,
             _ => Clock::Precise,

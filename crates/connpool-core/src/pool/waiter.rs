@@ -5,6 +5,7 @@ use std::task::Waker;
 use crate::error::connect_failure::ConnectFailure;
 use crate::machine::wait_queue::Source;
 use crate::time::Instant;
+use crate::util::sync::Arc;
 
 /// The waker and the result of one wait. `C` is a connection, `E` the manager's error.
 pub(crate) struct Waiter<C, E> {
@@ -34,14 +35,10 @@ pub(crate) enum WaitError<E> {
     /// Nothing is idle, and the queue is full.
     Exhausted,
     TimedOut,
-    Connect(ConnectFailure<E>),
+    Connect(ConnectFailure<Arc<E>>),
 }
 
 impl<C, E> Waiter<C, E> {
-    pub(crate) fn new(waker: Option<Waker>) -> Self {
-        Waiter { waker, result: None }
-    }
-
     /// Sets the result and returns the waker.
     pub(crate) fn resolve(&mut self, result: Result<Assigned<C>, WaitError<E>>) -> Option<Waker> {
         self.result = Some(result);

@@ -24,10 +24,8 @@ pub(crate) use chosen::MutexGuard;
 pub(crate) use chosen::atomic::{AtomicU64, Ordering};
 
 /// The largest number of shards of the idle set. Two are enough for a model.
-pub(crate) const SHARDS: usize = match cfg!(all(test, any(connpool_loom, connpool_shuttle))) {
-    true => 2,
-    false => 8,
-};
+pub(crate) const SHARDS: usize =
+    if cfg!(all(test, any(connpool_loom, connpool_shuttle))) { 2 } else { 8 };
 
 /// A lock without poisoning: no foreign code runs under it, so a panic elsewhere says nothing about
 /// the data.
@@ -69,13 +67,9 @@ impl Relaxed {
         self.0.load(Ordering::Relaxed)
     }
 
-    #[inline]
-    pub(crate) fn inc(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Adds one and returns the sum.
-    pub(crate) fn inc_fetch(&self) -> u64 {
+    #[inline]
+    pub(crate) fn inc(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 

@@ -1,6 +1,6 @@
 //! Runs foreign code within a time limit.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;

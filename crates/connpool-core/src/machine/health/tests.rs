@@ -29,7 +29,7 @@ fn rules() -> Rules {
     Rules {
         idle_timeout: Nanos::NEVER,
         max_lifetime: Nanos::NEVER,
-        max_uses: None,
+        max_uses: u64::MAX,
         ping_after: SECOND.into(),
         liveness_after: Nanos::ZERO,
         keepalive: Nanos::NEVER,
@@ -38,7 +38,7 @@ fn rules() -> Rules {
 }
 
 fn begin(kind: CheckKind, meta: &ConnMeta, rules: &Rules, now: u64) -> Step {
-    Check::begin(kind, meta, rules, VERSIONS, true, at(now)).step()
+    Check::begin(kind, meta, rules, VERSIONS, true, at(now)).step
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn check_is_its_table() {
                 (_, None) if result == StepResult::Panicked => Step::Close(CloseReason::Panicked),
                 (_, None) => Step::Close(Cancelled),
             };
-            assert_eq!(check.after(result).step(), expected, "{check:?} {result:?}");
+            assert_eq!(check.after(result).step, expected, "{check:?} {result:?}");
         }
     }
 }
@@ -85,13 +85,13 @@ fn what_the_answer_to_a_ping_or_a_reset_left_unread_is_found() {
     let mut rules = rules();
     let check = Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(9));
     let asked = check.after(StepResult::Quiet).after(StepResult::Done).after(StepResult::Done);
-    assert_eq!(asked.step(), Step::Probe);
-    assert_eq!(asked.after(StepResult::Quiet).step(), Step::Pass);
-    let unread = asked.after(StepResult::Unsolicited).step();
+    assert_eq!(asked.step, Step::Probe);
+    assert_eq!(asked.after(StepResult::Quiet).step, Step::Pass);
+    let unread = asked.after(StepResult::Unsolicited).step;
     assert_eq!(unread, Step::Close(CloseReason::Unsolicited));
     rules.liveness_after = Nanos::NEVER;
     let check = Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(9));
-    assert_eq!(check.after(StepResult::Done).after(StepResult::Done).step(), Step::Pass);
+    assert_eq!(check.after(StepResult::Done).after(StepResult::Done).step, Step::Pass);
 }
 
 #[test]
@@ -102,9 +102,9 @@ fn a_check_that_outlasts_the_lifetime_ends_it() {
         let check =
             Check::begin(CheckKind::Reused, &meta, &rules(), VERSIONS, true, at(8)).at(step);
         meta.last_alive = at(8);
-        assert_ne!(check.after_success(&meta, &rules()).step(), Step::Close(Lifetime));
+        assert_ne!(check.after_success(&meta, &rules()).step, Step::Close(Lifetime));
         meta.last_alive = at(9);
-        assert_eq!(check.after_success(&meta, &rules()).step(), Step::Close(Lifetime));
+        assert_eq!(check.after_success(&meta, &rules()).step, Step::Close(Lifetime));
     }
 }
 
@@ -119,9 +119,9 @@ fn the_cheapest_check_comes_first() {
     assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Idle));
     rules.idle_timeout = Nanos::NEVER;
     let check = Check::begin(CheckKind::Reused, &meta, &rules, VERSIONS, true, at(9));
-    assert_eq!(check.step(), Step::Probe);
-    assert_eq!(check.after(StepResult::Quiet).step(), Step::Ping);
-    assert_eq!(check.after(StepResult::Quiet).after(StepResult::Done).step(), Step::Reset);
+    assert_eq!(check.step, Step::Probe);
+    assert_eq!(check.after(StepResult::Quiet).step, Step::Ping);
+    assert_eq!(check.after(StepResult::Quiet).after(StepResult::Done).step, Step::Reset);
     meta.version = 6;
     assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Cleared));
 }
@@ -155,9 +155,9 @@ fn limits_that_were_made_tighter_reach_what_was_opened_before() {
     let check =
         Check::begin(CheckKind::Reused, &meta, &rules, VERSIONS, true, at(4)).at(Step::Ping);
     meta.last_alive = at(5);
-    assert_eq!(check.after_success(&meta, &rules).step(), over);
+    assert_eq!(check.after_success(&meta, &rules).step, over);
     rules.max_lifetime = Nanos::NEVER;
-    rules.max_uses = Some(2);
+    rules.max_uses = 2;
     meta.uses = 1;
     assert_eq!(begin(CheckKind::Reused, &meta, &rules, 4), Step::Probe);
     meta.uses = 2;
@@ -174,7 +174,7 @@ fn connection_that_was_never_borrowed_lives_for_a_millisecond() {
     let step = |meta: &ConnMeta, rules: &Rules, uses, nanos| {
         let meta = ConnMeta { uses, ..meta.clone() };
         let now = Instant::from_nanos(meta.created_at.as_nanos() + nanos);
-        Check::begin(CheckKind::Reused, &meta, rules, VERSIONS, true, now).step()
+        Check::begin(CheckKind::Reused, &meta, rules, VERSIONS, true, now).step
     };
     rules.idle_timeout = Nanos::ZERO;
     for reason in [Idle, Lifetime] {
@@ -191,7 +191,7 @@ fn connection_that_cannot_be_spared_is_not_idle_too_long() {
     let mut rules = rules();
     rules.idle_timeout = SECOND.into();
     let check = Check::begin(CheckKind::Sweep, &meta(), &rules, VERSIONS, false, at(9));
-    assert_eq!(check.step(), Step::Probe);
+    assert_eq!(check.step, Step::Probe);
 }
 
 #[test]
@@ -201,10 +201,10 @@ fn recent_sign_of_life_saves_the_probe_and_the_ping() {
     rules.liveness_after = (SECOND * 2).into();
     rules.ping_after = (SECOND * 4).into();
     let check = |now| Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(now));
-    assert_eq!(check(1).step(), Step::Pass);
-    assert_eq!(check(2).step(), Step::Probe);
-    assert_eq!(check(3).after(StepResult::Quiet).step(), Step::Pass);
-    assert_eq!(check(4).after(StepResult::Quiet).step(), Step::Ping);
+    assert_eq!(check(1).step, Step::Pass);
+    assert_eq!(check(2).step, Step::Probe);
+    assert_eq!(check(3).after(StepResult::Quiet).step, Step::Pass);
+    assert_eq!(check(4).after(StepResult::Quiet).step, Step::Ping);
 }
 
 #[test]
@@ -213,8 +213,8 @@ fn zero_means_always_and_none_means_never() {
     rules.needs_reset = false;
     (rules.liveness_after, rules.ping_after) = (Nanos::ZERO, Nanos::ZERO);
     let check = Check::begin(CheckKind::Reused, &meta(), &rules, VERSIONS, true, at(0));
-    assert_eq!(check.step(), Step::Probe);
-    assert_eq!(check.after(StepResult::Quiet).step(), Step::Ping);
+    assert_eq!(check.step, Step::Probe);
+    assert_eq!(check.after(StepResult::Quiet).step, Step::Ping);
     (rules.liveness_after, rules.ping_after) = (Nanos::NEVER, Nanos::NEVER);
     assert_eq!(begin(CheckKind::Reused, &meta(), &rules, 999), Step::Pass);
 }
@@ -227,7 +227,7 @@ fn sweep_pings_after_keepalive_less_a_quarter_at_most() {
         let meta = ConnMeta { id, ..meta() };
         let pings = |now: &u64| {
             let check = Check::begin(CheckKind::Sweep, &meta, &rules, VERSIONS, true, at(*now));
-            check.after(StepResult::Quiet).step() == Step::Ping
+            check.after(StepResult::Quiet).step == Step::Ping
         };
         (0..200).find(pings).expect("is pinged some time")
     };
@@ -247,12 +247,12 @@ fn suspect_connection_is_probed_and_pinged_whatever_the_rules_say() {
         assert_eq!(begin(CheckKind::Reused, &meta, &rules, 1), Step::Pass);
         meta.verified = VerifiedAt::new(10, true);
         let check = Check::begin(CheckKind::Reused, &meta, &rules, VERSIONS, true, at(1));
-        assert_eq!(check.step(), Step::Probe);
-        assert_eq!(check.after(StepResult::Quiet).step(), Step::Ping);
+        assert_eq!(check.step, Step::Probe);
+        assert_eq!(check.after(StepResult::Quiet).step, Step::Ping);
         for kind in [CheckKind::Immediate, CheckKind::Sweep] {
             let check = Check::begin(kind, &meta, &rules, VERSIONS, true, at(1));
-            assert_eq!(check.step(), Step::Probe);
-            assert_eq!(check.after(StepResult::Quiet).step(), Step::Pass);
+            assert_eq!(check.step, Step::Probe);
+            assert_eq!(check.after(StepResult::Quiet).step, Step::Pass);
         }
         meta.verified(at(1), VERSIONS, &rules);
         assert_eq!(begin(CheckKind::Reused, &meta, &rules, 1), Step::Pass);
@@ -268,8 +268,8 @@ fn fresh_connection_is_only_probed() {
     rules.ping_after = Nanos::ZERO;
     rules.liveness_after = Nanos::NEVER;
     let check = Check::begin(CheckKind::Fresh, &meta, &rules, VERSIONS, true, at(0));
-    assert_eq!(check.step(), Step::Probe);
-    assert_eq!(check.after(StepResult::Quiet).step(), Step::Pass);
+    assert_eq!(check.step, Step::Probe);
+    assert_eq!(check.after(StepResult::Quiet).step, Step::Pass);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn unused_connection_needs_no_reset() {
     let mut meta = meta();
     meta.uses = 0;
     let check = Check::begin(CheckKind::Reused, &meta, &rules(), VERSIONS, true, at(0));
-    assert_eq!(check.after(StepResult::Quiet).step(), Step::Pass);
+    assert_eq!(check.after(StepResult::Quiet).step, Step::Pass);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn panic_outweighs_a_mark_and_a_mark_an_exchange() {
 #[test]
 fn connection_is_closed_after_max_uses() {
     let mut rules = rules();
-    rules.max_uses = Some(3);
+    rules.max_uses = 3;
     let mut meta = meta();
     meta.uses = 2;
     assert_eq!(on_return(&meta, &rules, VERSIONS, at(0)), Disposition::Reuse);

@@ -1,4 +1,5 @@
 mod model;
+mod projection;
 
 use std::time::Duration;
 
@@ -80,12 +81,12 @@ fn connects_at_once_are_capped_and_the_rest_follow() {
 fn min_size_is_opened_without_a_waiter() {
     let mut machine = machine(|c| c.min_size = 3);
     assert_eq!(begin_all(&mut machine, at(0)), 3);
-    assert!(!machine.capacity().has_min_size());
+    assert!(!machine.capacity.has_min_size());
     for _ in 0..3 {
         machine.connected();
     }
-    assert!(machine.capacity().has_min_size());
-    assert!(!machine.capacity().is_above_min_size());
+    assert!(machine.capacity.has_min_size());
+    assert!(!machine.capacity.is_above_min_size());
     machine.slot_freed(SlotState::Open);
     assert_eq!(machine.connects_wanted(at(0)), 1);
 }
@@ -95,7 +96,7 @@ fn no_connect_starts_during_a_backoff_pause() {
     let mut machine = machine(|_| ());
     join(&mut machine);
     begin_all(&mut machine, at(0));
-    machine.connect_failed(at(0), u64::MAX);
+    machine.backoff.failed(at(0), u64::MAX);
     machine.slot_freed(SlotState::Connecting);
     assert_eq!(machine.connects_wanted(at(49)), 0);
     let retry = machine.next_deadline().expect("a waiter needs the retry");
@@ -106,7 +107,7 @@ fn no_connect_starts_during_a_backoff_pause() {
 #[test]
 fn backoff_pause_without_a_waiter_is_no_deadline() {
     let mut machine = machine(|c| c.evict_interval = None);
-    machine.connect_failed(at(0), u64::MAX);
+    machine.backoff.failed(at(0), u64::MAX);
     assert_eq!(machine.next_deadline(), None);
 }
 
@@ -115,7 +116,7 @@ fn backoff_pause_without_room_is_no_deadline() {
     let mut machine = machine(|c| (c.max_size, c.evict_interval) = (1, None));
     machine.connect_started(at(0));
     machine.connected();
-    machine.connect_failed(at(0), u64::MAX);
+    machine.backoff.failed(at(0), u64::MAX);
     join(&mut machine);
     assert_eq!(machine.next_deadline(), None);
     machine.slot_freed(SlotState::Open);
@@ -132,7 +133,7 @@ fn max_waiters_bounds_waiters_without_a_connect() {
     let third = enqueue(&mut machine, None, Accepts::Any);
     assert!(third.is_ok(), "one may wait beyond the connects");
     assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
-    assert_eq!(machine.waiting(), 3);
+    assert_eq!(machine.queue.len(), 3);
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn waiter_that_comes_during_a_sweep_probe_needs_no_connect() {
     assert_eq!(machine.connects_wanted(at(0)), 0);
     join(&mut machine);
     assert_eq!(machine.connects_wanted(at(0)), 1);
-    machine.schedule.set_probing(false);
+    machine.schedule.probing = false;
     assert_eq!(machine.connects_wanted(at(0)), 2);
     assert!(!machine.sweep_probe_started(), "not while a caller waits");
     assert_eq!(machine.connects_wanted(at(0)), 2);
@@ -221,9 +222,9 @@ fn smaller_pool_has_a_surplus_until_enough_are_closing() {
         machine.connected();
     }
     machine.reconfigure(&config(|c| (c.max_size, c.min_size) = (2, 1)));
-    assert_eq!(machine.capacity().surplus(), 1);
+    assert_eq!(machine.capacity.surplus(), 1);
     machine.close_started();
-    assert_eq!(machine.capacity().surplus(), 0, "one on its way out is enough");
+    assert_eq!(machine.capacity.surplus(), 0, "one on its way out is enough");
     join(&mut machine);
     assert_eq!(machine.connects_wanted(at(0)), 0, "but its slot is not free yet");
     assert_eq!(machine.held_up_by_closing(), 1);
@@ -250,6 +251,7 @@ fn opened_connection_takes_one_slot_throughout() {
             waiting: 2,
             breaker: BreakerState::Closed,
             paused: false,
+            suspect: 0,
         }
     );
     assert_eq!(begin_all(&mut machine, at(0)), 0);
@@ -295,12 +297,12 @@ fn waiter_for_a_fresh_connection_gets_no_reused_one_while_there_is_room() {
     assert!(!machine.wants_reused(at(0)), "a connect can begin");
     begin_all(&mut machine, at(0));
     assert!(!machine.wants_reused(at(0)), "a connect is under way");
-    machine.connect_failed(at(0), u64::MAX);
+    machine.backoff.failed(at(0), u64::MAX);
     machine.slot_freed(SlotState::Connecting);
     assert!(machine.wants_reused(at(0)), "no connect can begin during the pause");
     machine.requeue(key, Accepts::Fresh).unwrap();
     assert!(machine.assign(Source::Reused, at(0), |_| ()).is_some());
-    assert_eq!(machine.waiter_state(key), Some(WaiterState::Assigned));
+    assert_eq!(machine.queue.state(key), Some(WaiterState::Assigned));
 }
 
 #[test]
@@ -321,12 +323,12 @@ fn clear_makes_older_connects_stale_and_a_burst_makes_older_checks_suspect() {
     let before = machine.connect_started(at(0));
     machine.clear();
     let after = machine.connect_started(at(0));
-    let versions = machine.versions();
+    let versions = machine.versions;
     assert!(before.version < versions.cleared && after.version >= versions.cleared);
     machine.reconfigure(&PoolConfig::default());
-    let suspect = machine.versions().suspect;
+    let suspect = machine.versions.suspect;
     (0..3).for_each(|_| _ = machine.found_broken(at(0)));
-    let versions = machine.versions();
+    let versions = machine.versions;
     assert!(suspect < versions.suspect && versions.suspect == versions.current);
     assert!(after.version >= versions.cleared, "a burst clears nothing");
 }

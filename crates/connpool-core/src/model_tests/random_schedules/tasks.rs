@@ -133,7 +133,7 @@ impl World {
             Move::Resize => drop(self.pool.resize(1 + up_to(self.most - 1))),
             Move::Widen => {
                 let shared = self.pool.shared();
-                shared.with(|_, _| shared.idle.widen());
+                shared.with(|_| shared.idle.widen());
             }
             Move::Close if self.may_close => {
                 self.pool.close(Duration::from_millis(5)).await;

@@ -38,7 +38,7 @@ fn end(leases: &Leases<()>, index: LeaseIndex) {
 
 fn end_reported(leases: &Leases<()>, index: LeaseIndex, now: Instant) -> Option<Holder> {
     let block = leases.block(index).unwrap();
-    leases.end_reported(index, block.cell(index.place()).unwrap(), now)
+    leases.end(index, block.cell(index.place()).unwrap(), now)
 }
 
 fn ids(holders: &[Holder]) -> Vec<u64> {
@@ -54,7 +54,7 @@ fn longest_holder_comes_first_and_untimed_ones_last() {
     check_out(&leases, c, 3, here(), None);
     check_out(&leases, d, 4, here(), Some(at(1)));
     end(&leases, d);
-    let holders = leases.holders(at(10));
+    let holders = leases.longest(usize::MAX, at(10));
     assert_eq!(ids(&holders), [2, 1, 3]);
     assert_eq!(holders[0].held, Some(7 * SECOND));
     assert_eq!(holders[2].held, None);
@@ -74,7 +74,7 @@ fn lease_is_overdue_once_and_reported_when_it_ends() {
     assert_eq!((ids(&overdue), next), (vec![1], Some(at(8))));
     let (overdue, next) = leases.overdue(limit, at(7));
     assert_eq!((ids(&overdue), next), (vec![], Some(at(8))));
-    assert_eq!(ids(&leases.holders(at(7))), [1, 2]);
+    assert_eq!(ids(&leases.longest(usize::MAX, at(7))), [1, 2]);
     let back = end_reported(&leases, a, at(9)).unwrap();
     assert_eq!((back.id, back.held), (1, Some(8 * SECOND)));
     assert_eq!(end_reported(&leases, b, at(7)), None);
@@ -98,10 +98,10 @@ fn label_is_cut_and_forgotten() {
     let [a] = indexes();
     check_out(&leases, a, 1, here(), Some(at(1)));
     leases.label(a, &"ä".repeat(10_000_000));
-    let label = leases.holders(at(1)).remove(0).label.unwrap();
+    let label = leases.longest(usize::MAX, at(1)).remove(0).label.unwrap();
     assert_eq!(&*label, "ä".repeat(64));
     leases.forget_label(a);
-    assert_eq!(leases.holders(at(1)).remove(0).label, None);
+    assert_eq!(leases.longest(usize::MAX, at(1)).remove(0).label, None);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn extreme_instants_are_lease_starts() {
     let [a, b] = indexes();
     check_out(&leases, a, 1, here(), Some(Instant::ORIGIN));
     check_out(&leases, b, 2, here(), Some(Instant::from_nanos(u64::MAX)));
-    let holders = leases.holders(at(1));
+    let holders = leases.longest(usize::MAX, at(1));
     let held: Vec<_> = holders.iter().map(|holder| (holder.id, holder.held)).collect();
     assert_eq!(held, [(1, Some(SECOND)), (2, None)]);
 }
@@ -150,14 +150,14 @@ fn concurrent_reader_sees_whole_leases_only() {
             });
         }
         for _ in 0..2_000 {
-            for holder in leases.holders(at(5_000)) {
+            for holder in leases.longest(usize::MAX, at(5_000)) {
                 let site = if holder.id % 2 == 1 { one } else { other };
                 assert_eq!(holder.site, Some(site), "{holder:?}");
                 assert_eq!(holder.held, Some(at(5_000).since(at(holder.id))));
             }
         }
     });
-    assert_eq!(leases.holders(at(1)), []);
+    assert_eq!(leases.longest(usize::MAX, at(1)), []);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn indexes_are_unique_until_given_back_and_fill_one_block_after_the_other() {
     let mut indexes = LeaseIndexes::default();
     let [a, b] = [indexes.take(), indexes.take()];
     assert_ne!(a, b);
-    indexes.give_back(a.unwrap());
+    indexes.free.push(a.unwrap());
     assert_eq!(indexes.take(), a);
     let mut indexes = LeaseIndexes::default();
     let mut seen = std::collections::BTreeSet::new();

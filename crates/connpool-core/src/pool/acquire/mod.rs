@@ -12,7 +12,7 @@ use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;
-use crate::pool::acquire::verify::{Checkout, Outcome, probe};
+use crate::pool::acquire::verify::{Checkout, begin_check, probe};
 use crate::pool::acquire::wait::Wait;
 use crate::pool::acquire::watch::GetWatch;
 use crate::pool::connect::report_first_check;
@@ -30,12 +30,6 @@ mod watch;
 /// The number of connections that may fail their check before only a fresh one is accepted.
 const TRIES: u32 = 3;
 
-/// The result of the fast path.
-pub(crate) enum FastPath<M: Manager> {
-    Hit(BoxConn<M>),
-    Miss(Miss),
-}
-
 /// The state that the loop takes over from a fast path that missed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Miss {
@@ -49,26 +43,24 @@ pub(crate) struct Miss {
 ///
 /// Whatever this checks out, the full check passes.
 #[inline]
-pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M> {
+pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> Result<BoxConn<M>, Miss> {
     let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
-        return FastPath::Miss(Miss::default());
+        return Err(Miss::default());
     };
     let now = shared.clock();
-    let fresh_for = shared.snapshot.fresh_for();
+    let fresh_for = shared.snapshot.settings.fresh_for.get();
     let is_fit = |conn: &BoxConn<M>| conn.meta.is_fit(version, fresh_for, now);
-    let probe_after = shared.snapshot.liveness_after();
+    let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
-    let Some(mut conn) = shared.idle.pop_if(is_fit, !probes) else {
-        let now = Some(now);
-        return FastPath::Miss(Miss { failed: 0, now });
-    };
+    let miss = Miss { failed: 0, now: Some(now) };
+    let mut conn = shared.idle.pop_if(is_fit, !probes).ok_or(miss)?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return FastPath::Miss(Miss { failed: 1, now: None });
+                return Err(Miss { failed: 1, now: None });
             }
         }
         shared.counters.request.inc();
@@ -76,7 +68,7 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> FastPath<M
     }
     let since = shared.snapshot.needs_clock().then_some(now);
     shared.check_out(&mut conn, site, since);
-    FastPath::Hit(conn)
+    Ok(conn)
 }
 
 /// Checks out a connection within `limit`, after the fast path missed.
@@ -124,10 +116,7 @@ pub(crate) async fn acquire<M: Manager>(
     let Miss { mut failed, mut now } = miss;
     let mut search_idle = true;
     loop {
-        let idle = match search_idle && failed < TRIES {
-            true => take_idle(shared, mode),
-            false => None,
-        };
+        let idle = if search_idle && failed < TRIES { take_idle(shared, mode) } else { None };
         let assigned = match idle {
             Some(conn) => Assigned::unverified(conn, Source::Reused),
             None if mode == Mode::Immediate => {
@@ -135,13 +124,10 @@ pub(crate) async fn acquire<M: Manager>(
             }
             None => {
                 now = None;
-                let accepts = match failed < TRIES {
-                    true => Accepts::Any,
-                    false => Accepts::Fresh,
-                };
-                match wait.next(deadline, accepts).await {
+                wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
+                match wait.next(deadline).await {
                     Ok(assigned) => assigned,
-                    Err(error) => return Err(get_error(error, shared, deadline, wait.place())),
+                    Err(error) => return Err(get_error(error, shared, deadline, wait.place)),
                 }
             }
         };
@@ -153,29 +139,26 @@ pub(crate) async fn acquire<M: Manager>(
             (Mode::Wait, Source::Reused) => CheckKind::Reused,
             (Mode::Wait, Source::Fresh) => CheckKind::Fresh,
         };
-        let first_check_of =
-            (assigned.conn.meta.uses == 0).then_some(assigned.conn.meta.created_at);
+        let mut conn = assigned.conn;
         let checked_at = now.take().unwrap_or_else(|| shared.clock());
-        let mut checkout = Checkout::new(shared, assigned.conn, checked_at);
-        let outcome = match checkout.begin(kind) {
-            None => Outcome::Unfit(CloseReason::Cancelled),
-            Some(check) => match Outcome::of(check) {
-                Some(outcome) => outcome,
-                None => checkout.run(check, deadline).await,
-            },
+        let check = begin_check(shared, &mut conn, kind, checked_at);
+        let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
+        let disposition = match Disposition::after(check.step) {
+            Some(disposition) => Some(disposition),
+            None => checkout.run(check, deadline).await,
         };
-        if let (Some(created_at), Some(step)) = (first_check_of, outcome.step()) {
-            report_first_check(shared, step, created_at);
+        if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
+            report_first_check(shared, &conn.meta, disposition);
         }
-        search_idle = !wait.has_place();
-        match outcome {
+        search_idle = wait.key.is_none();
+        match disposition {
             // It passed, and the pool was paused meanwhile: back to the queue, without a failure.
-            Outcome::Fit if shared.snapshot.is_paused() => {
+            Some(Disposition::Reuse) if shared.snapshot.is_paused() => {
                 checkout.settle(Disposition::Reuse);
                 search_idle = false;
                 continue;
             }
-            Outcome::Fit => match checkout.finish() {
+            Some(Disposition::Reuse) => match checkout.finish() {
                 Ok(conn) => {
                     let at = checkout.checked_at;
                     return Ok(check_out(shared, conn, at, &mut watch, site));
@@ -183,10 +166,10 @@ pub(crate) async fn acquire<M: Manager>(
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
-            Outcome::Unfit(reason) => checkout.settle(Disposition::Close(reason)),
-            Outcome::OutOfTime => {
+            Some(unfit) => checkout.settle(unfit),
+            None => {
                 checkout.settle(Disposition::Close(CloseReason::Cancelled));
-                return Err(timeout(shared, Phase::Check, deadline, wait.place()));
+                return Err(timeout(shared, Phase::Check, deadline, wait.place));
             }
         }
         failed = failed.saturating_add(1);
@@ -198,7 +181,7 @@ pub(crate) async fn acquire<M: Manager>(
 fn take_idle<M: Manager>(shared: &Shared<M>, mode: Mode) -> Option<BoxConn<M>> {
     match mode {
         Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop(),
-        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset() {
+        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset {
             true => shared.idle.pop_oldest(false),
             false => shared.idle.pop(),
         },
@@ -210,11 +193,11 @@ fn check_out<M: Manager>(
     shared: &Shared<M>,
     mut conn: BoxConn<M>,
     checked_at: Instant,
-    watch: &mut GetWatch<'_, M>,
+    watch: &mut Option<Box<GetWatch<'_, M>>>,
     site: CallSite,
 ) -> BoxConn<M> {
     shared.counters.success.inc();
-    let since = watch.checked_out(conn.meta.id);
+    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id));
     let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
     shared.check_out(&mut conn, site, since);
     conn
@@ -231,10 +214,7 @@ fn get_error<M: Manager>(
         WaitError::Exhausted => exhausted(shared, place),
         WaitError::TimedOut => {
             let connecting = shared.peek(|state| state.machine.is_connecting());
-            let phase = match connecting {
-                true => Phase::Connect,
-                false => Phase::Wait,
-            };
+            let phase = if connecting { Phase::Connect } else { Phase::Wait };
             timeout(shared, phase, deadline, place)
         }
         WaitError::Connect(ConnectFailure::Error(error)) => GetError::Connect(error),

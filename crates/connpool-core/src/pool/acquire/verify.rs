@@ -1,6 +1,6 @@
 //! Runs the steps of a health check against the manager.
 
-use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use crate::machine::disposition::Disposition;
@@ -25,12 +25,12 @@ pub(crate) fn begin_check<M: Manager>(
     let (versions, rules) = shared.snapshot.versions_and_rules();
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
-    if check.step() == Step::Close(CloseReason::Idle)
-        && !shared.peek(|state| state.machine.capacity().is_above_min_size())
+    if check.step == Step::Close(CloseReason::Idle)
+        && !shared.peek(|state| state.machine.capacity.is_above_min_size())
     {
         check = begin(false);
     }
-    if check.step() == Step::Probe {
+    if check.step == Step::Probe {
         check = check.after(probe(shared, &mut conn.inner));
     } else if check.is_over_a_limit() && conn.meta.uses == 0 && shared.snapshot.is_failing() {
         probe_expired(shared, conn, &rules, versions, now);
@@ -51,32 +51,65 @@ fn probe_expired<M: Manager>(
     now: Instant,
 ) {
     let check = Check::begin(CheckKind::Fresh, &conn.meta, rules, versions, true, now);
-    let result = probe(shared, &mut conn.inner);
-    report_first_check(shared, check.after(result).step(), conn.meta.created_at);
+    let check = check.after(probe(shared, &mut conn.inner));
+    if let Some(disposition) = Disposition::after(check.step) {
+        report_first_check(shared, &conn.meta, disposition);
+    }
 }
 
 /// Runs the liveness probe of the manager.
 #[inline]
 pub(crate) fn probe<M: Manager>(shared: &Shared<M>, conn: &mut M::Connection) -> StepResult {
-    let mut result = StepResult::Panicked;
-    let probed = shared.events.guarded("liveness", || {
-        shared.runtime.unconstrained(&mut || result = shared.manager.liveness(conn).into());
-    });
-    probed.map_or(StepResult::Panicked, |()| result)
+    let mut liveness = None;
+    let mut probe = || liveness = Some(shared.manager.liveness(conn));
+    let probed = shared.events.guarded("liveness", || shared.runtime.unconstrained(&mut probe));
+    match probed.and(liveness) {
+        Some(Liveness::Alive | Liveness::Unknown) => StepResult::Quiet,
+        Some(Liveness::Closed) => StepResult::Closed,
+        Some(Liveness::Unsolicited) => StepResult::Unsolicited,
+        None => StepResult::Panicked,
+    }
 }
 
-impl From<Liveness> for StepResult {
-    fn from(liveness: Liveness) -> Self {
-        match liveness {
-            Liveness::Alive | Liveness::Unknown => StepResult::Quiet,
-            Liveness::Closed => StepResult::Closed,
-            Liveness::Unsolicited => StepResult::Unsolicited,
+/// Runs the steps of a check that wait, up to its end; `None` if the interrupt came first. Without
+/// `ping_timeout` a ping takes `ping_limit` at most.
+pub(crate) async fn run_check<M: Manager>(
+    shared: &Shared<M>,
+    conn: &mut BoxConn<M>,
+    mut check: Check,
+    ping_limit: Option<Duration>,
+    interrupt: impl Future<Output = ()>,
+) -> Option<Disposition> {
+    let mut interrupt = pin!(interrupt);
+    loop {
+        let (manager, inner) = (&shared.manager, &mut conn.inner);
+        let result = match check.step {
+            Step::Pass | Step::Close(_) => return Disposition::after(check.step),
+            Step::Probe => probe(shared, inner),
+            Step::Ping => {
+                let limit = shared.snapshot.config().ping_timeout.or(ping_limit);
+                let ping = async { manager.ping(inner).await };
+                run_step(shared, "ping", limit, interrupt.as_mut(), ping).await?
+            }
+            Step::Reset => {
+                let limit = shared.snapshot.config().reset_timeout;
+                let reset = async { manager.reset(inner).await };
+                run_step(shared, "reset", limit, interrupt.as_mut(), reset).await?
+            }
+        };
+        if result == StepResult::Done {
+            let now = shared.clock();
+            let (versions, rules) = shared.snapshot.versions_and_rules();
+            conn.meta.verified(now, versions, &rules);
+            check = check.after_success(&conn.meta, &rules);
+        } else {
+            check = check.after(result);
         }
     }
 }
 
 /// Runs a ping or a reset; `None` if the interrupt came first.
-pub(crate) async fn run_step<M: Manager>(
+async fn run_step<M: Manager>(
     shared: &Shared<M>,
     step: &'static str,
     limit: Option<Duration>,
@@ -95,111 +128,30 @@ pub(crate) async fn run_step<M: Manager>(
     }
 }
 
-/// Records the result of a ping or a reset and returns the check after it.
-pub(crate) fn after_step<M: Manager>(
-    shared: &Shared<M>,
-    conn: &mut BoxConn<M>,
-    check: Check,
-    result: StepResult,
-) -> Check {
-    if result != StepResult::Done {
-        return check.after(result);
-    }
-    let now = shared.clock();
-    let (versions, rules) = shared.snapshot.versions_and_rules();
-    conn.meta.verified(now, versions, &rules);
-    check.after_success(&conn.meta, &rules)
-}
-
 /// A connection under check. Dropped in the middle of a check, it is destroyed: its state is unknown.
 pub(super) struct Checkout<'a, M: Manager> {
-    shared: &'a Shared<M>,
-    conn: Option<BoxConn<M>>,
+    pub(super) shared: &'a Shared<M>,
+    pub(super) conn: Option<BoxConn<M>>,
     pub(super) checked_at: Instant,
 }
 
-/// How the check of a checkout ended.
-pub(super) enum Outcome {
-    Fit,
-    Unfit(CloseReason),
-    /// The deadline of the whole `get` passed first.
-    OutOfTime,
-}
-
-impl Outcome {
-    /// Returns the outcome of a check that has ended.
-    #[inline]
-    pub(super) fn of(check: Check) -> Option<Self> {
-        match check.step() {
-            Step::Pass => Some(Outcome::Fit),
-            Step::Close(reason) => Some(Outcome::Unfit(reason)),
-            Step::Probe | Step::Ping | Step::Reset => None,
-        }
-    }
-
-    /// Returns the last step, if the check ended by itself.
-    pub(super) fn step(&self) -> Option<Step> {
-        match self {
-            Outcome::Fit => Some(Step::Pass),
-            Outcome::Unfit(reason) => Some(Step::Close(*reason)),
-            Outcome::OutOfTime => None,
-        }
-    }
-}
-
-impl<'a, M: Manager> Checkout<'a, M> {
-    pub(super) fn new(shared: &'a Shared<M>, conn: BoxConn<M>, now: Instant) -> Self {
-        Checkout { shared, conn: Some(conn), checked_at: now }
-    }
-
-    /// Starts the check. Mostly it ends here, without waiting.
-    #[inline]
-    pub(super) fn begin(&mut self, kind: CheckKind) -> Option<Check> {
+impl<M: Manager> Checkout<'_, M> {
+    /// Runs the steps that wait; `None` if the deadline of the whole `get` passed first.
+    pub(super) async fn run(
+        &mut self,
+        check: Check,
+        deadline: &mut Deadline,
+    ) -> Option<Disposition> {
         let conn = self.conn.as_mut()?;
-        Some(begin_check(self.shared, conn, kind, self.checked_at))
-    }
-
-    /// Runs the steps that wait.
-    pub(super) async fn run(&mut self, mut check: Check, deadline: &mut Deadline) -> Outcome {
-        loop {
-            if let Some(outcome) = Outcome::of(check) {
-                return outcome;
-            }
-            let Some(conn) = &mut self.conn else {
-                return Outcome::Unfit(CloseReason::Cancelled);
-            };
-            let (shared, manager, inner) = (self.shared, &self.shared.manager, &mut conn.inner);
-            let result = match check.step() {
-                Step::Pass | Step::Close(_) => None,
-                Step::Probe => Some(probe(shared, inner)),
-                Step::Ping => {
-                    let limit = shared.snapshot.config().ping_timeout;
-                    let time_is_up = deadline.passed(&*shared.runtime);
-                    let ping = async { manager.ping(inner).await };
-                    run_step(shared, "ping", limit, time_is_up, ping).await
-                }
-                Step::Reset => {
-                    let limit = shared.snapshot.config().reset_timeout;
-                    let time_is_up = deadline.passed(&*shared.runtime);
-                    let reset = async { manager.reset(inner).await };
-                    run_step(shared, "reset", limit, time_is_up, reset).await
-                }
-            };
-            let Some(result) = result else {
-                return Outcome::OutOfTime;
-            };
-            check = after_step(shared, conn, check, result);
-            if result == StepResult::Done {
-                self.checked_at = conn.meta.last_alive;
-            }
-        }
+        let time_is_up = deadline.passed(&*self.shared.runtime);
+        let disposition = run_check(self.shared, conn, check, None, time_is_up).await;
+        self.checked_at = conn.meta.last_alive;
+        disposition
     }
 
     /// Ends a check that passed, unless the pool was closed or cleared meanwhile.
     pub(super) fn finish(&mut self) -> Result<BoxConn<M>, CloseReason> {
-        let Some(conn) = self.conn.take() else {
-            return Err(CloseReason::Cancelled);
-        };
+        let conn = self.conn.take().ok_or(CloseReason::Cancelled)?;
         let reason = if self.shared.is_closed() {
             CloseReason::PoolClosed
         } else if self.shared.snapshot.outdates(conn.meta.version) {

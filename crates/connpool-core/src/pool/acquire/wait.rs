@@ -10,9 +10,9 @@ use crate::manager::Manager;
 use crate::observe::event::Event;
 use crate::pool::background::spawn;
 use crate::pool::report::QueuePlace;
-use crate::pool::shared::{BoxConn, PoolActions, Shared, State, TaskState};
+use crate::pool::shared::{BoxConn, Locked, Shared, State, TaskState};
 use crate::pool::waiter::{Assigned, WaitError, Waiter};
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 use crate::util::timeout::Deadline;
 
 /// How a wait ended.
@@ -22,13 +22,16 @@ pub(super) type WaitResult<M> = Result<Assigned<BoxConn<M>>, WaitError<<M as Man
 /// connection it got is being checked. Dropped, it leaves the queue and passes its connection on.
 pub(super) struct Wait<'a, M: Manager> {
     shared: &'a Shared<M>,
-    key: Option<Key>,
+    /// The place to go back to.
+    pub(super) key: Option<Key>,
+    pub(super) accepts: Accepts,
     /// `true` if only a return could serve it when it was queued.
     depends_on_return: bool,
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
-    place: QueuePlace,
+    /// Where it stood when its time was up.
+    pub(super) place: QueuePlace,
 }
 
 impl<'a, M: Manager> Wait<'a, M> {
@@ -36,6 +39,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         Wait {
             shared,
             key: None,
+            accepts: Accepts::Any,
             depends_on_return: false,
             waiting_since: None,
             has_waited: false,
@@ -45,24 +49,10 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Waits for the next connection, in the old place if there is one.
-    pub(super) async fn next(
-        &mut self,
-        deadline: &mut Deadline,
-        accepts: Accepts,
-    ) -> WaitResult<M> {
-        let result = poll_fn(|cx| self.poll_next(cx, deadline, accepts)).await;
+    pub(super) async fn next(&mut self, deadline: &mut Deadline) -> WaitResult<M> {
+        let result = poll_fn(|cx| self.poll_next(cx, deadline)).await;
         self.stop_clock();
         result
-    }
-
-    /// Returns whether there is a place to go back to.
-    pub(super) fn has_place(&self) -> bool {
-        self.key.is_some()
-    }
-
-    /// Returns where it stood when its time was up.
-    pub(super) fn place(&self) -> QueuePlace {
-        self.place
     }
 
     /// Takes a connection that needs no further check. There is nothing to come back for, so it
@@ -70,25 +60,24 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn take_verified(&mut self) -> Option<Assigned<BoxConn<M>>> {
         let (key, shared) = (self.key?, self.shared);
         let now = shared.clock();
-        let (fresh_for, probe_after) =
-            (shared.snapshot.fresh_for(), shared.snapshot.liveness_after());
+        let settings = &shared.snapshot.settings;
+        let (fresh_for, probe_after) = (settings.fresh_for.get(), settings.liveness_after.get());
         let waiter = shared.peek(|state| {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
             // it: that takes the slow way, which can wake.
-            if state.maintenance == TaskState::Absent || machine.is_closed() || machine.is_paused()
-            {
+            if state.maintenance == TaskState::Absent || machine.closed || machine.paused {
                 return None;
             }
-            let version = machine.versions().current;
-            match &machine.waiter(key)?.result {
-                Some(Ok(assigned))
-                    if assigned.source == Source::Reused
-                        && needs_no_probe(&assigned.conn, version, fresh_for, probe_after, now) => {
-                }
-                _ => return None,
-            }
-            machine.remove(key)
+            let version = machine.versions.current;
+            let result = machine.queue.payload(key)?.result.as_ref()?;
+            let assigned =
+                result.as_ref().ok().filter(|assigned| assigned.source == Source::Reused)?;
+            let meta = &assigned.conn.meta;
+            let needs_no_probe = meta.uses > 0
+                && meta.is_fit(version, fresh_for, now)
+                && !now.is_past(meta.idle_since, probe_after);
+            if needs_no_probe { machine.queue.remove(key) } else { None }
         })?;
         self.key = None;
         // The waker is dropped here, not under the lock.
@@ -96,12 +85,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         Some(Assigned { verified_at: Some(now), ..assigned })
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: &mut Deadline,
-        accepts: Accepts,
-    ) -> Poll<WaitResult<M>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<WaitResult<M>> {
         if let Some(assigned) = self.take_verified() {
             return Poll::Ready(Ok(assigned));
         }
@@ -109,9 +93,9 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = shared.runtime.now();
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
-        let (result, spawns) = shared.with_spawns(|state, actions| {
-            let result = self.queue(state, actions, deadline, accepts, now, &mut waker);
-            shared.collect_spawns(state, actions, now);
+        let (result, spawns) = shared.with_spawns(|locked| {
+            let result = self.queue(locked, deadline, now, &mut waker);
+            locked.collect_spawns(now);
             result
         });
         // Foreign code runs after unlocking, and the waker is dropped last, since its drop may panic.
@@ -122,7 +106,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
         let passed = deadline.poll_passed(cx, &*shared.runtime, || now);
         if passed.is_ready() {
-            return Poll::Ready(self.leave_at_deadline(accepts, now));
+            return Poll::Ready(self.leave_at_deadline(now));
         }
         if self.depends_on_return {
             self.start_clock();
@@ -136,35 +120,31 @@ impl<'a, M: Manager> Wait<'a, M> {
     /// Takes the result, or a place in the queue.
     fn queue(
         &mut self,
-        state: &mut State<M>,
-        actions: &mut PoolActions<M>,
+        locked: &mut Locked<'_, M>,
         deadline: &mut Deadline,
-        accepts: Accepts,
         now: Instant,
         waker: &mut Option<Waker>,
     ) -> Option<WaitResult<M>> {
-        let taken = |state: &mut State<M>, key| state.machine.waiter(key)?.result.take();
-        if let Some(result) = self.key.and_then(|key| taken(state, key)) {
+        let taken = |state: &mut State<M>, key| state.machine.queue.payload(key)?.result.take();
+        if let Some(result) = self.key.and_then(|key| taken(locked.state, key)) {
             return Some(result);
         }
-        let idle_is_searched = state.machine.wants_reused(now);
+        let machine = &mut locked.state.machine;
+        let idle_is_searched = machine.wants_reused(now);
         let queued = match self.key {
             None => {
-                let waiter = Waiter::new(waker.take());
-                let queued = state.machine.enqueue(now, deadline.begin(now), accepts, waiter);
-                self.depends_on_return = state.machine.depends_on_returns();
+                let waiter = Waiter { waker: waker.take(), result: None };
+                let queued = machine.enqueue(now, deadline.begin(now), self.accepts, waiter);
+                self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, waiter)| {
                     *waker = waiter.and_then(|waiter| waiter.waker);
                     rejected
                 })
             }
             Some(key) => {
-                let assigned = state.machine.waiter_state(key) == Some(WaiterState::Assigned);
-                let requeued = match assigned {
-                    true => state.machine.requeue(key, accepts),
-                    false => Ok(()),
-                };
-                if let (Some(waiter), Some(mine)) = (state.machine.waiter(key), waker.take()) {
+                let assigned = machine.queue.state(key) == Some(WaiterState::Assigned);
+                let requeued = if assigned { machine.requeue(key, self.accepts) } else { Ok(()) };
+                if let (Some(waiter), Some(mine)) = (machine.queue.payload(key), waker.take()) {
                     *waker = waiter.set_waker(mine);
                 }
                 requeued.map(|()| key)
@@ -172,49 +152,42 @@ impl<'a, M: Manager> Wait<'a, M> {
         };
         let key = match queued {
             Ok(key) => key,
-            Err(rejected) => return Some(self.rejected(state, rejected, accepts, now)),
+            Err(rejected) => return Some(self.rejected(locked.state, rejected, now)),
         };
         self.key = Some(key);
         // Queued first, then the idle set is searched; a return does the opposite. If another waiter
         // wants a reused connection, the set was searched since it was queued.
         if !idle_is_searched {
-            self.shared.serve(state, actions, now);
+            locked.serve(now);
         }
-        state.give_up(actions, now);
-        actions.expedite_close = state.machine.held_up_by_closing();
+        locked.give_up(now);
+        locked.actions.expedite_close = locked.state.machine.held_up_by_closing();
         // The maintenance task may sleep for longer than the pause that this waiter waits for.
-        actions.notify_maintenance |= state.machine.is_held_up_by_backoff(now);
-        taken(state, key)
+        locked.actions.notify_maintenance |= locked.state.machine.is_held_up_by_backoff(now);
+        taken(locked.state, key)
     }
 
-    fn rejected(
-        &self,
-        state: &State<M>,
-        rejected: Rejected,
-        accepts: Accepts,
-        now: Instant,
-    ) -> WaitResult<M> {
+    fn rejected(&self, state: &State<M>, rejected: Rejected, now: Instant) -> WaitResult<M> {
         match rejected {
             Rejected::Closed => Err(WaitError::Closed),
             Rejected::BreakerOpen => Err(WaitError::Connect(state.last_failure())),
-            Rejected::Exhausted => {
-                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::Exhausted)
-            }
+            Rejected::Exhausted => self.take_unwanted_idle(state, now).ok_or(WaitError::Exhausted),
         }
     }
 
     /// Leaves the queue at the deadline. A connection that has come counts, however late the timer.
-    fn leave_at_deadline(&mut self, accepts: Accepts, now: Instant) -> WaitResult<M> {
-        let (waker, result) = self.shared.with(|state, _| {
+    fn leave_at_deadline(&mut self, now: Instant) -> WaitResult<M> {
+        let (waker, result) = self.shared.with(|locked| {
             let Some(key) = self.key.take() else {
                 return (None, Err(WaitError::TimedOut));
             };
-            let queued = state.machine.waiter_state(key) == Some(WaiterState::Queued);
-            self.place = QueuePlace { queued, position: state.machine.position(key) };
-            let left = state.machine.remove(key);
+            let queue = &mut locked.state.machine.queue;
+            let queued = queue.state(key) == Some(WaiterState::Queued);
+            self.place = QueuePlace { queued, position: queue.position(key) };
+            let left = queue.remove(key);
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
-                self.take_unwanted_idle(state, accepts, now).ok_or(WaitError::TimedOut)
+                self.take_unwanted_idle(locked.state, now).ok_or(WaitError::TimedOut)
             });
             (waker, result)
         });
@@ -223,17 +196,12 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Takes an idle connection if no waiter wants it.
-    fn take_unwanted_idle(
-        &self,
-        state: &State<M>,
-        accepts: Accepts,
-        now: Instant,
-    ) -> Option<Assigned<BoxConn<M>>> {
+    fn take_unwanted_idle(&self, state: &State<M>, now: Instant) -> Option<Assigned<BoxConn<M>>> {
         let machine = &state.machine;
-        let free = accepts == Accepts::Any
+        let free = self.accepts == Accepts::Any
             && !machine.wants_reused(now)
-            && !machine.is_closed()
-            && !machine.is_paused();
+            && !machine.closed
+            && !machine.paused;
         let conn = if free { self.shared.idle.pop() } else { None };
         conn.map(|conn| Assigned::unverified(conn, Source::Reused))
     }
@@ -258,11 +226,11 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.stop_clock();
         let Some(key) = self.key.take() else { return };
         let shared = self.shared;
-        let left = shared.with(|state, actions| {
-            let left = state.machine.remove(key);
-            if state.maintenance == TaskState::Absent && state.machine.missing() > 0 {
+        let left = shared.with(|locked| {
+            let left = locked.state.machine.queue.remove(key);
+            if locked.state.maintenance == TaskState::Absent && locked.state.machine.missing() > 0 {
                 // It may have been woken to start connects: the next waiter is woken instead.
-                state.request_connects(actions);
+                locked.request_connects();
             }
             left
         });
@@ -279,17 +247,4 @@ impl<M: Manager> Drop for Wait<'_, M> {
             self.leave();
         }
     }
-}
-
-/// Returns whether a returned connection passes every check without a probe.
-fn needs_no_probe<M: Manager>(
-    conn: &BoxConn<M>,
-    version: u64,
-    fresh_for: Nanos,
-    probe_after: Nanos,
-    now: Instant,
-) -> bool {
-    conn.meta.uses > 0
-        && conn.meta.is_fit(version, fresh_for, now)
-        && !now.is_past(conn.meta.idle_since, probe_after)
 }

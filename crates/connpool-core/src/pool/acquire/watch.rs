@@ -5,34 +5,25 @@ use crate::observe::event::Event;
 use crate::pool::shared::Shared;
 use crate::time::Instant;
 
-/// Reports a `get` if events are delivered. Boxed, so that it weighs next to nothing if they are not.
-pub(super) struct GetWatch<'a, M: Manager>(Option<Box<Observed<'a, M>>>);
-
-struct Observed<'a, M: Manager> {
+/// Reports a `get`.
+pub(super) struct GetWatch<'a, M: Manager> {
     shared: &'a Shared<M>,
     began: Instant,
     got: Option<u64>,
 }
 
 impl<'a, M: Manager> GetWatch<'a, M> {
+    /// Starts to observe a `get`; `None` if events are not delivered. Boxed, so that it then weighs
+    /// next to nothing.
     #[inline]
-    pub(super) fn begin(shared: &'a Shared<M>) -> Self {
-        if !shared.events.is_observed() {
-            return GetWatch(None);
-        }
-        GetWatch(Some(Box::new(Observed { shared, began: shared.runtime.now(), got: None })))
+    pub(super) fn begin(shared: &'a Shared<M>) -> Option<Box<Self>> {
+        let observed = shared.events.is_observed();
+        observed.then(|| Box::new(GetWatch { shared, began: shared.runtime.now(), got: None }))
     }
 
-    /// Reports a checkout and returns its time; `None` if events are not delivered.
-    #[inline]
-    pub(super) fn checked_out(&mut self, id: u64) -> Option<Instant> {
-        self.0.as_mut().map(|observed| observed.checked_out(id))
-    }
-}
-
-impl<M: Manager> Observed<'_, M> {
+    /// Reports a checkout and returns its time.
     #[cold]
-    fn checked_out(&mut self, id: u64) -> Instant {
+    pub(super) fn checked_out(&mut self, id: u64) -> Instant {
         let now = self.shared.runtime.now();
         self.got = Some(id);
         let waited = now.since(self.began);
@@ -41,13 +32,12 @@ impl<M: Manager> Observed<'_, M> {
     }
 }
 
-impl<M: Manager> Drop for Observed<'_, M> {
+impl<M: Manager> Drop for GetWatch<'_, M> {
     fn drop(&mut self) {
-        let now = self.shared.runtime.now();
-        if now.is_past(self.began, self.shared.snapshot.slow_get_warning()) {
-            self.shared
-                .events
-                .announce(&Event::SlowGet { waited: now.since(self.began), id: self.got });
+        let (shared, now) = (self.shared, self.shared.runtime.now());
+        if now.is_past(self.began, shared.snapshot.settings.slow_get_warning.get()) {
+            let waited = now.since(self.began);
+            shared.events.announce(&Event::SlowGet { waited, id: self.got });
         }
     }
 }

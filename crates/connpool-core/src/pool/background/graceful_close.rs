@@ -31,7 +31,7 @@ pub(super) async fn close_connection<M: Manager>(
 
 async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: CloseReason) {
     let expedited = shared.signals.expedite_close.listen();
-    if shared.peek(|state| state.machine.waiting() > 0) {
+    if shared.peek(|state| state.machine.queue.len() > 0) {
         return shared.discard(conn, reason);
     }
     let conn = *conn;

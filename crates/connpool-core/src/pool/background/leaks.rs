@@ -11,26 +11,17 @@ use crate::time::{Instant, Nanos};
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// When to look for leaks again, and the limit by which that was computed.
+#[derive(Default)]
 pub(super) struct LeakWatch {
-    limit: Nanos,
-    next: Option<Instant>,
-}
-
-impl Default for LeakWatch {
-    fn default() -> Self {
-        LeakWatch { limit: Nanos::NEVER, next: None }
-    }
+    limit: Option<Nanos>,
+    pub(super) next: Option<Instant>,
 }
 
 impl LeakWatch {
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.next
-    }
-
     /// Reports leaks, if it is time or the limit has changed.
     pub(super) fn step<M: Manager>(&mut self, shared: &Shared<M>, now: Instant) {
-        let limit = shared.snapshot.leak_warning();
-        let changed = std::mem::replace(&mut self.limit, limit) != limit;
+        let limit = shared.snapshot.settings.leak_warning.get();
+        let changed = self.limit.replace(limit) != Some(limit);
         if !changed && self.next.is_none_or(|next| now < next) {
             return;
         }

@@ -40,15 +40,14 @@ fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
     }
     for started in spawns.connects {
         if let Some(pool) = shared.weak_self.upgrade() {
-            ConnectTask::new(pool, started).spawn();
+            shared.runtime.spawn(Box::pin(ConnectTask::new(pool, started).run()));
         }
     }
 }
 
 /// Starts the tasks that are wanted now. Called from polled futures only.
 pub(crate) fn spawn_wanted<M: Manager>(shared: &Shared<M>, now: Instant) {
-    let ((), spawns) =
-        shared.with_spawns(|state, actions| shared.collect_spawns(state, actions, now));
+    let ((), spawns) = shared.with_spawns(|locked| locked.collect_spawns(now));
     spawn(shared, spawns);
 }
 
@@ -60,9 +59,9 @@ fn start<M: Manager>(shared: &Shared<M>) {
         leaks: LeakWatch::default(),
     };
     shared.runtime.spawn(Box::pin(task.run()));
-    shared.with(|state, _| {
-        if state.maintenance == TaskState::Starting {
-            state.maintenance = TaskState::Running;
+    shared.with(|locked| {
+        if locked.state.maintenance == TaskState::Starting {
+            locked.state.maintenance = TaskState::Running;
         }
     });
 }
@@ -80,7 +79,6 @@ enum Next {
     Again,
     /// Sleep until this time, or until a notification.
     Sleep(Option<Instant>),
-    Exit,
 }
 
 impl<M: Manager> Maintenance<M> {
@@ -88,12 +86,9 @@ impl<M: Manager> Maintenance<M> {
         let mut proven = Instant::ORIGIN;
         loop {
             // The listener is created before the step: what happens after the step is heard.
-            let Some((notified, next)) = self.step(proven).await else {
-                return;
-            };
+            let Some((notified, next)) = self.step(proven).await else { return };
             match next {
                 Next::Again => yield_now().await,
-                Next::Exit => return,
                 Next::Sleep(None) => notified.await,
                 Next::Sleep(Some(at)) => {
                     let timer = self.runtime.sleep_until(at);
@@ -107,62 +102,61 @@ impl<M: Manager> Maintenance<M> {
         }
     }
 
+    /// Does what is due; `None` if the pool is gone, or closed and nothing is left to do.
     async fn step(&mut self, proven: Instant) -> Option<(EventListener, Next)> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let closing = shared.with(|state, _| {
-            let some = state.closing.len().min(BATCH);
-            state.closing.drain(..some).collect::<Vec<_>>()
+        let closing = shared.with(|locked| {
+            let some = locked.state.closing.len().min(BATCH);
+            locked.state.closing.drain(..some).collect::<Vec<_>>()
         });
         for (conn, reason) in closing {
             close_connection(&shared, conn, reason).await;
         }
         spawn_wanted(&shared, now);
-        if shared.with(|state, _| state.machine.schedule.sweep_is_due(now)) {
+        if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
-        if !shared.peek(|state| state.machine.schedule.is_pinging()) {
+        if !shared.peek(|state| state.machine.schedule.pinging) {
             self.sweep.step(&shared);
         }
         let now = self.runtime.now().max(proven);
         self.leaks.step(&shared, now);
         let next = shared.peek(|state| {
             let machine = &state.machine;
-            let sweeping = !self.sweep.is_over() && !machine.schedule.is_pinging();
+            let sweeping = !self.sweep.is_over() && !machine.schedule.pinging;
             if !state.closing.is_empty() || sweeping {
-                return Next::Again;
+                return Some(Next::Again);
             }
-            if machine.is_closed() {
-                return Next::Exit;
+            if machine.closed {
+                return None;
             }
-            match earliest([machine.next_deadline(), self.leaks.next()]) {
+            Some(match earliest([machine.next_deadline(), self.leaks.next]) {
                 // A timer in the past is ready at once, and no other task would get the thread.
                 Some(at) if at <= now => Next::Again,
                 deadline => Next::Sleep(deadline),
-            }
-        });
+            })
+        })?;
         Some((notified, next))
     }
 }
 
 impl<M: Manager> Drop for Maintenance<M> {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
-        let final_owner = shared.with(|state, actions| {
-            let was = mem::replace(&mut state.maintenance, TaskState::Absent);
-            for (conn, reason) in mem::take(&mut state.closing) {
-                actions.discard(conn, reason);
+        let Some(shared) = self.shared.upgrade() else { return };
+        let final_owner = shared.with(|locked| {
+            let was = mem::replace(&mut locked.state.maintenance, TaskState::Absent);
+            for (conn, reason) in mem::take(&mut locked.state.closing) {
+                locked.actions.discard(conn, reason);
             }
             if was == TaskState::Running {
-                state.request_connects(actions);
+                locked.request_connects();
                 // A `build` may be waiting for what this task was to start.
-                actions.state_changed = true;
+                locked.actions.state_changed = true;
             }
-            state.final_owner.take()
+            locked.state.final_owner.take()
         });
         // Breaks the cycle outside of the lock.
         drop(final_owner);

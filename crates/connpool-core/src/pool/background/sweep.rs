@@ -1,7 +1,7 @@
 //! Sweeps the idle set: checks limits and liveness, and finds connections whose keepalive is due.
 
 use crate::machine::disposition::Disposition;
-use crate::machine::health::{Check, CheckKind, Step};
+use crate::machine::health::{Check, CheckKind};
 use crate::manager::Manager;
 use crate::pool::acquire::verify::begin_check;
 use crate::pool::background::keepalive::Keepalive;
@@ -14,9 +14,8 @@ use crate::util::sync::Arc;
 #[derive(Default)]
 pub(super) struct Sweep(Vec<(Segment, usize)>);
 
-/// The result of one probe of a sweep.
-enum SweepStep {
-    Probed,
+/// Why a sweep did not probe a connection and leave it to the idle set.
+enum Interrupted {
     /// The connection is away for a ping. The sweep goes on when it is back.
     Pinging,
     SegmentEmpty,
@@ -37,63 +36,56 @@ impl Sweep {
     /// missing, and if it has to wait for it the sweep ends.
     pub(super) fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
         for _ in 0..BATCH {
-            let Some((segment, left)) = self.0.last_mut() else {
-                return;
-            };
+            let Some((segment, left)) = self.0.last_mut() else { return };
             let step = sweep_one(shared, *segment);
             *left = left.saturating_sub(1);
-            if *left == 0 || matches!(step, SweepStep::SegmentEmpty) {
+            if *left == 0 || matches!(step, Err(Interrupted::SegmentEmpty)) {
                 self.0.pop();
             }
             match step {
-                SweepStep::Probed | SweepStep::SegmentEmpty => {}
-                SweepStep::Pinging => return,
-                SweepStep::CallerWaits => self.0.clear(),
+                Ok(()) | Err(Interrupted::SegmentEmpty) => {}
+                Err(Interrupted::Pinging) => return,
+                Err(Interrupted::CallerWaits) => self.0.clear(),
             }
         }
     }
 }
 
 /// Checks the connection of a segment that is idle for longest.
-fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> SweepStep {
-    let taken = shared.with(|state, _| {
-        if !state.machine.sweep_probe_started() {
-            return Err(SweepStep::CallerWaits);
+fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> Result<(), Interrupted> {
+    let mut conn = shared.with(|locked| {
+        if !locked.state.machine.sweep_probe_started() {
+            return Err(Interrupted::CallerWaits);
         }
         let conn = shared.idle.pop_oldest_in(segment);
         if conn.is_none() {
-            state.machine.schedule.set_probing(false);
+            locked.state.machine.schedule.probing = false;
         }
-        conn.ok_or(SweepStep::SegmentEmpty)
-    });
-    let mut conn = match taken {
-        Ok(conn) => conn,
-        Err(step) => return step,
-    };
+        conn.ok_or(Interrupted::SegmentEmpty)
+    })?;
     let check = begin_check(shared, &mut conn, CheckKind::Sweep, shared.clock());
-    let step = check.step();
-    if step == Step::Ping {
-        return ping(shared, conn, check);
-    }
-    if conn.meta.uses == 0 {
-        report_first_check(shared, step, conn.meta.created_at);
-    }
+    let Some(disposition) = Disposition::after(check.step) else {
+        ping(shared, conn, check);
+        return Err(Interrupted::Pinging);
+    };
+    report_first_check(shared, &conn.meta, disposition);
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
-        state.machine.schedule.set_probing(false);
-        shared.place(state, actions, conn, Disposition::from(step), now);
-        shared.rebalance(state, actions, now);
+    shared.with(|locked| {
+        locked.state.machine.schedule.probing = false;
+        locked.place(conn, disposition, now);
+        locked.rebalance(now);
     });
-    SweepStep::Probed
+    Ok(())
 }
 
-fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) -> SweepStep {
+fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) {
     let now = shared.runtime.now();
-    shared.with(|state, actions| {
-        state.machine.schedule.ping_started();
+    shared.with(|locked| {
+        locked.state.machine.schedule.probing = false;
+        locked.state.machine.schedule.pinging = true;
         // A caller that came during the probe has nothing to wait for.
-        shared.rebalance(state, actions, now);
+        locked.rebalance(now);
     });
-    Keepalive::new(Arc::clone(shared), conn, check).spawn();
-    SweepStep::Pinging
+    let keepalive = Keepalive { shared: Arc::clone(shared), conn: Some(conn), check };
+    shared.runtime.spawn(Box::pin(keepalive.run()));
 }

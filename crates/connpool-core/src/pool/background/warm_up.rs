@@ -10,16 +10,16 @@ use crate::util::timeout::{Deadline, timed_out};
 pub(crate) async fn open_min_size<M: Manager>(
     shared: &Shared<M>,
 ) -> Result<(), BuildError<M::Error>> {
-    let mut deadline = Deadline::new(shared.snapshot.get_timeout());
+    let mut deadline = Deadline::new(shared.snapshot.settings.get_timeout.get());
     loop {
         let changed = shared.signals.state_changed.listen();
         let now = shared.runtime.now();
         deadline.begin(now);
         spawn_wanted(shared, now);
         let (done, has_runtime, failure) = shared.peek(|state| {
-            let failed = state.machine.fails_fast() && state.machine.failures() > 0;
+            let failed = state.machine.fail_fast && state.machine.backoff.failures.get() > 0;
             let failure = state.last_failure.clone().filter(|_| failed);
-            let done = state.machine.capacity().has_min_size();
+            let done = state.machine.capacity.has_min_size();
             (done, state.maintenance != TaskState::Absent, failure)
         });
         if done {

@@ -14,12 +14,8 @@ impl Stored for Conn {
         self.number % 2 == 1
     }
 
-    fn shard(&self) -> u8 {
-        self.shard
-    }
-
-    fn set_shard(&mut self, shard: u8) {
-        self.shard = shard;
+    fn shard(&mut self) -> &mut u8 {
+        &mut self.shard
     }
 }
 

@@ -49,7 +49,7 @@ prop_compose! {
     fn rules()(
         (idle_timeout, max_lifetime, ping_after, liveness_after) in (span(), span(), span(), span()),
         keepalive in prop_oneof![Just(Nanos::NEVER), Just(Nanos::ZERO), Just(Nanos::from(AN_AGE))],
-        max_uses in of(1..4_u64),
+        max_uses in of(1..4_u64).prop_map(|most| most.unwrap_or(u64::MAX)),
         needs_reset in any::<bool>(),
     ) -> Rules {
         Rules { idle_timeout, max_lifetime, max_uses, ping_after, liveness_after, keepalive, needs_reset }
@@ -103,7 +103,7 @@ impl Case {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
-        } else if rules.max_uses.is_some_and(|most| meta.uses >= most) && !is_new {
+        } else if meta.uses >= rules.max_uses && !is_new {
             Some(CloseReason::MaxUses)
         } else if over_idle && self.spare && !is_new {
             Some(CloseReason::Idle)
@@ -185,10 +185,10 @@ proptest! {
     fn check_takes_the_steps_of_the_model(case in case()) {
         let Case { kind, meta, rules, versions, spare, now, result } = &case;
         let mut check = Check::begin(*kind, meta, rules, *versions, *spare, *now);
-        let mut steps = vec![check.step()];
+        let mut steps = vec![check.step];
         for result in result {
             check = check.after(*result);
-            steps.push(check.step());
+            steps.push(check.step);
         }
         let mut expected = case.steps();
         // Results after the end change nothing.
@@ -217,17 +217,17 @@ proptest! {
         }
         meta.verified(proven_at, *versions, rules);
         let kept = on_return(&meta, rules, *versions, proven_at) == Disposition::Reuse;
-        let most = rules.max_uses.unwrap_or(u64::MAX);
+        let most = rules.max_uses;
         prop_assert!(kept || !meta.may_return(versions.current, most, proven_at));
         let now = (*now).max(proven_at).max(meta.idle_since);
         if (kept || is_ping) && meta.is_fit(versions.current, rules.fresh_for(), now) {
             for kind in [CheckKind::Reused, CheckKind::Immediate] {
                 let check = Check::begin(kind, &meta, rules, *versions, case.spare, now);
                 let probes = now.is_past(meta.last_alive, rules.liveness_after);
-                prop_assert_eq!(check.step(), if probes { Step::Probe } else { Step::Pass });
+                prop_assert_eq!(check.step, if probes { Step::Probe } else { Step::Pass });
                 if probes {
                     for result in [StepResult::Quiet, StepResult::Closed, StepResult::Unsolicited, StepResult::Panicked] {
-                        prop_assert_eq!(check.after(result).step(), Check::probe_only(result));
+                        prop_assert_eq!(check.after(result).step, Check::probe_only(result));
                     }
                 }
             }
@@ -240,7 +240,7 @@ proptest! {
         let reasons = [
             (meta.version < versions.cleared, CloseReason::Cleared),
             (case.is_over_age(), CloseReason::Lifetime),
-            (rules.max_uses.is_some_and(|most| meta.uses >= most), CloseReason::MaxUses),
+            (meta.uses >= rules.max_uses, CloseReason::MaxUses),
         ];
         let first = reasons.iter().find(|reason| reason.0);
         let expected = first.map_or(Disposition::Reuse, |reason| Disposition::Close(reason.1));

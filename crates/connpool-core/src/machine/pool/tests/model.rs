@@ -368,8 +368,8 @@ impl Both {
             Input::Enqueue(accepts, patience) => self.enqueue(accepts, patience),
             Input::Remove(nth) if !naive.waiters.is_empty() => {
                 let waiter = naive.waiters.remove(index(nth));
-                machine.remove(waiter.key);
-                assert_eq!(machine.waiter_state(waiter.key), None);
+                machine.queue.remove(waiter.key);
+                assert_eq!(machine.queue.state(waiter.key), None);
             }
             Input::Requeue(nth, accepts) if !naive.waiters.is_empty() => {
                 let place = index(nth);
@@ -389,7 +389,7 @@ impl Both {
             Input::ConnectsStart => {
                 for _ in 0..machine.connects_wanted(now) {
                     let start = machine.connect_started(now);
-                    assert_eq!(start.version, machine.versions().current);
+                    assert_eq!(start.version, machine.versions.current);
                     naive.stale.push((start, false));
                     naive.connecting += 1;
                     naive.start = Some((start, false));
@@ -465,7 +465,7 @@ impl Both {
                 assert_eq!(machine.sweep_probe_started(), naive.probing);
             }
             Input::SweepProbeEnds => {
-                machine.schedule.set_probing(false);
+                machine.schedule.probing = false;
                 naive.probing = false;
             }
             Input::SweepIsDue => {
@@ -562,14 +562,14 @@ impl Both {
 
     fn fail(&mut self, draw: u64) {
         let Both { machine, naive } = self;
-        machine.connect_failed(naive.now, draw);
+        machine.backoff.failed(naive.now, draw);
         naive.failed_at = naive.now;
         naive.connect_limit = 1;
         naive.start = naive.start.map(|(start, _)| (start, true));
         if naive.pausing() && naive.breaker != BreakerState::HalfOpen {
             return;
         }
-        let retry_at = machine.backoff.retry_at().expect("a pause");
+        let retry_at = machine.backoff.retry_at.expect("a pause");
         let (pause, expected) = (retry_at.since(naive.now), naive.pause(draw));
         assert!(pause.abs_diff(expected) < MILLI / 1000, "{pause:?} {expected:?}");
         if naive.breaker_opens().is_some() || naive.breaker == BreakerState::HalfOpen {
@@ -592,6 +592,7 @@ impl Both {
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
                 paused: naive.paused,
+                suspect: machine.versions.suspect,
             }
         );
         assert_eq!(machine.missing(), naive.missing(), "missing");
@@ -599,9 +600,9 @@ impl Both {
         assert_eq!(machine.connects_wanted(now), naive.wanted(room), "wanted");
         let staying = naive.open + naive.connecting;
         let surplus = staying - staying.min(naive.config.max_size);
-        assert_eq!(machine.capacity().surplus(), surplus, "surplus");
-        assert_eq!(machine.capacity().is_above_min_size(), naive.open > naive.config.min_size);
-        assert_eq!(machine.capacity().has_min_size(), naive.open >= naive.config.min_size);
+        assert_eq!(machine.capacity.surplus(), surplus, "surplus");
+        assert_eq!(machine.capacity.is_above_min_size(), naive.open > naive.config.min_size);
+        assert_eq!(machine.capacity.has_min_size(), naive.open >= naive.config.min_size);
         let vacant = naive.closed && staying + naive.closing == 0;
         assert_eq!(machine.is_drained(), vacant, "vacant");
         let held_up = match naive.closing > 0 && room == 0 {
@@ -614,27 +615,31 @@ impl Both {
         let connecting =
             !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
         assert_eq!(machine.is_connecting(), connecting, "is connecting");
-        assert_eq!(machine.failures(), naive.failures, "failures");
+        assert_eq!(machine.backoff.failures.get(), naive.failures, "failures");
         if let Some((start, one_failed)) = naive.start {
             let crowded = naive.pausing() || naive.connecting > naive.connect_limit();
             let should_abort = machine.should_abort(start, now);
             assert_eq!(should_abort, one_failed && crowded, "stands back");
         }
         let head = naive.queued().next().map(|waiter| waiter.id);
-        assert_eq!(machine.first_waiter().copied(), head, "head");
+        assert_eq!(
+            machine.queue.head().and_then(|key| machine.queue.payload(key)).copied(),
+            head,
+            "head"
+        );
         let wants_reused = naive.first(Source::Reused).is_some();
         assert_eq!(machine.wants_reused(now), wants_reused, "accepts used");
         for waiter in &naive.waiters {
-            assert_eq!(machine.waiter_state(waiter.key), Some(waiter.state));
+            assert_eq!(machine.queue.state(waiter.key), Some(waiter.state));
         }
         assert_eq!(machine.next_deadline(), naive.next_deadline(), "deadline");
-        let versions = machine.versions();
+        let versions = machine.versions;
         assert_eq!(versions.current, naive.changes, "version");
         assert_eq!(versions.suspect > 0, naive.bursts > 0, "suspect");
         for (ticket, stale) in &naive.stale {
             assert_eq!(ticket.version < versions.cleared, *stale, "stale");
         }
-        assert_eq!(machine.is_closed(), naive.closed, "closed");
+        assert_eq!(machine.closed, naive.closed, "closed");
     }
 }
 

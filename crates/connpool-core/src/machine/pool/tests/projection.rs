@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::PoolMachine;
+use super::super::PoolMachine;
 use crate::machine::breaker::BreakerState;
 use crate::machine::wait_queue::Accepts;
 use crate::time::Instant;
@@ -42,20 +42,24 @@ impl<W> PoolMachine<W> {
         ranks.dedup();
         let rank = |version: &u64| ranks.partition_point(|other| other < version);
         Projection {
-            slots: [self.capacity.open(), self.capacity.connecting(), self.capacity.closing()],
+            slots: [
+                self.capacity.open.get(),
+                self.capacity.connecting.get(),
+                self.capacity.closing.get(),
+            ],
             waiters: self
                 .queue
                 .queued()
                 .into_iter()
                 .map(|(accepts, deadline)| (accepts, deadline.map(until)))
                 .collect(),
-            breaker: self.backoff.breaker(),
-            failures: self.backoff.failures(),
-            retry_in: self.backoff.retry_at().map(until),
+            breaker: self.backoff.breaker,
+            failures: self.backoff.failures.get(),
+            retry_in: self.backoff.retry_at.map(until),
             connect_limit: self.backoff.connect_limit(),
-            sweep_in: self.schedule.sweep_at().map(until),
-            probing: self.schedule.is_probing(),
-            pinging: self.schedule.is_pinging(),
+            sweep_in: self.schedule.sweep_at.map(until),
+            probing: self.schedule.probing,
+            pinging: self.schedule.pinging,
             closed: self.closed,
             paused: self.paused,
             versions: all.iter().map(rank).collect(),
@@ -73,7 +77,7 @@ fn projection_does_not_depend_on_the_epoch_nor_on_the_count_of_versions() {
         machine.clear();
         let deadline = Some(at(start, 500));
         assert!(machine.enqueue(at(start, 1), deadline, Accepts::Any, ()).is_ok());
-        machine.connect_failed(at(start, 2), u64::MAX);
+        machine.backoff.failed(at(start, 2), u64::MAX);
         let copy = machine.clone();
         machine.pause();
         let version = [ticket.version];
