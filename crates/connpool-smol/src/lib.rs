@@ -44,7 +44,7 @@ mod stream;
 mod tcp;
 
 pub use connpool_core::*;
-pub use connpool_tcp::{PingFn, SockRef, TcpKeepalive};
+pub use connpool_tcp::{AddressErrors, PingFn, SockRef, TcpKeepalive};
 pub use factory::io_fn;
 #[cfg(all(unix, not(connpool_portable)))]
 pub use factory::socket_fn;

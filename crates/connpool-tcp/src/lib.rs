@@ -13,7 +13,7 @@ mod peek;
 mod race;
 
 pub use clock::RecentClock;
-pub use manager::{Net, PingFn, Prepare, Tcp};
+pub use manager::{AddressErrors, Net, PingFn, Prepare, Tcp};
 pub use options::TcpKeepalive;
 pub use peek::peek;
 pub use socket2::SockRef;

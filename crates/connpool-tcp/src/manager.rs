@@ -242,7 +242,7 @@ impl<N: Net> Manager for Tcp<N> {
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<N::Conn> {
         let addresses = match N::resolve(&self.address).await {
             Ok(addresses) => self.book.order(addresses, self.spread),
-            Err(error) => return Err(AddressError::of_the_name(&self.address, error)),
+            Err(error) => return Err(AddressErrors::of_the_name(&self.address, error)),
         };
         let delay = race::delay(limit, addresses.len());
         let sleep = || async move { _ = N::within(delay, pending::<()>()).await };
@@ -253,7 +253,7 @@ impl<N: Net> Manager for Tcp<N> {
             }
             Err(failures) => {
                 self.book.lost();
-                Err(AddressError::of_all(&self.address, failures))
+                Err(AddressErrors::of_all(&self.address, failures))
             }
         }
     }
@@ -281,28 +281,34 @@ impl<N: Net> Manager for Tcp<N> {
     }
 }
 
-/// The errors of a connect, each with the address, or the name, that it belongs to.
+/// The errors of a failed connect: one for each address tried, or that of the lookup. It is inside of
+/// the [`io::Error`], for `io::Error::get_ref`.
 #[derive(Debug)]
-struct AddressError(Vec<(String, io::Error)>);
+pub struct AddressErrors(Vec<(String, io::Error)>);
 
-impl AddressError {
+impl AddressErrors {
+    /// Returns each address, or the name if the lookup failed, with its error.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &io::Error)> {
+        self.0.iter().map(|(target, error)| (target.as_str(), error))
+    }
+
     fn of_the_name(name: &str, error: io::Error) -> io::Error {
         let kind = error.kind();
-        io::Error::new(kind, AddressError(vec![(name.to_owned(), error)]))
+        io::Error::new(kind, AddressErrors(vec![(name.to_owned(), error)]))
     }
 
     /// Returns an error of the kind of the last failure.
     fn of_all(name: &str, failures: race::Failures) -> io::Error {
         let Some(kind) = failures.last().map(|(_, error)| error.kind()) else {
             let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            return AddressError::of_the_name(name, none);
+            return AddressErrors::of_the_name(name, none);
         };
         let named = failures.into_iter().map(|(address, error)| (address.to_string(), error));
-        io::Error::new(kind, AddressError(named.collect()))
+        io::Error::new(kind, AddressErrors(named.collect()))
     }
 }
 
-impl fmt::Display for AddressError {
+impl fmt::Display for AddressErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, (target, error)) in self.0.iter().enumerate() {
             let separator = if nth > 0 { "; " } else { "" };
@@ -312,7 +318,7 @@ impl fmt::Display for AddressError {
     }
 }
 
-impl Error for AddressError {
+impl Error for AddressErrors {
     /// Returns the cause of the last error, which is in the text already.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.last().and_then(|(_, error)| error.source())

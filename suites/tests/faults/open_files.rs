@@ -1,13 +1,12 @@
 //! The process has reached its limit of open files.
 
-use std::error::Error;
 use std::io;
 
 use futures_lite::future::poll_once;
 
 use super::client::{counts_add_up, pool_of, talk, wait_until};
 use super::kernel::{allow_many_files, allow_no_more_files};
-use crate::adapter::GetError;
+use crate::adapter::{AddressErrors, GetError};
 use suites::server::{LIMIT, Server};
 
 /// `EMFILE`, too many open files.
@@ -87,8 +86,9 @@ pub(crate) async fn failed_lookup_without_file_descriptors_names_the_host() {
     assert_eq!(pool.stats().created, 2);
 }
 
-/// Returns the OS error code of the error or of one of its sources.
-fn code(error: &(dyn Error + 'static)) -> Option<i32> {
-    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
-    own.or_else(|| error.source().and_then(code))
+/// Returns the OS error code of a failed connect.
+fn code(error: &GetError<io::Error>) -> Option<i32> {
+    let GetError::Connect(error) = error else { return None };
+    let addresses = error.get_ref()?.downcast_ref::<AddressErrors>()?;
+    addresses.iter().last()?.1.raw_os_error()
 }
