@@ -14,11 +14,18 @@ pub(crate) async fn retain_closes_rejected_idle_connections(env: Env) {
     let pool = backend.pool().max_size(5).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     drop(env.hold(&pool, 4).await);
-    assert_eq!(pool.retain(|conn| conn.id() % 2 == 0), 2);
+    let mut visited = Vec::new();
+    let count = pool.retain(|conn| {
+        visited.push(conn.id());
+        conn.id() % 2 == 0
+    });
+    visited.sort_unstable();
+    assert_eq!((visited, count), (vec![2, 3, 4, 5], 2));
     env.until_stats(&pool, |stats| stats.size == 3).await;
     assert_eq!(closed(&pool, CloseReason::Evicted), 2);
     assert_eq!(backend.graceful_closes(), [3, 5]);
     drop(held);
+    assert_eq!(pool.retain(|_| true), 0);
     env.assert_full_capacity(&pool, &backend).await;
 }
 

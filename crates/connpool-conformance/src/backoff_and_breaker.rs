@@ -1,6 +1,7 @@
 //! Connects to a failing backend: slow start, the breaker, and bursts of broken connections.
 
 use connpool_core::{Backoff, Breaker, BreakerState, CloseReason, GetError};
+use futures_lite::future::poll_once;
 
 use crate::env::{Env, LONG, MILLI, closed, waiting};
 use connpool_testkit::{Behavior, Call};
@@ -60,13 +61,16 @@ pub(crate) async fn open_breaker_fails_all_waiters_at_once(env: Env) {
     for _ in 0..3 {
         waiters.push(waiting(pool.get()).await);
     }
+    assert_eq!(pool.stats().breaker, BreakerState::Closed);
     env.release(&backend, Call::Connect, Behavior::Fail).await;
     for get in waiters {
         assert!(matches!(get.await, Err(GetError::Connect(refused)) if refused.0 == 1));
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.breaker, BreakerState::Open);
-    assert!(matches!(pool.get().await, Err(GetError::Connect(refused)) if refused.0 == 1));
+    assert!(stats.to_string().ends_with(" breaker=open"), "{stats}");
+    let late = poll_once(pool.get()).await.expect("refused at once");
+    assert!(matches!(late, Err(GetError::Connect(refused)) if refused.0 == 1));
     assert_eq!(backend.calls(Call::Connect), 1);
 }
 
@@ -124,6 +128,7 @@ pub(crate) async fn burst_of_three_broken_connections_has_the_others_pinged(env:
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
     drop(env.hold(&pool, 4).await);
     assert_eq!(backend.calls(Call::Ping), 3, "each once");
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
 /// The shortest backoff.

@@ -28,6 +28,7 @@ pub(crate) async fn get_many_returns_all_or_none(env: Env) {
 /// Runs calls that together ask for more than `max_size`: they take turns.
 pub(crate) async fn concurrent_get_many_calls_do_not_deadlock(env: Env) {
     let backend = env.backend();
+    backend.always(Call::Connect, Behavior::Take(MILLI));
     let pool = backend.pool().max_size(4).get_timeout(LONG).build_lazy().unwrap();
     let counts = env
         .run_tasks(12, |nth| {

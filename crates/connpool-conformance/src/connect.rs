@@ -31,22 +31,31 @@ pub(crate) async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// The first waiter gets the error; the second keeps waiting.
+/// Each failed connect fails the first waiter; the others keep waiting.
 pub(crate) async fn failed_connect_fails_the_first_waiter_only(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    let first = waiting(pool.get()).await;
-    let second = waiting(pool.get()).await;
-    env.release(&backend, Call::Connect, Behavior::Fail).await;
-    let error = first.await.unwrap_err();
-    assert!(matches!(&error, GetError::Connect(refused) if **refused == ScriptedError(1)));
-    assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
-    // The connect for the second waiter starts after the backoff, without a poll.
-    env.release(&backend, Call::Connect, Behavior::Succeed).await;
-    assert_eq!(second.await.unwrap().id(), 1);
-    let stats = env.until_at_rest(&pool, &backend, 0).await;
-    assert_eq!((stats.connect_failed, stats.created), (1, 1));
+    let pool = backend.pool().max_size(3).build_lazy().unwrap();
+    let mut waiters = Vec::new();
+    for _ in 0..5 {
+        waiters.push(waiting(pool.get_owned()).await);
+    }
+    env.until(|| backend.held(Call::Connect) == 3).await;
+    for _ in 0..3 {
+        env.release(&backend, Call::Connect, Behavior::Fail).await;
+        let error = waiters.remove(0).await.unwrap_err();
+        assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
+        assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
+        assert!(error.to_string().contains("cannot connect: refused"), "{error}");
+    }
+    // The connects for the other waiters start after the backoff, without a poll.
+    let mut held = Vec::new();
+    for get in waiters {
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
+        held.push(get.await.unwrap());
+    }
+    let stats = env.until_at_rest(&pool, &backend, 2).await;
+    assert_eq!((stats.connect_failed, stats.created), (3, 2));
 }
 
 /// Fails a connect whose waiter was served by a return.
@@ -79,6 +88,10 @@ pub(crate) async fn waiters_outlast_failed_connects_without_fail_fast(env: Env) 
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.success, stats.request), (3, 3));
     assert_eq!(stats.connect_failed, 3);
+    // A later timeout does not carry an error from before the recovery.
+    let _all = env.hold(&pool, 3).await;
+    let error = pool.get_timeout(MILLI).await.unwrap_err();
+    assert!(error.is_timeout() && error.source().is_none(), "{error}");
 }
 
 /// P19: a timeout carries its cause. HikariCP, `testLastErrorTimeout`.

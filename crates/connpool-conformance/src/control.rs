@@ -131,6 +131,8 @@ pub(crate) async fn connects_beyond_a_smaller_max_size_are_closed_on_arrival(env
         env.release(&backend, Call::Connect, Behavior::Succeed).await;
     }
     // The remaining connection serves the four waiters in turn.
+    env.until_stats(&pool, |stats| (stats.size, stats.connecting) == (1, 0)).await;
+    assert_eq!((backend.alive(), pool.stats().waiting), (1, 3));
     for get in waiters {
         drop(get.await.unwrap());
     }
@@ -143,7 +145,13 @@ pub(crate) async fn connects_beyond_a_smaller_max_size_are_closed_on_arrival(env
 pub(crate) async fn invalid_max_size_is_rejected(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(5).min_size(2).build_lazy().unwrap();
-    assert!(pool.resize(0).is_err() && pool.resize(1).is_err());
+    for (size, text) in [
+        (0, "max_size is 0: it must be at least 1"),
+        (1, "max_size is 1: it must be at least min_size, which is 2"),
+    ] {
+        let error = pool.resize(size).unwrap_err();
+        assert_eq!((error.field(), &*error.to_string()), ("max_size", text));
+    }
     env.assert_full_capacity(&pool, &backend).await;
     assert_eq!(pool.config().max_size, 5);
 }

@@ -91,12 +91,18 @@ pub(crate) async fn misbehaving_observer_changes_nothing(env: Env) {
         .build_lazy()
         .unwrap();
     *weak.lock().unwrap() = Some(pool.downgrade());
+    backend.next(Call::Connect, [Behavior::Fail]);
+    assert!(pool.get().await.is_err());
     let held = env.hold(&pool, 2).await;
     let get = waiting(pool.get()).await;
     drop(held);
     drop(get.await.unwrap());
     pool.clear();
+    pool.resize(1).unwrap();
+    pool.resize(2).unwrap();
     env.assert_full_capacity(&pool, &backend).await;
+    assert!(!pool.close(LONG).await.timed_out);
+    assert_eq!(backend.alive(), 0);
     assert!(calls.load(Ordering::Relaxed) > 0);
 }
 

@@ -73,7 +73,7 @@ pub(crate) async fn build_lazy_opens_nothing_before_the_first_get(env: Env) {
     let pool = backend.pool().min_size(2).build_lazy().unwrap();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     env.sleep(MILLI).await;
-    assert_eq!((backend.calls(Call::Connect), env.tasks()), (0, 0));
+    assert_eq!((backend.calls(Call::Connect), env.spawned_and_timers().0), (0, 0));
     drop(pool.get().await.unwrap());
     env.until_stats(&pool, |stats| stats.available == 2).await;
     assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 2);
@@ -140,18 +140,24 @@ pub(crate) async fn no_batch_starts_while_enough_connects_are_pending(env: Env) 
 
 /// A pending connect belongs to the pool, not to the `get` that started it.
 pub(crate) async fn connect_outlives_the_get_that_started_it(env: Env) {
-    let backend = env.backend();
-    backend.always(Call::Connect, Behavior::Hold);
-    let pool = backend.pool().max_size(1).build_lazy().unwrap();
-    drop(waiting(pool.get()).await);
-    let stats = pool.stats();
-    assert_eq!((stats.waiting, stats.connecting), (0, 1));
-    // The next `get` starts no connect.
-    let second = waiting(pool.get_owned()).await;
-    env.release(&backend, Call::Connect, Behavior::Succeed).await;
-    assert_eq!(second.await.unwrap().id(), 1);
-    assert_eq!(env.until_at_rest(&pool, &backend, 0).await.created, 1);
-    assert_eq!(backend.calls(Call::Connect), 1);
+    for another_get in [true, false] {
+        let backend = env.backend();
+        backend.always(Call::Connect, Behavior::Hold);
+        let pool = backend.pool().max_size(1).build_lazy().unwrap();
+        drop(waiting(pool.get()).await);
+        let stats = pool.stats();
+        assert_eq!((stats.waiting, stats.connecting), (0, 1));
+        // The next `get` starts no connect.
+        let second = if another_get { Some(waiting(pool.get_owned()).await) } else { None };
+        env.release(&backend, Call::Connect, Behavior::Succeed).await;
+        if let Some(second) = second {
+            assert_eq!(second.await.unwrap().id(), 1);
+        }
+        let stats = env.until_at_rest(&pool, &backend, 0).await;
+        assert_eq!((stats.created, stats.available), (1, 1));
+        assert_eq!(pool.try_get().unwrap().id(), 1);
+        assert_eq!(backend.calls(Call::Connect), 1);
+    }
 }
 
 /// Failed checks do not add requests.
@@ -193,16 +199,21 @@ pub(crate) async fn gauges_match_the_state_of_the_pool(env: Env) {
 pub(crate) async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().ping_after(Duration::ZERO).evict_interval(None).build_lazy().unwrap();
-    env.fill(&pool, 4).await;
+    env.fill(&pool, 5).await;
     let before = (env.spawned_and_timers(), backend.calls(Call::Ping));
     let guard = pool.try_get().unwrap();
-    assert_eq!(guard.id(), 4);
+    assert_eq!(guard.id(), 5);
     // It gives up after three failed probes.
-    backend.hang_up_all();
+    for id in [2, 3, 4] {
+        backend.hang_up(id);
+    }
+    let probes = backend.probes();
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
+    assert_eq!(backend.probes() - probes, 3);
+    assert_eq!(pool.try_get().unwrap().id(), 1);
     assert_eq!((env.spawned_and_timers(), backend.calls(Call::Ping)), before);
     drop(guard);
-    env.until(|| backend.alive() == 1).await;
+    env.until(|| backend.alive() == 2).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
 }
 
@@ -210,8 +221,10 @@ pub(crate) async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
 pub(crate) async fn try_get_skips_connections_that_need_a_reset(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend.pool().min_size(1).build().await.unwrap();
-    drop(pool.try_get().expect("a connection without a previous user"));
+    let pool = backend.pool().min_size(2).build().await.unwrap();
+    for _ in 0..2 {
+        drop(pool.try_get().expect("a connection without a previous user"));
+    }
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     drop(pool.get().await.unwrap());
     assert_eq!(backend.calls(Call::Reset), 1);

@@ -20,6 +20,10 @@ pub(crate) async fn idle_timeout_shrinks_the_pool_to_min_size(env: Env) {
     let stats = pool.stats();
     assert_eq!((stats.created, stats.closed.total()), (5, 3));
     assert_eq!(backend.graceful_closes().len(), 3);
+    // The connections kept for `min_size` can be checked out.
+    env.until(|| pool.try_get().is_ok()).await;
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.closed.total()), (5, 3));
 }
 
 /// Replaces connections older than `max_lifetime`.
@@ -148,6 +152,14 @@ pub(crate) async fn maintenance_task_ends_with_the_last_handle(env: Env) {
     drop(clone);
     env.until(|| env.tasks() == 0).await;
     assert_eq!((backend.graceful_closes().len(), backend.alive()), (3, 0));
+
+    // A pool without connections.
+    let backend = env.backend();
+    let pool = backend.pool().evict_interval(Duration::MAX).build_lazy().unwrap();
+    env.hold(&pool, 1).await[0].mark_unusable();
+    env.until(|| (backend.alive(), env.tasks()) == (0, 1)).await;
+    drop(pool);
+    env.until(|| env.tasks() == 0).await;
 }
 
 /// The maintenance task starts the connect when a guard frees its slot.

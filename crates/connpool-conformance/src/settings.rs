@@ -103,4 +103,6 @@ pub(crate) async fn smaller_max_idle_closes_surplus_connections(env: Env) {
     env.until_stats(&pool, |stats| stats.size == 1).await;
     env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::Overflow), 3);
+    assert_eq!(backend.graceful_closes().len(), 3);
+    env.assert_full_capacity(&pool, &backend).await;
 }

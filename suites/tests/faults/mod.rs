@@ -31,14 +31,15 @@
 //! | F26 a pool that continues in another runtime | `runtimes`, `pool_works_..` and `maintenance_task_..`; `tokio_runtime` |
 //! | F27 dropped at any await | core `cancel`; scenario `tasks::cancelled_get_keeps_its_connection_in_the_pool`; `cancelled_requests` |
 //! | F28 stopped and continued | `stopped_process`, `sweeps_..` and `connections_..`; core `sweep::sweep_longer_than_evict_interval_yields_to_other_tasks` |
-//! | F29 a starved executor | `stopped_process`, `get_..`; core `fifo::connection_assigned_in_time_beats_a_late_timer` |
+//! | F29 a starved executor | `stopped_process`, `get_..`; conformance `wait_queue::connection_assigned_in_time_beats_a_late_timer` |
 //! | F30 extreme durations | `extremes`; core `extremes` |
 //! | F31 a slow graceful close | `control`, `unread_graceful_close_..` and `unread_graceful_closes_..`; core `sweep`, `close` |
 //! | F32 resized under load | `control`, `growing_..`, `shrunk_..` and `pool_can_be_resized_..`; core `control` |
 //! | F33 closed under load | `control`, `close_..`; core `close`, `races` |
 //! | F34 a handshake that never ends | `silence`, `hanging_handshake_..` |
 //!
-//! "Scenarios" are the tests in `../scenarios`, "core" is `tests/pool` of `connpool-core`.
+//! "Scenarios" are the tests in `../scenarios`, "core" is `tests/pool` of `connpool-core`,
+//! "conformance" is `connpool-conformance`.
 //!
 //! The root of the test program provides `Tasks`, an executor that can be ended. Some faults concern
 //! a whole process or network, see `isolation`; they need `iproute2`, `nftables`, `redis-server` and

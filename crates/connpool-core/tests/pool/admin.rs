@@ -3,35 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold, new,
-    spawn_get,
-};
+use crate::support::{MILLI, SECOND, assert_full_capacity, closed, fill, hold, new, spawn_get};
 use connpool_core::{AddError, CloseReason, Manager};
 
 // ---- retain
-
-#[test]
-fn retain_gracefully_closes_rejected_idle_connections() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(6).build_lazy().unwrap();
-    let held = hold(&sim, &pool, 1);
-    drop(hold(&sim, &pool, 4));
-    let mut seen = Vec::new();
-    let count = pool.retain(|conn| {
-        seen.push(conn.id());
-        conn.id() % 2 == 0
-    });
-    sim.settle();
-    seen.sort_unstable();
-    assert_eq!((seen, count), (vec![2, 3, 4, 5], 2));
-    assert_eq!(graceful_closes(&fake), [3, 5]);
-    assert_eq!(closed(&pool, CloseReason::Evicted), 2);
-    assert_eq!(pool.stats().available, 2);
-    drop(held);
-    assert_eq!(pool.retain(|_| true), 0);
-    assert_full_capacity(&sim, &fake, &pool);
-}
 
 #[test]
 fn retain_visits_prewarmed_connections_and_keeps_the_order() {
@@ -148,18 +123,6 @@ fn added_connection_is_lent_like_a_new_one() {
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);
     assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
-fn added_connection_goes_to_the_first_waiter() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(2).build_lazy().unwrap();
-    fake.next(Call::Connect, [Behavior::Hang]);
-    let waiter = spawn_get(&sim, &pool);
-    let conn = sim.block_on(fake.connect()).unwrap();
-    pool.add(conn).unwrap();
-    sim.settle();
-    assert!(waiter.take().expect("not served").is_ok());
 }
 
 #[test]

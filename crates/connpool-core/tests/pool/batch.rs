@@ -64,26 +64,6 @@ fn get_many_of_zero_or_beyond_max_size_returns_immediately() {
 }
 
 #[test]
-fn concurrent_get_many_of_max_size_do_not_deadlock() {
-    for seed in 0..20 {
-        let (sim, fake) = new(seed);
-        let pool = fake.pool().max_size(3).get_timeout(SECOND).build_lazy().unwrap();
-        fake.always(Call::Connect, Behavior::Take(MILLI));
-        let jobs = [(); 6].map(|()| {
-            let (pool, sim_) = (pool.clone(), sim.clone());
-            spawn(&sim, async move {
-                let all = pool.get_many(3).await;
-                sim_.sleep(10 * MILLI).await;
-                all.is_ok()
-            })
-        });
-        sim.advance(SECOND);
-        assert!(jobs.iter().all(|job| job.take() == Some(true)), "seed {seed}");
-        assert_full_capacity(&sim, &fake, &pool);
-    }
-}
-
-#[test]
 fn get_many_calls_are_served_in_fifo_order() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(2).build_lazy().unwrap();

@@ -6,7 +6,7 @@ use crate::support::{
     Behavior, Call, Fake, Got, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new,
     poll_once, spawn, spawn_get,
 };
-use connpool_core::{Breaker, BreakerState, CloseReason, GetError, Liveness, Pool};
+use connpool_core::{Breaker, BreakerState, CloseReason, Liveness, Pool};
 use connpool_testkit::SimRuntime;
 
 /// Returns the highest number of connects within any second.
@@ -200,26 +200,6 @@ fn slow_start_begins_with_one_connect_and_doubles_on_success() {
 
 fn breaker(failures: u32) -> Breaker {
     Breaker::new(failures, SECOND)
-}
-
-#[test]
-fn open_breaker_fails_all_waiters_and_new_gets() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).breaker(breaker(1)).build_lazy().unwrap();
-    fake.next(Call::Connect, [Behavior::FailAfter(MILLI)]);
-    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
-    assert_eq!(pool.stats().breaker, BreakerState::Closed);
-    sim.advance(MILLI);
-    for job in &jobs {
-        assert!(matches!(job.take(), Some(Err(GetError::Connect(refused))) if refused.0 == 1));
-    }
-    assert_eq!(pool.stats().breaker, BreakerState::Open);
-    let text = pool.stats().to_string();
-    assert!(text.ends_with(" breaker=open"), "{text}");
-    let start = sim.elapsed();
-    assert!(matches!(sim.block_on(pool.get()), Err(GetError::Connect(_))));
-    assert_eq!(sim.elapsed(), start);
-    assert_eq!(fake.calls(Call::Connect), 1);
 }
 
 #[test]

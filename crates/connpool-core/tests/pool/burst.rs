@@ -1,31 +1,7 @@
 //! Bursts: several connections found dead within a short time.
 
-use crate::support::{
-    Behavior, Call, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new, spawn_get,
-};
+use crate::support::{Behavior, Call, MILLI, SECOND, closed, fill, hold, new, spawn_get};
 use connpool_core::{CloseReason, Liveness};
-
-#[test]
-fn burst_of_three_dead_connections_has_the_others_pinged_once() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().ping_after(None).build_lazy().unwrap();
-    fill(&sim, &pool, 8);
-    fake.set_liveness_with(|conn| match conn.id() {
-        6..=8 => Liveness::Closed,
-        _ => Liveness::Alive,
-    });
-    // A get gives up on idle connections after three dead ones.
-    let held = hold(&sim, &pool, 1);
-    assert_eq!(closed(&pool, CloseReason::Dead), 3);
-    assert_eq!((held[0].id(), fake.calls(Call::Ping)), (9, 0));
-    let others = hold(&sim, &pool, 5);
-    assert_eq!(fake.calls(Call::Ping), 5);
-    drop((held, others));
-    sim.settle();
-    drop(hold(&sim, &pool, 6));
-    assert_eq!(fake.calls(Call::Ping), 5, "pinged more than once");
-    assert_full_capacity(&sim, &fake, &pool);
-}
 
 #[test]
 fn ping_after_a_burst_finds_connections_that_the_probe_misses() {

@@ -498,23 +498,6 @@ fn waiters_dropped_anywhere_in_the_queue_keep_fifo_order() {
 }
 
 #[test]
-fn connect_of_a_dropped_get_becomes_idle() {
-    let sim = SimRuntime::new(1);
-    let fake = crate::support::fake(&sim);
-    let pool = fake.pool().build_lazy().unwrap();
-    fake.always(Call::Connect, Behavior::Take(SECOND));
-    {
-        let mut get = pin!(pool.get());
-        assert!(poll_once(get.as_mut()).is_pending());
-        sim.settle();
-    }
-    assert_eq!((pool.stats().connecting, pool.stats().waiting), (1, 0));
-    sim.advance(SECOND);
-    assert_eq!(pool.stats().available, 1);
-    assert!(pool.try_get().is_ok());
-}
-
-#[test]
 fn connect_of_a_dropped_get_serves_the_next_get() {
     let sim = SimRuntime::new(1);
     let fake = crate::support::fake(&sim);

@@ -174,37 +174,6 @@ fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
 }
 
 #[test]
-fn liveness_probe_is_skipped_within_liveness_after_and_without_it() {
-    for (after, probes) in
-        [(Some(Duration::ZERO), 1), (Some(5 * SECOND), 0), (Some(SECOND), 1), (None, 0)]
-    {
-        let (sim, fake) = new(1);
-        let pool = fake
-            .pool()
-            .liveness_after(after)
-            .ping_after(None)
-            .evict_interval(None)
-            .build_lazy()
-            .unwrap();
-        fill(&sim, &pool, 1);
-        let before = fake.probes();
-        sim.advance(2 * SECOND);
-        drop(sim.block_on(pool.get()).unwrap());
-        assert_eq!(fake.probes() - before, probes, "{after:?}");
-    }
-}
-
-#[test]
-fn new_connection_is_probed_but_neither_pinged_nor_reset() {
-    let (sim, fake) = new(1);
-    fake.require_reset();
-    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
-    let _held = hold(&sim, &pool, 1);
-    assert_eq!(fake.probes(), 1);
-    assert_eq!((fake.calls(Call::Ping), fake.calls(Call::Reset)), (0, 0));
-}
-
-#[test]
 fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
     use connpool_core::CloseReason;
     for (liveness, reason) in [

@@ -11,36 +11,6 @@ use connpool_core::{CloseReason, Runtime};
 // ---- clear
 
 #[test]
-fn clear_invalidates_idle_borrowed_and_connecting_connections() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(5).build_lazy().unwrap();
-    let mut held = hold(&sim, &pool, 4);
-    fake.next(Call::Connect, [Behavior::Take(SECOND)]);
-    let waiter = spawn_get(&sim, &pool);
-    held.truncate(3);
-    sim.settle();
-    // One connection went to the waiter, whose connect continues.
-    held.push(waiter.take().expect("not served").unwrap());
-    held.truncate(2);
-    // Two are idle now, including the one of the waiter.
-    sim.settle();
-    let stats = pool.stats();
-    assert_eq!((stats.available, stats.active, stats.connecting), (2, 2, 1));
-    pool.clear();
-    sim.settle();
-    assert_eq!(fake.alive(), 2);
-    drop(held);
-    sim.settle();
-    assert_eq!(fake.alive(), 0);
-    sim.advance(SECOND);
-    assert_eq!(fake.alive(), 0);
-    assert_eq!(closed(&pool, CloseReason::Cleared), 5);
-    assert_eq!(graceful_closes(&fake), [0; 0]);
-    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 6);
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
 fn waiter_for_a_cleared_connect_gets_a_newer_connection() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
@@ -189,33 +159,6 @@ fn growing_a_pool_without_a_maintenance_task_serves_waiters() {
     pool.resize(2).unwrap();
     assert!(sim.block_on(waiter).is_ok());
     assert_eq!(sim.elapsed(), Duration::ZERO);
-}
-
-#[test]
-fn connects_beyond_a_smaller_max_size_are_closed_once_established() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(4).build_lazy().unwrap();
-    fake.always(Call::Connect, Behavior::Take(SECOND));
-    let jobs = [(); 4].map(|()| spawn_get(&sim, &pool));
-    pool.resize(1).unwrap();
-    sim.advance(SECOND);
-    assert_eq!((fake.alive(), pool.stats().connecting), (1, 0));
-    assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 1);
-}
-
-#[test]
-fn invalid_resize_is_rejected_and_changes_nothing() {
-    let (sim, fake) = new(1);
-    let pool = sim.block_on(fake.pool().max_size(5).min_size(2).build()).unwrap();
-    for (size, text) in [
-        (0, "max_size is 0: it must be at least 1"),
-        (1, "max_size is 1: it must be at least min_size, which is 2"),
-    ] {
-        let error = pool.resize(size).unwrap_err();
-        assert_eq!((error.field(), error.to_string().as_str()), ("max_size", text));
-    }
-    assert_eq!(pool.config().max_size, 5);
-    assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]

@@ -5,32 +5,12 @@ use std::time::Duration;
 
 use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
-    fill, hold, new, spawn_get,
+    Behavior, Call, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity, fill,
+    hold, new, spawn_get,
 };
 use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
 
 // ---- fail_fast
-
-#[test]
-fn each_failed_connect_fails_one_waiter() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(3).build_lazy().unwrap();
-    fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
-    let jobs: Vec<_> = (0..5).map(|_| spawn_get(&sim, &pool)).collect();
-    sim.advance(MILLI);
-    let failed = jobs.iter().filter(|job| job.has_ended()).count();
-    assert_eq!(failed, 3);
-    let error = jobs[0].take().expect("the first waiter did not fail first").unwrap_err();
-    assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
-    assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
-    assert!(error.to_string().contains("cannot connect: refused"), "{error}");
-    sim.advance(SECOND);
-    assert!(jobs[1..].iter().all(Job::has_ended));
-    assert_eq!(pool.stats().connect_failed, 3);
-    drop(jobs);
-    assert_full_capacity(&sim, &fake, &pool);
-}
 
 #[test]
 fn failed_connect_frees_its_slot_for_the_next_waiter() {
@@ -58,21 +38,6 @@ impl Outcomes for Vec<Job<crate::support::Got>> {
 }
 
 #[test]
-fn failed_connect_without_waiters_fails_no_get() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(2).build_lazy().unwrap();
-    let held = hold(&sim, &pool, 1);
-    fake.next(Call::Connect, [Behavior::FailAfter(SECOND)]);
-    let waiter = spawn_get(&sim, &pool);
-    drop(held);
-    sim.settle();
-    assert!(waiter.take().is_some_and(|got| got.is_ok()));
-    sim.advance(SECOND);
-    assert_eq!(pool.stats().connect_failed, 1);
-    assert!(sim.block_on(pool.get()).is_ok());
-}
-
-#[test]
 fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast(false).get_timeout(3 * SECOND).build_lazy().unwrap();
@@ -91,30 +56,6 @@ fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     assert!(ago > Duration::ZERO && ago < 3 * SECOND, "{ago:?}");
     let text = format!(" ago: refused the call number {last}; the breaker is open; see that the");
     assert!(error.to_string().contains(&text), "{error}");
-}
-
-#[test]
-fn without_fail_fast_waiters_are_served_when_the_backend_recovers() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
-    fake.next(Call::Connect, [Behavior::Fail; 4]);
-    let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
-    sim.advance(2 * SECOND);
-    let served = jobs.iter().filter_map(Job::take).filter(|got| got.is_ok());
-    assert_eq!(served.count(), 4);
-    let error = sim.block_on(async {
-        let _all = hold_all(&pool).await;
-        pool.get_timeout(SECOND).await.unwrap_err()
-    });
-    assert!(error.source().is_none(), "outdated error: {error}");
-}
-
-async fn hold_all(pool: &Pool<Fake>) -> Vec<crate::support::Guard> {
-    let mut all = Vec::new();
-    while all.len() < pool.config().max_size {
-        all.push(pool.get_owned().await.unwrap());
-    }
-    all
 }
 
 #[test]

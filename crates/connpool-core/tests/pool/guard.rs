@@ -93,25 +93,6 @@ fn connection_that_is_not_reusable_is_destroyed_on_return() {
 }
 
 #[test]
-fn detached_connection_leaves_the_pool_and_frees_its_slot() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    let guard = hold(&sim, &pool, 1).remove(0);
-    let waiter = spawn_get(&sim, &pool);
-    let conn = guard.detach();
-    sim.settle();
-    assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
-    assert_eq!((conn.id(), fake.alive()), (1, 2));
-    let stats = pool.stats();
-    assert_eq!((stats.detached, stats.size, stats.closed.total()), (1, 1, 0));
-    drop(pool);
-    sim.settle();
-    assert_eq!(fake.dropped(), [2]);
-    drop(conn);
-    assert_eq!(fake.alive(), 0);
-}
-
-#[test]
 fn exchange_that_fails_or_is_dropped_makes_its_connection_unusable() {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Outcome {

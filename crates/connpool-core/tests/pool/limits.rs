@@ -49,22 +49,6 @@ fn get_does_not_lend_a_connection_past_idle_timeout() {
     assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
 }
 
-#[test]
-fn idle_timeout_keeps_min_size_connections() {
-    let (sim, fake) = new(1);
-    let pool =
-        fake.pool().min_size(2).idle_timeout(SECOND).evict_interval(SECOND).build_lazy().unwrap();
-    fill(&sim, &pool, 6);
-    for _ in 0..20 {
-        sim.advance(SECOND);
-        assert!(fake.alive() >= 2);
-    }
-    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(fake.calls(Call::Connect), 6, "connections were closed and reopened");
-    // Connections spared by min_size can be checked out as well.
-    assert!(pool.try_get().is_ok());
-}
-
 // ---- max_lifetime
 
 #[test]

@@ -230,27 +230,6 @@ fn observer_receives_every_caught_panic() {
 // ---- observers that misbehave
 
 #[test]
-fn panicking_observer_changes_nothing() {
-    let (sim, fake) = new(1);
-    let pool = fake
-        .pool()
-        .max_size(2)
-        .observer(|_: &str, _: &Event<'_>| panic!("scripted panic"))
-        .build_lazy()
-        .unwrap();
-    fake.next(Call::Connect, [Behavior::Fail]);
-    assert!(sim.block_on(pool.get()).is_err());
-    sim.advance(SECOND);
-    fill(&sim, &pool, 2);
-    pool.clear();
-    pool.resize(1).unwrap();
-    pool.resize(2).unwrap();
-    assert_full_capacity(&sim, &fake, &pool);
-    sim.block_on(pool.close(SECOND));
-    assert_eq!(fake.alive(), 0);
-}
-
-#[test]
 fn observer_may_use_the_pool_without_unbounded_recursion() {
     let (sim, fake) = new(1);
     let cell: Arc<Mutex<Option<WeakPool<Fake>>>> = Arc::default();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, SECOND, ScriptedError, assert_full_capacity, fill, graceful_closes, hold, new,
-    spawn_get, use_pool,
+    Behavior, Call, SECOND, ScriptedError, assert_full_capacity, fill, hold, new, spawn_get,
+    use_pool,
 };
 use connpool_core::{BuildError, CloseReason, GetError, Liveness, Manager, Pool, PooledConnection};
 
@@ -15,25 +15,6 @@ fn scripted() -> ! {
 }
 
 // ---- panics of the manager
-
-#[test]
-fn panicking_connect_fails_the_first_waiter_and_frees_its_slot() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.next(Call::Connect, [Behavior::Panic]);
-    let first = spawn_get(&sim, &pool);
-    let second = spawn_get(&sim, &pool);
-    match first.take() {
-        Some(Err(GetError::Panicked { step, message })) => {
-            assert_eq!((step, message.as_str()), ("connect", "scripted panic in Connect"));
-        }
-        other => panic!("{other:?}"),
-    }
-    sim.advance(SECOND);
-    assert!(second.take().is_some_and(|got| got.is_ok()));
-    assert_eq!(pool.stats().connect_failed, 1);
-    assert_full_capacity(&sim, &fake, &pool);
-}
 
 #[test]
 fn panicking_connect_without_fail_fast_is_retried() {
@@ -66,16 +47,6 @@ fn panicking_ping_destroys_its_connection_and_the_next_is_tried() {
     sim.settle();
     assert_eq!((fake.alive(), fake.calls(Call::Connect)), (1, 2));
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
-fn panicking_reset_destroys_its_connection() {
-    let (sim, fake) = new(1);
-    fake.require_reset().next(Call::Reset, [Behavior::Panic]);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fill(&sim, &pool, 1);
-    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -122,55 +93,7 @@ fn panicking_probe_of_a_new_connection_destroys_that_connection() {
     assert_full_capacity(&sim, &fake, &pool);
 }
 
-#[test]
-fn panicking_is_reusable_destroys_its_connection_only() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fake.set_is_reusable_with(|_| scripted());
-    let held = hold(&sim, &pool, 1);
-    let waiter = spawn_get(&sim, &pool);
-    drop(held);
-    fake.clear_script();
-    sim.settle();
-    assert_eq!(waiter.take().unwrap().unwrap().id(), 2);
-    assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
-fn panicking_graceful_close_frees_its_slot() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(2).max_idle(0).build_lazy().unwrap();
-    fake.always(Call::Close, Behavior::Panic);
-    drop(hold(&sim, &pool, 2));
-    sim.settle();
-    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (2, 0));
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
 // ---- panics of the connection
-
-#[test]
-fn connection_whose_drop_panics_frees_its_slot() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(3).build_lazy().unwrap();
-    fake.at_drop(|_| scripted());
-    let mut held = hold(&sim, &pool, 3);
-    held.iter_mut().for_each(|guard| guard.mark_unusable());
-    drop(held);
-    sim.settle();
-    fill(&sim, &pool, 3);
-    pool.clear();
-    sim.settle();
-    fake.always(Call::Close, Behavior::Yield(1));
-    fill(&sim, &pool, 3);
-    pool.resize(1).unwrap();
-    sim.settle();
-    assert_eq!(fake.alive(), 1);
-    pool.resize(3).unwrap();
-    fake.clear_script();
-    assert_full_capacity(&sim, &fake, &pool);
-}
 
 /// The graceful close owns the connection and drops it at close_timeout.
 #[test]

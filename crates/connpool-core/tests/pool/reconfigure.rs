@@ -66,19 +66,6 @@ fn larger_min_size_is_opened_and_smaller_min_size_is_released() {
 }
 
 #[test]
-fn smaller_max_idle_closes_surplus_idle_connections_now() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(5).build_lazy().unwrap();
-    fill(&sim, &pool, 5);
-    reconfigure(&pool, |c| c.max_idle = Some(2));
-    sim.settle();
-    assert_eq!((fake.alive(), pool.stats().available), (2, 2));
-    assert_eq!(closed(&pool, CloseReason::Overflow), 3);
-    assert_eq!(graceful_closes(&fake).len(), 3);
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
 fn shorter_lifetime_applies_to_idle_and_borrowed_connections() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_lifetime(3_600 * SECOND).build_lazy().unwrap();

@@ -18,18 +18,6 @@ use connpool_testkit::SimRuntime;
 // ---- guards
 
 #[test]
-fn guard_can_be_dropped_outside_of_any_runtime() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(2).build_lazy().unwrap();
-    let held = hold(&sim, &pool, 2);
-    std::thread::scope(|threads| {
-        threads.spawn(move || drop(held));
-    });
-    assert_eq!(pool.stats().available, 2);
-    assert_full_capacity(&sim, &fake, &pool);
-}
-
-#[test]
 fn guard_can_be_dropped_after_runtime_shutdown() {
     for marked in [false, true] {
         let (sim, fake) = new(1);
@@ -74,18 +62,6 @@ fn owned_guard_outlives_its_pool_and_destroys_its_connection() {
     assert_eq!(fake.alive(), 0);
     sim.settle();
     assert_eq!(sim.tasks(), 0);
-}
-
-#[test]
-fn guard_does_not_keep_the_pool_open() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    let held = hold(&sim, &pool, 1);
-    let weak = pool.downgrade();
-    assert!(weak.upgrade().is_some());
-    drop(pool);
-    assert!(weak.upgrade().is_none());
-    drop(held);
 }
 
 // ---- a runtime that drops all tasks
@@ -301,32 +277,6 @@ fn connections_queued_for_closing_are_closed_without_the_maintenance_task() {
 }
 
 // ---- handles
-
-#[test]
-fn last_handle_closes_idle_connections_gracefully_and_ends_the_maintenance_task() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    fill(&sim, &pool, 3);
-    let clone = pool.clone();
-    drop(pool);
-    sim.settle();
-    assert_eq!(fake.alive(), 3);
-    drop(clone);
-    sim.settle();
-    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (3, 0));
-    assert_eq!(sim.tasks(), 0);
-}
-
-#[test]
-fn pool_with_a_sleeping_maintenance_task_is_freed_with_its_last_handle() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().evict_interval(Duration::MAX).build_lazy().unwrap();
-    hold(&sim, &pool, 1)[0].mark_unusable();
-    sim.settle();
-    drop(pool);
-    sim.settle();
-    assert_eq!(sim.tasks(), 0, "the maintenance task outlived its pool");
-}
 
 #[test]
 fn last_handle_without_a_runtime_drops_idle_connections_in_place() {

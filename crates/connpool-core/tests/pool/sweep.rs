@@ -175,31 +175,7 @@ fn min_size_is_maintained_in_the_background() {
     assert_eq!(pool.stats().available, 3);
 }
 
-#[test]
-fn lazy_pool_opens_nothing_before_the_first_get() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().min_size(3).build_lazy().unwrap();
-    sim.advance(100 * SECOND);
-    assert_eq!((fake.calls(Call::Connect), sim.spawned()), (0, 0));
-    drop(sim.block_on(pool.get()).unwrap());
-    sim.settle();
-    assert_eq!(pool.stats().size, 3);
-}
-
 // ---- graceful closes
-
-#[test]
-fn marked_and_cleared_connections_are_not_closed_gracefully() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    let mut held = hold(&sim, &pool, 2);
-    held[0].mark_unusable();
-    drop(held);
-    sim.settle();
-    pool.clear();
-    sim.settle();
-    assert_eq!((fake.alive(), graceful_closes(&fake).len()), (0, 0));
-}
 
 #[test]
 fn graceful_close_holds_its_slot_until_close_timeout() {
@@ -243,29 +219,6 @@ fn graceful_close_is_cut_short_by_a_waiter_for_its_slot() {
     let more = hold(&sim, &pool, 2);
     assert_eq!((sim.elapsed(), fake.peak()), (SECOND, 3));
     drop((held, more));
-}
-
-#[test]
-fn graceful_close_continues_while_there_is_room() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(2).max_uses(1).build_lazy().unwrap();
-    fake.always(Call::Close, Behavior::Hang);
-    drop(hold(&sim, &pool, 1));
-    sim.settle();
-    let held = hold(&sim, &pool, 1);
-    assert_eq!((graceful_closes(&fake), fake.dropped()), (vec![1], vec![]));
-    drop(held);
-}
-
-#[test]
-fn hanging_graceful_close_does_not_delay_others() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    fake.next(Call::Close, [Behavior::Hang]);
-    fill(&sim, &pool, 5);
-    pool.resize(1).unwrap();
-    sim.settle();
-    assert_eq!((graceful_closes(&fake).len(), fake.alive()), (4, 2));
 }
 
 // ---- a clock that advances when it is read

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::support::{Behavior, Call, SECOND, fill, hold, new, poll_once, spawn_get};
-use connpool_core::{GetError, Liveness, Phase};
+use connpool_core::{GetError, Liveness};
 
 // ---- try_get and get_timeout(0)
 
@@ -31,66 +31,12 @@ fn try_get_does_not_ping() {
 }
 
 #[test]
-fn try_get_gives_up_after_three_dead_connections() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    fill(&sim, &pool, 5);
-    fake.set_liveness_with(|conn| match conn.id() {
-        1 => Liveness::Alive,
-        _ => Liveness::Closed,
-    });
-    let before = fake.probes();
-    assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!(fake.probes() - before, 3);
-    sim.settle();
-    assert_eq!(fake.alive(), 2);
-    assert_eq!(pool.try_get().unwrap().id(), 1);
-}
-
-#[test]
-fn try_get_lends_a_used_connection_only_without_needs_reset() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().build_lazy().unwrap();
-    fill(&sim, &pool, 1);
-    assert!(pool.try_get().is_ok());
-
-    let (sim, fake) = new(1);
-    fake.require_reset();
-    let pool = sim.block_on(fake.pool().min_size(2).build()).unwrap();
-    let used = pool.try_get().expect("no prewarmed connection");
-    drop(used);
-    let other = pool.try_get().expect("no second prewarmed connection");
-    drop(other);
-    assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert!(sim.block_on(pool.get()).is_ok());
-    assert_eq!(fake.calls(Call::Reset), 1);
-}
-
-#[test]
 fn try_get_of_a_closed_pool_returns_closed() {
     let (sim, fake) = new(1);
     let pool = fake.pool().build_lazy().unwrap();
     fill(&sim, &pool, 1);
     sim.block_on(pool.close(SECOND));
     assert!(matches!(pool.try_get(), Err(GetError::Closed)));
-}
-
-#[test]
-fn get_timeout_zero_lends_an_idle_connection_or_fails_immediately() {
-    let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
-    fill(&sim, &pool, 1);
-    let held = sim.block_on(pool.get_timeout(Duration::ZERO)).unwrap();
-    let mut second = pin!(pool.get_timeout(Duration::ZERO));
-    match poll_once(second.as_mut()) {
-        std::task::Poll::Ready(Err(GetError::Timeout { phase, .. })) => {
-            assert_eq!(phase, Phase::Wait);
-        }
-        _ => panic!("not a timeout at once"),
-    }
-    drop(held);
-    assert_eq!(pool.stats().waiting, 0);
-    assert!(pool.try_get().is_ok());
 }
 
 #[test]
