@@ -76,6 +76,9 @@ pub(crate) async fn connect_phase_timeout_reports_the_last_error(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
     let pool = backend.pool().fail_fast(false).breaker(None).build_lazy().unwrap();
+    let patient = waiting(pool.get()).await;
+    env.until_stats(&pool, |stats| stats.connect_failed > 0).await;
+    drop(patient);
     let Err(GetError::Timeout { phase, diagnosis }) = pool.get_timeout(SHORT).await else {
         panic!("no timeout");
     };
