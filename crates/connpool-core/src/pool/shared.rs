@@ -235,11 +235,6 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn age(&self, then: Instant) -> Duration {
         self.runtime.now().since(then)
     }
-
-    #[inline]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.snapshot.is_closed()
-    }
 }
 
 impl<M: Manager> SlotOwner for Shared<M> {

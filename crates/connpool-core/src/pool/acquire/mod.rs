@@ -108,7 +108,7 @@ pub(crate) async fn acquire<M: Manager>(
     site: CallSite,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
     shared.counters.request.inc();
-    if mode == Mode::Immediate && shared.is_closed() {
+    if mode == Mode::Immediate && shared.snapshot.is_closed() {
         return Err(GetError::Closed);
     }
     let mut watch = GetWatch::begin(shared);

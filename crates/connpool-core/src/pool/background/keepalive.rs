@@ -26,7 +26,7 @@ impl<M: Manager> Keepalive<M> {
         let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
         let shared = &*self.shared;
-        let disposition = if shared.is_closed() {
+        let disposition = if shared.snapshot.is_closed() {
             Disposition::Reuse
         } else {
             // There is no deadline of a `get` that would end a ping without `ping_timeout`.
