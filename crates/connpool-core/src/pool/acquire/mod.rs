@@ -39,7 +39,8 @@ pub(crate) struct Miss {
     now: Option<Instant>,
 }
 
-/// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due.
+/// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due;
+/// else returns what the loop takes over.
 ///
 /// Whatever this checks out, the full check passes.
 #[inline]

@@ -20,8 +20,8 @@ pub(super) struct Keepalive<M: Manager> {
 }
 
 impl<M: Manager> Keepalive<M> {
-    /// Pings the connection and puts it where it belongs then. The caller has told the machine that a
-    /// ping starts.
+    /// Pings the connection, then puts it where it belongs. The caller has told the machine that a ping
+    /// starts.
     pub(super) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
