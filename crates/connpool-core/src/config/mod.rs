@@ -376,7 +376,6 @@ impl Default for Backoff {
 impl Breaker {
     /// Creates a breaker that opens after `failures` failures in a row and then probes every
     /// `probe_every`.
-    #[rustfmt::skip]
     pub const fn new(failures: u32, probe_every: Duration) -> Self {
         Breaker { failures, probe_every }
     }

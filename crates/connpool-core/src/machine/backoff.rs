@@ -59,7 +59,8 @@ impl BackoffState {
         }
     }
 
-    /// Records a failed connect.
+    /// Records a failed connect, or a connection that was dead on arrival. Its slot is freed
+    /// separately.
     ///
     /// Connects that fail during a pause started before it and count as one with the failure that
     /// began it, unless the failed connect is the probe.

@@ -191,6 +191,7 @@ impl<W> WaitQueue<W> {
         self.waiters.get(key.index()).map(|waiter| waiter.state)
     }
 
+    /// Returns what the shell keeps for a waiter, queued or not.
     pub(crate) fn payload(&mut self, key: Key) -> Option<&mut W> {
         self.waiters.get_mut(key.index()).map(|waiter| &mut waiter.payload)
     }

@@ -124,7 +124,7 @@ async fn take_turn<'a, M: Manager>(
     let turn = async { Some(shared.batch_lock.lock().await) };
     let closed = async {
         let closing = shared.signals.closing.listen();
-        if !shared.is_closed() {
+        if !shared.snapshot.is_closed() {
             closing.await;
         }
         None
@@ -135,7 +135,7 @@ async fn take_turn<'a, M: Manager>(
     };
     match or(or(turn, closed), time_is_up).await {
         Some(turn) => Ok(turn),
-        None if shared.is_closed() => Err(GetError::Closed),
+        None if shared.snapshot.is_closed() => Err(GetError::Closed),
         None => Err(timeout(shared, Phase::Wait, deadline, QueuePlace::default())),
     }
 }

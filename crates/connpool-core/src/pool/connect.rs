@@ -45,7 +45,7 @@ impl<M: Manager> ConnectTask<M> {
 
     pub(crate) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
-        if self.shared.is_closed() {
+        if self.shared.snapshot.is_closed() {
             return;
         }
         let now = self.now();
@@ -112,7 +112,7 @@ impl<M: Manager> ConnectTask<M> {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectFailure::Dropped);
-        let counts = !dropped || !shared.is_closed();
+        let counts = !dropped || !shared.snapshot.is_closed();
         if counts {
             shared.counters.connect_failed.inc();
         }

@@ -90,7 +90,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     pub fn detach(mut self) -> M::Connection {
         let Some(mut conn) = self.conn.take() else { taken() };
         let pool_ref = conn.pool_ref.take();
-        let shared = pool_of(self.pool, pool_ref.as_ref());
+        let shared = self.pool.or(pool_ref.as_deref()).unwrap_or_else(|| taken());
         shared.counters.detached.inc();
         end_lease(shared, &conn);
         take_flags(shared, &mut conn);
@@ -196,24 +196,12 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     }
 
     fn shared(&self) -> &Shared<M> {
-        pool_of(self.pool, self.conn().pool_ref.as_ref())
+        self.pool.or(self.conn().pool_ref.as_deref()).unwrap_or_else(|| taken())
     }
 
     fn conn(&self) -> &Conn<M::Connection, Shared<M>> {
         let Some(conn) = &self.conn else { taken() };
         conn
-    }
-}
-
-#[inline]
-fn pool_of<'a, M: Manager>(
-    pool: Option<&'a Shared<M>>,
-    pool_ref: Option<&'a Arc<Shared<M>>>,
-) -> &'a Shared<M> {
-    match (pool, pool_ref) {
-        (Some(shared), _) => shared,
-        (None, Some(shared)) => shared,
-        (None, None) => taken(),
     }
 }
 

@@ -335,7 +335,7 @@ impl<M: Manager> Pool<M> {
 
     /// Returns whether the pool is closed.
     pub fn is_closed(&self) -> bool {
-        self.shared().is_closed()
+        self.shared().snapshot.is_closed()
     }
 
     /// Creates a handle that does not keep the pool open.

@@ -32,9 +32,6 @@ use crate::util::sync::{Arc, Mutex, Weak};
 /// An open connection of a pool.
 pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
 
-/// The actions of a pool.
-pub(crate) type PoolActions<M> = Actions<BoxConn<M>, Shared<M>>;
-
 /// The number of connections that are handled under one lock, or before other tasks get the thread.
 pub(crate) const BATCH: usize = 256;
 
@@ -70,7 +67,7 @@ pub(crate) struct State<M: Manager> {
 pub(crate) struct Locked<'a, M: Manager> {
     shared: &'a Shared<M>,
     pub(crate) state: &'a mut State<M>,
-    pub(crate) actions: &'a mut PoolActions<M>,
+    pub(crate) actions: &'a mut Actions<BoxConn<M>, Shared<M>>,
 }
 
 /// The state of the maintenance task.
@@ -237,11 +234,6 @@ impl<M: Manager> Shared<M> {
     /// Returns how long ago `then` was. For events only: reads the clock.
     pub(crate) fn age(&self, then: Instant) -> Duration {
         self.runtime.now().since(then)
-    }
-
-    #[inline]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.snapshot.is_closed()
     }
 }
 

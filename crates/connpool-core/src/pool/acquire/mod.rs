@@ -39,7 +39,8 @@ pub(crate) struct Miss {
     now: Option<Instant>,
 }
 
-/// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due.
+/// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due;
+/// else returns what the loop takes over.
 ///
 /// Whatever this checks out, the full check passes.
 #[inline]
@@ -108,7 +109,7 @@ pub(crate) async fn acquire<M: Manager>(
     site: CallSite,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
     shared.counters.request.inc();
-    if mode == Mode::Immediate && shared.is_closed() {
+    if mode == Mode::Immediate && shared.snapshot.is_closed() {
         return Err(GetError::Closed);
     }
     let mut watch = GetWatch::begin(shared);

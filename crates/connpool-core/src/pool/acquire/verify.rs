@@ -152,7 +152,7 @@ impl<M: Manager> Checkout<'_, M> {
     /// Ends a check that passed, unless the pool was closed or cleared meanwhile.
     pub(super) fn finish(&mut self) -> Result<BoxConn<M>, CloseReason> {
         let conn = self.conn.take().ok_or(CloseReason::Cancelled)?;
-        let reason = if self.shared.is_closed() {
+        let reason = if self.shared.snapshot.is_closed() {
             CloseReason::PoolClosed
         } else if self.shared.snapshot.outdates(conn.meta.version) {
             CloseReason::Cleared

@@ -20,13 +20,13 @@ pub(super) struct Keepalive<M: Manager> {
 }
 
 impl<M: Manager> Keepalive<M> {
-    /// Pings the connection and puts it where it belongs then. The caller has told the machine that a
-    /// ping starts.
+    /// Pings the connection, then puts it where it belongs. The caller has told the machine that a ping
+    /// starts.
     pub(super) async fn run(mut self) {
         let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
         let shared = &*self.shared;
-        let disposition = if shared.is_closed() {
+        let disposition = if shared.snapshot.is_closed() {
             Disposition::Reuse
         } else {
             // There is no deadline of a `get` that would end a ping without `ping_timeout`.

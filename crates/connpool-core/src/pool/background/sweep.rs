@@ -14,7 +14,7 @@ use crate::util::sync::Arc;
 #[derive(Default)]
 pub(super) struct Sweep(Vec<(Segment, usize)>);
 
-/// Why a sweep did not probe a connection and leave it to the idle set.
+/// Why a sweep stops, or leaves a segment.
 enum Interrupted {
     /// The connection is away for a ping. The sweep goes on when it is back.
     Pinging,
