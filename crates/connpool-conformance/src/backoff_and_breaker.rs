@@ -3,7 +3,7 @@
 use connpool_core::{Backoff, Breaker, BreakerState, CloseReason, GetError};
 use futures_lite::future::poll_once;
 
-use crate::env::{Env, LONG, MILLI, closed, waiting};
+use crate::env::{Env, LONG, MILLI, all_waiting, closed, waiting};
 use connpool_testkit::{Behavior, Call};
 
 /// Slow start: one connect after a failure, and one more for each success.
@@ -13,10 +13,7 @@ pub(crate) async fn connects_start_slowly_after_a_failure(env: Env) {
     backend.next(Call::Connect, [Behavior::Fail]);
     assert!(pool.get().await.is_err());
     backend.always(Call::Connect, Behavior::Hold);
-    let mut waiters = Vec::new();
-    for _ in 0..8 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let waiters = all_waiting(8, || pool.get()).await;
     for at_once in [1, 2, 4, 1] {
         // A released connect has ended only when the pool has counted it.
         env.until(|| backend.held(Call::Connect) == at_once && pool.stats().connecting == at_once)
@@ -39,10 +36,7 @@ pub(crate) async fn connect_failures_equal_connect_attempts(env: Env) {
     backend.always(Call::Connect, Behavior::Fail);
     let pause = Backoff::new(LONG, LONG, 1.0);
     let pool = backend.pool().max_size(50).fail_fast(false).backoff(pause).build_lazy().unwrap();
-    let mut waiters = Vec::new();
-    for _ in 0..50 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let waiters = all_waiting(50, || pool.get()).await;
     env.until_stats(&pool, |stats| stats.connecting == 0).await;
     assert_eq!(pool.stats().waiting, 50);
     drop(waiters);
@@ -57,10 +51,7 @@ pub(crate) async fn open_breaker_fails_all_waiters_at_once(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(1).breaker(probe_every(LONG)).build_lazy().unwrap();
-    let mut waiters = Vec::new();
-    for _ in 0..3 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let waiters = all_waiting(3, || pool.get()).await;
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     env.release(&backend, Call::Connect, Behavior::Fail).await;
     for get in waiters {

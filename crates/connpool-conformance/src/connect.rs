@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connpool_core::{Backoff, CloseReason, GetError, Phase};
 
-use crate::env::{Env, LONG, MILLI, SHORT, closed, waiting};
+use crate::env::{Env, LONG, MILLI, SHORT, all_waiting, closed, waiting};
 use connpool_testkit::{Behavior, Call, ScriptedError};
 
 /// P12: every connect fails. database/sql, `TestPendingConnsAfterErr`.
@@ -13,10 +13,7 @@ pub(crate) async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(2).backoff(pause(MILLI)).breaker(None).build_lazy().unwrap();
-    let mut waiters = Vec::new();
-    for _ in 0..6 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let waiters = all_waiting(6, || pool.get()).await;
     for get in waiters {
         env.release(&backend, Call::Connect, Behavior::Fail).await;
         match get.await {
@@ -36,10 +33,7 @@ pub(crate) async fn failed_connect_fails_the_first_waiter_only(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(3).build_lazy().unwrap();
-    let mut waiters = Vec::new();
-    for _ in 0..5 {
-        waiters.push(waiting(pool.get_owned()).await);
-    }
+    let mut waiters = all_waiting(5, || pool.get_owned()).await;
     env.until(|| backend.held(Call::Connect) == 3).await;
     for _ in 0..3 {
         env.release(&backend, Call::Connect, Behavior::Fail).await;

@@ -3,7 +3,7 @@
 use connpool_core::CloseReason;
 use futures_lite::future::poll_once;
 
-use crate::env::{Env, MILLI, closed, waiting};
+use crate::env::{Env, MILLI, all_waiting, closed, waiting};
 use connpool_testkit::{Behavior, Call};
 
 /// P25: generations. puddle, `Reset`; MongoDB's connection monitoring and pooling; HikariCP 1836.
@@ -100,10 +100,7 @@ pub(crate) async fn larger_max_size_serves_the_waiters(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
-    let mut waiters = Vec::new();
-    for _ in 0..3 {
-        waiters.push(waiting(pool.get_owned()).await);
-    }
+    let mut waiters = all_waiting(3, || pool.get_owned()).await;
     pool.resize(3).unwrap();
     let mut last = waiters.pop().unwrap();
     let mut served = Vec::new();
@@ -122,10 +119,7 @@ pub(crate) async fn connects_beyond_a_smaller_max_size_are_closed_on_arrival(env
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(4).build_lazy().unwrap();
-    let mut waiters = Vec::new();
-    for _ in 0..4 {
-        waiters.push(waiting(pool.get_owned()).await);
-    }
+    let waiters = all_waiting(4, || pool.get_owned()).await;
     pool.resize(1).unwrap();
     for _ in 0..4 {
         env.release(&backend, Call::Connect, Behavior::Succeed).await;

@@ -245,3 +245,12 @@ pub(crate) async fn waiting<F: Future>(future: F) -> Pin<Box<F>> {
     assert!(!ended, "the future was ready at its first poll");
     future
 }
+
+/// Starts `count` gets, one after the other, and checks that each of them waits.
+pub(crate) async fn all_waiting<F: Future>(count: usize, get: impl Fn() -> F) -> Vec<Pin<Box<F>>> {
+    let mut waiters = Vec::with_capacity(count);
+    for _ in 0..count {
+        waiters.push(waiting(get()).await);
+    }
+    waiters
+}

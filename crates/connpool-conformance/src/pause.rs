@@ -2,7 +2,7 @@
 
 use connpool_core::{GetError, Phase};
 
-use crate::env::{Env, LONG, MILLI, SHORT, waiting};
+use crate::env::{Env, LONG, MILLI, SHORT, all_waiting, waiting};
 use connpool_testkit::Call;
 
 /// No connection is handed out while paused; `resume` serves the waiters.
@@ -11,10 +11,7 @@ pub(crate) async fn paused_pool_keeps_callers_waiting(env: Env) {
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     pool.pause();
-    let mut waiters = Vec::new();
-    for _ in 0..2 {
-        waiters.push(waiting(pool.get_owned()).await);
-    }
+    let waiters = all_waiting(2, || pool.get_owned()).await;
     drop(held);
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
     let stats = pool.stats();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use connpool_core::{GetError, Phase, Pool};
 use futures_lite::future::{poll_once, yield_now};
 
-use crate::env::{Env, LONG, MILLI, SHORT, waiting};
+use crate::env::{Env, LONG, MILLI, SHORT, all_waiting};
 use connpool_testkit::FaultyManager;
 
 /// P2: exclusive use. Commons Pool, `testNoInstanceOverlap`; Vitess, `TestStackRace`.
@@ -130,10 +130,7 @@ pub(crate) async fn timeouts_end_with_the_overload(env: Env) {
         }
     }
     // More gets than connections, with a long timeout: all are served.
-    let mut waiters = Vec::new();
-    for _ in 0..20 {
-        waiters.push(waiting(pool.get_timeout(LONG)).await);
-    }
+    let waiters = all_waiting(20, || pool.get_timeout(LONG)).await;
     drop(held);
     for get in waiters {
         drop(get.await.unwrap());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use connpool_core::{CloseReason, GetError, Phase};
 use futures_lite::future::poll_once;
 
-use crate::env::{Env, MILLI, SHORT, closed, waiting};
+use crate::env::{Env, MILLI, SHORT, all_waiting, closed, waiting};
 use connpool_testkit::{Behavior, Call};
 
 /// P1: `max_size`. HikariCP, `testMaximumPoolLimit`.
@@ -81,10 +81,7 @@ pub(crate) async fn cancelled_waiters_lose_no_connection(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(3).build_lazy().unwrap();
     let held = env.hold(&pool, 3).await;
-    let mut waiters = Vec::new();
-    for _ in 0..3 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let waiters = all_waiting(3, || pool.get()).await;
     env.sleep(MILLI).await;
     drop(waiters);
     assert_eq!(pool.stats().waiting, 0);
@@ -100,10 +97,7 @@ pub(crate) async fn cancelled_waiters_leave_the_others_in_order(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(1).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
-    let mut waiters = Vec::new();
-    for _ in 0..10 {
-        waiters.push(waiting(pool.get()).await);
-    }
+    let mut waiters = all_waiting(10, || pool.get()).await;
     for gone in [9, 5, 4, 0] {
         drop(waiters.remove(gone));
     }
@@ -163,10 +157,7 @@ pub(crate) async fn returned_connection_serves_a_waiter_beyond_max_connecting(en
     let pool = backend.pool().max_size(4).max_connecting(2).build_lazy().unwrap();
     let held = env.hold(&pool, 1).await;
     backend.always(Call::Connect, Behavior::Hold);
-    let mut waiters = Vec::new();
-    for _ in 0..3 {
-        waiters.push(waiting(pool.get_owned()).await);
-    }
+    let mut waiters = all_waiting(3, || pool.get_owned()).await;
     let stats = pool.stats();
     assert_eq!((stats.waiting, stats.connecting), (3, 2));
     env.until(|| backend.held(Call::Connect) == 2).await;
