@@ -1,5 +1,6 @@
 //! The client side: exchanges on connections, and waiting for changes.
 
+use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -12,8 +13,8 @@ use socket2::{SockRef, Socket};
 use suites::server::LIMIT;
 
 use crate::adapter::{
-    Builder, CloseReason, Connection, Liveness, Manager, Pool, PooledConnection, Stats, TcpConn,
-    TcpManager, builder,
+    Builder, CloseReason, Connection, GetError, Liveness, Manager, Phase, Pool, PooledConnection,
+    Stats, TcpConn, TcpManager, builder,
 };
 
 /// Starts building a pool of connections to `address` without pings.
@@ -89,6 +90,27 @@ fn spin(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(start.elapsed() < LIMIT, "timed out waiting for {what}");
         thread::yield_now();
+    }
+}
+
+/// Asserts that a get timed out in this phase.
+#[track_caller]
+pub(crate) fn assert_timed_out<T: Debug, E: Debug>(got: Result<T, GetError<E>>, expected: Phase) {
+    match got {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Gets a connection from a pool whose `connect_timeout` is so short that a healthy connect may time
+/// out as well: the get is repeated then.
+pub(crate) async fn get_despite_timeouts<M: Manager>(pool: &Pool<M>) -> PooledConnection<'_, M> {
+    loop {
+        match pool.get().await {
+            Ok(conn) => return conn,
+            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+            Err(other) => panic!("{other}"),
+        }
     }
 }
 

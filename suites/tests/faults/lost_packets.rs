@@ -7,11 +7,13 @@ use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::SockRef;
 
-use super::client::{echo, pool_of, talk, wait_until, wait_until_closed};
+use super::client::{
+    assert_timed_out, echo, get_despite_timeouts, pool_of, talk, wait_until, wait_until_closed,
+};
 use super::kernel::{open_sockets, wait_until_open_sockets_are};
 use super::network::PacketLoss;
 use crate::adapter::{
-    Builder, CloseReason, GetError, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
+    Builder, CloseReason, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
     TcpManager, builder,
 };
 use suites::server::{Echo, LIMIT, Server};
@@ -71,15 +73,9 @@ pub(crate) async fn get_ends_at_its_deadline_during_packet_loss_and_works_after_
     let loss = PacketLoss::matching(&format!("tcp dport {}", port_of(&server.address())));
     let time = Duration::from_millis(30);
     for _ in 0..2 {
-        match pool.get_timeout(time).await {
-            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
-            other => panic!("{other:?}"),
-        }
+        assert_timed_out(pool.get_timeout(time).await, Phase::Check);
     }
-    match pool.get_timeout(time).await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-        other => panic!("{other:?}"),
-    }
+    assert_timed_out(pool.get_timeout(time).await, Phase::Connect);
     loss.stop();
     for conn in &mut take(&pool, 4).await {
         echo(&mut **conn, b"hello").await.unwrap();
@@ -157,23 +153,13 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     // The timeout applies although the get was dropped.
     assert!(poll_once(pool.get()).await.is_none());
     wait_until(&pool, |stats| stats.connect_failed == 1 && stats.connecting == 0).await;
-    match pool.get().await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-        other => panic!("{other:?}"),
-    }
+    assert_timed_out(pool.get().await, Phase::Connect);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     wait_until_open_sockets_are(sockets).await;
     echo(&mut *open, b"hello").await.unwrap();
 
     loss.stop();
-    let mut conn = loop {
-        match pool.get().await {
-            Ok(conn) => break conn,
-            // With such a short limit, a healthy connect may time out as well.
-            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-            Err(other) => panic!("{other}"),
-        }
-    };
+    let mut conn = get_despite_timeouts(&pool).await;
     echo(&mut *conn, b"hello").await.unwrap();
     assert_eq!(pool.stats().size, 2);
 }

@@ -6,12 +6,10 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{pool_of, talk, wait_until, wait_until_closed};
+use super::client::{assert_timed_out, pool_of, talk, wait_until, wait_until_closed};
 use super::counting::CountingManager;
 use super::handshake::{HandshakeServer, send_hello};
-use crate::adapter::{
-    Builder, CloseReason, GetError, Manager, Phase, Pool, TcpConn, TcpManager, builder,
-};
+use crate::adapter::{Builder, CloseReason, Manager, Phase, Pool, TcpConn, TcpManager, builder};
 use suites::server::{LIMIT, Server};
 
 /// Starts building a pool that pings before every checkout but the first of a connection.
@@ -56,10 +54,7 @@ pub(crate) async fn silent_connections_do_not_extend_the_get_deadline() {
     let pool = pinging(&server).ping_timeout(LIMIT).build().await.unwrap();
     fill(&pool, 5).await;
     let _silent = server.accept_many(5);
-    match pool.get_timeout(Duration::from_millis(30)).await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Check),
-        other => panic!("{other:?}"),
-    }
+    assert_timed_out(pool.get_timeout(Duration::from_millis(30)).await, Phase::Check);
     // A connection whose reply may still arrive is not reused.
     wait_until_closed(&pool, CloseReason::Cancelled, 1).await;
     assert_eq!(pool.stats().available, 4);
@@ -91,10 +86,7 @@ pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_soc
         .build()
         .await
         .unwrap();
-    match pool.get().await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-        other => panic!("{other:?}"),
-    }
+    assert_timed_out(pool.get().await, Phase::Connect);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");

@@ -9,7 +9,9 @@ use socket2::SockRef;
 use suites::server::{Echo, FullServer, LIMIT, Port, Server};
 
 use crate::adapter::{GetError, Phase, TcpManager};
-use crate::client::{counts_add_up, echo, pool_of, talk, wait_until};
+use crate::client::{
+    assert_timed_out, counts_add_up, echo, get_despite_timeouts, pool_of, talk, wait_until,
+};
 
 /// Returns the kind and the text of the connect error of a get.
 async fn failure(address: String) -> (ErrorKind, String) {
@@ -70,21 +72,12 @@ pub(crate) async fn connect_over_connect_timeout_frees_its_slot() {
         .build()
         .await
         .unwrap();
-    match pool.get().await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-        other => panic!("{other:?}"),
-    }
+    assert_timed_out(pool.get().await, Phase::Connect);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     let _server = server.recover();
-    // The get includes the backoff after a failure.
-    let mut conn = loop {
-        match pool.get().await {
-            Ok(conn) => break conn,
-            // The parked connects are ahead of it in the backlog.
-            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-            Err(other) => panic!("{other}"),
-        }
-    };
+    // The get includes the backoff after a failure, and the parked connects are ahead of it in the
+    // backlog.
+    let mut conn = get_despite_timeouts(&pool).await;
     echo(&mut *conn, b"hello").await.unwrap();
     assert_eq!(pool.stats().size, 1);
 }

@@ -9,7 +9,9 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, advance, sleep};
 
-use crate::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
+use crate::client::{
+    assert_timed_out, counts_add_up, echo, pool_of, wait_until, wait_until_closed,
+};
 use suites::server::{Echo, FullServer, LIMIT};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -145,10 +147,7 @@ fn get_from_outside_uses_the_runtime_of_the_build() {
         let mut conn = pool.get().await.unwrap();
         echo(&mut *conn, b"from outside").await.unwrap();
         // Timers use that runtime as well.
-        match pool.get_timeout(Duration::from_millis(10)).await {
-            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Wait),
-            other => panic!("{other:?}"),
-        }
+        assert_timed_out(pool.get_timeout(Duration::from_millis(10)).await, Phase::Wait);
     });
 }
 
