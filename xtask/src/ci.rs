@@ -10,16 +10,6 @@ use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;
 
-/// The crates that are published, in the order in which they depend on each other.
-const PUBLISHED: &[&str] = &[
-    "connpool-core",
-    "connpool-tcp",
-    "connpool-tokio",
-    "connpool-smol",
-    "connpool-testkit",
-    "connpool-conformance",
-];
-
 /// Packages that the core must not depend on: runtimes, sockets, randomness.
 const NOT_IN_THE_CORE: &[&str] =
     &["async-executor", "async-io", "mio", "polling", "rand", "smol", "socket2", "tokio"];
@@ -72,8 +62,8 @@ fn dependencies(sh: &Shell) -> Result {
 
 /// Builds the published crates with every combination of their features.
 fn features(sh: &Shell) -> Result {
-    let packages = PUBLISHED.iter().flat_map(|name| ["-p", name]);
-    cmd!(sh, "cargo hack clippy {packages...} --feature-powerset --lib -- -D warnings").run()?;
+    let published = ["--workspace", "--ignore-private"];
+    cmd!(sh, "cargo hack clippy {published...} --feature-powerset --lib -- -D warnings").run()?;
     Ok(())
 }
 
