@@ -67,10 +67,10 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
 
     restore()?;
     for bug in &bugs {
-        if let Some(test) =
-            bug.caught_by.iter().find(|test| !passes(sh, bug, test).unwrap_or(false))
-        {
-            return Err(format!("{test} does not pass without any bug").into());
+        for test in &bug.caught_by {
+            if !passes(sh, bug, test)? {
+                return Err(format!("{test} does not pass without any bug").into());
+            }
         }
     }
     let mut missed = Vec::new();
