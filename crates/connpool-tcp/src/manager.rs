@@ -27,16 +27,10 @@ pub trait Net: Send + Sync + 'static {
     fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Conn>> + Send;
 
     /// Connects to a single address, after `prepare` has set up the socket.
-    ///
-    /// The provided implementation fails: it has no socket before the connect.
     fn connect_prepared(
         address: SocketAddr,
         prepare: &Prepare,
-    ) -> impl Future<Output = io::Result<Self::Conn>> + Send {
-        let _ = (address, prepare);
-        let unsupported = "this runtime's TCP has no socket before the connect";
-        async move { Err(io::Error::new(io::ErrorKind::Unsupported, unsupported)) }
-    }
+    ) -> impl Future<Output = io::Result<Self::Conn>> + Send;
 
     /// Runs `work` for at most `limit`. Returns `None` if it has not finished by then.
     fn within<T: Send>(

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use connpool_core::{Liveness, Manager};
-use connpool_tcp::{Net, Tcp, peek};
+use connpool_tcp::{Net, Prepare, Tcp, peek};
 use futures_lite::future::{block_on, poll_once};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -64,6 +64,10 @@ impl Net for Fake {
             IpAddr::V4(SELF) => self_connect(),
             _ => TcpStream::connect(address),
         }
+    }
+
+    async fn connect_prepared(_: SocketAddr, _: &Prepare) -> io::Result<TcpStream> {
+        unreachable!("no test sets `before_connect`")
     }
 
     async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
