@@ -4,17 +4,17 @@
 //! outcome of I/O are arguments; what the shell has to do is returned. These modules import only
 //! `time`, `config` and the plain enums of the crate, and a test holds that.
 //!
-//! | module       | decides                                                        |
-//! |--------------|----------------------------------------------------------------|
-//! | `health`     | the check of one connection                                    |
-//! | `disposition` | what happens to a connection that comes back                  |
-//! | `wait_queue` | which waiter is served next                                    |
-//! | `capacity`   | how many connects may start, and what is surplus               |
-//! | `backoff`    | when to connect again after failures, and how many at once     |
-//! | `breaker`    | whether the backend is used or only probed                     |
-//! | `burst`      | whether several broken connections make the others suspect     |
-//! | `schedule`   | when the maintenance task sweeps                               |
-//! | `pool`       | all of it together, as `PoolMachine`                           |
+//! | module           | decides                                                    |
+//! |------------------|------------------------------------------------------------|
+//! | `health`         | the check of one connection                                |
+//! | `disposition`    | what happens to a connection that comes back               |
+//! | `wait_queue`     | which waiter is served next                                |
+//! | `capacity`       | how many connects may start, and what is surplus           |
+//! | `backoff`        | when to connect again after failures, and how many at once |
+//! | `breaker`        | whether the backend is used or only probed                 |
+//! | `failure_burst`  | whether several broken connections make the others suspect |
+//! | `sweep_schedule` | when the maintenance task sweeps                           |
+//! | `pool`           | all of it together, as `PoolMachine`                       |
 
 pub(crate) mod backoff;
 pub(crate) mod breaker;
