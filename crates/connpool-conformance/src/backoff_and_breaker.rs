@@ -4,7 +4,7 @@ use connpool_core::{Backoff, Breaker, BreakerState, CloseReason, GetError};
 use futures_lite::future::poll_once;
 
 use crate::env::{Env, LONG, MILLI, all_waiting, closed, waiting};
-use connpool_testkit::{Behavior, Call};
+use connpool_testkit::{Behavior, Call, ScriptedError};
 
 /// Slow start: one connect after a failure, and one more for each success.
 pub(crate) async fn connects_start_slowly_after_a_failure(env: Env) {
@@ -55,13 +55,14 @@ pub(crate) async fn open_breaker_fails_all_waiters_at_once(env: Env) {
     assert_eq!(pool.stats().breaker, BreakerState::Closed);
     env.release(&backend, Call::Connect, Behavior::Fail).await;
     for get in waiters {
-        assert!(matches!(get.await, Err(GetError::Connect(refused)) if refused.0 == 1));
+        let error = get.await.unwrap_err();
+        assert_eq!(error.connect_error(), Some(&ScriptedError(1)), "{error}");
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(stats.breaker, BreakerState::Open);
     assert!(stats.to_string().ends_with(" breaker=open"), "{stats}");
     let late = poll_once(pool.get()).await.expect("refused at once");
-    assert!(matches!(late, Err(GetError::Connect(refused)) if refused.0 == 1));
+    assert_eq!(late.unwrap_err().connect_error(), Some(&ScriptedError(1)));
     assert_eq!(backend.calls(Call::Connect), 1);
 }
 

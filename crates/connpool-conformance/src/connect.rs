@@ -1,9 +1,8 @@
 //! Connects: failures, timeouts, backoff and limits.
 
-use std::error::Error;
 use std::time::Duration;
 
-use connpool_core::{Backoff, CloseReason, GetError, Phase};
+use connpool_core::{Backoff, CloseReason, ConnectError, GetError, Phase};
 
 use crate::env::{Env, LONG, MILLI, SHORT, all_waiting, closed, waiting};
 use connpool_testkit::{Behavior, Call, ScriptedError};
@@ -17,7 +16,7 @@ pub(crate) async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     for get in waiters {
         env.release(&backend, Call::Connect, Behavior::Fail).await;
         match get.await {
-            Err(GetError::Connect(refused)) => assert!(refused.0 <= 6),
+            Err(GetError::Connect(ConnectError::Failed(refused))) => assert!(refused.0 <= 6),
             other => panic!("{other:?}"),
         }
     }
@@ -38,8 +37,7 @@ pub(crate) async fn failed_connect_fails_the_first_waiter_only(env: Env) {
     for _ in 0..3 {
         env.release(&backend, Call::Connect, Behavior::Fail).await;
         let error = waiters.remove(0).await.unwrap_err();
-        assert!(matches!(&error, GetError::Connect(refused) if refused.0 <= 3));
-        assert!(error.source().is_some_and(|source| source.is::<ScriptedError>()));
+        assert!(error.connect_error().is_some_and(|refused| refused.0 <= 3), "{error}");
         assert!(error.to_string().contains("cannot connect: refused"), "{error}");
     }
     // The connects for the other waiters start after the backoff, without a poll.
@@ -85,7 +83,9 @@ pub(crate) async fn waiters_outlast_failed_connects_without_fail_fast(env: Env) 
     // A later timeout does not carry an error from before the recovery.
     let _all = env.hold(&pool, 3).await;
     let error = pool.get_timeout(MILLI).await.unwrap_err();
-    assert!(error.is_timeout() && error.source().is_none(), "{error}");
+    assert!(
+        matches!(&error, GetError::Timeout { diagnosis, .. } if diagnosis.last_error.is_none())
+    );
 }
 
 /// P19: a timeout carries its cause. HikariCP, `testLastErrorTimeout`.
@@ -101,9 +101,14 @@ pub(crate) async fn timeout_carries_the_last_connect_error(env: Env) {
         panic!("{error:?}");
     };
     assert_eq!(*phase, Phase::Connect, "the get waited for a connect");
-    assert!(diagnosis.last_error.is_some());
-    let source = error.source().and_then(|source| source.downcast_ref());
-    assert_eq!(source, Some(&ScriptedError(1)));
+    let last = diagnosis
+        .last_error
+        .as_ref()
+        .and_then(|last| last.downcast_ref::<ConnectError<ScriptedError>>());
+    let Some(ConnectError::Failed(refused)) = last else {
+        panic!("{error:?}");
+    };
+    assert_eq!(**refused, ScriptedError(1));
 }
 
 /// A hanging connect ends at `connect_timeout`.
@@ -111,10 +116,9 @@ pub(crate) async fn connect_timeout_frees_the_slot(env: Env) {
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Hang]);
     let pool = backend.pool().max_size(1).connect_timeout(SHORT).build_lazy().unwrap();
-    match pool.get().await {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
-        other => panic!("{other:?}"),
-    }
+    let error = pool.get().await.unwrap_err();
+    assert!(matches!(error, GetError::Connect(ConnectError::TimedOut)), "{error:?}");
+    assert!(!error.is_timeout() && error.to_string().contains("connect_timeout"), "{error}");
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.connect_failed, stats.size), (1, 0));
     env.assert_full_capacity(&pool, &backend).await;
@@ -173,8 +177,7 @@ pub(crate) async fn backend_that_accepts_and_hangs_up_triggers_backoff(env: Env)
     env.until_stats(&pool, |stats| stats.waiting == 1).await;
     let error = pool.get_timeout(SHORT).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    let source = error.source().map(ToString::to_string);
-    assert!(source.is_some_and(|text| text.contains("before its first use")));
+    assert!(error.to_string().contains("before its first use"), "{error}");
     pool.close(LONG).await;
     assert!(first.await.unwrap_err().is_closed());
     let stats = env.until_at_rest(&pool, &backend, 0).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connpool_core::{BuildError, CloseReason, GetError, IdleOrder, Phase};
+use connpool_core::{BuildError, CloseReason, ConnectError, GetError, IdleOrder, Phase};
 use futures_lite::future::poll_once;
 
 use crate::env::{Env, LONG, MILLI, SHORT, closed, waiting};
@@ -96,7 +96,7 @@ pub(crate) async fn failed_build_leaves_no_connection_and_no_task(env: Env) {
     assert!(matches!(built, Err(BuildError::Connect(_))));
     backend.next(Call::Connect, [Behavior::Panic]);
     let built = backend.pool().min_size(1).build().await;
-    assert!(matches!(built, Err(BuildError::Panicked(_))));
+    assert!(matches!(built, Err(BuildError::Connect(ConnectError::Panicked))));
     backend.next(Call::Connect, [Behavior::Hang]);
     let built = backend.pool().min_size(1).get_timeout(SHORT).build().await;
     assert!(matches!(built, Err(BuildError::Timeout)));

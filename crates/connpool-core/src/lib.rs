@@ -65,6 +65,7 @@ mod util;
 pub use config::builder::Builder;
 pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use error::add_error::AddError;
+pub use error::connect_error::ConnectError;
 pub use error::diagnosis::{Diagnosis, Phase};
 pub use error::{BuildError, GetError};
 pub use machine::breaker::BreakerState;

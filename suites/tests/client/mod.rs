@@ -1,6 +1,6 @@
 //! The client side: exchanges on connections, and waiting for changes.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -13,8 +13,8 @@ use socket2::{SockRef, Socket};
 use suites::server::LIMIT;
 
 use crate::adapter::{
-    Builder, CloseReason, Connection, GetError, Liveness, Manager, Phase, Pool, PooledConnection,
-    Stats, TcpConn, TcpManager, builder,
+    Builder, CloseReason, ConnectError, Connection, GetError, Liveness, Manager, Phase, Pool,
+    PooledConnection, Stats, TcpConn, TcpManager, builder,
 };
 
 /// Starts building a pool of connections to `address` without pings.
@@ -95,11 +95,17 @@ fn spin(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Asserts that a get timed out in this phase.
 #[track_caller]
-pub(crate) fn assert_timed_out<T: Debug, E: Debug>(got: Result<T, GetError<E>>, expected: Phase) {
+pub(crate) fn assert_timed_out<T: Debug, E: Display>(got: Result<T, GetError<E>>, expected: Phase) {
     match got {
         Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, expected),
         other => panic!("{other:?}"),
     }
+}
+
+/// Asserts that a get failed because its connect took longer than `connect_timeout`.
+#[track_caller]
+pub(crate) fn assert_connect_timed_out<T: Debug, E: Display>(got: Result<T, GetError<E>>) {
+    assert!(matches!(got, Err(GetError::Connect(ConnectError::TimedOut))), "{got:?}");
 }
 
 /// Gets a connection from a pool whose `connect_timeout` is so short that a healthy connect may time
@@ -108,7 +114,7 @@ pub(crate) async fn get_despite_timeouts<M: Manager>(pool: &Pool<M>) -> PooledCo
     loop {
         match pool.get().await {
             Ok(conn) => return conn,
-            Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, Phase::Connect),
+            Err(GetError::Connect(ConnectError::TimedOut)) => {}
             Err(other) => panic!("{other}"),
         }
     }

@@ -8,7 +8,8 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::SockRef;
 
 use super::client::{
-    assert_timed_out, echo, get_despite_timeouts, pool_of, talk, wait_until, wait_until_closed,
+    assert_connect_timed_out, assert_timed_out, echo, get_despite_timeouts, pool_of, talk,
+    wait_until, wait_until_closed,
 };
 use super::kernel::{open_sockets, wait_until_open_sockets_are};
 use super::network::PacketLoss;
@@ -153,7 +154,7 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     // The timeout applies although the get was dropped.
     assert!(poll_once(pool.get()).await.is_none());
     wait_until(&pool, |stats| stats.connect_failed == 1 && stats.connecting == 0).await;
-    assert_timed_out(pool.get().await, Phase::Connect);
+    assert_connect_timed_out(pool.get().await);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     wait_until_open_sockets_are(sockets).await;
     echo(&mut *open, b"hello").await.unwrap();

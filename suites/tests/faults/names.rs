@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::client::{assert_timed_out, get_despite_timeouts, pool_of, wait_until};
+use super::client::{assert_connect_timed_out, get_despite_timeouts, pool_of, wait_until};
 use super::kernel::eventually;
 use super::network::{Hosts, PacketLoss};
-use crate::adapter::{Builder, GetError, Phase, PooledConnection, TcpManager};
+use crate::adapter::{Builder, ConnectError, GetError, PooledConnection, TcpManager};
 use suites::server::LIMIT;
 
 const ONE: &str = "127.0.0.1";
@@ -41,7 +41,7 @@ pub(crate) async fn unknown_name_is_an_error_that_names_the_host() {
     let pool = pool_of_db().build().await.unwrap();
     for _ in 0..3 {
         match pool.get().await {
-            Err(GetError::Connect(error)) => {
+            Err(GetError::Connect(ConnectError::Failed(error))) => {
                 assert!(error.to_string().starts_with("db.test:7000: "), "{error}");
             }
             other => panic!("{other:?}"),
@@ -63,7 +63,7 @@ pub(crate) async fn unresponsive_name_server_delays_connects_by_connect_timeout_
     let _server = TcpListener::bind((ONE, PORT)).unwrap();
     let pool =
         pool_of_db().max_size(1).connect_timeout(Duration::from_millis(50)).build().await.unwrap();
-    assert_timed_out(pool.get().await, Phase::Connect);
+    assert_connect_timed_out(pool.get().await);
     // The lookup still blocks its thread, but the slot is free.
     wait_until(&pool, |stats| stats.connecting == 0).await;
     assert_eq!(pool.stats().connect_failed, 1);

@@ -88,7 +88,6 @@ pub(crate) async fn failed_lookup_without_file_descriptors_names_the_host() {
 
 /// Returns the OS error code of a failed connect.
 fn code(error: &GetError<io::Error>) -> Option<i32> {
-    let GetError::Connect(error) = error else { return None };
-    let addresses = error.get_ref()?.downcast_ref::<AddressErrors>()?;
+    let addresses = error.connect_error()?.get_ref()?.downcast_ref::<AddressErrors>()?;
     addresses.iter().last()?.1.raw_os_error()
 }

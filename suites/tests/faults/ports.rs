@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client::{counts_add_up, pool_of, talk};
 use super::network::take_ports_from;
-use crate::adapter::{Backoff, CloseReason, GetError};
+use crate::adapter::{Backoff, CloseReason, ConnectError, GetError};
 use suites::server::LIMIT;
 
 /// A port outside of all ranges below.
@@ -23,7 +23,7 @@ pub(crate) async fn open_connections_are_lent_without_free_ports() {
         ends.push(server.accept().unwrap().0);
     }
     match pool.get().await {
-        Err(GetError::Connect(error)) => {
+        Err(GetError::Connect(ConnectError::Failed(error))) => {
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error}");
             assert!(error.to_string().contains(SERVER), "{error}");
         }
@@ -77,7 +77,7 @@ pub(crate) async fn self_connection_is_never_lent() {
     let mut self_connections = 0;
     for _ in 0..200 {
         match pool.get().await {
-            Err(GetError::Connect(error)) => match error.kind() {
+            Err(GetError::Connect(ConnectError::Failed(error))) => match error.kind() {
                 ErrorKind::ConnectionRefused => {}
                 ErrorKind::AddrNotAvailable if error.to_string().contains("itself") => {
                     self_connections += 1;

@@ -11,7 +11,9 @@ use super::client::{counts_add_up, wait_until, wait_until_closed};
 use super::counting::{Count, CountingManager};
 use super::kernel::{established_to, eventually, open_sockets, wait_until_open_sockets_are};
 use super::redis::{self, ping};
-use crate::adapter::{Builder, CloseReason, GetError, Manager, Pool, TcpConn, TcpManager, builder};
+use crate::adapter::{
+    Builder, CloseReason, ConnectError, GetError, Manager, Pool, TcpConn, TcpManager, builder,
+};
 
 const MANY: usize = 1000;
 
@@ -138,7 +140,7 @@ pub(crate) async fn thousand_waiters_with_fail_fast_are_served_or_refused_during
         .iter()
         .filter(|result| match result {
             Ok(()) => false,
-            Err(GetError::Connect(error)) => {
+            Err(GetError::Connect(ConnectError::Failed(error))) => {
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
                 true
             }

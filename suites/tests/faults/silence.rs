@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{assert_timed_out, pool_of, talk, wait_until, wait_until_closed};
+use super::client::{
+    assert_connect_timed_out, assert_timed_out, pool_of, talk, wait_until, wait_until_closed,
+};
 use super::counting::CountingManager;
 use super::handshake::{HandshakeServer, send_hello};
 use crate::adapter::{Builder, CloseReason, Manager, Phase, Pool, TcpConn, TcpManager, builder};
@@ -86,7 +88,7 @@ pub(crate) async fn hanging_handshake_ends_at_connect_timeout_and_closes_its_soc
         .build()
         .await
         .unwrap();
-    assert_timed_out(pool.get().await, Phase::Connect);
+    assert_connect_timed_out(pool.get().await);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");

@@ -10,7 +10,7 @@ use suites::server::{Echo, FullServer, LIMIT, Port, Server};
 
 use crate::adapter::{GetError, Phase, TcpManager};
 use crate::client::{
-    assert_timed_out, counts_add_up, echo, get_despite_timeouts, pool_of, talk, wait_until,
+    assert_connect_timed_out, counts_add_up, echo, get_despite_timeouts, pool_of, talk, wait_until,
 };
 
 /// Returns the kind and the text of the connect error of a get.
@@ -18,8 +18,8 @@ async fn failure(address: String) -> (ErrorKind, String) {
     let pool = pool_of(address).connect_timeout(None).get_timeout(None).build().await.unwrap();
     let error = pool.get().await.expect_err("connected");
     let text = error.to_string();
-    let GetError::Connect(cause) = &error else { panic!("{error:?}") };
-    assert!(error.source().is_some_and(|source| text.contains(&source.to_string())));
+    let Some(cause) = error.connect_error() else { panic!("{error:?}") };
+    assert!(text.contains(&cause.to_string()) && error.source().is_none(), "{text}");
     let stats = pool.stats();
     assert_eq!((stats.size, stats.connect_failed), (0, 1), "{stats}");
     (cause.kind(), text)
@@ -72,7 +72,7 @@ pub(crate) async fn connect_over_connect_timeout_frees_its_slot() {
         .build()
         .await
         .unwrap();
-    assert_timed_out(pool.get().await, Phase::Connect);
+    assert_connect_timed_out(pool.get().await);
     wait_until(&pool, |stats| stats.connecting == 0).await;
     let _server = server.recover();
     // The get includes the backoff after a failure, and the parked connects are ahead of it in the

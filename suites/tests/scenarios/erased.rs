@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::adapter::{BoxManager, CloseReason, GetError, TcpConn, TcpManager, builder};
+use crate::adapter::{
+    BoxManager, CloseReason, ConnectError, GetError, TcpConn, TcpManager, builder,
+};
 use crate::client::{SocketWatch, echo, wait_until_closed};
 use suites::server::{Echo, LIMIT, Port, Server};
 
@@ -47,7 +49,7 @@ pub(crate) async fn type_erased_manager_works_the_same() {
     wait_until_closed(&silent_pool, CloseReason::Dead, 1).await;
 
     match refused_pool.get().await {
-        Err(GetError::Connect(error)) => {
+        Err(GetError::Connect(ConnectError::Failed(error))) => {
             assert!(error.to_string().contains(&closed_port.address()), "{error}");
         }
         other => panic!("{other:?}"),

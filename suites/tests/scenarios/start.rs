@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::adapter::{BuildError, CloseReason, TcpManager, builder};
+use crate::adapter::{BuildError, CloseReason, ConnectError, TcpManager, builder};
 use crate::client::{counts_add_up, echo, pool_of, wait_until};
 use suites::server::{Echo, Port, Server};
 
@@ -46,7 +46,9 @@ pub(crate) async fn build_fails_without_its_first_connections() {
     let text = error.to_string();
     assert!(text.contains(&closed_port.address()), "{text}");
     match error {
-        BuildError::Connect(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+        BuildError::Connect(ConnectError::Failed(error)) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused)
+        }
         other => panic!("{other}"),
     }
 }

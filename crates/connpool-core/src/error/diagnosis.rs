@@ -11,7 +11,7 @@ use crate::time::HumanDuration;
 
 /// The state of the pool when a `get` failed. Prints as one paragraph that ends with the likely remedy.
 ///
-/// Neither the manager nor a connection is formatted; the error of a connect is.
+/// Neither the manager nor a connection is formatted; the error of a connect is, in `{:?}` as in `{}`.
 ///
 /// # Examples
 ///
@@ -53,7 +53,8 @@ pub struct Diagnosis {
     pub paused: bool,
     /// The state of the circuit breaker.
     pub breaker: BreakerState,
-    /// Why the last connect failed, unless a connection opened later has passed a check.
+    /// Why the last connect failed, as a [`ConnectError`](crate::ConnectError) of the manager's error;
+    /// `None` if a connection opened later has passed a check.
     pub last_error: Option<Arc<dyn Error + Send + Sync>>,
     /// How long ago that was.
     pub last_error_ago: Option<Duration>,

@@ -1,20 +1,22 @@
 //! The errors of `get` and `build`.
 
 pub(crate) mod add_error;
-pub(crate) mod connect_failure;
+pub(crate) mod connect_error;
 pub(crate) mod diagnosis;
 
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use crate::config::ConfigError;
+use crate::error::connect_error::ConnectError;
 use crate::error::diagnosis::{Diagnosis, Phase};
 
 /// Why a `get` returned no connection.
 ///
-/// Cheap to clone: one failed connect can answer several waiters.
+/// Cheap to clone: one failed connect can answer several waiters. The text names the cause, so
+/// [`source`](Error::source) returns what is below that cause. The manager's error itself is in
+/// [`connect_error`](GetError::connect_error); its `Debug` is never printed.
 ///
 /// # Examples
 ///
@@ -32,7 +34,6 @@ use crate::error::diagnosis::{Diagnosis, Phase};
 /// # });
 /// # Ok::<_, connpool_core::ConfigError>(())
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum GetError<E> {
     /// The pool is closed.
@@ -55,15 +56,8 @@ pub enum GetError<E> {
         /// The number of connections there may be.
         max_size: usize,
     },
-    /// The connect that this `get` waited for failed. Only with `fail_fast`.
-    Connect(Arc<E>),
-    /// The connect that this `get` waited for panicked. Only with `fail_fast`.
-    Panicked {
-        /// The step that panicked: `"connect"`. After other panics the pool tries another connection.
-        step: &'static str,
-        /// The panic's message.
-        message: String,
-    },
+    /// The connect that this `get` waited for brought no usable connection. Only with `fail_fast`.
+    Connect(ConnectError<E>),
 }
 
 impl<E> GetError<E> {
@@ -76,6 +70,14 @@ impl<E> GetError<E> {
     pub fn is_closed(&self) -> bool {
         matches!(self, GetError::Closed)
     }
+
+    /// Returns the manager's error, if the connect failed with one.
+    pub fn connect_error(&self) -> Option<&E> {
+        match self {
+            GetError::Connect(ConnectError::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl<E> Clone for GetError<E> {
@@ -87,10 +89,27 @@ impl<E> Clone for GetError<E> {
                 GetError::Timeout { phase: *phase, diagnosis: diagnosis.clone() }
             }
             &GetError::TooMany { wanted, max_size } => GetError::TooMany { wanted, max_size },
-            GetError::Connect(error) => GetError::Connect(Arc::clone(error)),
-            GetError::Panicked { step, message } => {
-                GetError::Panicked { step, message: message.clone() }
-            }
+            GetError::Connect(error) => GetError::Connect(error.clone()),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for GetError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::Closed => f.write_str("Closed"),
+            GetError::Exhausted(diagnosis) => f.debug_tuple("Exhausted").field(diagnosis).finish(),
+            GetError::Timeout { phase, diagnosis } => f
+                .debug_struct("Timeout")
+                .field("phase", phase)
+                .field("diagnosis", diagnosis)
+                .finish(),
+            GetError::TooMany { wanted, max_size } => f
+                .debug_struct("TooMany")
+                .field("wanted", wanted)
+                .field("max_size", max_size)
+                .finish(),
+            GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
         }
     }
 }
@@ -107,7 +126,6 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
                  or request fewer"
             ),
             GetError::Connect(error) => write!(f, "cannot connect: {error}"),
-            GetError::Panicked { step, message } => write!(f, "{step} panicked: {message}"),
         }
     }
 }
@@ -115,54 +133,76 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
 impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            GetError::Connect(error) => Some(&**error),
+            GetError::Connect(error) => error.source(),
             GetError::Exhausted(diagnosis) | GetError::Timeout { diagnosis, .. } => {
-                diagnosis.last_error.as_ref().map(|error| &**error as &(dyn Error + 'static))
+                diagnosis.last_error.as_ref()?.source()
             }
-            GetError::Closed | GetError::TooMany { .. } | GetError::Panicked { .. } => None,
+            GetError::Closed | GetError::TooMany { .. } => None,
         }
     }
 }
 
 /// Lets functions that return [`io::Error`] use `?` on a `get`.
 ///
-/// The kind is that of the connect's own error if that is an [`io::Error`], else `TimedOut`,
-/// `WouldBlock` for [`Exhausted`](GetError::Exhausted), `NotConnected` for
-/// [`Closed`](GetError::Closed), or `Other`. The error itself is inside.
+/// The kind is that of the manager's error if that is an [`io::Error`]; `TimedOut` for
+/// [`Timeout`](GetError::Timeout) and a connect that timed out; `ConnectionAborted` for a connection
+/// that was dead on arrival; `WouldBlock` for [`Exhausted`](GetError::Exhausted); `NotConnected` for
+/// [`Closed`](GetError::Closed); else `Other`. The error itself is inside.
 impl<E: Error + Send + Sync + 'static> From<GetError<E>> for io::Error {
     fn from(error: GetError<E>) -> Self {
         let kind = match &error {
             GetError::Closed => io::ErrorKind::NotConnected,
             GetError::Exhausted(_) => io::ErrorKind::WouldBlock,
-            GetError::Timeout { .. } => io::ErrorKind::TimedOut,
-            GetError::Connect(cause) => (&**cause as &(dyn Error + 'static))
+            GetError::Timeout { .. } | GetError::Connect(ConnectError::TimedOut) => {
+                io::ErrorKind::TimedOut
+            }
+            GetError::Connect(ConnectError::Failed(cause)) => (&**cause as &(dyn Error + 'static))
                 .downcast_ref::<io::Error>()
                 .map_or(io::ErrorKind::Other, io::Error::kind),
-            GetError::Panicked { .. } | GetError::TooMany { .. } => io::ErrorKind::Other,
+            GetError::Connect(ConnectError::DeadOnArrival(_)) => io::ErrorKind::ConnectionAborted,
+            GetError::Connect(_) | GetError::TooMany { .. } => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
 }
 
-/// Why a pool could not be built.
-#[derive(Debug)]
+/// Why a pool could not be built. Prints its cause as [`GetError`] does.
 #[non_exhaustive]
 pub enum BuildError<E> {
     /// A setting is not allowed.
     Config(ConfigError),
     /// One of the first `min_size` connections could not be opened.
-    Connect(Arc<E>),
-    /// The first `min_size` connections were not open in time.
+    Connect(ConnectError<E>),
+    /// The first `min_size` connections were not open within `get_timeout`, and no connect had failed.
     Timeout,
-    /// A connect panicked with this message.
-    Panicked(String),
-    /// The runtime dropped a connect instead of running it: it has ended, or there is none.
+    /// The runtime did not run the pool's task: it has ended, or there is none.
     NoRuntime,
+}
+
+impl<E> BuildError<E> {
+    /// Returns the manager's error, if a connect failed with one.
+    pub fn connect_error(&self) -> Option<&E> {
+        match self {
+            BuildError::Connect(ConnectError::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl<E> From<ConfigError> for BuildError<E> {
     fn from(error: ConfigError) -> Self {
         BuildError::Config(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Debug for BuildError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Config(error) => f.debug_tuple("Config").field(error).finish(),
+            BuildError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
+            BuildError::Timeout => f.write_str("Timeout"),
+            BuildError::NoRuntime => f.write_str("NoRuntime"),
+        }
     }
 }
 
@@ -175,7 +215,6 @@ impl<E: fmt::Display> fmt::Display for BuildError<E> {
                 "min_size connections were not open in time: see that the backend answers within \
                  connect_timeout and get_timeout, or use build_lazy",
             ),
-            BuildError::Panicked(message) => write!(f, "connect panicked: {message}"),
             BuildError::NoRuntime => f.write_str(
                 "the runtime did not run the pool's task: build the pool inside of a running one",
             ),
@@ -186,9 +225,9 @@ impl<E: fmt::Display> fmt::Display for BuildError<E> {
 impl<E: Error + 'static> Error for BuildError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            BuildError::Config(error) => Some(error),
-            BuildError::Connect(error) => Some(&**error),
-            BuildError::Timeout | BuildError::Panicked(_) | BuildError::NoRuntime => None,
+            BuildError::Config(error) => error.source(),
+            BuildError::Connect(error) => error.source(),
+            BuildError::Timeout | BuildError::NoRuntime => None,
         }
     }
 }

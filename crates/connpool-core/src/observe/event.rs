@@ -69,8 +69,9 @@ pub enum Event<'a> {
     /// A connection was opened. The connect took `took`.
     #[non_exhaustive]
     Opened { id: u64, took: Duration },
-    /// A connect failed, took longer than `connect_timeout`, or panicked. `error` is the manager's
-    /// error or a text, and `failures` the number of backoff pauses in a row, this one included.
+    /// A connect failed, took longer than `connect_timeout`, or panicked. `error` is a
+    /// [`ConnectError`](crate::ConnectError), and `failures` the number of backoff pauses in a row, this
+    /// one included.
     #[non_exhaustive]
     ConnectFailed { error: &'a (dyn Error + 'static), took: Duration, failures: usize },
     /// A `get` has to wait, for a connect or for a return.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::connect_failure::ConnectFailure;
+use crate::error::connect_error::ConnectError;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{ConnMeta, VerifiedAt};
@@ -61,10 +61,13 @@ impl<M: Manager> ConnectTask<M> {
         let completion = run_guarded(&*shared.runtime, limit, closing, connect).await;
         let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
-            Completion::Done(Err(error)) => ConnectFailure::Error(Arc::new(error)),
-            Completion::TimedOut => ConnectFailure::TimedOut,
-            Completion::Panicked(message) => ConnectFailure::Panicked(message),
-            Completion::Interrupted => ConnectFailure::Dropped,
+            Completion::Done(Err(error)) => ConnectError::Failed(Arc::new(error)),
+            Completion::TimedOut => ConnectError::TimedOut,
+            Completion::Panicked(message) => {
+                self.shared.events.panicked("connect", &message);
+                ConnectError::Panicked
+            }
+            Completion::Interrupted => ConnectError::Dropped,
         };
         self.fail(failure);
     }
@@ -108,18 +111,15 @@ impl<M: Manager> ConnectTask<M> {
         });
     }
 
-    fn fail(&mut self, failure: ConnectFailure<Arc<M::Error>>) {
+    fn fail(&mut self, failure: ConnectError<M::Error>) {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
-        let dropped = matches!(failure, ConnectFailure::Dropped);
+        let dropped = matches!(failure, ConnectError::Dropped);
         let counts = !dropped || !shared.snapshot.is_closed();
         if counts {
             shared.counters.connect_failed.inc();
         }
-        if let ConnectFailure::Panicked(message) = &failure {
-            shared.events.panicked("connect", message);
-        }
-        let error = (counts && shared.events.is_observed()).then(|| failure.as_error());
+        let error = (counts && shared.events.is_observed()).then(|| failure.clone());
         let now = self.now();
         let mut failures = 0;
         let last = shared.with(|locked| {
@@ -143,7 +143,7 @@ impl<M: Manager> ConnectTask<M> {
         drop(slot);
         if let Some(error) = error {
             shared.events.tell(|| Event::ConnectFailed {
-                error: &*error,
+                error: &error,
                 took: now.since(self.began),
                 failures,
             });
@@ -153,7 +153,7 @@ impl<M: Manager> ConnectTask<M> {
 
 impl<M: Manager> Drop for ConnectTask<M> {
     fn drop(&mut self) {
-        self.fail(ConnectFailure::Dropped);
+        self.fail(ConnectError::Dropped);
     }
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn report_first_check<M: Manager>(
     let last = shared.with(|locked| {
         if let Some(reason) = fault {
             locked.state.machine.backoff.failed(now, draw);
-            return locked.state.last_failure.replace(ConnectFailure::DeadOnArrival(reason));
+            return locked.state.last_failure.replace(ConnectError::DeadOnArrival(reason));
         }
         if !locked.state.machine.succeeded(meta.created_at) {
             return None;

@@ -76,11 +76,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// * [`GetError::Closed`] if the pool is closed, before or meanwhile.
     /// * [`GetError::Exhausted`] if nothing is idle and `max_waiters` callers wait.
-    /// * [`GetError::Timeout`] after `get_timeout`, or when a connect for the first waiter took longer
-    ///   than `connect_timeout` or made a connection that failed its first check; with `fail_fast` and
-    ///   an open breaker also at once, if the last connect failed like that.
-    /// * [`GetError::Connect`] or [`GetError::Panicked`] if such a connect failed; with `fail_fast`
-    ///   only.
+    /// * [`GetError::Timeout`] after `get_timeout`.
+    /// * [`GetError::Connect`] if a connect for the first waiter brought no usable connection, or the
+    ///   breaker is open: with the cause, a [`ConnectError`](crate::ConnectError). Only with `fail_fast`.
     ///
     /// # Cancel safety
     ///

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::error::connect_failure::ConnectFailure;
 use crate::error::diagnosis::Diagnosis;
 use crate::machine::pool::Gauges;
 use crate::manager::Manager;
@@ -54,7 +53,7 @@ pub(crate) fn diagnosis<M: Manager>(
         (
             state.machine.gauges(),
             shared.idle.count().idle,
-            state.last_failure.as_ref().map(ConnectFailure::as_error),
+            state.last_failure.clone(),
             state.machine.backoff.last_failure_at(),
         )
     });
@@ -71,7 +70,7 @@ pub(crate) fn diagnosis<M: Manager>(
         paused: gauges.paused,
         breaker: gauges.breaker,
         last_error_ago: last_error.as_ref().and(failed_at).map(|at| now.since(at)),
-        last_error,
+        last_error: last_error.map(|error| Arc::new(error) as _),
         longest_held: shared.leases.longest(3, now),
     })
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::config::PoolConfig;
-use crate::error::connect_failure::ConnectFailure;
+use crate::error::connect_error::ConnectError;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
@@ -57,7 +57,7 @@ pub(crate) struct State<M: Manager> {
     /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
-    pub(crate) last_failure: Option<ConnectFailure<Arc<M::Error>>>,
+    pub(crate) last_failure: Option<ConnectError<M::Error>>,
     /// The pool itself, left by the last handle to the maintenance task, which closes what is left
     /// and then breaks this cycle.
     pub(crate) final_owner: Option<Arc<Shared<M>>>,
@@ -249,8 +249,8 @@ impl<M: Manager> SlotOwner for Shared<M> {
 }
 
 impl<M: Manager> State<M> {
-    pub(crate) fn last_failure(&self) -> ConnectFailure<Arc<M::Error>> {
-        self.last_failure.clone().unwrap_or(ConnectFailure::Dropped)
+    pub(crate) fn last_failure(&self) -> ConnectError<M::Error> {
+        self.last_failure.clone().unwrap_or(ConnectError::Dropped)
     }
 
     /// Returns whether the caller has to start the maintenance task, which then counts as starting.
@@ -378,7 +378,7 @@ impl<M: Manager> Locked<'_, M> {
     }
 
     /// Reports a failed connect to the first waiter.
-    pub(crate) fn report_failure(&mut self, failure: ConnectFailure<Arc<M::Error>>, now: Instant) {
+    pub(crate) fn report_failure(&mut self, failure: ConnectError<M::Error>, now: Instant) {
         let Locked { state, actions, .. } = self;
         let expired = |waiter: &mut Waiter<_, _>| actions.wake(waiter.waker.take());
         if let Some(waiter) = state.machine.assign(Source::Fresh, now, expired) {

@@ -2,10 +2,9 @@
 
 use std::task::Waker;
 
-use crate::error::connect_failure::ConnectFailure;
+use crate::error::connect_error::ConnectError;
 use crate::machine::wait_queue::Source;
 use crate::time::Instant;
-use crate::util::sync::Arc;
 
 /// The waker and the result of one wait. `C` is a connection, `E` the manager's error.
 pub(crate) struct Waiter<C, E> {
@@ -35,7 +34,7 @@ pub(crate) enum WaitError<E> {
     /// Nothing is idle, and the queue is full.
     Exhausted,
     TimedOut,
-    Connect(ConnectFailure<Arc<E>>),
+    Connect(ConnectError<E>),
 }
 
 impl<C, E> Waiter<C, E> {

@@ -1,11 +1,16 @@
 //! Errors: kinds, texts, sources and conversions.
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, hold, new, spawn};
-use connpool_core::{BuildError, GetError, PoolConfig};
+use connpool_core::{
+    BuildError, Builder, CloseReason, ConnectError, Event, GetError, Manager, Pool, PoolConfig,
+    object_fn,
+};
+use connpool_testkit::SimRuntime;
 
 #[test]
 fn get_error_kinds_are_distinguishable() {
@@ -27,9 +32,9 @@ fn get_error_debug_output_names_variant_and_diagnosis() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
     let connect_error = sim.block_on(pool.get()).unwrap_err();
-    assert!(format!("{connect_error:?}").starts_with("Connect(ScriptedError("));
+    assert!(format!("{connect_error:?}").starts_with("Connect(Failed(refused"));
     let panicked = sim.block_on(pool.get()).unwrap_err();
-    assert!(format!("{panicked:?}").starts_with("Panicked { step: \"connect\", message: "));
+    assert_eq!(format!("{panicked:?}"), "Connect(Panicked)");
     let held = sim.block_on(pool.get()).unwrap();
     let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
     assert!(format!("{timeout:?}").starts_with("Timeout { phase: Wait, diagnosis: Diagnosis {"));
@@ -54,9 +59,14 @@ fn get_error_converts_to_io_error_and_keeps_its_text() {
     drop(held);
     sim.block_on(pool.close(SECOND));
     let closed = sim.block_on(get(SECOND)).unwrap_err();
-    let other = GetError::Connect(Arc::new(io::Error::from(ErrorKind::ConnectionReset)));
-    let kinds = [&connect_error, &panicked, &timeout, &exhausted, &closed, &other.into()]
-        .map(io::Error::kind);
+    let others = [
+        ConnectError::Failed(Arc::new(io::Error::from(ErrorKind::ConnectionReset))),
+        ConnectError::TimedOut,
+        ConnectError::DeadOnArrival(CloseReason::Dead),
+    ];
+    let [reset, slow, dead] = others.map(|error| io::Error::from(GetError::Connect(error)));
+    let all = [&connect_error, &panicked, &timeout, &exhausted, &closed, &reset, &slow, &dead];
+    let kinds = all.map(io::Error::kind);
     let expected = [
         ErrorKind::Other,
         ErrorKind::Other,
@@ -64,6 +74,8 @@ fn get_error_converts_to_io_error_and_keeps_its_text() {
         ErrorKind::WouldBlock,
         ErrorKind::NotConnected,
         ErrorKind::ConnectionReset,
+        ErrorKind::TimedOut,
+        ErrorKind::ConnectionAborted,
     ];
     assert_eq!(kinds, expected);
     let inner = timeout.get_ref().and_then(|inner| inner.downcast_ref());
@@ -75,23 +87,110 @@ fn get_error_converts_to_io_error_and_keeps_its_text() {
 fn build_errors_name_the_cause_or_the_remedy() {
     let mut config = PoolConfig::default();
     config.max_size = 0;
-    let connect_error = BuildError::Connect(Arc::new(ScriptedError(7)));
-    let cause = connect_error.source().map(ToString::to_string);
-    assert_eq!(cause, Some(ScriptedError(7).to_string()));
+    let connect_error = BuildError::Connect(ConnectError::Failed(Arc::new(ScriptedError(7))));
+    assert_eq!(connect_error.connect_error(), Some(&ScriptedError(7)));
     let invalid = BuildError::<ScriptedError>::from(config.validate().unwrap_err());
-    assert!(invalid.source().is_some());
-    let panicked = BuildError::<ScriptedError>::Panicked("too hot".to_owned());
-    assert!(panicked.source().is_none());
+    let panicked = BuildError::<ScriptedError>::Connect(ConnectError::Panicked);
+    assert_eq!(panicked.connect_error(), None);
     let texts = [
         (invalid, "max_size is 0: it must be at least 1"),
         (connect_error, "cannot connect: refused"),
-        (panicked, "connect panicked: too hot"),
+        (panicked, "cannot connect: it panicked"),
         (BuildError::Timeout, "use build_lazy"),
         (BuildError::NoRuntime, "build the pool inside of a running one"),
     ];
     for (error, text) in texts {
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+/// The error of a client that keeps its password in a field.
+#[derive(Debug)]
+struct LoginError {
+    _dsn: &'static str,
+    cause: io::Error,
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "login failed")
+    }
+}
+
+impl Error for LoginError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+fn login_error() -> LoginError {
+    LoginError { _dsn: "user:secret@host", cause: io::Error::other("wrong password") }
+}
+
+/// Returns a builder whose connects fail with a [`LoginError`].
+fn failing_logins(sim: &SimRuntime) -> Builder<impl Manager<Connection = u8, Error = LoginError>> {
+    Pool::builder(object_fn(|| async { Err(login_error()) }), sim.clone())
+}
+
+/// Returns the text of an error with all its sources, as an error reporter prints it.
+fn chain(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+#[test]
+fn source_chain_prints_each_cause_once() {
+    let (sim, _) = new(1);
+    let pool = failing_logins(&sim).build_lazy().unwrap();
+    let connect = sim.block_on(pool.get()).unwrap_err();
+    let build = sim.block_on(failing_logins(&sim).min_size(1).build()).unwrap_err();
+    let patient = failing_logins(&sim).fail_fast(false).build_lazy().unwrap();
+    let timeout = sim.block_on(patient.get_timeout(SECOND)).unwrap_err();
+    assert!(timeout.is_timeout());
+    let connect_error = ConnectError::Failed(Arc::new(login_error()));
+    let io_error = io::Error::from(connect.clone());
+    let mut config = PoolConfig::default();
+    config.max_size = 0;
+    let invalid: BuildError<LoginError> = config.validate().unwrap_err().into();
+    assert_eq!(chain(&connect), "cannot connect: login failed: wrong password");
+    assert_eq!(chain(&connect_error), "login failed: wrong password");
+    assert_eq!(chain(&build), chain(&connect));
+    assert_eq!(chain(&io_error), chain(&connect));
+    assert_eq!(chain(&invalid), invalid.to_string());
+    for cause in ["login failed", "wrong password"] {
+        assert_eq!(chain(&timeout).matches(cause).count(), 1, "{}", chain(&timeout));
+    }
+}
+
+#[test]
+fn debug_output_never_contains_the_debug_output_of_the_managers_error() {
+    let (sim, _) = new(1);
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&texts);
+    let observed = move |_: &str, event: &Event<'_>| {
+        if let Event::ConnectFailed { .. } = event {
+            events.lock().unwrap().push(format!("{event:?} {event:#?}"));
+        }
+    };
+    let pool = failing_logins(&sim).observer(observed).build_lazy().unwrap();
+    let connect = sim.block_on(pool.get()).unwrap_err();
+    let exhausted = pool.try_get().unwrap_err();
+    let patient = failing_logins(&sim).fail_fast(false).build_lazy().unwrap();
+    let timeout = sim.block_on(patient.get_timeout(SECOND)).unwrap_err();
+    let build = sim.block_on(failing_logins(&sim).min_size(1).build()).unwrap_err();
+    let connect_error = ConnectError::Failed(Arc::new(login_error()));
+    let mut texts = std::mem::take(&mut *texts.lock().unwrap());
+    assert_eq!(texts.len(), 1);
+    for error in [connect, exhausted, timeout] {
+        texts.push(format!("{error:?} {error:#?} {:?}", io::Error::from(error.clone())));
+    }
+    texts.push(format!("{build:?} {build:#?} {connect_error:?} {connect_error:#?}"));
+    for text in texts {
+        assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
+    }
+    assert!(format!("{:?}", login_error()).contains("secret"));
 }
 
 #[test]

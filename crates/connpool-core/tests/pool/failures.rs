@@ -1,6 +1,5 @@
 //! Backends that are down, hang, or accept and close.
 
-use std::error::Error;
 use std::time::Duration;
 
 use crate::support::counting::CountingRuntime;
@@ -8,7 +7,7 @@ use crate::support::{
     Behavior, Call, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity, fill,
     hold, new, spawn_get,
 };
-use connpool_core::{Backoff, BuildError, GetError, Liveness, Phase, Pool};
+use connpool_core::{Backoff, BuildError, ConnectError, GetError, Liveness, Phase, Pool};
 
 // ---- fail_fast
 
@@ -48,10 +47,15 @@ fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
         panic!("{error:?}");
     };
     assert_eq!(*phase, Phase::Connect, "wrong phase");
-    assert!(diagnosis.last_error.is_some());
     let last = fake.calls(Call::Connect);
-    let source = error.source().and_then(|source| source.downcast_ref());
-    assert_eq!(source, Some(&ScriptedError(last)));
+    let last_error = diagnosis
+        .last_error
+        .as_ref()
+        .and_then(|last| last.downcast_ref::<ConnectError<ScriptedError>>());
+    let Some(ConnectError::Failed(refused)) = last_error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(**refused, ScriptedError(last));
     let ago = diagnosis.last_error_ago.unwrap();
     assert!(ago > Duration::ZERO && ago < 3 * SECOND, "{ago:?}");
     let text = format!(" ago: refused the call number {last}; the breaker is open; see that the");
@@ -63,7 +67,7 @@ fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Succeed, Behavior::Fail, Behavior::Take(SECOND)]);
     match sim.block_on(fake.pool().min_size(3).build()) {
-        Err(BuildError::Connect(refused)) => assert!(refused.0 <= 3),
+        Err(BuildError::Connect(ConnectError::Failed(refused))) => assert!(refused.0 <= 3),
         other => panic!("{:?}", other.map(|pool| pool.stats())),
     }
     sim.advance(2 * SECOND);
@@ -198,7 +202,7 @@ fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
     let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     let error = sim.block_on(pool.get()).unwrap_err();
-    assert!(matches!(error, GetError::Timeout { phase: Phase::Connect, .. }));
+    assert!(matches!(error, GetError::Connect(ConnectError::TimedOut)), "{error:?}");
     assert_eq!(sim.elapsed(), 2 * SECOND);
     assert_full_capacity(&sim, &fake, &pool);
 }

@@ -126,7 +126,7 @@ fn observer_receives_connect_failures_with_error_and_count() {
         [
             "cannot connect (failure 1 in a row, after 0.0ns): refused the call number 1",
             "cannot connect (failure 2 in a row, after 1.0ms): it took longer than connect_timeout",
-            "cannot connect (failure 3 in a row, after 0.0ns): it panicked: scripted panic in Connect",
+            "cannot connect (failure 3 in a row, after 0.0ns): it panicked; the event `Panicked` has the message",
         ]
     );
     assert!(texts.contains(&String::from("connect panicked: scripted panic in Connect")));

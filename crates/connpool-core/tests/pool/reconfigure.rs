@@ -7,7 +7,7 @@ use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes,
     hold, new, spawn, spawn_get,
 };
-use connpool_core::{Breaker, CloseReason, Pool, PoolConfig, Runtime};
+use connpool_core::{Breaker, CloseReason, ConnectError, GetError, Pool, PoolConfig, Runtime};
 
 fn reconfigure(pool: &Pool<Fake>, reconfigure: impl FnOnce(&mut PoolConfig)) {
     let mut config = pool.config();
@@ -132,7 +132,8 @@ fn changed_time_limits_apply_from_the_next_use() {
     assert_eq!(closed(&pool, CloseReason::MaxUses), 2);
     reconfigure(&pool, |c| c.connect_timeout = Some(MILLI));
     fake.next(Call::Connect, [Behavior::Hang]);
-    assert!(sim.block_on(pool.get()).unwrap_err().is_timeout());
+    let error = sim.block_on(pool.get()).unwrap_err();
+    assert!(matches!(error, GetError::Connect(ConnectError::TimedOut)), "{error:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use shuttle::future::yield_now;
 use super::drawn::{Move, moody, one_in, settings, up_to};
 use super::runtime::{Shuttle, spawn};
 use crate::error::GetError;
+use crate::error::connect_error::ConnectError;
 use crate::model_tests::fake::{Fake, Refused};
 use crate::pool::guard::PooledConnection;
 use crate::pool::handle::Pool;
@@ -160,7 +161,9 @@ impl World {
     fn assert_is_no_surprise(&self, error: GetError<Refused>) {
         match error {
             GetError::Closed => assert!(self.may_close, "the pool was not closed"),
-            GetError::TooMany { .. } | GetError::Panicked { .. } => panic!("{error}"),
+            GetError::TooMany { .. } | GetError::Connect(ConnectError::Panicked) => {
+                panic!("{error}")
+            }
             GetError::Exhausted(_) | GetError::Timeout { .. } | GetError::Connect(_) => {}
         }
     }

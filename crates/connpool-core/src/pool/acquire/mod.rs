@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::error::GetError;
-use crate::error::connect_failure::ConnectFailure;
 use crate::error::diagnosis::Phase;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Step};
@@ -218,13 +217,7 @@ fn get_error<M: Manager>(
             let phase = if connecting { Phase::Connect } else { Phase::Wait };
             timeout(shared, phase, deadline, place)
         }
-        WaitError::Connect(ConnectFailure::Error(error)) => GetError::Connect(error),
-        WaitError::Connect(ConnectFailure::Panicked(message)) => {
-            GetError::Panicked { step: "connect", message }
-        }
-        WaitError::Connect(
-            ConnectFailure::TimedOut | ConnectFailure::Dropped | ConnectFailure::DeadOnArrival(_),
-        ) => timeout(shared, Phase::Connect, deadline, place),
+        WaitError::Connect(error) => GetError::Connect(error),
     }
 }
 

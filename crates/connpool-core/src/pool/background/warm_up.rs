@@ -29,12 +29,12 @@ pub(crate) async fn open_min_size<M: Manager>(
             return Err(BuildError::NoRuntime);
         }
         if let Some(failure) = failure {
-            return Err(failure.into());
+            return Err(BuildError::Connect(failure));
         }
         let time_is_up = deadline.passed(&*shared.runtime);
         if timed_out(changed, time_is_up).await {
             let failure = shared.peek(|state| state.last_failure.clone());
-            return Err(failure.map_or(BuildError::Timeout, BuildError::from));
+            return Err(failure.map_or(BuildError::Timeout, BuildError::Connect));
         }
     }
 }
