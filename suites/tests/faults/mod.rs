@@ -15,7 +15,7 @@
 //! | F10 refused connects | scenarios `faults::peer_that_refuses_is_dialled_with_backoff`, `connect::refused_connect_names_the_address`, `connect::recovered_server_is_found`; core `failures`, `backoff` |
 //! | F11 accepted, then closed | `outage`; scenarios `faults::peer_that_accepts_and_closes_is_dialled_with_backoff`, `faults::peer_that_accepts_and_resets_is_dialled_with_backoff`; core `failures::backend_that_accepts_and_closes_..` |
 //! | F12 slow handshakes | `silence`, `max_connecting_..` and `waiter_..` |
-//! | F13 a reply byte by byte | scenario `faults::ping_answered_byte_by_byte_times_out`; core `checks::hanging_pings_do_not_extend_the_get_deadline` |
+//! | F13 a reply byte by byte | scenario `faults::ping_answered_byte_by_byte_times_out`; core `checks::hanging_checks_do_not_extend_the_get_deadline` |
 //! | F14 restart with 1000 idle | `restart`, `first_get_..`, `one_sweep_..` and `min_size_..`; scenario `mass_disconnect::restarted_server_gets_only_new_connections` |
 //! | F15 restart with 1000 waiting | `restart`, `thousand_waiters_..` |
 //! | F16 no file descriptors left | `open_files` |

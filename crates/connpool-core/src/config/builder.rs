@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 use crate::error::BuildError;
 use crate::manager::Manager;
-use crate::observe::event::Observer;
+use crate::observe::event::{Event, Observer};
 use crate::pool::background::warm_up::open_min_size;
 use crate::pool::handle::Pool;
 use crate::pool::shared::Shared;
@@ -235,7 +235,12 @@ impl<M: Manager> Builder<M> {
     /// Returns an error if a setting is not allowed.
     pub fn build_lazy(self) -> Result<Pool<M>, ConfigError> {
         self.config.validate()?;
-        Ok(Pool::from_shared(Shared::new(self.manager, self.runtime, self.config, self.observer)))
+        let warning = self.config.warning();
+        let shared = Shared::new(self.manager, self.runtime, self.config, self.observer);
+        if let Some(message) = warning {
+            shared.events.tell(|| Event::ConfigWarning { message });
+        }
+        Ok(Pool::from_shared(shared))
     }
 
     fn set(mut self, change: impl FnOnce(&mut PoolConfig)) -> Self {

@@ -113,16 +113,20 @@ pub struct PoolConfig {
     /// Time limit for a whole [`ping`](crate::Manager::ping). A connection that exceeds it counts
     /// as dead. Default: 1 s.
     ///
-    /// With `None`, only the time limit of the `get` applies. With zero, a ping has to succeed
-    /// without waiting.
+    /// While a `get` waits for it, a ping takes at most a third of the time that the `get` has left,
+    /// and at most 250 ms, or four times as long as the connect or the last ping of this connection if
+    /// that is longer. After a ping without an answer, the `get` opens a new connection. With `None`,
+    /// only these limits apply. With zero, a ping has to succeed without waiting. A value that is not
+    /// below `get_timeout` is reported as [`Event::ConfigWarning`](crate::Event::ConfigWarning).
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_timeout: Option<Duration>,
 
     /// Time limit for a whole [`reset`](crate::Manager::reset). A connection that exceeds it is
     /// closed. Default: 1 s.
     ///
-    /// With `None`, only the time limit of the `get` applies. With zero, a reset has to succeed
-    /// without waiting.
+    /// A reset takes at most a third of the time that its `get` has left. After one without an answer,
+    /// the `get` opens a new connection. With `None`, only that limit applies. With zero, a reset has
+    /// to succeed without waiting.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub reset_timeout: Option<Duration>,
 
@@ -423,6 +427,14 @@ impl PoolConfig {
             factor >= 1.0 && factor.is_finite(), "backoff.factor" = factor, "it must be a number of at least 1.0";
         }
         Ok(())
+    }
+
+    /// Returns what is allowed and probably a mistake.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        (self.ping_timeout? >= self.get_timeout?).then_some(
+            "ping_timeout is not below get_timeout: a get ends before a ping that hangs; lower \
+             ping_timeout or raise get_timeout",
+        )
     }
 
     /// Checks that the configured name, if any, is the pool's current one.

@@ -61,6 +61,13 @@ impl Disposition {
             Step::Probe | Step::Ping | Step::Reset => None,
         }
     }
+
+    /// Returns whether a check ended because the peer did not answer. Peers vanish together, so
+    /// another connection of the same age probably does not answer either.
+    pub(crate) fn is_silence(self) -> bool {
+        use CloseReason::{Cancelled, PingTimeout, ResetTimeout};
+        matches!(self, Disposition::Close(PingTimeout | ResetTimeout | Cancelled))
+    }
 }
 
 /// Returns what happens to a returned connection that its user and its manager left in good order.

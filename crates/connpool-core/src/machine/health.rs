@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::machine::check_limit::RoundTrips;
 use crate::observe::close_reason::CloseReason;
 use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
 
@@ -105,7 +106,7 @@ impl Versions {
 /// The metadata of one connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnMeta {
-    pub(crate) id: u64,
+    pub(crate) id: ConnId,
     /// When its connect ended.
     pub(crate) created_at: Instant,
     /// When its lifetime ends.
@@ -119,6 +120,7 @@ pub(crate) struct ConnMeta {
     /// The pool's version when its connect started.
     pub(crate) version: u64,
     pub(crate) verified: VerifiedAt,
+    pub(crate) round_trips: RoundTrips,
 }
 
 /// The pool's version when a connection last gave a sign of life, and whether it was in order in
@@ -142,7 +144,24 @@ impl VerifiedAt {
     }
 }
 
+/// The number of a connection. 48 bits, a million connections a second for nine years, leave room in its
+/// word for the round trips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnId([u8; 6]);
+
+impl ConnId {
+    pub(crate) fn new(id: u64) -> Self {
+        let [a, b, c, d, e, f, ..] = id.to_le_bytes();
+        ConnId([a, b, c, d, e, f])
+    }
+}
+
 impl ConnMeta {
+    pub(crate) fn id(&self) -> u64 {
+        let ConnId([a, b, c, d, e, f]) = self.id;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
     /// Records a return: the connection was alive until now.
     #[inline]
     pub(crate) fn returned(&mut self, now: Instant) {
@@ -191,7 +210,7 @@ impl ConnMeta {
     // Cold: keeps the arithmetic out of the code that every `get` runs through.
     #[cold]
     fn keepalive(&self, rules: &Rules) -> Nanos {
-        let draw = self.id.wrapping_mul(FIBONACCI_HASH);
+        let draw = self.id().wrapping_mul(FIBONACCI_HASH);
         let age = rules.keepalive.as_duration();
         age.map(|age| jittered(age, KEEPALIVE_JITTER, draw)).into()
     }
@@ -234,6 +253,7 @@ pub(crate) enum CheckKind {
 /// | Reset | Done              | Probe again, else Pass                    |
 /// | Reset | Failed            | Close(ResetFailed)                        |
 /// | Reset | TimedOut          | Close(ResetTimeout)                       |
+/// | Ping, Reset | CutShort    | Close(Cancelled)                          |
 /// | any   | Panicked          | Close(Panicked)                           |
 /// | Pass, Close(r) | anything | unchanged                                 |
 ///
@@ -260,6 +280,8 @@ pub(crate) enum StepResult {
     Done,
     Failed,
     TimedOut,
+    /// It took longer than its `get` could wait.
+    CutShort,
     Panicked,
 }
 

@@ -7,6 +7,7 @@
 //! | module           | decides                                                    |
 //! |------------------|------------------------------------------------------------|
 //! | `health`         | the check of one connection                                |
+//! | `check_limit`    | how long a ping or a reset may take                        |
 //! | `disposition`    | what happens to a connection that comes back               |
 //! | `wait_queue`     | which waiter is served next                                |
 //! | `capacity`       | how many connects may start, and what is surplus           |
@@ -19,6 +20,7 @@
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 pub(crate) mod capacity;
+pub(crate) mod check_limit;
 pub(crate) mod count;
 pub(crate) mod disposition;
 pub(crate) mod failure_burst;

@@ -16,7 +16,7 @@ pub enum CloseReason {
     Unsolicited,
     /// Its ping answered with an error.
     PingFailed,
-    /// Its ping did not answer within `ping_timeout`.
+    /// Its ping did not answer in time, see [`ping_timeout`](crate::PoolConfig::ping_timeout).
     PingTimeout,
     /// Its reset failed.
     ResetFailed,
@@ -29,7 +29,8 @@ pub enum CloseReason {
     /// Its manager returned `false` from `is_reusable`: for a stream, an operation was left pending, or
     /// the stream had ended.
     NotReusable,
-    /// The `get` that waited for its check was dropped or timed out.
+    /// The `get` that waited for its check was dropped, timed out, or had too little time left for the
+    /// whole check.
     Cancelled,
     /// Code of its manager or of its user panicked.
     Panicked,

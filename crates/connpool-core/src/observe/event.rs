@@ -97,6 +97,9 @@ pub enum Event<'a> {
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
     /// [`resize`](crate::Pool::resize).
     Reconfigured,
+    /// Settings were accepted that probably are a mistake.
+    #[non_exhaustive]
+    ConfigWarning { message: &'static str },
     /// A `get` took `slow_get_warning` or longer. `id` is `None` if it returned no connection, or was
     /// dropped.
     #[non_exhaustive]
@@ -137,6 +140,7 @@ impl Event<'_> {
             Event::GracefulCloseFailed { .. } => "graceful_close_failed",
             Event::Cleared => "cleared",
             Event::Reconfigured => "reconfigured",
+            Event::ConfigWarning { .. } => "config_warning",
             Event::SlowGet { .. } => "slow_get",
             Event::Breaker { .. } => "breaker",
             Event::Burst => "burst",
@@ -163,6 +167,7 @@ impl Event<'_> {
             | Event::Waiting
             | Event::Cleared
             | Event::Reconfigured
+            | Event::ConfigWarning { .. }
             | Event::Breaker { .. }
             | Event::Burst
             | Event::Paused
@@ -201,6 +206,7 @@ impl fmt::Display for Event<'_> {
             }
             Event::Cleared => f.write_str("cleared: connections opened before are not used again"),
             Event::Reconfigured => f.write_str("settings changed"),
+            Event::ConfigWarning { message } => f.write_str(message),
             Event::SlowGet { waited, id } => {
                 let got = id.map_or(String::from("no connection"), |id| format!("connection {id}"));
                 write!(f, "slow get: {got} after {waited:.1?}; check max_size and backend latency")

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::error::connect_error::ConnectError;
 use crate::machine::capacity::SlotState;
+use crate::machine::check_limit::RoundTrips;
 use crate::machine::disposition::Disposition;
-use crate::machine::health::{ConnMeta, VerifiedAt};
+use crate::machine::health::{ConnId, ConnMeta, VerifiedAt};
 use crate::machine::pool::ConnectTicket;
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
@@ -58,7 +59,7 @@ impl<M: Manager> ConnectTask<M> {
         let shared = &self.shared;
         let limit = shared.snapshot.config().connect_timeout;
         let connect = async { shared.manager.connect_within(limit).await };
-        let completion = run_guarded(&*shared.runtime, limit, closing, connect).await;
+        let completion = run_guarded(&*shared.runtime, || limit, closing, connect).await;
         let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
             Completion::Done(Err(error)) => ConnectError::Failed(Arc::new(error)),
@@ -84,11 +85,12 @@ impl<M: Manager> ConnectTask<M> {
         // Read before the settings: under the same version, they are the same.
         let version = shared.snapshot.versions().current;
         let config = shared.snapshot.config();
+        let took = now.since(self.began);
         let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
         let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
         let meta = ConnMeta {
-            id,
+            id: ConnId::new(id),
             created_at: now,
             expires_at: lifetime.and_then(|span| now.checked_add(span)).unwrap_or(Instant::NEVER),
             idle_since: now,
@@ -96,9 +98,10 @@ impl<M: Manager> ConnectTask<M> {
             uses: 0,
             version: self.ticket.version,
             verified: VerifiedAt::new(version, true),
+            round_trips: RoundTrips::connected(took),
         };
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
-        shared.events.tell(|| Event::Opened { id, took: now.since(self.began) });
+        shared.events.tell(|| Event::Opened { id, took });
         shared.with(|locked| {
             if let Some(cell) = conn.slot.lease() {
                 cell.opened(id);

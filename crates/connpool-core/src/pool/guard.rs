@@ -96,14 +96,14 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         take_flags(shared, &mut conn);
         let conn = *conn;
         drop(conn.slot);
-        let id = conn.meta.id;
+        let id = conn.meta.id();
         shared.events.tell(|| Event::Detached { id });
         conn.inner
     }
 
     /// Returns a number that no other connection of the pool has had.
     pub fn id(&self) -> u64 {
-        self.conn().meta.id
+        self.conn().meta.id()
     }
 
     /// Returns how long ago the connection was opened.

@@ -16,7 +16,7 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     end_lease(shared, &conn);
     if observed {
         shared.events.announce(&Event::Returned {
-            id: conn.meta.id,
+            id: conn.meta.id(),
             held: borrowed_at.map(|at| shared.age(at)),
         });
     }

@@ -173,7 +173,7 @@ impl<M: Manager> Shared<M> {
     /// Drops a connection at once. Its slot is free when it is gone.
     pub(crate) fn discard(&self, conn: BoxConn<M>, reason: CloseReason) {
         self.counters.closed(reason);
-        let (id, created_at) = (conn.meta.id, conn.meta.created_at);
+        let (id, created_at) = (conn.meta.id(), conn.meta.created_at);
         // Catches what the connection's own drop may throw. Its slot is freed in any case.
         self.events.guarded("drop", move || drop(conn));
         self.events.tell(|| Event::Closed { id, reason, age: self.age(created_at) });

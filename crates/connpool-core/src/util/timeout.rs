@@ -22,19 +22,19 @@ pub(crate) enum Completion<T> {
     Panicked(String),
 }
 
-/// Runs `work` for at most `limit`, or until `interrupt` is ready, and catches its panics.
+/// Runs `work` for at most `limit()`, or until `interrupt` is ready, and catches its panics.
 ///
 /// The work is polled first: a result that is ready counts, however late the timer. Work that is
-/// ready at once creates no timer.
+/// ready at once creates no timer, and does not ask for the limit.
 pub(crate) async fn run_guarded<T>(
     runtime: &dyn Runtime,
-    limit: Option<Duration>,
+    limit: impl FnOnce() -> Option<Duration>,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = T>,
 ) -> Completion<T> {
     let mut work = pin!(Some(work));
     let mut interrupt = pin!(interrupt);
-    let mut limit = Deadline::new(limit);
+    let (mut limit, mut deadline) = (Some(limit), None);
     let completion = poll_fn(|cx| {
         if let Some(work) = work.as_mut().as_pin_mut() {
             match catch_panic(|| work.poll(cx)) {
@@ -46,7 +46,11 @@ pub(crate) async fn run_guarded<T>(
         if interrupt.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Completion::Interrupted);
         }
-        let passed = limit.poll_passed(cx, runtime, || runtime.now());
+        if let Some(limit) = limit.take() {
+            deadline = Some(Deadline::new(limit()));
+        }
+        let Some(deadline) = &mut deadline else { return Poll::Pending };
+        let passed = deadline.poll_passed(cx, runtime, || runtime.now());
         passed.map(|()| Completion::TimedOut)
     })
     .await;
@@ -94,6 +98,15 @@ impl Deadline {
             self.at = self.limit.after(now);
         }
         self.at
+    }
+
+    /// Returns how much of it is left: all of it before it begins; `None` if it never passes.
+    pub(crate) fn left(&self) -> impl Fn(Instant) -> Option<Duration> + use<> {
+        let Deadline { limit, start, at, .. } = *self;
+        move |now| match start {
+            Some(_) => at.map(|at| at.since(now)),
+            None => limit.as_duration(),
+        }
     }
 
     /// Returns how long ago it began.

@@ -12,10 +12,10 @@ fn ping_after_a_burst_finds_connections_that_the_probe_misses() {
         4..=6 => Liveness::Closed,
         _ => Liveness::Alive,
     });
-    fake.next(Call::Ping, [Behavior::Hang, Behavior::Fail]);
+    fake.next(Call::Ping, [Behavior::Fail, Behavior::Hang]);
     let held = hold(&sim, &pool, 2);
     let ids: Vec<u64> = held.iter().map(|held| held.id()).collect();
-    assert_eq!(ids, [7, 1], "got a connection whose ping failed");
+    assert_eq!(ids, [7, 8], "got a connection whose ping failed");
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
     assert_eq!(closed(&pool, CloseReason::PingFailed), 1);

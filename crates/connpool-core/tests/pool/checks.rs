@@ -4,10 +4,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::support::{
-    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, fill, graceful_closes, hold, new,
-    spawn, spawn_get,
+    Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold,
+    new, spawn, spawn_get,
 };
-use connpool_core::{GetError, Liveness, Phase, Runtime};
+use connpool_core::{CloseReason, GetError, Liveness, Phase, Runtime};
 
 // ---- deadlines
 
@@ -57,7 +57,7 @@ fn connect_timeout_reports_the_connect_phase() {
 }
 
 #[test]
-fn check_timeout_reports_the_check_phase() {
+fn check_with_no_time_left_reports_the_check_phase() {
     for resets in [false, true] {
         let (sim, fake) = new(1);
         let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
@@ -70,8 +70,7 @@ fn check_timeout_reports_the_check_phase() {
         }
         let pool = builder.build_lazy().unwrap();
         fill(&sim, &pool, 1);
-        let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
-        assert_eq!(sim.elapsed(), SECOND);
+        let error = sim.block_on(pool.get_timeout(Duration::ZERO)).unwrap_err();
         let GetError::Timeout { phase, .. } = &error else {
             panic!("{error:?}");
         };
@@ -83,28 +82,33 @@ fn check_timeout_reports_the_check_phase() {
 }
 
 #[test]
-fn hanging_pings_do_not_extend_the_get_deadline() {
-    for ping_timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
-        let (sim, fake) = new(1);
-        let pool =
-            fake.pool().ping_after(Duration::ZERO).ping_timeout(ping_timeout).build_lazy().unwrap();
-        fill(&sim, &pool, 10);
-        fake.always(Call::Ping, Behavior::Hang);
-        fake.always(Call::Connect, Behavior::Hang);
-        let error = sim.block_on(pool.get_timeout(300 * MILLI)).unwrap_err();
-        assert_eq!(sim.elapsed(), 300 * MILLI, "{ping_timeout:?}");
-        let GetError::Timeout { phase, .. } = &error else {
-            panic!("{error:?}");
-        };
-        // Three pings of 70 ms leave time for a connect.
-        let expected = match ping_timeout {
-            Some(limit) if limit * 3 < 300 * MILLI => Phase::Connect,
-            _ => Phase::Check,
-        };
-        assert_eq!(*phase, expected, "{ping_timeout:?}");
-        fake.clear_script();
-        sim.advance(20 * SECOND);
-        assert_full_capacity(&sim, &fake, &pool);
+fn hanging_checks_do_not_extend_the_get_deadline() {
+    for timeout in [None, Some(SECOND), Some(70 * MILLI), Some(100 * MILLI)] {
+        for call in [Call::Ping, Call::Reset] {
+            let (sim, fake) = new(1);
+            if call == Call::Reset {
+                fake.require_reset();
+            }
+            let pool = fake
+                .pool()
+                .ping_after(Duration::ZERO)
+                .ping_timeout(timeout)
+                .reset_timeout(timeout)
+                .build_lazy()
+                .unwrap();
+            fill(&sim, &pool, 10);
+            fake.always(call, Behavior::Hang);
+            fake.always(Call::Connect, Behavior::Hang);
+            let error = sim.block_on(pool.get_timeout(300 * MILLI)).unwrap_err();
+            assert_eq!(sim.elapsed(), 300 * MILLI, "{timeout:?}");
+            let GetError::Timeout { phase, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert_eq!((*phase, fake.calls(call)), (Phase::Connect, 1), "{timeout:?}");
+            fake.clear_script();
+            sim.advance(20 * SECOND);
+            assert_full_capacity(&sim, &fake, &pool);
+        }
     }
 }
 
@@ -115,6 +119,7 @@ fn get_deadline_spans_wait_and_check_from_the_first_poll() {
         fake.pool().max_size(1).ping_after(Duration::ZERO).ping_timeout(None).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     fake.always(Call::Ping, Behavior::Hang);
+    fake.always(Call::Connect, Behavior::Hang);
     let job = spawn(&sim, pool.get_owned_timeout(SECOND));
     sim.advance(600 * MILLI);
     drop(held);
@@ -122,7 +127,7 @@ fn get_deadline_spans_wait_and_check_from_the_first_poll() {
     assert!(!job.has_ended());
     sim.advance(MILLI);
     let error = job.take().expect("still pending after its deadline").unwrap_err();
-    assert!(matches!(error, GetError::Timeout { phase: Phase::Check, .. }));
+    assert!(matches!(error, GetError::Timeout { phase: Phase::Connect, .. }));
 }
 
 // ---- checks
@@ -132,14 +137,61 @@ fn get_takes_a_new_connection_after_three_failed_pings() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 5);
-    fake.always(Call::Ping, Behavior::Hang);
+    fake.always(Call::Ping, Behavior::Fail);
     let guard = sim.block_on(pool.get()).unwrap();
-    assert_eq!(guard.id(), 6);
-    assert_eq!(fake.calls(Call::Ping), 3);
-    assert_eq!(sim.elapsed(), 3 * SECOND, "one ping_timeout each");
+    assert_eq!((guard.id(), fake.calls(Call::Ping)), (6, 3));
     sim.settle();
     assert_eq!(pool.stats().ping_failed, 3);
     assert_eq!(pool.stats().available, 2);
+}
+
+/// A firewall has forgotten all idle connections, while the backend is well.
+#[test]
+fn silent_connections_cost_a_get_a_quarter_of_a_second_and_a_connect() {
+    for get_timeout in [10_000, 2_000, 900] {
+        let (sim, fake) = new(1);
+        let pool = fake.pool().min_size(10).get_timeout(get_timeout * MILLI);
+        let pool = sim.block_on(pool.build()).unwrap();
+        fill(&sim, &pool, 10);
+        sim.advance(2 * SECOND);
+        fake.always(Call::Ping, Behavior::Hang);
+        fake.always(Call::Connect, Behavior::Take(MILLI));
+        let start = sim.elapsed();
+        let guard = sim.block_on(pool.get()).unwrap();
+        assert_eq!((guard.id(), sim.elapsed() - start), (11, 251 * MILLI), "{get_timeout} ms");
+        assert_eq!(closed(&pool, CloseReason::PingTimeout), 1);
+    }
+}
+
+/// The time for the ping is up sooner than a slow peer answers, which says nothing about the peer.
+#[test]
+fn ping_cut_short_by_the_deadline_is_no_breakage() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(20).ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 10);
+    fake.always(Call::Ping, Behavior::Take(200 * MILLI));
+    for _ in 0..3 {
+        drop(sim.block_on(pool.get_timeout(300 * MILLI)).unwrap().detach());
+    }
+    assert_eq!((sim.elapsed(), fake.calls(Call::Ping)), (300 * MILLI, 3));
+    sim.settle();
+    assert_eq!(closed(&pool, CloseReason::Cancelled), 3);
+    // No burst: with more time, the next one is pinged and lent.
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 7);
+}
+
+#[test]
+fn slow_backend_gets_four_times_its_round_trip_for_a_ping() {
+    let (sim, fake) = new(1);
+    fake.next(Call::Connect, [Behavior::Take(200 * MILLI)]);
+    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.next(Call::Ping, [Behavior::Take(799 * MILLI), Behavior::Take(MILLI), Behavior::Hang]);
+    fill(&sim, &pool, 1);
+    fill(&sim, &pool, 1);
+    let start = sim.elapsed();
+    assert_eq!(sim.block_on(pool.get()).unwrap().id(), 2);
+    assert_eq!(sim.elapsed() - start, 800 * MILLI, "the connect is longer than the last ping");
 }
 
 #[test]
@@ -175,7 +227,6 @@ fn ping_is_skipped_for_ping_after_since_the_last_proof_of_life() {
 
 #[test]
 fn dead_connections_and_those_with_unsolicited_bytes_are_replaced() {
-    use connpool_core::CloseReason;
     for (liveness, reason) in [
         (Liveness::Closed, Some(CloseReason::Dead)),
         (Liveness::Unsolicited, Some(CloseReason::Unsolicited)),

@@ -102,8 +102,8 @@ fn connection_that_expires_during_its_ping_is_not_lent() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
-    sim.advance(SECOND / 2);
+    fake.next(Call::Ping, [Behavior::Take(SECOND / 5)]);
+    sim.advance(SECOND * 9 / 10);
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(guard.id(), 2);
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);

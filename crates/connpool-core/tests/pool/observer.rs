@@ -74,6 +74,16 @@ fn observer_receives_breaker_burst_and_pause_events() {
 }
 
 #[test]
+fn ping_timeout_that_outlasts_the_get_is_reported_when_the_pool_is_built() {
+    for (get_timeout, warnings) in [(SECOND, 1), (1_001 * MILLI, 0)] {
+        let (_, fake) = new(1);
+        let (log, builder) = logged_pool(&fake);
+        let _pool = builder.get_timeout(get_timeout).build_lazy().unwrap();
+        assert_eq!(log.count("config_warning"), warnings, "{get_timeout:?}");
+    }
+}
+
+#[test]
 fn observer_receives_the_events_of_a_connection_in_order() {
     let (sim, fake) = new(1);
     let (log, builder) = logged_pool(&fake);

@@ -69,7 +69,7 @@ fn connection_that_passes_its_check_during_a_pause_is_not_lent() {
     let (sim, fake) = new(1);
     let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Call::Ping, [Behavior::Take(SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(SECOND / 5)]);
     let job = spawn_get(&sim, &pool);
     pool.pause();
     sim.advance(2 * SECOND);

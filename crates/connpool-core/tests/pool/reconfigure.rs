@@ -258,9 +258,9 @@ fn shorter_lifetime_applies_to_a_connection_under_a_ping() {
         .build_lazy()
         .unwrap();
     fill(&sim, &pool, 1);
-    fake.next(Call::Ping, [Behavior::Take(2 * SECOND)]);
+    fake.next(Call::Ping, [Behavior::Take(SECOND / 5)]);
     let get = spawn_get(&sim, &pool);
-    reconfigure(&pool, |c| c.max_lifetime = Some(SECOND));
+    reconfigure(&pool, |c| c.max_lifetime = Some(SECOND / 10));
     sim.advance(2 * SECOND);
     assert_eq!(get.take().unwrap().unwrap().id(), 2);
     assert_eq!(closed(&pool, CloseReason::Lifetime), 1);

@@ -14,7 +14,7 @@ fn at(seconds: u64) -> Instant {
 
 fn meta() -> ConnMeta {
     ConnMeta {
-        id: 1,
+        id: ConnId::new(1),
         created_at: at(0),
         expires_at: Instant::NEVER,
         idle_since: at(0),
@@ -22,6 +22,7 @@ fn meta() -> ConnMeta {
         uses: 1,
         version: 7,
         verified: VerifiedAt::new(11, true),
+        round_trips: RoundTrips::default(),
     }
 }
 
@@ -44,7 +45,7 @@ fn begin(kind: CheckKind, meta: &ConnMeta, rules: &Rules, now: u64) -> Step {
 #[test]
 fn check_is_its_table() {
     use StepResult::*;
-    let all = [Quiet, Closed, Unsolicited, Done, Failed, TimedOut, StepResult::Panicked];
+    let all = [Quiet, Closed, Unsolicited, Done, Failed, TimedOut, CutShort, StepResult::Panicked];
     for due in 0..8 {
         let (ping_due, reset_due, probes) = (due & 1 != 0, due & 2 != 0, due & 4 != 0);
         let after_reset = if probes { Step::Probe } else { Step::Pass };
@@ -224,7 +225,7 @@ fn sweep_pings_after_keepalive_less_a_quarter_at_most() {
     let mut rules = rules();
     rules.keepalive = (SECOND * 100).into();
     let first_ping = |id| {
-        let meta = ConnMeta { id, ..meta() };
+        let meta = ConnMeta { id: ConnId::new(id), ..meta() };
         let pings = |now: &u64| {
             let check = Check::begin(CheckKind::Sweep, &meta, &rules, VERSIONS, true, at(*now));
             check.after(StepResult::Quiet).step == Step::Ping

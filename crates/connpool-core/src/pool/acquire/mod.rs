@@ -26,7 +26,8 @@ pub(crate) mod verify;
 mod wait;
 mod watch;
 
-/// The number of connections that may fail their check before only a fresh one is accepted.
+/// The number of connections that may fail their check before only a fresh one is accepted. One that
+/// does not answer is enough.
 const TRIES: u32 = 3;
 
 /// The state that the loop takes over from a fast path that missed.
@@ -166,7 +167,12 @@ pub(crate) async fn acquire<M: Manager>(
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
-            Some(unfit) => checkout.settle(unfit),
+            Some(unfit) => {
+                checkout.settle(unfit);
+                if unfit.is_silence() {
+                    failed = TRIES;
+                }
+            }
             None => {
                 checkout.settle(Disposition::Close(CloseReason::Cancelled));
                 return Err(timeout(shared, Phase::Check, deadline, wait.place));
@@ -197,7 +203,7 @@ fn check_out<M: Manager>(
     site: CallSite,
 ) -> BoxConn<M> {
     shared.counters.success.inc();
-    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id));
+    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()));
     let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
     shared.check_out(&mut conn, site, since);
     conn

@@ -3,6 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_lite::future::{or, pending};
+
+use crate::machine::check_limit::CheckLimit;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
 use crate::manager::Manager;
@@ -11,7 +14,7 @@ use crate::pool::connect::report_first_check;
 use crate::pool::release::settle;
 use crate::pool::shared::{BoxConn, Shared};
 use crate::stream::Liveness;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use crate::util::timeout::{Completion, Deadline, run_guarded};
 
 /// Starts a check and takes it as far as it goes without waiting.
@@ -71,30 +74,43 @@ pub(crate) fn probe<M: Manager>(shared: &Shared<M>, conn: &mut M::Connection) ->
     }
 }
 
-/// Runs the steps of a check that wait, up to its end; `None` if the interrupt came first. Without
-/// `ping_timeout` a ping takes `ping_limit` at most.
+/// Runs the steps of a check that wait, up to its end; `None` if the deadline or the interrupt came
+/// first. No step may take more than its share of the time until the deadline.
+///
+/// No `get` waits for a ping of `keepalive`: without `ping_timeout`, it may take as long as that.
 pub(crate) async fn run_check<M: Manager>(
     shared: &Shared<M>,
     conn: &mut BoxConn<M>,
     mut check: Check,
-    ping_limit: Option<Duration>,
+    keepalive: Option<Duration>,
+    deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
 ) -> Option<Disposition> {
     let mut interrupt = pin!(interrupt);
     loop {
-        let (manager, inner) = (&shared.manager, &mut conn.inner);
+        let interrupt = interrupt.as_mut();
+        let (manager, meta) = (&shared.manager, &conn.meta);
         let result = match check.step {
             Step::Pass | Step::Close(_) => return Disposition::after(check.step),
-            Step::Probe => probe(shared, inner),
+            Step::Probe => probe(shared, &mut conn.inner),
             Step::Ping => {
-                let limit = shared.snapshot.config().ping_timeout.or(ping_limit);
+                let timeout = shared.snapshot.config().ping_timeout;
+                let limit = match keepalive {
+                    Some(age) => timeout.or(Some(age)),
+                    None => earliest([timeout, Some(meta.round_trips.ping_limit())]),
+                };
+                let inner = &mut conn.inner;
                 let ping = async { manager.ping(inner).await };
-                run_step(shared, "ping", limit, interrupt.as_mut(), ping).await?
+                let (result, took) =
+                    run_step(shared, "ping", limit, deadline, interrupt, ping).await?;
+                conn.meta.round_trips.pinged(took);
+                result
             }
             Step::Reset => {
                 let limit = shared.snapshot.config().reset_timeout;
+                let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                run_step(shared, "reset", limit, interrupt.as_mut(), reset).await?
+                run_step(shared, "reset", limit, deadline, interrupt, reset).await?.0
             }
         };
         if result == StepResult::Done {
@@ -108,24 +124,40 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset; `None` if the interrupt came first.
+/// Runs a ping or a reset that may take `own` by itself, and returns how long it took; `None` if the
+/// deadline or the interrupt came first. What is ready at once took no time, and reads no clock.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
     step: &'static str,
-    limit: Option<Duration>,
+    own: Option<Duration>,
+    deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = Result<(), M::Error>>,
-) -> Option<StepResult> {
-    match run_guarded(&*shared.runtime, limit, interrupt, work).await {
-        Completion::Done(Ok(())) => Some(StepResult::Done),
-        Completion::Done(Err(_)) => Some(StepResult::Failed),
-        Completion::TimedOut => Some(StepResult::TimedOut),
+) -> Option<(StepResult, Duration)> {
+    let runtime = &*shared.runtime;
+    let left = deadline.left();
+    let mut began = None;
+    let mut limited = None;
+    let limit = || {
+        let now = runtime.now();
+        began = Some(now);
+        limited.insert(CheckLimit::new(own, left(now))).limit
+    };
+    let interrupt = or(interrupt, deadline.passed(runtime));
+    let result = match run_guarded(runtime, limit, interrupt, work).await {
+        Completion::Done(Ok(())) => StepResult::Done,
+        Completion::Done(Err(_)) => StepResult::Failed,
+        Completion::TimedOut if limited.is_some_and(|limited| limited.is_cut_short) => {
+            StepResult::CutShort
+        }
+        Completion::TimedOut => StepResult::TimedOut,
         Completion::Panicked(message) => {
             shared.events.panicked(step, &message);
-            Some(StepResult::Panicked)
+            StepResult::Panicked
         }
-        Completion::Interrupted => None,
-    }
+        Completion::Interrupted => return None,
+    };
+    Some((result, began.map_or(Duration::ZERO, |began| runtime.now().since(began))))
 }
 
 /// A connection under check. Dropped in the middle of a check, it is destroyed: its state is unknown.
@@ -143,8 +175,7 @@ impl<M: Manager> Checkout<'_, M> {
         deadline: &mut Deadline,
     ) -> Option<Disposition> {
         let conn = self.conn.as_mut()?;
-        let time_is_up = deadline.passed(&*self.shared.runtime);
-        let disposition = run_check(self.shared, conn, check, None, time_is_up).await;
+        let disposition = run_check(self.shared, conn, check, None, deadline, pending()).await;
         self.checked_at = conn.meta.last_alive;
         disposition
     }

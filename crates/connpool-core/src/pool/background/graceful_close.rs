@@ -35,7 +35,7 @@ async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, re
         return shared.discard(conn, reason);
     }
     let conn = *conn;
-    let id = conn.meta.id;
+    let id = conn.meta.id();
     // Declared first, dropped last: counted, and its slot freed, when the connection is gone.
     let _closing = Closing {
         shared: Arc::clone(&shared),
@@ -46,7 +46,7 @@ async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, re
     };
     let close = async { shared.manager.close(conn.inner).await };
     let limit = shared.snapshot.config().close_timeout;
-    let timed_out = match run_guarded(&*shared.runtime, limit, expedited, close).await {
+    let timed_out = match run_guarded(&*shared.runtime, || limit, expedited, close).await {
         Completion::Done(()) => return,
         Completion::Panicked(message) => return shared.events.panicked("close", &message),
         Completion::TimedOut => true,

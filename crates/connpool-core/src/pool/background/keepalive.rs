@@ -10,6 +10,7 @@ use crate::pool::acquire::verify::run_check;
 use crate::pool::connect::report_first_check;
 use crate::pool::shared::{BoxConn, Shared};
 use crate::util::sync::Arc;
+use crate::util::timeout::Deadline;
 
 /// The ping of an idle connection. Dropped in the middle of it, it destroys the connection, whose
 /// state is then unknown.
@@ -31,7 +32,9 @@ impl<M: Manager> Keepalive<M> {
         } else {
             // There is no deadline of a `get` that would end a ping without `ping_timeout`.
             let limit = shared.snapshot.config().keepalive;
-            match run_check(shared, conn, self.check, limit, closing).await {
+            let mut no_deadline = Deadline::new(None);
+            let check = run_check(shared, conn, self.check, limit, &mut no_deadline, closing);
+            match check.await {
                 Some(disposition) => disposition,
                 // The pool is being closed.
                 None => return,

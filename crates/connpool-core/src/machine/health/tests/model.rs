@@ -41,7 +41,7 @@ prop_compose! {
         (version, verified_at) in (0..2_u64, 0..3_u64),
     ) -> ConnMeta {
         let expires_at = expires_at.unwrap_or(Instant::NEVER);
-        ConnMeta { id: 1, created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(verified_at, true) }
+        ConnMeta { id: ConnId::new(1), created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(verified_at, true), round_trips: RoundTrips::default() }
     }
 }
 
@@ -59,8 +59,8 @@ prop_compose! {
 /// Mostly good results, so that later steps are reached.
 fn result() -> impl Strategy<Value = StepResult> {
     use StepResult::*;
-    let bad =
-        prop::sample::select(vec![Closed, Unsolicited, Failed, TimedOut, StepResult::Panicked]);
+    let bad = vec![Closed, Unsolicited, Failed, TimedOut, CutShort, StepResult::Panicked];
+    let bad = prop::sample::select(bad);
     prop_oneof![4 => Just(Quiet), 4 => Just(Done), 1 => bad]
 }
 
