@@ -203,11 +203,13 @@ pub struct PoolConfig {
     /// applies to idle connections only: [`ping_after`](PoolConfig::ping_after) is the check before
     /// checkout, and TCP's own keepalive is up to the manager.
     ///
-    /// The maintenance task pings one connection at a time, and none while a caller waits. A
-    /// connection being pinged is not available until the ping ends, which takes at most
-    /// `ping_timeout`, or this duration if that is `None`. Idle connections are inspected twice per
-    /// duration, whatever `evict_interval` says, so a ping may be late by half of it. If it is too
-    /// short, the backend handles more pings than work. Zero pings every millisecond.
+    /// The maintenance task pings as many connections at once as it must for a round over all of them
+    /// to take half of this duration, judged by how long earlier pings took: at least one, at most a
+    /// tenth of the idle connections, and none while a caller waits. A connection being pinged is not
+    /// available until the ping ends, which takes at most `ping_timeout`, or this duration if that is
+    /// `None`. Idle connections are inspected twice per duration, whatever `evict_interval` says, so a
+    /// ping may be late by half of it, and by the time of a round. If it is too short, the backend
+    /// handles more pings than work. Zero pings every millisecond.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub keepalive: Option<Duration>,
 

@@ -354,6 +354,13 @@ impl<W> PoolMachine<W> {
         allowed
     }
 
+    /// Returns whether another one of the idle connections may be pinged. `idle` counts those that are
+    /// not being pinged, and is asked only if it matters.
+    pub(crate) fn may_ping(&self, idle: impl FnOnce() -> usize) -> bool {
+        let pinging = self.schedule.pinging.get();
+        pinging == 0 || pinging < self.schedule.max_pinging(idle().saturating_add(pinging))
+    }
+
     // The pool as a whole.
 
     /// Makes all connections stale that were opened, or whose connect started, before.

@@ -7,7 +7,7 @@ use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new,
     spawn_get,
 };
-use connpool_core::{Builder, CloseReason, Liveness, Pool};
+use connpool_core::{Builder, CloseReason, Instant, Liveness, Manager, Pool, Runtime};
 use connpool_testkit::SimRuntime;
 
 /// A pool that pings connections after ten seconds of idleness and makes no other checks.
@@ -58,7 +58,7 @@ fn keepalive_skips_recently_used_connections() {
 }
 
 #[test]
-fn keepalive_pings_one_connection_at_a_time_while_others_are_lent() {
+fn keepalive_pings_one_of_few_connections_at_a_time_while_others_are_lent() {
     let (sim, fake) = new(1);
     let pool = with_keepalive(&fake).max_size(3).build_lazy().unwrap();
     fill(&sim, &pool, 3);
@@ -104,6 +104,54 @@ fn keepalive_round_of_slow_pings_runs_to_its_end() {
     assert_eq!(fake.calls(Call::Ping), 20);
     assert_eq!(fake.observed().most_connecting, 1);
     assert_eq!(pool.stats().available, 20);
+}
+
+/// The peer of a pool that hears of its connections and forgets the silent ones.
+struct Forgetful(SimRuntime);
+
+impl Manager for Forgetful {
+    type Connection = Instant;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> std::io::Result<Instant> {
+        Ok(self.0.now())
+    }
+
+    async fn ping(&self, heard: &mut Instant) -> std::io::Result<()> {
+        self.0.sleep(40 * MILLI).await;
+        match self.liveness(heard) {
+            Liveness::Alive => *heard = self.0.now(),
+            _ => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
+        Ok(())
+    }
+
+    fn liveness(&self, heard: &mut Instant) -> Liveness {
+        let is_silent = self.0.now().since(*heard) >= 3 * SECOND;
+        if is_silent { Liveness::Closed } else { Liveness::Alive }
+    }
+
+    fn needs_reset(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn keepalive_loses_none_of_many_connections_to_a_peer_that_closes_silent_ones() {
+    for size in [20, 200, 500] {
+        let sim = SimRuntime::new(1);
+        let builder = Pool::builder(Forgetful(sim.clone()), sim.clone());
+        let builder = builder.max_size(size).min_size(size).keepalive(SECOND);
+        let pool = sim.block_on(builder.build()).unwrap();
+        let mut fewest_idle = size;
+        for _ in 0..1_000 {
+            sim.advance(10 * MILLI);
+            fewest_idle = fewest_idle.min(pool.stats().available);
+        }
+        let closed = pool.stats().closed.iter().map(|(_, count)| count).sum::<u64>();
+        assert_eq!((closed, pool.stats().created), (0, size as u64), "of {size}");
+        assert!(fewest_idle >= size - size / 10 - 1, "{fewest_idle} of {size} were left idle");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::observe::close_reason::CloseReason;
 use crate::pool::acquire::verify::run_check;
 use crate::pool::connect::report_first_check;
 use crate::pool::shared::{BoxConn, Shared};
+use crate::time::Instant;
 use crate::util::sync::Arc;
 use crate::util::timeout::Deadline;
 
@@ -18,6 +19,7 @@ pub(super) struct Keepalive<M: Manager> {
     pub(super) shared: Arc<Shared<M>>,
     pub(super) conn: Option<BoxConn<M>>,
     pub(super) check: Check,
+    pub(super) began: Instant,
 }
 
 impl<M: Manager> Keepalive<M> {
@@ -49,7 +51,7 @@ impl<M: Manager> Keepalive<M> {
         let shared = &self.shared;
         let now = shared.runtime.now();
         shared.with(|locked| {
-            locked.state.machine.schedule.pinging = false;
+            locked.state.machine.schedule.pinged(now.since(self.began));
             // The sweep goes on.
             locked.actions.notify_maintenance = true;
             locked.place(conn, disposition, now);

@@ -119,14 +119,11 @@ impl<M: Manager> Maintenance<M> {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
-        if !shared.peek(|state| state.machine.schedule.pinging) {
-            self.sweep.step(&shared);
-        }
+        let sweeping = self.sweep.step(&shared);
         let now = self.runtime.now().max(proven);
         self.leaks.step(&shared, now);
         let next = shared.peek(|state| {
             let machine = &state.machine;
-            let sweeping = !self.sweep.is_over() && !machine.schedule.pinging;
             if !state.closing.is_empty() || sweeping {
                 return Some(Next::Again);
             }

@@ -16,7 +16,7 @@ pub(super) struct Sweep(Vec<(Segment, usize)>);
 
 /// Why a sweep stops, or leaves a segment.
 enum Interrupted {
-    /// The connection is away for a ping. The sweep goes on when it is back.
+    /// Enough connections are away for a ping. The sweep goes on when one of them is back.
     Pinging,
     SegmentEmpty,
     CallerWaits,
@@ -28,32 +28,34 @@ impl Sweep {
         Sweep(segments)
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Probes some of the idle connections, one at a time. A caller never finds more than that one
-    /// missing, and if it has to wait for it the sweep ends.
-    pub(super) fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) {
+    /// missing beside those being pinged, and if it has to wait for it the sweep ends. Returns whether
+    /// the sweep can go on now.
+    pub(super) fn step<M: Manager>(&mut self, shared: &Arc<Shared<M>>) -> bool {
         for _ in 0..BATCH {
-            let Some((segment, left)) = self.0.last_mut() else { return };
+            let Some((segment, left)) = self.0.last_mut() else { return false };
             let step = sweep_one(shared, *segment);
+            if matches!(step, Err(Interrupted::Pinging)) {
+                return false;
+            }
             *left = left.saturating_sub(1);
             if *left == 0 || matches!(step, Err(Interrupted::SegmentEmpty)) {
                 self.0.pop();
             }
-            match step {
-                Ok(()) | Err(Interrupted::SegmentEmpty) => {}
-                Err(Interrupted::Pinging) => return,
-                Err(Interrupted::CallerWaits) => self.0.clear(),
+            if matches!(step, Err(Interrupted::CallerWaits)) {
+                self.0.clear();
             }
         }
+        !self.0.is_empty()
     }
 }
 
 /// Checks the connection of a segment that is idle for longest.
 fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> Result<(), Interrupted> {
     let mut conn = shared.with(|locked| {
+        if !locked.state.machine.may_ping(|| shared.idle.count().idle) {
+            return Err(Interrupted::Pinging);
+        }
         if !locked.state.machine.sweep_probe_started() {
             return Err(Interrupted::CallerWaits);
         }
@@ -66,7 +68,7 @@ fn sweep_one<M: Manager>(shared: &Arc<Shared<M>>, segment: Segment) -> Result<()
     let check = begin_check(shared, &mut conn, CheckKind::Sweep, shared.clock());
     let Some(disposition) = Disposition::after(check.step) else {
         ping(shared, conn, check);
-        return Err(Interrupted::Pinging);
+        return Ok(());
     };
     report_first_check(shared, &conn.meta, disposition);
     let now = shared.runtime.now();
@@ -82,10 +84,10 @@ fn ping<M: Manager>(shared: &Arc<Shared<M>>, conn: BoxConn<M>, check: Check) {
     let now = shared.runtime.now();
     shared.with(|locked| {
         locked.state.machine.schedule.probing = false;
-        locked.state.machine.schedule.pinging = true;
+        locked.state.machine.schedule.pinging.inc();
         // A caller that came during the probe has nothing to wait for.
         locked.rebalance(now);
     });
-    let keepalive = Keepalive { shared: Arc::clone(shared), conn: Some(conn), check };
+    let keepalive = Keepalive { shared: Arc::clone(shared), conn: Some(conn), check, began: now };
     shared.runtime.spawn(Box::pin(keepalive.run()));
 }

@@ -23,7 +23,7 @@ pub(crate) struct Projection {
     connect_limit: usize,
     sweep_in: Option<Duration>,
     probing: bool,
-    pinging: bool,
+    pinging: usize,
     closed: bool,
     paused: bool,
     /// The ranks of the current, cleared and suspect versions, and of those of connections.
@@ -59,7 +59,7 @@ impl<W> PoolMachine<W> {
             connect_limit: self.backoff.connect_limit(),
             sweep_in: self.schedule.sweep_at.map(until),
             probing: self.schedule.probing,
-            pinging: self.schedule.pinging,
+            pinging: self.schedule.pinging.get(),
             closed: self.closed,
             paused: self.paused,
             versions: all.iter().map(rank).collect(),
