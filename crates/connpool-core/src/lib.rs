@@ -67,6 +67,7 @@ pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 pub use error::add_error::AddError;
 pub use error::connect_error::ConnectError;
 pub use error::diagnosis::{Diagnosis, Phase};
+pub use error::failed_check::FailedCheck;
 pub use error::{BuildError, GetError};
 pub use machine::breaker::BreakerState;
 pub use manager::Manager;

@@ -111,14 +111,20 @@ fn only_failures_are_logged_as_warnings() {
         assert!(sim.block_on(pool.get_timeout(Duration::from_secs(2))).is_err());
         drop(held);
         connpool_testkit::silence_scripted_panics();
-        fake.next(Call::Ping, [Behavior::Panic]);
+        fake.next(Call::Ping, [Behavior::Panic, Behavior::Fail]);
+        drop(sim.block_on(pool.get_many(1)).unwrap());
         drop(sim.block_on(pool.get_many(1)).unwrap());
     });
     let kinds: Vec<_> =
         lines.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         kinds,
-        [r#"WARN event="connect_failed""#, r#"WARN event="slow_get""#, r#"WARN event="panicked""#,]
+        [
+            r#"WARN event="connect_failed""#,
+            r#"WARN event="slow_get""#,
+            r#"WARN event="panicked""#,
+            r#"WARN event="check_failed""#
+        ]
     );
 }
 

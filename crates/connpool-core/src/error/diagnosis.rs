@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::failed_check::FailedCheck;
 use crate::machine::breaker::BreakerState;
 use crate::observe::holders::Holder;
 use crate::time::HumanDuration;
 
 /// The state of the pool when a `get` failed. Prints as one paragraph that ends with the likely remedy.
 ///
-/// Neither the manager nor a connection is formatted; the error of a connect is, in `{:?}` as in `{}`.
+/// Neither the manager nor a connection is formatted; the errors of a connect and of a check are, in `{:?}`
+/// as in `{}`.
 ///
 /// # Examples
 ///
@@ -58,6 +60,10 @@ pub struct Diagnosis {
     pub last_error: Option<Arc<dyn Error + Send + Sync>>,
     /// How long ago that was.
     pub last_error_ago: Option<Duration>,
+    /// The last ping or reset that failed, unless one has succeeded since.
+    pub last_failed_check: Option<FailedCheck>,
+    /// How long ago that was.
+    pub last_failed_check_ago: Option<Duration>,
     /// The three holders that have had a connection for longest.
     pub longest_held: Vec<Holder>,
 }
@@ -109,8 +115,13 @@ impl Diagnosis {
     fn remedy(&self, phase: Option<Phase>) -> &'static str {
         let all_in_use = self.active >= self.max_size;
         let backend_fails = self.last_error.is_some() || self.breaker != BreakerState::Closed;
+        let last_check = self.last_failed_check.as_ref();
+        let is_check_doubtful = last_check.is_some_and(FailedCheck::is_doubtful);
         match phase {
             _ if self.paused => "call `resume`, or raise get_timeout",
+            Some(_) if is_check_doubtful && !backend_fails => {
+                "see that the ping and the reset of the manager are what the backend understands"
+            }
             Some(Phase::Check) => {
                 "see that the backend answers pings and resets within get_timeout"
             }
@@ -151,6 +162,9 @@ impl fmt::Display for Diagnosis {
                 write!(f, " {} ago", HumanDuration(ago))?;
             }
             write!(f, ": {error}")?;
+        }
+        if let (Some(check), Some(ago)) = (&self.last_failed_check, self.last_failed_check_ago) {
+            write!(f, "; {} ago, the {check}", HumanDuration(ago))?;
         }
         if self.breaker != BreakerState::Closed {
             write!(f, "; the breaker is {}", self.breaker)?;
@@ -194,6 +208,8 @@ mod tests {
             breaker: BreakerState::Closed,
             last_error: None,
             last_error_ago: None,
+            last_failed_check: None,
+            last_failed_check_ago: None,
             longest_held: vec![holder("monthly", 32_100)],
         }
     }

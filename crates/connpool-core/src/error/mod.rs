@@ -3,6 +3,7 @@
 pub(crate) mod add_error;
 pub(crate) mod connect_error;
 pub(crate) mod diagnosis;
+pub(crate) mod failed_check;
 
 use std::error::Error;
 use std::fmt;

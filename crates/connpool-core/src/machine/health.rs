@@ -271,6 +271,13 @@ pub(crate) enum Step {
     Close(CloseReason),
 }
 
+impl Step {
+    /// Returns the name of a step that runs code of the manager.
+    pub(crate) fn label(self) -> &'static str {
+        if self == Step::Reset { "reset" } else { "ping" }
+    }
+}
+
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepResult {

@@ -7,6 +7,7 @@
 //! | module           | decides                                                    |
 //! |------------------|------------------------------------------------------------|
 //! | `health`         | the check of one connection                                |
+//! | `check_doubt`    | whether a check is wrong itself                            |
 //! | `check_limit`    | how long a ping or a reset may take                        |
 //! | `disposition`    | what happens to a connection that comes back               |
 //! | `wait_queue`     | which waiter is served next                                |
@@ -20,6 +21,7 @@
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 pub(crate) mod capacity;
+pub(crate) mod check_doubt;
 pub(crate) mod check_limit;
 pub(crate) mod count;
 pub(crate) mod disposition;

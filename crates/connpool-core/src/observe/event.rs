@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::failed_check::FailedCheck;
 use crate::machine::breaker::BreakerState;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::Holder;
@@ -56,13 +57,14 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// An event of a pool. Prints as a short sentence.
+/// An event of a pool. Prints as a short sentence; `{:?}` prints the same, so no secret that the `Debug` of
+/// an error contains.
 ///
 /// For one connection, `Opened` comes first, `Closed` or `Detached` last, and `Lent` and `Returned`
 /// alternate between them. Between two connections, or two threads, no order is guaranteed.
 ///
 /// The field `id` is the connection's [`id`](crate::PooledConnection::id), and `holder` its holder.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are described once, on the enum and its variants")]
 pub enum Event<'a> {
@@ -74,6 +76,10 @@ pub enum Event<'a> {
     /// one included.
     #[non_exhaustive]
     ConnectFailed { error: &'a (dyn Error + 'static), took: Duration, failures: usize },
+    /// A ping or a reset failed or was not answered in time, and its connection is closed. A panic is
+    /// reported as `Panicked` instead.
+    #[non_exhaustive]
+    CheckFailed { check: &'a FailedCheck },
     /// A `get` has to wait, for a connect or for a return.
     Waiting,
     /// A connection was checked out. The `get` took `waited` for waiting and checking.
@@ -132,6 +138,7 @@ impl Event<'_> {
         match self {
             Event::Opened { .. } => "opened",
             Event::ConnectFailed { .. } => "connect_failed",
+            Event::CheckFailed { .. } => "check_failed",
             Event::Waiting => "waiting",
             Event::Lent { .. } => "lent",
             Event::Returned { .. } => "returned",
@@ -161,6 +168,7 @@ impl Event<'_> {
             | Event::Detached { id }
             | Event::Closed { id, .. }
             | Event::GracefulCloseFailed { id, .. } => Some(*id),
+            Event::CheckFailed { check } => Some(check.id),
             Event::SlowGet { id, .. } => *id,
             Event::LeakSuspected { holder } | Event::LeakReturned { holder } => Some(holder.id),
             Event::ConnectFailed { .. }
@@ -177,6 +185,12 @@ impl Event<'_> {
     }
 }
 
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event({self})")
+    }
+}
+
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -184,6 +198,7 @@ impl fmt::Display for Event<'_> {
             Event::ConnectFailed { error, took, failures } => {
                 write!(f, "cannot connect (failure {failures} in a row, after {took:.1?}): {error}")
             }
+            Event::CheckFailed { check } => write!(f, "{check}"),
             Event::Waiting => f.write_str("a get has to wait"),
             Event::Lent { id, waited } => {
                 write!(f, "checked out connection {id} after {waited:.1?}")

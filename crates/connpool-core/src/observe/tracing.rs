@@ -38,6 +38,7 @@ mod on {
         match what {
             Event::Breaker { to: BreakerState::Open, .. }
             | Event::ConnectFailed { .. }
+            | Event::CheckFailed { .. }
             | Event::ConfigWarning { .. }
             | Event::SlowGet { .. }
             | Event::LeakSuspected { .. }

@@ -49,12 +49,13 @@ pub(crate) fn diagnosis<M: Manager>(
     place: QueuePlace,
 ) -> Box<Diagnosis> {
     let now = shared.runtime.now();
-    let (gauges, available, last_error, failed_at) = shared.peek(|state| {
+    let (gauges, available, last_error, failed_at, failed_check) = shared.peek(|state| {
         (
             state.machine.gauges(),
             shared.idle.count().idle,
             state.last_failure.clone(),
             state.machine.backoff.last_failure_at(),
+            state.failed_checks.last.clone(),
         )
     });
     Box::new(Diagnosis {
@@ -71,6 +72,8 @@ pub(crate) fn diagnosis<M: Manager>(
         breaker: gauges.breaker,
         last_error_ago: last_error.as_ref().and(failed_at).map(|at| now.since(at)),
         last_error: last_error.map(|error| Arc::new(error) as _),
+        last_failed_check_ago: failed_check.as_ref().map(|(_, at)| now.since(*at)),
+        last_failed_check: failed_check.map(|(check, _)| check),
         longest_held: shared.leases.longest(3, now),
     })
 }

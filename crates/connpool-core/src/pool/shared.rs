@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::PoolConfig;
 use crate::error::connect_error::ConnectError;
+use crate::error::failed_check::FailedChecks;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
@@ -58,6 +59,7 @@ pub(crate) struct State<M: Manager> {
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
     pub(crate) last_failure: Option<ConnectError<M::Error>>,
+    pub(crate) failed_checks: FailedChecks,
     /// The pool itself, left by the last handle to the maintenance task, which closes what is left
     /// and then breaks this cycle.
     pub(crate) final_owner: Option<Arc<Shared<M>>>,
@@ -101,6 +103,7 @@ impl<M: Manager> Shared<M> {
             closing: VecDeque::new(),
             maintenance: TaskState::Absent,
             last_failure: None,
+            failed_checks: FailedChecks::default(),
             final_owner: None,
         };
         let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
@@ -166,6 +169,7 @@ impl<M: Manager> Shared<M> {
             | flag(machine.paused, snapshot::PAUSED)
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
             | flag(machine.backoff.failures.get() > 0, snapshot::FAILING)
+            | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }

@@ -31,6 +31,9 @@ pub(crate) const PAUSED: u64 = 32;
 /// An observer is set. Obstructs only the fast path, which reports nothing.
 pub(crate) const OBSERVED: u64 = 64;
 
+/// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
+pub(crate) const CHECKS_FAIL: u64 = 128;
+
 /// The flags that keep a returned connection from the idle set.
 const OBSTRUCT_RETURN: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
 /// The flags that keep a `get` from the idle set, or that need its help.
@@ -175,6 +178,12 @@ impl Snapshot {
     #[inline]
     pub(crate) fn is_failing(&self) -> bool {
         self.flags(FAILING) != 0
+    }
+
+    /// Returns whether the last ping or reset failed.
+    #[inline]
+    pub(crate) fn is_check_failing(&self) -> bool {
+        self.flags(CHECKS_FAIL) != 0
     }
 
     #[inline]

@@ -74,6 +74,87 @@ fn observer_receives_breaker_burst_and_pause_events() {
 }
 
 #[test]
+fn ping_that_is_wrong_itself_is_told_after_three_new_connections() {
+    for (call, step) in [(Call::Ping, "ping"), (Call::Reset, "reset")] {
+        let (sim, fake) = new(1);
+        let (log, mut builder) = logged_pool(&fake);
+        match call {
+            Call::Reset => drop(fake.require_reset()),
+            _ => builder = builder.ping_after(Duration::ZERO),
+        }
+        let pool = builder.max_size(4).build_lazy().unwrap();
+        fill(&sim, &pool, 3);
+        fake.always(call, Behavior::Fail);
+        // The three that were open count as one.
+        for _ in 0..3 {
+            drop(sim.block_on(pool.get()).unwrap());
+        }
+        let error = "failed: refused the call number";
+        let doubt = format!("; 3 new connections in a row failed it: the {step} is probably wrong");
+        let told = log.only("check_failed");
+        let (last, first) = told.split_last().unwrap();
+        assert!(
+            first.iter().all(|text| text.contains(error) && !text.contains(&doubt)),
+            "{told:#?}"
+        );
+        assert!(last.contains(error) && last.ends_with(&doubt), "{told:#?}");
+        // The diagnosis of a timeout says the same, with a remedy.
+        fake.always(Call::Connect, Behavior::Hang);
+        let text = sim.block_on(pool.get_timeout(SECOND)).unwrap_err().to_string();
+        let remedy =
+            "see that the ping and the reset of the manager are what the backend understands";
+        assert!(text.contains(error) && text.contains("is probably wrong"), "{text}");
+        assert!(text.ends_with(remedy), "{text}");
+        // One success ends the doubt.
+        fake.clear_script();
+        sim.advance(10 * SECOND);
+        (0..3).for_each(|_| drop(hold(&sim, &pool, 1)));
+        fake.always(call, Behavior::Hang);
+        fake.always(Call::Connect, Behavior::Hang);
+        log.take();
+        let text = sim.block_on(pool.get_timeout(600 * MILLI)).unwrap_err().to_string();
+        assert!(!text.contains("is probably wrong"), "{text}");
+        assert!(log.only("check_failed")[0].ends_with("failed: no answer within 200.0 ms"));
+    }
+}
+
+#[test]
+fn failed_checks_of_connections_that_were_open_together_put_no_doubt_on_the_check() {
+    let (sim, fake) = new(1);
+    let (log, builder) = logged_pool(&fake);
+    let pool = builder.max_size(20).ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 9);
+    fake.next(Call::Ping, vec![Behavior::Fail; 9]);
+    let guards = hold(&sim, &pool, 3);
+    assert_eq!(guards.len(), 3);
+    let told = log.only("check_failed");
+    assert_eq!(told.len(), 9);
+    assert!(told.iter().all(|text| !text.contains("probably")), "{told:#?}");
+}
+
+#[test]
+fn debug_of_an_event_prints_no_debug_of_an_error() {
+    let (sim, fake) = new(1);
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&texts);
+    let observer = move |_: &str, event: &Event<'_>| {
+        record.lock().unwrap().push((event.label(), format!("{event:?}"), event.to_string()));
+    };
+    let pool = fake.pool().ping_after(Duration::ZERO).observer(observer).build_lazy().unwrap();
+    fake.next(Call::Connect, [Behavior::Fail]);
+    assert!(sim.block_on(pool.get()).is_err());
+    sim.advance(SECOND);
+    fill(&sim, &pool, 1);
+    fake.next(Call::Ping, [Behavior::Fail]);
+    fill(&sim, &pool, 1);
+    let texts = texts.lock().unwrap();
+    for label in ["connect_failed", "check_failed"] {
+        let (_, debug, display) = texts.iter().find(|text| text.0 == label).unwrap();
+        assert_eq!(*debug, format!("Event({display})"));
+    }
+}
+
+#[test]
 fn ping_timeout_that_outlasts_the_get_is_reported_when_the_pool_is_built() {
     for (get_timeout, warnings) in [(SECOND, 1), (1_001 * MILLI, 0)] {
         let (_, fake) = new(1);

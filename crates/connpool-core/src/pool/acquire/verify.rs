@@ -1,5 +1,6 @@
 //! Runs the steps of a health check against the manager.
 
+use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
+use crate::observe::event::Event;
 use crate::pool::connect::report_first_check;
 use crate::pool::release::settle;
 use crate::pool::shared::{BoxConn, Shared};
 use crate::stream::Liveness;
-use crate::time::{Instant, earliest};
+use crate::time::{HumanDuration, Instant, earliest};
+use crate::util::sync::Arc;
 use crate::util::timeout::{Completion, Deadline, run_guarded};
 
 /// Starts a check and takes it as far as it goes without waiting.
@@ -101,8 +104,9 @@ pub(crate) async fn run_check<M: Manager>(
                 };
                 let inner = &mut conn.inner;
                 let ping = async { manager.ping(inner).await };
+                let about = (meta.id(), check.step);
                 let (result, took) =
-                    run_step(shared, "ping", limit, deadline, interrupt, ping).await?;
+                    run_step(shared, about, limit, deadline, interrupt, ping).await?;
                 conn.meta.round_trips.pinged(took);
                 result
             }
@@ -110,10 +114,14 @@ pub(crate) async fn run_check<M: Manager>(
                 let limit = shared.snapshot.config().reset_timeout;
                 let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                run_step(shared, "reset", limit, deadline, interrupt, reset).await?.0
+                let about = (meta.id(), check.step);
+                run_step(shared, about, limit, deadline, interrupt, reset).await?.0
             }
         };
         if result == StepResult::Done {
+            if shared.snapshot.is_check_failing() {
+                drop(shared.with(|locked| locked.state.failed_checks.passed(check.step)));
+            }
             let now = shared.clock();
             let (versions, rules) = shared.snapshot.versions_and_rules();
             conn.meta.verified(now, versions, &rules);
@@ -124,11 +132,11 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset that may take `own` by itself, and returns how long it took; `None` if the
+/// Runs a ping or a reset of a connection that may take `own` by itself, and returns how long it took; `None` if the
 /// deadline or the interrupt came first. What is ready at once took no time, and reads no clock.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
-    step: &'static str,
+    about: (u64, Step),
     own: Option<Duration>,
     deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
@@ -146,18 +154,41 @@ async fn run_step<M: Manager>(
     let interrupt = or(interrupt, deadline.passed(runtime));
     let result = match run_guarded(runtime, limit, interrupt, work).await {
         Completion::Done(Ok(())) => StepResult::Done,
-        Completion::Done(Err(_)) => StepResult::Failed,
-        Completion::TimedOut if limited.is_some_and(|limited| limited.is_cut_short) => {
-            StepResult::CutShort
+        Completion::Done(Err(error)) => {
+            report_failed_check(shared, about, Arc::new(error), true);
+            StepResult::Failed
         }
-        Completion::TimedOut => StepResult::TimedOut,
+        Completion::TimedOut => {
+            let is_cut_short = limited.is_some_and(|limited| limited.is_cut_short);
+            let limit = limited.and_then(|limited| limited.limit).unwrap_or_default();
+            let text = format!("no answer within {}", HumanDuration(limit));
+            let error = Arc::from(Box::<dyn Error + Send + Sync>::from(text));
+            report_failed_check(shared, about, error, !is_cut_short);
+            if is_cut_short { StepResult::CutShort } else { StepResult::TimedOut }
+        }
         Completion::Panicked(message) => {
-            shared.events.panicked(step, &message);
+            shared.events.panicked(about.1.label(), &message);
             StepResult::Panicked
         }
         Completion::Interrupted => return None,
     };
     Some((result, began.map_or(Duration::ZERO, |began| runtime.now().since(began))))
+}
+
+/// Records and tells why a ping or a reset failed. `counts` if that may be the fault of the check.
+#[cold]
+fn report_failed_check<M: Manager>(
+    shared: &Shared<M>,
+    about: (u64, Step),
+    error: Arc<dyn Error + Send + Sync>,
+    counts: bool,
+) {
+    let newest = counts.then(|| shared.counters.created.get());
+    let now = shared.runtime.now();
+    let (check, before) =
+        shared.with(|locked| locked.state.failed_checks.failed(about, error, newest, now));
+    drop(before);
+    shared.events.tell(|| Event::CheckFailed { check: &check });
 }
 
 /// A connection under check. Dropped in the middle of a check, it is destroyed: its state is unknown.
