@@ -86,13 +86,7 @@ where
     paused.resume();
     ask(&mut *paused.get().await?, 1).await?;
 
-    title("The server does not answer a ping");
-    let pinged = pool("pinged").ping_after(Duration::ZERO).ping_timeout(None);
-    let pinged = pinged.build_lazy()?;
-    drop(pinged.get().await?);
     server.set_mode(Mode::Unresponsive);
-    failed(pinged.get().await);
-
     title("The server accepts connections but sends nothing");
     let silent = pool("silent").build_lazy()?;
     failed(silent.get().await);

@@ -81,7 +81,7 @@ macro_rules! faults_on {
                 waiter_for_a_marked_connection_gets_a_new_one
             }
             here silence {
-                get_opens_a_new_connection_after_three_silent_ones
+                get_opens_a_new_connection_after_a_silent_one
                 silent_connections_do_not_extend_the_get_deadline
                 guard_with_a_silent_peer_frees_its_slot_on_drop
                 hanging_handshake_ends_at_connect_timeout_and_closes_its_socket
