@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, hold, new, spawn};
 use connpool_core::{
@@ -132,6 +133,22 @@ fn failing_logins(sim: &SimRuntime) -> Builder<impl Manager<Connection = u8, Err
     Pool::builder(object_fn(|| async { Err(login_error()) }), sim.clone())
 }
 
+/// Connects, and fails each ping with a [`LoginError`].
+struct FailingPings;
+
+impl Manager for FailingPings {
+    type Connection = u8;
+    type Error = LoginError;
+
+    async fn connect(&self) -> Result<u8, LoginError> {
+        Ok(1)
+    }
+
+    async fn ping(&self, _: &mut u8) -> Result<(), LoginError> {
+        Err(login_error())
+    }
+}
+
 /// Returns the text of an error with all its sources, as an error reporter prints it.
 fn chain(error: &dyn Error) -> String {
     match error.source() {
@@ -191,6 +208,39 @@ fn debug_output_never_contains_the_debug_output_of_the_managers_error() {
         assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
     }
     assert!(format!("{:?}", login_error()).contains("secret"));
+}
+
+#[test]
+fn debug_output_of_a_failed_check_never_contains_the_debug_output_of_its_error() {
+    let (sim, _) = new(1);
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&texts);
+    let observed = move |_: &str, event: &Event<'_>| {
+        if let Event::CheckFailed { check, .. } = event {
+            events.lock().unwrap().push(format!("{event:?} {event:#?} {event}"));
+            events.lock().unwrap().push(format!("{check:?} {check:#?} {check}"));
+        }
+    };
+    let pool = Pool::builder(FailingPings, sim.clone())
+        .max_size(1)
+        .ping_after(Duration::ZERO)
+        .observer(observed)
+        .build_lazy()
+        .unwrap();
+    drop(sim.block_on(pool.get()).unwrap());
+    let _held = sim.block_on(pool.get()).unwrap();
+    let timeout = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
+    let GetError::Timeout { diagnosis, .. } = &timeout else {
+        panic!("{timeout}");
+    };
+    let check = diagnosis.last_failed_check.as_ref().unwrap();
+    let mut texts = std::mem::take(&mut *texts.lock().unwrap());
+    assert_eq!(texts.len(), 2);
+    texts.push(format!("{check:?} {check:#?} {diagnosis:?} {diagnosis:#?}"));
+    texts.push(format!("{timeout:?} {timeout:#?} {:?}", io::Error::from(timeout.clone())));
+    for text in texts {
+        assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
+    }
 }
 
 #[test]
