@@ -275,7 +275,9 @@ fn reconfigure<M: Manager>(
     shared.with(|locked| {
         // Read under the pool's lock, so that of two changes neither is lost.
         let mut config = PoolConfig::clone(&shared.snapshot.config());
+        let warned = config.warning();
         change(&mut config)?;
+        let warning = config.warning().filter(|_| warned.is_none());
         let needed_clock = shared.snapshot.needs_clock();
         locked.state.machine.reconfigure(&config);
         for conn in shared.idle.reconfigure(config.idle_order, config.max_idle) {
@@ -287,6 +289,9 @@ fn reconfigure<M: Manager>(
             shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
         }
         locked.actions.tell(Event::Reconfigured);
+        if let Some(message) = warning {
+            locked.actions.tell(Event::ConfigWarning { message });
+        }
         locked.rebalance(now);
         locked.actions.notify_maintenance = true;
         // A caller that gathers more connections than there may be now has nothing to wait for.

@@ -155,12 +155,18 @@ fn debug_of_an_event_prints_no_debug_of_an_error() {
 }
 
 #[test]
-fn ping_timeout_that_outlasts_the_get_is_reported_when_the_pool_is_built() {
+fn ping_timeout_that_outlasts_the_get_is_reported_once() {
     for (get_timeout, warnings) in [(SECOND, 1), (1_001 * MILLI, 0)] {
         let (_, fake) = new(1);
         let (log, builder) = logged_pool(&fake);
-        let _pool = builder.get_timeout(get_timeout).build_lazy().unwrap();
+        let pool = builder.get_timeout(get_timeout).build_lazy().unwrap();
         assert_eq!(log.count("config_warning"), warnings, "{get_timeout:?}");
+        pool.resize(3).unwrap();
+        assert_eq!(log.count("config_warning"), warnings, "{get_timeout:?}");
+        let mut config = pool.config();
+        config.get_timeout = Some(SECOND);
+        pool.reconfigure(config).unwrap();
+        assert_eq!(log.count("config_warning"), 1, "{get_timeout:?}");
     }
 }
 
