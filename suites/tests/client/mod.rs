@@ -13,7 +13,7 @@ use socket2::{SockRef, Socket};
 use suites::server::LIMIT;
 
 use crate::adapter::{
-    Builder, CloseReason, ConnectError, Connection, GetError, Liveness, Manager, Phase, Pool,
+    Builder, CloseReason, ConnectError, Connection, GetError, Liveness, Manager, Pool,
     PooledConnection, Stats, TcpConn, TcpManager, builder,
 };
 
@@ -90,15 +90,6 @@ fn spin(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(start.elapsed() < LIMIT, "timed out waiting for {what}");
         thread::yield_now();
-    }
-}
-
-/// Asserts that a get timed out in this phase.
-#[track_caller]
-pub(crate) fn assert_timed_out<T: Debug, E: Display>(got: Result<T, GetError<E>>, expected: Phase) {
-    match got {
-        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, expected),
-        other => panic!("{other:?}"),
     }
 }
 

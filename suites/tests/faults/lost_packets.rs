@@ -1,5 +1,6 @@
 //! An unreachable peer: packets are dropped on the way.
 
+use std::fmt::{Debug, Display};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use socket2::SockRef;
 
 use super::client::{
-    assert_connect_timed_out, assert_timed_out, echo, get_despite_timeouts, pool_of, talk,
-    wait_until, wait_until_closed,
+    assert_connect_timed_out, echo, get_despite_timeouts, pool_of, talk, wait_until,
+    wait_until_closed,
 };
 use super::kernel::{open_sockets, wait_until_open_sockets_are};
 use super::network::PacketLoss;
 use crate::adapter::{
-    Builder, CloseReason, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
+    Builder, CloseReason, GetError, Manager, Phase, Pool, PooledConnection, TcpConn, TcpKeepalive,
     TcpManager, builder,
 };
 use suites::server::{Echo, LIMIT, Server};
@@ -163,4 +164,13 @@ pub(crate) async fn lost_connects_time_out_and_the_pool_recovers() {
     let mut conn = get_despite_timeouts(&pool).await;
     echo(&mut *conn, b"hello").await.unwrap();
     assert_eq!(pool.stats().size, 2);
+}
+
+/// Asserts that a get timed out in this phase.
+#[track_caller]
+fn assert_timed_out<T: Debug, E: Display>(got: Result<T, GetError<E>>, expected: Phase) {
+    match got {
+        Err(GetError::Timeout { phase, .. }) => assert_eq!(phase, expected),
+        other => panic!("{other:?}"),
+    }
 }
