@@ -149,6 +149,30 @@ impl Manager for FailingPings {
     }
 }
 
+/// What events printed.
+type Texts = Arc<Mutex<Vec<String>>>;
+
+/// Returns an observer that keeps in `texts` what events of one kind and failed checks print.
+fn debug_log(texts: &Texts, label: &'static str) -> impl Fn(&str, &Event<'_>) + use<> {
+    let kept = Arc::clone(texts);
+    move |_: &str, event: &Event<'_>| {
+        if event.label() == label {
+            kept.lock().unwrap().push(format!("{event:?} {event:#?} {event}"));
+        }
+        if let Event::CheckFailed { check, .. } = event {
+            kept.lock().unwrap().push(format!("{check:?} {check:#?} {check}"));
+        }
+    }
+}
+
+/// Asserts that each text has the `Display` of a [`LoginError`] and not its `Debug`.
+#[track_caller]
+fn assert_tell_no_secret(texts: &[String]) {
+    for text in texts {
+        assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
+    }
+}
+
 /// Returns the text of an error with all its sources, as an error reporter prints it.
 fn chain(error: &dyn Error) -> String {
     match error.source() {
@@ -184,14 +208,9 @@ fn source_chain_prints_each_cause_once() {
 #[test]
 fn debug_output_never_contains_the_debug_output_of_the_managers_error() {
     let (sim, _) = new(1);
-    let texts = Arc::new(Mutex::new(Vec::new()));
-    let events = Arc::clone(&texts);
-    let observed = move |_: &str, event: &Event<'_>| {
-        if let Event::ConnectFailed { .. } = event {
-            events.lock().unwrap().push(format!("{event:?} {event:#?}"));
-        }
-    };
-    let pool = failing_logins(&sim).observer(observed).build_lazy().unwrap();
+    let texts = Texts::default();
+    let pool =
+        failing_logins(&sim).observer(debug_log(&texts, "connect_failed")).build_lazy().unwrap();
     let connect = sim.block_on(pool.get()).unwrap_err();
     let exhausted = pool.try_get().unwrap_err();
     let patient = failing_logins(&sim).fail_fast(false).build_lazy().unwrap();
@@ -204,27 +223,18 @@ fn debug_output_never_contains_the_debug_output_of_the_managers_error() {
         texts.push(format!("{error:?} {error:#?} {:?}", io::Error::from(error.clone())));
     }
     texts.push(format!("{build:?} {build:#?} {connect_error:?} {connect_error:#?}"));
-    for text in texts {
-        assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
-    }
+    assert_tell_no_secret(&texts);
     assert!(format!("{:?}", login_error()).contains("secret"));
 }
 
 #[test]
 fn debug_output_of_a_failed_check_never_contains_the_debug_output_of_its_error() {
     let (sim, _) = new(1);
-    let texts = Arc::new(Mutex::new(Vec::new()));
-    let events = Arc::clone(&texts);
-    let observed = move |_: &str, event: &Event<'_>| {
-        if let Event::CheckFailed { check, .. } = event {
-            events.lock().unwrap().push(format!("{event:?} {event:#?} {event}"));
-            events.lock().unwrap().push(format!("{check:?} {check:#?} {check}"));
-        }
-    };
+    let texts = Texts::default();
     let pool = Pool::builder(FailingPings, sim.clone())
         .max_size(1)
         .ping_after(Duration::ZERO)
-        .observer(observed)
+        .observer(debug_log(&texts, "check_failed"))
         .build_lazy()
         .unwrap();
     drop(sim.block_on(pool.get()).unwrap());
@@ -238,9 +248,7 @@ fn debug_output_of_a_failed_check_never_contains_the_debug_output_of_its_error()
     assert_eq!(texts.len(), 2);
     texts.push(format!("{check:?} {check:#?} {diagnosis:?} {diagnosis:#?}"));
     texts.push(format!("{timeout:?} {timeout:#?} {:?}", io::Error::from(timeout.clone())));
-    for text in texts {
-        assert!(text.contains("login failed") && !text.contains("secret"), "{text}");
-    }
+    assert_tell_no_secret(&texts);
 }
 
 #[test]
