@@ -357,15 +357,15 @@ pub(crate) async fn hanging_ping_does_not_extend_the_deadline(env: Env) {
         env.fill(&pool, 5).await;
         backend.always(Call::Ping, Behavior::Hang);
         backend.next(Call::Connect, [Behavior::Hold]);
-        match pool.get_timeout(SHORT).await {
+        let available = match pool.get_timeout(SHORT).await {
+            Err(GetError::Timeout { phase: Phase::Connect, .. }) => 5,
             // On a busy machine the time may be up before the ping has had its share.
-            Err(GetError::Timeout { phase, .. }) => assert_ne!(phase, Phase::Wait),
+            Err(GetError::Timeout { phase: Phase::Check, .. }) => 4,
             other => panic!("{other:?}"),
-        }
+        };
         backend.release(Call::Connect, Behavior::Succeed);
         let stats = env.until_at_rest(&pool, &backend, 0).await;
-        assert_eq!(backend.calls(Call::Ping), 1);
-        assert!(stats.available >= 4, "{stats}");
+        assert_eq!((backend.calls(Call::Ping), stats.available), (1, available));
         assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
     }
 }
@@ -388,7 +388,7 @@ pub(crate) async fn deadline_covers_wait_and_check(env: Env) {
     drop(held);
     match get.await {
         // On a busy machine the time may be up before the ping has had its share.
-        Err(GetError::Timeout { phase, .. }) => assert_ne!(phase, Phase::Wait),
+        Err(GetError::Timeout { phase: Phase::Connect | Phase::Check, .. }) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(backend.calls(Call::Ping), 1);
