@@ -30,7 +30,6 @@ pub(crate) const FAILING: u64 = 16;
 pub(crate) const PAUSED: u64 = 32;
 /// An observer is set. Obstructs only the fast path, which reports nothing.
 pub(crate) const OBSERVED: u64 = 64;
-
 /// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
 pub(crate) const CHECKS_FAIL: u64 = 128;
 

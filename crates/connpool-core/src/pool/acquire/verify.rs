@@ -93,6 +93,7 @@ pub(crate) async fn run_check<M: Manager>(
     loop {
         let interrupt = interrupt.as_mut();
         let (manager, meta) = (&shared.manager, &conn.meta);
+        let about = (meta.id(), check.step);
         let result = match check.step {
             Step::Pass | Step::Close(_) => return Disposition::after(check.step),
             Step::Probe => probe(shared, &mut conn.inner),
@@ -104,7 +105,6 @@ pub(crate) async fn run_check<M: Manager>(
                 };
                 let inner = &mut conn.inner;
                 let ping = async { manager.ping(inner).await };
-                let about = (meta.id(), check.step);
                 let (result, took) =
                     run_step(shared, about, limit, deadline, interrupt, ping).await?;
                 conn.meta.round_trips.pinged(took);
@@ -114,7 +114,6 @@ pub(crate) async fn run_check<M: Manager>(
                 let limit = shared.snapshot.config().reset_timeout;
                 let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                let about = (meta.id(), check.step);
                 run_step(shared, about, limit, deadline, interrupt, reset).await?.0
             }
         };
@@ -132,7 +131,7 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset of a connection that may take `own` by itself, and returns how long it took; `None` if the
+/// Runs a ping or a reset that may take `own` by itself, and returns how long it took; `None` if the
 /// deadline or the interrupt came first. What is ready at once took no time, and reads no clock.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
