@@ -13,9 +13,9 @@ use futures_lite::future::{or, poll_once};
 use crate::counting_runtime::CountingRuntime;
 use crate::join_handle::JoinHandle;
 use crate::watchdog::panic_after;
+use connpool_testkit::assert_stats;
 use connpool_testkit::{Behavior, Call};
 use connpool_testkit::{FaultyManager, silence_scripted_panics};
-use connpool_testkit::{assert_at_rest, assert_invariants};
 
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
 /// Long enough to separate two instants on a coarse clock.
@@ -209,14 +209,23 @@ impl Env {
         backend: &FaultyManager,
         out: usize,
     ) -> impl Future<Output = Stats> + Send {
-        let settled = self.until_stats(pool, move |stats| {
-            (stats.active, stats.connecting, stats.waiting) == (out, 0, 0)
-        });
+        let mut rest = Stats::default();
+        let caller = Location::caller();
         async move {
-            settled.await;
-            assert_at_rest(pool, backend, out);
-            assert_invariants(pool, backend, pool.config().max_size, 0);
-            pool.stats()
+            // A sweep may take a connection at any time, so all is checked on one reading.
+            self.poll_until(caller, || {
+                let stats = pool.stats();
+                let observed = backend.observed();
+                let counts = (stats.active, stats.connecting, stats.waiting, stats.size);
+                if counts != (out, 0, 0, observed.alive()) || pool.stats() != stats {
+                    return Some(stats);
+                }
+                assert_stats(&stats, &observed, pool.config().max_size, 0);
+                rest = stats;
+                None
+            })
+            .await;
+            rest
         }
     }
 

@@ -21,10 +21,15 @@ pub fn assert_invariants(
     detached: usize,
 ) {
     let stats = pool.stats();
-    manager.with_observed(|observed| compare(&stats, observed, max_size, detached));
+    manager.with_observed(|observed| assert_stats(&stats, observed, max_size, detached));
 }
 
-fn compare(stats: &Stats, observed: &Observed, max_size: usize, detached: usize) {
+/// As [`assert_invariants`], of statistics and observations that were read before.
+///
+/// # Panics
+///
+/// Panics with the statistics if an invariant does not hold.
+pub fn assert_stats(stats: &Stats, observed: &Observed, max_size: usize, detached: usize) {
     let details = || format!("{stats}\n{observed:?}");
 
     // At most `max_size` connections, both at the backend and in the statistics.

@@ -27,7 +27,7 @@ mod wake_flag;
 pub use conn::FaultyConn;
 pub use drop_points::drop_at_every_poll;
 pub use faulty::{FaultyManager, silence_scripted_panics};
-pub use invariants::{assert_at_rest, assert_invariants, assert_no_lost_wakeup};
+pub use invariants::{assert_at_rest, assert_invariants, assert_no_lost_wakeup, assert_stats};
 pub use observed::Observed;
 pub use script::{Behavior, Call, ScriptedError};
 pub use sim::SimRuntime;
