@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: runs all checks, and stops at the first failure.
 
+use std::time::Instant;
+
 use xshell::{Shell, cmd};
 
 use crate::bench;
@@ -37,7 +39,10 @@ pub(crate) fn run(sh: &Shell) -> Result {
 
 fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("\n==> {name}");
-    work().map_err(|error| format!("the step `{name}` failed: {error}").into())
+    let start = Instant::now();
+    let done = work().map_err(|error| format!("the step `{name}` failed: {error}"))?;
+    println!("<== {name}: {} s", start.elapsed().as_secs());
+    Ok(done)
 }
 
 fn lints(sh: &Shell) -> Result {
