@@ -89,7 +89,6 @@ where
         .ping_after(Duration::from_millis(50))
         .ping_timeout(Duration::from_millis(100))
         .connect_timeout(Duration::from_millis(150))
-        .get_timeout(PATIENCE)
         .keepalive(Duration::from_millis(200))
         .evict_interval(Duration::from_millis(100))
         .observer({
@@ -130,7 +129,8 @@ where
     }
 }
 
-/// Sends requests until the pool closes, each with a time limit.
+/// Sends requests until the pool closes, each with a time limit. A request whose connection breaks is
+/// sent once more, since the server may have been killed meanwhile.
 async fn run_client<M>(
     client: usize,
     pool: Pool<M>,
@@ -142,18 +142,35 @@ async fn run_client<M>(
     let mut number = client as u64;
     while !pool.is_closed() {
         number += CLIENTS as u64;
-        let answer = pool.exchange(async |conn| ask(conn, number).await);
-        let timed_out = async {
-            pause(&*runtime, 2 * PATIENCE).await;
-            Err(io::ErrorKind::TimedOut.into())
-        };
-        match answer.or(timed_out).await {
+        let mut answer = request(&pool, &*runtime, number).await;
+        if answer.as_ref().is_err_and(|error| is_broken(&**error)) {
+            answer = request(&pool, &*runtime, number).await;
+        }
+        match answer {
             Ok(answered) if answered == number => results.right.fetch_add(1, Relaxed),
             Ok(_) => results.wrong.fetch_add(1, Relaxed),
             Err(_) => results.failed.fetch_add(1, Relaxed),
         };
         pause(&*runtime, Duration::from_millis(4)).await;
     }
+}
+
+/// Waits for a connection for as long as the pool allows, and for the reply for `PATIENCE`.
+async fn request<M>(pool: &Pool<M>, runtime: &dyn Runtime, number: u64) -> Outcome<u64>
+where
+    M: Manager<Connection: Connection, Error = io::Error>,
+{
+    let mut conn = pool.get().await?;
+    let answer = conn.exchange(async |conn| Ok(ask(conn, number).await?));
+    let timed_out = async {
+        pause(runtime, PATIENCE).await;
+        Err(io::Error::from(io::ErrorKind::TimedOut).into())
+    };
+    answer.or(timed_out).await
+}
+
+fn is_broken(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::TimedOut)
 }
 
 /// Results of the clients since the last row. `wrong` is never reset.

@@ -95,8 +95,8 @@ where
     server.kill();
     let refused = pool("refused").build_lazy()?;
     failed(refused.get().await);
-    println!("\n  with `fail_fast(false)`, callers wait instead:");
-    let patient = pool("patient").fail_fast(false).build_lazy()?;
+    println!("\n  with `fail_fast_after(None)`, callers wait instead:");
+    let patient = pool("patient").fail_fast_after(None).build_lazy()?;
     failed(patient.get().await);
 
     title("The server stays down: the breaker opens, and callers fail at once");

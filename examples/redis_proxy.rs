@@ -117,7 +117,7 @@ where
         .max_lifetime(Duration::from_secs(300))
         .ping_after(Duration::from_millis(100))
         // While Redis is down, requests wait for the next connect attempt instead of failing.
-        .fail_fast(false)
+        .fail_fast_after(None)
         .build()
         .await?;
     let proxy = tcp(&listener.address()?.to_string());

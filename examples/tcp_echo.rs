@@ -58,8 +58,6 @@ where
         .increment(2)
         .idle_timeout(Duration::from_secs(30))
         .max_lifetime(Duration::from_secs(300))
-        // While the server is down, clients wait for the next connect attempt instead of failing.
-        .fail_fast(false)
         .build()
         .await?;
 

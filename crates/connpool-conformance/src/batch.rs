@@ -1,11 +1,12 @@
 //! `get_many`, and `Pool::exchange`.
 
 use std::io;
+use std::time::Duration;
 
 use connpool_core::GetError;
 use futures_lite::future::poll_once;
 
-use crate::env::{Env, LONG, MILLI, waiting};
+use crate::env::{Env, LONG, MILLI, NOT_TOLD_AFTER, waiting};
 use connpool_testkit::{Behavior, Call, ScriptedError};
 
 /// Combines idle and new connections; a timeout returns those already gathered.
@@ -78,7 +79,8 @@ impl From<io::Error> for Failed {
 /// Returns the connection after a successful exchange, and closes it after any other.
 pub(crate) async fn pool_exchange_returns_or_closes_its_connection(env: Env) {
     let backend = env.backend();
-    let pool = backend.pool().max_size(1).build_lazy().unwrap();
+    let pool =
+        backend.pool().max_size(1).fail_fast_after(Some(Duration::ZERO)).build_lazy().unwrap();
     let id = pool.exchange(async |conn| Ok::<_, Failed>(conn.id())).await;
     assert_eq!(id.unwrap(), 1);
     let failed = pool.exchange(async |_| Err::<(), _>(Failed)).await;
@@ -86,6 +88,7 @@ pub(crate) async fn pool_exchange_returns_or_closes_its_connection(env: Env) {
     backend.next(Call::Connect, [Behavior::Fail]);
     let refused = pool.exchange(async |_| Ok::<_, Failed>(())).await;
     assert!(refused.is_err());
+    env.sleep(NOT_TOLD_AFTER).await;
     let pending = waiting(pool.exchange(async |_| {
         std::future::pending::<()>().await;
         Ok::<_, Failed>(())

@@ -78,10 +78,10 @@ pub(crate) async fn get_from_a_paused_pool_can_be_dropped_at_every_poll(env: Env
     .await;
 }
 
-/// Drops a `get` that keeps waiting after failed connects, without `fail_fast`.
+/// Drops a `get` that keeps waiting after failed connects, with `fail_fast_after(None)`.
 pub(crate) async fn get_that_outlasts_failures_can_be_dropped_at_every_poll(env: Env) {
     at_every_poll(&env, |env| async move {
-        let case = Case::new(&env, 0, |pool| pool.fail_fast(false)).await;
+        let case = Case::new(&env, 0, |pool| pool.fail_fast_after(None)).await;
         let behaviors = [Behavior::Fail, Behavior::HangUp, Behavior::Panic, Behavior::Yield(1)];
         case.backend.next(Call::Connect, behaviors);
         let get = case.get();

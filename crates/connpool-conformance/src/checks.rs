@@ -85,7 +85,7 @@ pub(crate) async fn waiter_is_served_after_the_backend_recovers(env: Env) {
     let pool = backend
         .pool()
         .max_size(1)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .ping_after(Duration::ZERO)
         .build_lazy()
         .unwrap();

@@ -10,44 +10,58 @@ use connpool_testkit::{Behavior, Call, ScriptedError};
 /// P12: every connect fails. database/sql, `TestPendingConnsAfterErr`.
 pub(crate) async fn each_waiter_gets_the_error_of_a_failed_connect(env: Env) {
     let backend = env.backend();
-    backend.always(Call::Connect, Behavior::Hold);
+    backend.next(Call::Connect, [Behavior::Hold]).always(Call::Connect, Behavior::Fail);
     let pool = backend.pool().max_size(2).backoff(pause(MILLI)).breaker(None).build_lazy().unwrap();
     let waiters = all_waiting(6, || pool.get()).await;
+    env.release(&backend, Call::Connect, Behavior::Fail).await;
     for get in waiters {
-        env.release(&backend, Call::Connect, Behavior::Fail).await;
         match get.await {
-            Err(GetError::Connect(ConnectError::Failed(refused))) => assert!(refused.0 <= 6),
+            Err(GetError::Connect(ConnectError::Failed(_))) => {}
             other => panic!("{other:?}"),
         }
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
-    assert_eq!((stats.connect_failed, stats.size), (6, 0));
-    assert_eq!((backend.calls(Call::Connect), stats.created), (6, 0));
+    assert_eq!((stats.created, stats.size), (0, 0));
+    assert_eq!(stats.connect_failed, backend.calls(Call::Connect) as u64);
     backend.clear_script();
     env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Each failed connect fails the first waiter; the others keep waiting.
-pub(crate) async fn failed_connect_fails_the_first_waiter_only(env: Env) {
+/// The first failed connect of a pool that never had a connection fails all waiters at once.
+pub(crate) async fn first_failed_connect_fails_all_waiters(env: Env) {
+    let backend = env.backend();
+    backend.next(Call::Connect, [Behavior::Hold]);
+    let pool = backend.pool().max_size(1).build_lazy().unwrap();
+    let waiters = all_waiting(5, || pool.get_owned()).await;
+    env.release(&backend, Call::Connect, Behavior::Fail).await;
+    for get in waiters {
+        let error = get.await.unwrap_err();
+        assert_eq!(error.connect_error(), Some(&ScriptedError(1)), "{error}");
+        assert!(error.to_string().contains("cannot connect: refused"), "{error}");
+    }
+    env.assert_full_capacity(&pool, &backend).await;
+}
+
+/// A cold start at a server that refuses some connections.
+pub(crate) async fn failed_connect_beside_others_fails_no_waiter(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Hold);
     let pool = backend.pool().max_size(3).build_lazy().unwrap();
-    let mut waiters = all_waiting(5, || pool.get_owned()).await;
+    let start = env.now();
+    let waiters = all_waiting(5, || pool.get_owned()).await;
     env.until(|| backend.held(Call::Connect) == 3).await;
-    for _ in 0..3 {
-        env.release(&backend, Call::Connect, Behavior::Fail).await;
-        let error = waiters.remove(0).await.unwrap_err();
-        assert!(error.connect_error().is_some_and(|refused| refused.0 <= 3), "{error}");
-        assert!(error.to_string().contains("cannot connect: refused"), "{error}");
-    }
-    // The connects for the other waiters start after the backoff, without a poll.
-    let mut held = Vec::new();
-    for get in waiters {
+    env.release(&backend, Call::Connect, Behavior::Fail).await;
+    for _ in 0..2 {
         env.release(&backend, Call::Connect, Behavior::Succeed).await;
-        held.push(get.await.unwrap());
     }
-    let stats = env.until_at_rest(&pool, &backend, 2).await;
-    assert_eq!((stats.connect_failed, stats.created), (3, 2));
+    backend.clear_script();
+    for get in waiters {
+        // On a busy machine the connects may have taken so long that they counted as hanging.
+        if let Err(error) = get.await {
+            assert!(env.now().since(start) >= Duration::from_millis(800), "{error}");
+        }
+    }
+    env.assert_full_capacity(&pool, &backend).await;
 }
 
 /// Fails a connect whose waiter was served by a return.
@@ -65,11 +79,11 @@ pub(crate) async fn failed_connect_without_a_waiter_fails_no_get(env: Env) {
     env.assert_full_capacity(&pool, &backend).await;
 }
 
-/// Without `fail_fast` a failed connect fails no waiter.
+/// With `fail_fast_after(None)` a failed connect fails no waiter.
 pub(crate) async fn waiters_outlast_failed_connects_without_fail_fast(env: Env) {
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Fail; 3]);
-    let pool = backend.pool().max_size(3).fail_fast(false).build_lazy().unwrap();
+    let pool = backend.pool().max_size(3).fail_fast_after(None).build_lazy().unwrap();
     let results = env
         .run_tasks(3, |_| {
             let pool = pool.clone();
@@ -93,7 +107,7 @@ pub(crate) async fn timeout_carries_the_last_connect_error(env: Env) {
     env.use_longest_backoff();
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
-    let pool = backend.pool().fail_fast(false).backoff(pause(LONG)).build_lazy().unwrap();
+    let pool = backend.pool().fail_fast_after(None).backoff(pause(LONG)).build_lazy().unwrap();
     let _first = waiting(pool.get()).await;
     env.until_stats(&pool, |stats| stats.connecting == 0).await;
     let error = pool.get_timeout(SHORT).await.unwrap_err();
@@ -141,7 +155,7 @@ pub(crate) async fn connect_continues_after_its_get_times_out(env: Env) {
     assert_eq!((stats.connect_failed, stats.success), (0, 0));
 }
 
-/// Later calls of `get` time out without a connect.
+/// Later calls of `get` fail with the error of the failed connect, without another connect.
 pub(crate) async fn no_connect_starts_during_backoff(env: Env) {
     env.use_longest_backoff();
     let backend = env.backend();
@@ -150,7 +164,7 @@ pub(crate) async fn no_connect_starts_during_backoff(env: Env) {
     assert!(matches!(pool.get().await, Err(GetError::Connect(_))));
     for _ in 0..3 {
         let error = pool.get_timeout(MILLI).await.unwrap_err();
-        assert!(error.is_timeout(), "{error}");
+        assert!(error.connect_error().is_some(), "{error}");
     }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((backend.calls(Call::Connect), stats.connect_failed), (1, 1));
@@ -161,7 +175,7 @@ pub(crate) async fn backoff_ends_without_another_get(env: Env) {
     env.use_longest_backoff();
     let backend = env.backend();
     backend.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
-    let pool = backend.pool().fail_fast(false).backoff(pause(SHORT)).build_lazy().unwrap();
+    let pool = backend.pool().fail_fast_after(None).backoff(pause(SHORT)).build_lazy().unwrap();
     let _guard = pool.get().await.unwrap();
     assert_eq!(backend.calls(Call::Connect), 3);
 }
@@ -172,14 +186,12 @@ pub(crate) async fn backend_that_accepts_and_hangs_up_triggers_backoff(env: Env)
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::HangUp);
     let pool = backend.pool().backoff(pause(LONG)).build_lazy().unwrap();
-    let first = env.spawn(waiting(pool.get_owned()).await);
-    env.until(|| closed(&pool, CloseReason::Dead) == 1).await;
-    env.until_stats(&pool, |stats| stats.waiting == 1).await;
-    let error = pool.get_timeout(SHORT).await.unwrap_err();
-    assert!(error.is_timeout(), "{error}");
-    assert!(error.to_string().contains("before its first use"), "{error}");
-    pool.close(LONG).await;
-    assert!(first.await.unwrap_err().is_closed());
+    for _ in 0..2 {
+        match pool.get().await {
+            Err(GetError::Connect(ConnectError::DeadOnArrival(CloseReason::Dead))) => {}
+            other => panic!("{:?}", other.map(|conn| conn.id())),
+        }
+    }
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.created, closed(&pool, CloseReason::Dead)), (1, 1));
     assert_eq!((backend.calls(Call::Connect), stats.size), (1, 0));

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connpool_core::{CloseReason, Instant, Pool, PooledConnection, Runtime, Stats};
+use connpool_core::{CloseReason, GetError, Instant, Pool, PooledConnection, Runtime, Stats};
 use futures_lite::future::{or, poll_once};
 
 use crate::counting_runtime::CountingRuntime;
@@ -16,6 +16,9 @@ use crate::watchdog::panic_after;
 use connpool_testkit::assert_stats;
 use connpool_testkit::{Behavior, Call};
 use connpool_testkit::{FaultyManager, silence_scripted_panics};
+
+/// The time after a failed connect from which a new caller waits for a probe instead of failing.
+pub(crate) const NOT_TOLD_AFTER: Duration = Duration::from_millis(1_200);
 
 pub(crate) const MILLI: Duration = Duration::from_millis(1);
 /// Long enough to separate two instants on a coarse clock.
@@ -235,6 +238,13 @@ impl Env {
         pool: &Pool<FaultyManager>,
         backend: &FaultyManager,
     ) {
+        // Callers are told of a failed connect for a while; the probe that follows it ends that.
+        let start = self.now();
+        while let Err(error) = pool.get().await {
+            let is_told = matches!(error, GetError::Connect(_));
+            assert!(self.now().since(start) < LONG && is_told, "{error}");
+            self.sleep(MILLI).await;
+        }
         let all = self.hold(pool, pool.config().max_size).await;
         self.until_at_rest(pool, backend, all.len()).await;
         drop(all);

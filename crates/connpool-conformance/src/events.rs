@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connpool_core::Event;
 
-use crate::env::{Env, LONG, MILLI, waiting};
+use crate::env::{Env, LONG, MILLI, NOT_TOLD_AFTER, waiting};
 use connpool_testkit::FaultyManager;
 use connpool_testkit::{Behavior, Call};
 
@@ -39,8 +39,13 @@ pub(crate) async fn events_of_a_connection_arrive_in_order(env: Env) {
 pub(crate) async fn event_counts_match_the_statistics(env: Env) {
     let backend = env.backend();
     let (labels, builder) = recording(&backend);
-    let pool =
-        builder.max_size(3).max_uses(5).get_timeout(LONG).fail_fast(false).build_lazy().unwrap();
+    let pool = builder
+        .max_size(3)
+        .max_uses(5)
+        .get_timeout(LONG)
+        .fail_fast_after(None)
+        .build_lazy()
+        .unwrap();
     backend.next(Call::Connect, [Behavior::Fail, Behavior::Succeed, Behavior::Fail]);
     env.run_tasks(20, |nth| {
         let (env, pool) = (env.clone(), pool.clone());
@@ -93,6 +98,7 @@ pub(crate) async fn misbehaving_observer_changes_nothing(env: Env) {
     *weak.lock().unwrap() = Some(pool.downgrade());
     backend.next(Call::Connect, [Behavior::Fail]);
     assert!(pool.get().await.is_err());
+    env.sleep(NOT_TOLD_AFTER).await;
     let held = env.hold(&pool, 2).await;
     let get = waiting(pool.get()).await;
     drop(held);

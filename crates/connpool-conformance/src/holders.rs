@@ -75,7 +75,7 @@ pub(crate) async fn wait_timeout_names_the_holders(env: Env) {
 pub(crate) async fn connect_phase_timeout_reports_the_last_error(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
-    let pool = backend.pool().fail_fast(false).breaker(None).build_lazy().unwrap();
+    let pool = backend.pool().fail_fast_after(None).breaker(None).build_lazy().unwrap();
     let patient = waiting(pool.get()).await;
     env.until_stats(&pool, |stats| stats.connect_failed > 0).await;
     drop(patient);

@@ -201,7 +201,8 @@ scenarios! {
     }
     connect {
         each_waiter_gets_the_error_of_a_failed_connect
-        failed_connect_fails_the_first_waiter_only
+        first_failed_connect_fails_all_waiters
+        failed_connect_beside_others_fails_no_waiter
         failed_connect_without_a_waiter_fails_no_get
         waiters_outlast_failed_connects_without_fail_fast
         timeout_carries_the_last_connect_error
@@ -335,7 +336,7 @@ scenarios! {
         every_backend_outcome_leaves_full_capacity
     }
     panics {
-        panicking_connect_fails_the_first_waiter
+        panicking_first_connect_fails_the_waiters
         panicking_check_closes_its_connection
         panicking_is_reusable_closes_its_connection_only
         maintenance_task_survives_every_panic

@@ -120,7 +120,7 @@ pub(crate) async fn evict_interval_none_stops_only_the_sweep(env: Env) {
         .max_idle(2)
         .idle_timeout(MILLI)
         .evict_interval(None)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .build()
         .await
         .unwrap();

@@ -70,10 +70,10 @@ pub use error::diagnosis::{Diagnosis, Phase};
 pub use error::failed_check::FailedCheck;
 pub use error::{BuildError, GetError};
 pub use machine::breaker::BreakerState;
-pub use manager::Manager;
 #[cfg(feature = "dyn")]
 pub use manager::boxed::BoxManager;
 pub use manager::closures::{FromFn, object_fn, stream_fn};
+pub use manager::{Manager, Severity};
 pub use observe::close_reason::CloseReason;
 pub use observe::event::{Event, Observer};
 pub use observe::holders::Holder;

@@ -133,11 +133,6 @@ pub(crate) fn jittered(limit: Duration, jitter: f64, draw: u64) -> Duration {
     from_nanos_u128(limit.as_nanos().saturating_sub(cut))
 }
 
-/// Returns a random part of `limit`, from zero up to all of it. `draw` is uniform over all of `u64`.
-pub(crate) fn random_part(limit: Duration, draw: u64) -> Duration {
-    from_nanos_u128((limit.as_nanos() * u128::from(draw >> 32)) >> 32)
-}
-
 fn from_nanos_u128(nanos: u128) -> Duration {
     const PER_SECOND: u128 = 1_000_000_000;
     match u64::try_from(nanos / PER_SECOND) {
@@ -169,14 +164,6 @@ mod tests {
             let middle = jittered(limit, 1.0, u64::MAX / 2).as_secs_f64() / limit.as_secs_f64();
             assert!((0.49..0.51).contains(&middle), "{limit:?} {middle}");
         }
-    }
-
-    #[test]
-    fn random_part_runs_from_zero_to_nearly_all() {
-        let limit = Duration::from_millis(50);
-        assert_eq!(random_part(limit, 0), Duration::ZERO);
-        assert!(random_part(limit, u64::MAX) > Duration::from_micros(49_999));
-        assert!(random_part(Duration::MAX, u64::MAX) <= Duration::MAX);
     }
 
     #[test]

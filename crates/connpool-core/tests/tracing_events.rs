@@ -107,6 +107,7 @@ fn only_failures_are_logged_as_warnings() {
             fake.pool().name("orders").max_size(1).ping_after(Duration::ZERO).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::Fail]);
         assert!(sim.block_on(pool.get()).is_err());
+        sim.advance(Duration::from_secs(1));
         let held = sim.block_on(pool.get()).unwrap();
         assert!(sim.block_on(pool.get_timeout(Duration::from_secs(2))).is_err());
         drop(held);

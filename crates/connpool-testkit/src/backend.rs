@@ -111,7 +111,8 @@ impl PendingConnect {
 
 impl Drop for PendingConnect {
     fn drop(&mut self) {
+        let now = self.backend.runtime.now().since(Instant::ORIGIN);
         let observed = &mut self.backend.script().observed;
-        observed.connect_ended(self.number, self.succeeded);
+        observed.connect_ended(self.number, now, self.succeeded);
     }
 }

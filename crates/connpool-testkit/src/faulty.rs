@@ -28,7 +28,7 @@ use crate::stream::{SimStream, pipe};
 ///
 /// let sim = SimRuntime::new(1);
 /// let backend = FaultyManager::new(sim.clone());
-/// let pool = backend.pool().max_size(1).fail_fast(false).build_lazy().unwrap();
+/// let pool = backend.pool().max_size(1).fail_fast_after(None).build_lazy().unwrap();
 ///
 /// backend.next(Call::Connect, [Behavior::Fail, Behavior::Take(Duration::from_secs(1))]);
 /// let conn = sim.block_on(pool.get()).unwrap();

@@ -1,7 +1,10 @@
 //! The events that a `FaultyManager` observes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// A pool may start another connect beside one that takes at least this long.
+const HANGS_AFTER: Duration = Duration::from_millis(800);
 
 /// The events that a [`FaultyManager`](crate::FaultyManager) has observed, independent of the
 /// statistics of the pool.
@@ -16,7 +19,7 @@ pub struct Observed {
     /// The largest number of connections, open or being opened, at any time.
     pub peak: usize,
     /// The number of connects started concurrently after a failure. A pool must try one connect at
-    /// a time until one succeeds.
+    /// a time until one succeeds, beside those that hang or that a clear has made useless.
     pub concurrent_after_failure: usize,
     /// The start of each connect, since the origin of the runtime's clock.
     pub connects_at: Vec<Duration>,
@@ -25,8 +28,12 @@ pub struct Observed {
     /// The connections dropped so far, in order.
     pub dropped: Vec<u64>,
     alive: BTreeSet<u64>,
+    /// The start of each pending connect, by its number.
+    pending: BTreeMap<usize, Duration>,
     pub(crate) dropped_twice: Vec<u64>,
     failing: bool,
+    /// When the last connect succeeded. The failure of an older one says nothing.
+    succeeded_at: Duration,
     /// The outcome of connects up to this number is ignored, as a clear came after them.
     outdated: usize,
 }
@@ -46,17 +53,24 @@ impl Observed {
     }
 
     pub(crate) fn connect_started(&mut self, now: Duration) {
+        let is_over = |(number, began): (&usize, &Duration)| {
+            *number <= self.outdated || now >= *began + HANGS_AFTER
+        };
+        let is_alone = self.pending.iter().all(is_over);
+        self.concurrent_after_failure += usize::from(self.failing && !is_alone);
         self.connects_at.push(now);
         self.connecting += 1;
-        self.concurrent_after_failure += usize::from(self.failing && self.connecting > 1);
+        self.pending.insert(self.connects_at.len(), now);
         self.update_maxima();
     }
 
-    pub(crate) fn connect_ended(&mut self, number: usize, succeeded: bool) {
+    pub(crate) fn connect_ended(&mut self, number: usize, now: Duration, succeeded: bool) {
         self.connecting -= 1;
+        let began = self.pending.remove(&number).unwrap_or(now);
         if succeeded {
             self.failing = false;
-        } else if number > self.outdated {
+            self.succeeded_at = now;
+        } else if number > self.outdated && began >= self.succeeded_at {
             self.failing = true;
         }
     }
@@ -79,6 +93,7 @@ impl Observed {
     /// Records `Pool::add`, which counts as a successful connect.
     pub fn connection_added(&mut self) {
         self.failing = false;
+        self.outdated = self.outdated.max(self.connects_at.len());
     }
 
     pub(crate) fn connection_opened(&mut self) -> u64 {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use connpool_core::{Instant, Pool, PooledConnection};
+use connpool_core::{Instant, Pool, PooledConnection, Runtime};
 use futures_lite::AsyncReadExt;
 use futures_lite::future::{block_on, poll_once};
 
@@ -55,6 +55,8 @@ pub(crate) struct Harness {
     last_failure_at: Option<Instant>,
     /// The runtime is shut down.
     runtime_down: bool,
+    /// When the runtime was last restarted. Connects that it dropped are told to nobody.
+    restarted_at: Instant,
 }
 
 /// A connection borrowed by the harness.
@@ -111,6 +113,7 @@ impl Harness {
             failures: 0,
             last_failure_at: None,
             runtime_down: false,
+            restarted_at: Instant::ORIGIN,
         }
     }
 
@@ -247,6 +250,8 @@ impl Harness {
     /// for them.
     fn restart_runtime(&mut self) {
         self.runtime_down = false;
+        self.note_failures();
+        self.restarted_at = self.sim.now();
         self.maintenance_epoch += 1;
         self.sim.restart();
         self.callers.iter().for_each(|caller| caller.woken.raise());

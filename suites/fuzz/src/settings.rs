@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     max_idle: Option<usize>,
     pub(crate) max_uses: Option<u64>,
     pub(crate) max_connecting: Option<usize>,
-    pub(crate) fail_fast: bool,
+    pub(crate) fail_fast_after: Option<Duration>,
     breaker: Option<Breaker>,
     keepalive: Option<Duration>,
     pub(crate) slow_get_warning: Option<Duration>,
@@ -88,7 +88,11 @@ impl Settings {
                 .filter(|_| rng.random_ratio(2, 3))
                 .map(|probe_every| Breaker::new(rng.random_range(1..=3), probe_every)),
             increment: rng.random_range(1..=3),
-            fail_fast: rng.random(),
+            fail_fast_after: match rng.random_range(0..3) {
+                0 => None,
+                1 => Some(Duration::ZERO),
+                _ => Some(Duration::from_secs(3)),
+            },
             round_robin: rng.random(),
         }
     }
@@ -109,7 +113,7 @@ impl Settings {
         config.max_idle = self.max_idle;
         config.max_uses = self.max_uses;
         config.max_connecting = self.max_connecting;
-        config.fail_fast = self.fail_fast;
+        config.fail_fast_after = self.fail_fast_after;
         config.breaker = self.breaker;
         config.keepalive = self.keepalive;
         config.slow_get_warning = self.slow_get_warning;

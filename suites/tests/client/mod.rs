@@ -111,6 +111,18 @@ pub(crate) async fn get_despite_timeouts<M: Manager>(pool: &Pool<M>) -> PooledCo
     }
 }
 
+/// Gets a connection to a server that is back. Callers are told of a failed connect for a while.
+pub(crate) async fn get_once_not_told<M: Manager>(pool: &Pool<M>) -> PooledConnection<'_, M> {
+    let start = Instant::now();
+    loop {
+        match pool.get().await {
+            Ok(conn) => return conn,
+            Err(error) => assert!(start.elapsed() < LIMIT && !error.is_timeout(), "{error}"),
+        }
+        yield_now().await;
+    }
+}
+
 /// Waits until the statistics satisfy a condition.
 pub(crate) async fn wait_until<M: Manager>(pool: &Pool<M>, holds: impl Fn(&Stats) -> bool) {
     let start = Instant::now();

@@ -101,7 +101,7 @@ macro_rules! faults_on {
                 first_get_after_a_restart_is_served
                 one_sweep_finds_a_thousand_dead_connections
                 min_size_is_restored_after_a_restart_within_max_connecting
-                thousand_waiters_without_fail_fast_are_served_after_a_restart
+                thousand_waiters_are_served_after_a_restart
                 thousand_waiters_with_fail_fast_are_served_or_refused_during_a_restart
             }
             own_process open_files {

@@ -73,7 +73,7 @@ pub(crate) async fn backend_that_is_down_gets_at_most_twenty_connects_per_second
     let pool = builder(manager)
         .ping_after(None)
         .max_size(SIZE)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .get_timeout(OUTAGE + LIMIT)
         .build()
         .await

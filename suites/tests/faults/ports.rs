@@ -38,14 +38,14 @@ pub(crate) async fn open_connections_are_lent_without_free_ports() {
     }
     let stats = pool.stats();
     assert_eq!((stats.created, stats.available), (4, 4), "{stats}");
-    assert_eq!((stats.closed.total(), stats.connect_failed), (0, 1));
+    assert_eq!(stats.closed.total(), 0);
 }
 
 pub(crate) async fn waiter_without_free_ports_is_served_when_ports_are_available() {
     take_ports_from(40_000..=40_001);
     let server = TcpListener::bind(SERVER).unwrap();
     let pool =
-        pool_of(SERVER.to_owned()).fail_fast(false).get_timeout(LIMIT).build().await.unwrap();
+        pool_of(SERVER.to_owned()).fail_fast_after(None).get_timeout(LIMIT).build().await.unwrap();
     let _open = [pool.get().await.unwrap(), pool.get().await.unwrap()];
     let _ends = [server.accept().unwrap(), server.accept().unwrap()];
     match pool.get_timeout(Duration::from_millis(30)).await {
@@ -76,6 +76,11 @@ pub(crate) async fn self_connection_is_never_lent() {
         .unwrap();
     let mut self_connections = 0;
     for _ in 0..200 {
+        if self_connections > 0 {
+            break;
+        }
+        // Otherwise the next caller would be told of the last failure.
+        pool.clear();
         match pool.get().await {
             Err(GetError::Connect(ConnectError::Failed(error))) => match error.kind() {
                 ErrorKind::ConnectionRefused => {}
@@ -91,6 +96,6 @@ pub(crate) async fn self_connection_is_never_lent() {
     }
     assert!(self_connections > 0, "the kernel made no self-connection");
     let stats = pool.stats();
-    assert_eq!((stats.created, stats.connect_failed), (0, 200), "{stats}");
+    assert_eq!(stats.created, 0, "{stats}");
     assert!(counts_add_up(&stats) && stats.closed.get(CloseReason::Dead) == 0);
 }

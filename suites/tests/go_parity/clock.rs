@@ -55,10 +55,10 @@ impl Clock {
         self.0.timers.lock().unwrap().sleeps.clone()
     }
 
-    /// Waits until a timer was armed for this duration, e.g. by the evictor for its interval.
-    pub(crate) async fn wait_for_sleep_of(&self, span: Duration) {
+    /// Waits until a timer was armed for one of these durations, e.g. by the evictor for its interval.
+    pub(crate) async fn wait_for_a_sleep_of(&self, spans: &[Duration]) {
         let start = time::Instant::now();
-        while !self.sleeps().contains(&span) {
+        while !self.sleeps().iter().any(|span| spans.contains(span)) {
             assert!(start.elapsed() < LIMIT, "only these timers: {:?}", self.sleeps());
             yield_now().await;
         }

@@ -155,7 +155,7 @@ pub(crate) async fn connection_in_use_is_not_closed_before_its_return() {
         .unwrap();
     let mut held = pool.get().await.unwrap();
     drop(pool.get().await.unwrap());
-    clock.wait_for_sleep_of(5 * SECOND).await;
+    clock.wait_for_a_sleep_of(&[5 * SECOND]).await;
     clock.advance(10 * SECOND);
     // The close of the other connection shows that the evictor ran.
     wait_until(&pool, |stats| stats.closed.total() == 1).await;

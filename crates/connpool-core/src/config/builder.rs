@@ -7,11 +7,13 @@ use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
 use crate::error::BuildError;
 use crate::manager::Manager;
 use crate::observe::event::{Event, Observer};
-use crate::pool::background::warm_up::open_min_size;
+use crate::pool::background::spawn_wanted;
+use crate::pool::background::warm_up::{Shortfall, open_min_size};
 use crate::pool::handle::Pool;
-use crate::pool::shared::Shared;
+use crate::pool::shared::{Shared, TaskState};
 use crate::runtime::Runtime;
 use crate::util::sync::Arc;
+use crate::util::timeout::Deadline;
 
 /// Builds a [`Pool`]. Every setting has a default and is described on [`PoolConfig`].
 ///
@@ -154,9 +156,9 @@ impl<M: Manager> Builder<M> {
         self.set(|config| config.max_connecting = max_connecting.into())
     }
 
-    /// Sets [`fail_fast`](PoolConfig::fail_fast).
-    pub fn fail_fast(self, fail_fast: bool) -> Self {
-        self.set(|config| config.fail_fast = fail_fast)
+    /// Sets [`fail_fast_after`](PoolConfig::fail_fast_after).
+    pub fn fail_fast_after(self, fail_fast_after: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.fail_fast_after = fail_fast_after.into())
     }
 
     /// Sets [`backoff`](PoolConfig::backoff).
@@ -215,15 +217,58 @@ impl<M: Manager> Builder<M> {
     ///
     /// * [`BuildError::Config`] if a setting is not allowed.
     /// * [`BuildError::NoRuntime`] if the runtime takes no tasks.
-    /// * With `fail_fast`, the first failed connect. Without it, the last failed connect if `min_size`
-    ///   connections were not open within `get_timeout`. Connections opened so far are closed.
+    /// * The first failed connect, unless others succeed or `fail_fast_after` is `None`. The last failed
+    ///   connect if `min_size` connections were not open within `get_timeout`. Connections opened so far
+    ///   are closed.
     ///
     /// # Cancel safety
     ///
     /// This method is cancel safe: dropping the future closes the pool.
     pub async fn build(self) -> Result<Pool<M>, BuildError<M::Error>> {
         let pool = self.build_lazy()?;
-        open_min_size(pool.shared()).await?;
+        let shared = pool.shared();
+        let mut deadline = Deadline::new(shared.snapshot.settings.get_timeout.get());
+        match open_min_size(shared, &mut deadline).await {
+            Ok(()) => Ok(pool),
+            Err(Shortfall::Connect(error) | Shortfall::TimedOut(Some(error))) => {
+                Err(BuildError::Connect(error))
+            }
+            Err(Shortfall::NoRuntime) => Err(BuildError::NoRuntime),
+            Err(Shortfall::TimedOut(None) | Shortfall::Closed | Shortfall::Paused) => {
+                Err(BuildError::Timeout)
+            }
+        }
+    }
+
+    /// Builds the pool and opens its first `min_size` connections in the background, for a service that
+    /// may start before its backend. Fails for no fault of the backend; [`Pool::warm_up`] waits for the
+    /// connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # sim.clone().block_on(async {
+    /// let pool = Pool::builder(manager, sim).min_size(2).start()?;
+    /// pool.warm_up().await?;
+    /// assert_eq!(pool.stats().available, 2);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting is not allowed, or if the runtime takes no tasks.
+    pub fn start(self) -> Result<Pool<M>, ConfigError> {
+        let pool = self.build_lazy()?;
+        let shared = pool.shared();
+        spawn_wanted(shared, shared.runtime.now());
+        if shared.peek(|state| state.maintenance == TaskState::Absent) {
+            return Err(ConfigError::no_runtime());
+        }
         Ok(pool)
     }
 

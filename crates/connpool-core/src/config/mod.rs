@@ -179,14 +179,25 @@ pub struct PoolConfig {
     /// several connections within a second, it starts with four.
     pub max_connecting: Option<usize>,
 
-    /// Fails the first waiter with the error of a failed connect. Default: true.
+    /// Time for which connects may fail before callers hear of it. Default: 3 s.
     ///
-    /// With `true`, an open [`breaker`](PoolConfig::breaker) also fails every caller that no open
-    /// connection can serve. With `false`, waiters wait for the next attempt until their time limit.
-    /// The error is then part of the timeout's [`Diagnosis`](crate::Diagnosis).
-    pub fail_fast: bool,
+    /// Until then callers wait, and a restart of the backend fails none of them. Afterwards all waiters
+    /// and new callers get the last error at once, while the pool goes on to probe the backend. A caller
+    /// that an open connection can still serve hears nothing: one that was lent for less than this time
+    /// counts. A connect that has neither succeeded nor failed for this long counts as failed. New
+    /// callers hear of a failure for 1.1 s after it; one that comes later waits for the next attempt.
+    ///
+    /// A pool that was never connected, so that its address may be wrong, reports the first error at
+    /// once, in `get` and in [`build`](crate::Builder::build). So does every pool after an error that
+    /// the manager calls permanent ([`Manager::severity`](crate::Manager::severity)).
+    ///
+    /// With zero, every caller hears the first error. With `None`, callers hear only permanent errors
+    /// and otherwise wait for their time limit; the timeout's [`Diagnosis`](crate::Diagnosis) then has
+    /// the last error.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
+    pub fail_fast_after: Option<Duration>,
 
-    /// Pause after failed connects. Default: a random part of 50 ms, doubling up to 5 s.
+    /// Pause after failed connects. Default: 250 ms, doubling up to 5 s.
     pub backoff: Backoff,
 
     /// When to stop connecting to a backend that is down and probe it instead. Default: after 5
@@ -236,11 +247,12 @@ pub struct PoolConfig {
 
 /// Pauses after failed connects.
 ///
-/// The pause after the first failure is a random part of `first`, after the next one a random part
-/// of `first * factor`, and so on up to `max`. A working connection resets it.
+/// The pause after the first failure is `first`, after the next one `first * factor`, and so on up to
+/// `max`. A working connection resets it. Each pause is shortened by up to 15 % at random, so that many
+/// pools do not connect at the same time.
 ///
-/// A random part of the whole ("full jitter") spreads the attempts of many pools best, see
-/// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+/// While a caller waits, no pause is longer than 250 ms in the first five seconds of an outage, and than
+/// 1 s afterwards. Whatever the settings say, at most 20 connects fail in any second.
 ///
 /// # Examples
 ///
@@ -257,13 +269,13 @@ pub struct PoolConfig {
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Backoff {
-    /// Longest pause after the first failure. Default: 50 ms. More than `max` is an error.
+    /// Longest pause after the first failure. Default: 250 ms. More than `max` is an error.
     ///
-    /// No pause is shorter than 1 ms, so zero retries a dead backend that often.
+    /// No pause is shorter than 1 ms.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub first: Duration,
-    /// Longest pause after any failure. Default: 5 s. It is also the longest delay until the pool
-    /// notices that the backend is back.
+    /// Longest pause after any failure. Default: 5 s. If no caller waits, it is also the longest delay
+    /// until the pool notices that the backend is back.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub max: Duration,
     /// Factor by which the longest pause grows with each failure. Default: 2. Less than 1 is an
@@ -276,11 +288,10 @@ pub struct Backoff {
 /// After `failures` failed connects in a row the breaker opens, see
 /// [`BreakerState`](crate::BreakerState). The pool then makes one connect at a time, `probe_every`
 /// apart, until a new connection proves to be good. If the connection made by a probe is lost before
-/// it was used, and no other connection is open, the next probe is due at once.
+/// it was used, and no other connection is open, the next probe is due at once. While a caller waits,
+/// probes are as close as the pauses of [`Backoff`].
 ///
-/// With `fail_fast`, and while no connection is open that could be returned, the pool fails all
-/// waiters and new callers at once with the last error. A caller that arrives when a probe is due
-/// waits for that probe.
+/// Whether callers hear of the failures is up to [`PoolConfig::fail_fast_after`].
 ///
 /// # Examples
 ///
@@ -301,11 +312,8 @@ pub struct Breaker {
     /// one. Default: 5. Zero is an error: to disable the breaker, set
     /// [`PoolConfig::breaker`] to `None`.
     pub failures: u32,
-    /// Time from a failure to the next probe, shortened by up to a tenth at random. Default: 1 s.
-    /// Less than 1 ms counts as 1 ms.
-    ///
-    /// It is also the longest delay until the pool notices that the backend is back. With
-    /// `Duration::MAX` it never does.
+    /// Time from a failure to the next probe, shortened by up to 15 % at random. Default: 1 s.
+    /// Less than 1 ms counts as 1 ms. While a caller waits, at most 1 s.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde::duration"))]
     pub probe_every: Duration,
 }
@@ -355,7 +363,7 @@ impl Default for PoolConfig {
             max_idle: None,
             max_uses: None,
             max_connecting: None,
-            fail_fast: true,
+            fail_fast_after: Some(Duration::from_secs(3)),
             backoff: Backoff::default(),
             breaker: Some(Breaker::default()),
             keepalive: None,
@@ -375,7 +383,7 @@ impl Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Backoff::new(Duration::from_millis(50), Duration::from_secs(5), 2.0)
+        Backoff::new(Duration::from_millis(250), Duration::from_secs(5), 2.0)
     }
 }
 
@@ -454,6 +462,14 @@ impl ConfigError {
     /// Returns the name of the setting, as in [`PoolConfig`].
     pub fn field(&self) -> &'static str {
         self.field
+    }
+
+    pub(crate) fn no_runtime() -> Self {
+        ConfigError {
+            field: "runtime",
+            value: String::from("not running"),
+            rule: String::from("it must take tasks; call `start` on a runtime that runs"),
+        }
     }
 
     pub(crate) fn check_max_size(max_size: usize, min_size: usize) -> Result<(), ConfigError> {

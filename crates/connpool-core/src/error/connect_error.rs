@@ -14,7 +14,8 @@ use crate::observe::close_reason::CloseReason;
 pub enum ConnectError<E> {
     /// The manager returned this error.
     Failed(Arc<E>),
-    /// It took longer than `connect_timeout`.
+    /// It took longer than `connect_timeout`, or has neither succeeded nor failed for
+    /// `fail_fast_after`.
     TimedOut,
     /// The manager panicked. [`Event::Panicked`](crate::Event::Panicked) has the message.
     Panicked,
@@ -52,7 +53,7 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             ConnectError::Failed(error) => return error.fmt(f),
-            ConnectError::TimedOut => "it took longer than connect_timeout",
+            ConnectError::TimedOut => "it took longer than connect_timeout or fail_fast_after",
             ConnectError::Panicked => "it panicked; the event `Panicked` has the message",
             ConnectError::Dropped => {
                 "the runtime dropped the connect task; call `get` from a runtime that keeps running"

@@ -57,7 +57,9 @@ pub enum GetError<E> {
         /// The number of connections there may be.
         max_size: usize,
     },
-    /// The connect that this `get` waited for brought no usable connection. Only with `fail_fast`.
+    /// Connects bring no usable connection, and no open one can come back; this is the last error.
+    ///
+    /// See [`fail_fast_after`](crate::PoolConfig::fail_fast_after) for when a caller is told.
     Connect(ConnectError<E>),
 }
 

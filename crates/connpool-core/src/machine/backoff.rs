@@ -1,26 +1,46 @@
-//! Reacts to failed connects: how long to back off, and how many connects may then run at once.
+//! Reacts to failed connects: how long to back off, how many connects may then run at once, and when
+//! callers are told.
 
 use std::time::Duration;
 
-use crate::config::{Backoff, Breaker};
+use crate::config::{Backoff, Breaker, PoolConfig};
 use crate::machine::breaker::{BreakerState, Input};
+use crate::machine::connects::HANGS_AFTER;
 use crate::machine::count::{Count, Sequence};
-use crate::time::{Instant, jittered, random_part};
+use crate::time::{Instant, Nanos, earliest, jittered};
 
 /// The failures in a row, the pause that follows them, and the slow start after it.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct BackoffState {
     backoff: Backoff,
     breaker_config: Option<Breaker>,
+    fail_fast_after: Option<Duration>,
     pub(crate) breaker: BreakerState,
     pub(crate) failures: Count,
+    /// When the first of the failures in a row began, and when the last one ended.
+    failing_since: Instant,
     failed_at: Instant,
-    /// When the pause ends or ended.
+    /// The last failure says nothing about the backend, and no caller is told.
+    was_dropped: bool,
+    /// A connection opened then proved good, or brought no doubt.
+    succeeded_at: Instant,
+    has_connected: bool,
+    /// When the last connection opened.
+    opened_at: Option<Instant>,
+    /// The number of permanent failures in a row.
+    permanent: Count,
+    /// When the pause ends or ended, if no caller asks.
     pub(crate) retry_at: Option<Instant>,
+    /// The start and the random draw of the pause that is shortened while a caller asks.
+    paused_at: Instant,
+    draw: u64,
     /// The number of connects that may run at once (slow start); `None` for no limit.
     limit: Option<usize>,
     /// Advances each time `limit` is narrowed, so that a connect that started before can tell.
     pub(crate) limit_epochs: Sequence,
+    /// The number of checkouts when they were last counted, and when it last changed.
+    lendings: u64,
+    lent_at: Option<Instant>,
 }
 
 /// The shortest pause. A shorter one would spin, since the maintenance task would never sleep.
@@ -29,19 +49,54 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The connect limit after users lost several connections.
 pub(crate) const CAUTIOUS_LIMIT: usize = 4;
 
-/// The largest fraction by which the pause before a probe is shortened at random.
-const PROBE_JITTER: f64 = 0.1;
+/// The largest fraction by which a pause is shortened at random.
+const JITTER: f64 = 0.15;
+
+/// The longest pause while a caller asks, in an outage that is younger than [`YOUNG`].
+const YOUNG_PAUSE: Duration = Duration::from_millis(250);
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// The longest pause while a caller asks.
+const ASKED_PAUSE: Duration = Duration::from_secs(1);
+
+/// A failure is told to new callers for this long. It is longer than [`ASKED_PAUSE`], so that during
+/// an outage there is always one to tell.
+const TOLD_FOR: Duration = Duration::from_millis(1_100);
+
+/// A connect that failed, or a connection that failed its first check.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Failure {
+    /// The start of the connect. A failure is as old as that.
+    pub(crate) began: Instant,
+    /// Repeating it is pointless, says the manager.
+    pub(crate) is_permanent: bool,
+    /// Something is open that the failure does not concern.
+    pub(crate) beside_open: bool,
+    /// The connect ended with its runtime, which says nothing about the backend.
+    pub(crate) was_dropped: bool,
+    pub(crate) draw: u64,
+}
 
 impl BackoffState {
-    pub(crate) fn new(backoff: Backoff, breaker: Option<Breaker>) -> Self {
-        BackoffState { backoff, breaker_config: breaker, ..BackoffState::default() }
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        BackoffState {
+            backoff: config.backoff,
+            breaker_config: config.breaker,
+            fail_fast_after: config.fail_fast_after,
+            ..BackoffState::default()
+        }
     }
 
-    /// Applies new settings.
+    /// Applies new settings, and ends the pause after a permanent failure.
     ///
     /// Without a breaker the state becomes `Closed`. A pause longer than the new settings allow is
     /// cut to the longest they allow.
-    pub(crate) fn reconfigure(&mut self, backoff: Backoff, breaker: Option<Breaker>) {
+    pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
+        self.fail_fast_after = config.fail_fast_after;
+        if self.permanent.get() > 0 {
+            self.forget();
+        }
+        let (backoff, breaker) = (config.backoff, config.breaker);
         if (backoff, breaker) == (self.backoff, self.breaker_config) {
             return;
         }
@@ -63,23 +118,52 @@ impl BackoffState {
     /// separately.
     ///
     /// Connects that fail during a pause started before it and count as one with the failure that
-    /// began it, unless the failed connect is the probe.
-    pub(crate) fn failed(&mut self, now: Instant, draw: u64) {
-        self.failed_at = now;
-        self.set_limit(1);
-        if self.breaker != BreakerState::HalfOpen && self.backing_off(now) {
+    /// began it, unless the failed connect is the probe. One that began before the last success says
+    /// nothing about the backend as it is now.
+    pub(crate) fn failed(&mut self, failure: Failure, now: Instant) {
+        let Failure { began, is_permanent, beside_open, was_dropped, draw } = failure;
+        if self.has_connected && began < self.succeeded_at {
             return;
         }
-        let backoff = random_part(self.ceiling(), draw);
+        let is_probe = self.failures.get() > 0 && began >= self.failed_at;
+        (self.failed_at, self.was_dropped) = (now, was_dropped);
+        self.set_limit(1);
+        if self.failures.get() == 0 {
+            self.failing_since = began;
+        }
+        let was_permanent = self.is_permanent();
+        if !is_permanent {
+            self.permanent = Count::default();
+        } else if self.permanent.get() > 0 || !beside_open {
+            // One beside something open stops nothing, two in a row do.
+            (0..2_usize.saturating_sub(self.permanent.get())).for_each(|_| self.permanent.inc());
+        } else {
+            self.permanent.inc();
+        }
+        let counts_as_one = self.breaker != BreakerState::HalfOpen && self.backing_off(now, true);
+        if counts_as_one && was_permanent == self.is_permanent() {
+            return;
+        }
+        let ceiling = self.ceiling();
         self.failures.inc();
         let failures = self.failures.get();
         let breaker = self.breaker_config.filter(|breaker| {
             usize::try_from(breaker.failures).is_ok_and(|enough| failures >= enough)
         });
         self.breaker = self.breaker.after(Input::Failed { enough: breaker.is_some() });
-        let pause =
-            breaker.map_or(backoff, |breaker| jittered(breaker.probe_every, PROBE_JITTER, draw));
-        self.pause(now, pause);
+        // Attempts are a pause apart, however long each takes; and others have followed one that hung.
+        let from_start = is_probe || now.is_past(began, HANGS_AFTER);
+        (self.paused_at, self.draw) = (if from_start { began } else { now }, draw);
+        if self.is_permanent() {
+            return self.pause(now, self.backoff.max.max(TOLD_FOR));
+        }
+        let longest = breaker.map_or(ceiling, |breaker| breaker.probe_every);
+        self.pause(now, jittered(longest, JITTER, draw));
+    }
+
+    /// Returns whether connects are pointless until the settings or the pool change.
+    pub(crate) fn is_permanent(&self) -> bool {
+        self.permanent.get() >= 2
     }
 
     /// Records the start of a connect.
@@ -90,6 +174,7 @@ impl BackoffState {
         if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
             (self.breaker, self.breaker_config)
         {
+            self.paused_at = now;
             self.pause(now, breaker.probe_every);
         }
         self.breaker = self.breaker.after(Input::ConnectStarted);
@@ -103,9 +188,24 @@ impl BackoffState {
     }
 
     /// Widens the limit by one after a successful connect, and drops it once it reaches `enough`.
-    pub(crate) fn connected(&mut self, enough: usize) {
+    pub(crate) fn connected(&mut self, now: Instant, enough: usize) {
         let wider = self.limit.map(|limit| limit.saturating_add(1));
         self.limit = wider.filter(|limit| *limit < enough);
+        self.opened_at = Some(now);
+        if !self.is_unproven() {
+            self.succeeded_at = now;
+        }
+    }
+
+    /// Returns whether it matters how a new connection does: the last connects failed, or none has
+    /// brought a good connection yet.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.failures.get() > 0 || !self.has_connected
+    }
+
+    /// Notes that the user was told of open connections, so that the address cannot be wrong.
+    pub(crate) fn has_warmed_up(&mut self) {
+        self.has_connected = true;
     }
 
     /// Ends the pause: a connection opened at `created_at` passed a check.
@@ -116,13 +216,94 @@ impl BackoffState {
         if created_at < self.failed_at {
             return;
         }
-        self.failures = Count::default();
+        self.has_connected = true;
+        self.succeeded_at = self.succeeded_at.max(created_at);
+        self.forget();
+    }
+
+    /// Ends the pause, as if no connect had failed.
+    pub(crate) fn forget(&mut self) {
+        (self.failures, self.permanent) = (Count::default(), Count::default());
         self.retry_at = None;
+        self.lent_at = None;
         self.breaker = self.breaker.after(Input::Succeeded);
     }
 
-    pub(crate) fn backing_off(&self, now: Instant) -> bool {
-        self.retry_at.is_some_and(|retry_at| now < retry_at)
+    /// Returns when the next connect is due; `None` if it is not held up. `asked` says that a caller
+    /// waits for it.
+    pub(crate) fn due_at(&self, asked: bool) -> Option<Instant> {
+        let retry_at = self.retry_at?;
+        if self.is_permanent() {
+            return Some(if asked { retry_at } else { Instant::NEVER });
+        }
+        let is_old = self.paused_at.is_past(self.failing_since, YOUNG);
+        let longest = if is_old { ASKED_PAUSE } else { YOUNG_PAUSE };
+        let pause = jittered(longest, JITTER, self.draw);
+        let sooner = self.paused_at.checked_add(pause).filter(|_| asked);
+        earliest([Some(retry_at), sooner])
+    }
+
+    pub(crate) fn backing_off(&self, now: Instant, asked: bool) -> bool {
+        self.due_at(asked).is_some_and(|due_at| now < due_at)
+    }
+
+    /// Records how many connections were checked out so far.
+    pub(crate) fn count_lendings(&mut self, lendings: u64, now: Instant) {
+        if std::mem::replace(&mut self.lendings, lendings) != lendings {
+            self.lent_at = Some(now);
+        }
+    }
+
+    /// Returns when the waiters are told that connects fail, if nothing changes until then.
+    ///
+    /// `oldest` is when the oldest connect under way began, and `something_is_open` says that a
+    /// connection may come back. One that opened or was lent longer than `fail_fast_after` ago does
+    /// not count. A pool that never connected waits for the connects that began with the failed one.
+    pub(crate) fn tells_at(
+        &self,
+        oldest: Option<Instant>,
+        something_is_open: bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let patience = Nanos::from(self.fail_fast_after);
+        let comes_back = |at: Instant| patience.after(at).unwrap_or(Instant::NEVER);
+        let permanent = self.is_permanent() && self.retry_at.is_some_and(|end| now < end);
+        let lent_at = self.lent_at.filter(|_| something_is_open || !permanent);
+        let opened_at = self.opened_at.filter(|_| something_is_open);
+        let not_before = lent_at.max(opened_at).map_or(Instant::ORIGIN, comes_back);
+        if permanent {
+            return Some(not_before).filter(|at| *at < Instant::NEVER);
+        }
+        let patience = patience.as_duration()?;
+        let later = |at: Instant, span: Duration| at.checked_add(span);
+        let hangs = |span: Duration| oldest.and_then(|began| later(began, span));
+        let patient_until = match self.has_connected {
+            true => later(self.failing_since, patience)?,
+            false => match oldest {
+                Some(began) if began < self.failed_at => later(began, HANGS_AFTER)?,
+                _ => self.failing_since,
+            },
+        };
+        // It is also told during the probe that follows it, until that one hangs.
+        let told_until = later(self.failed_at, TOLD_FOR);
+        let told_for = match oldest {
+            Some(began) if Some(began) < told_until => TOLD_FOR.saturating_add(HANGS_AFTER),
+            _ => TOLD_FOR,
+        };
+        let valid = |at: Instant, span: Duration| {
+            later(self.failed_at, span).is_none_or(|end| now.max(at) < end)
+        };
+        let failing = |at: Option<Instant>, span: Duration| {
+            let at = at?.max(patient_until).max(not_before);
+            (self.failures.get() > 0 && !self.was_dropped && valid(at, span)).then_some(at)
+        };
+        earliest([
+            failing(Some(patient_until), told_for),
+            failing(hangs(HANGS_AFTER), patience.saturating_add(TOLD_FOR)),
+            hangs(patience.max(HANGS_AFTER))
+                .filter(|_| oldest >= Some(self.succeeded_at) || !self.has_connected)
+                .map(|at| at.max(not_before)),
+        ])
     }
 
     /// Returns how many connects may run at once.
@@ -177,42 +358,58 @@ mod tests {
         Instant::from_nanos(n * 1_000_000)
     }
 
+    fn with(change: impl FnOnce(&mut PoolConfig)) -> BackoffState {
+        let mut config = PoolConfig { breaker: None, ..PoolConfig::default() };
+        change(&mut config);
+        BackoffState::new(&config)
+    }
+
     fn state(first: Duration, max: Duration, factor: f64) -> BackoffState {
-        BackoffState::new(Backoff { first, max, factor }, None)
+        with(|config| config.backoff = Backoff { first, max, factor })
+    }
+
+    fn failure(began: Instant, draw: u64) -> Failure {
+        Failure { began, draw, ..Failure::default() }
+    }
+
+    impl BackoffState {
+        fn fail(&mut self, now: Instant, draw: u64) {
+            self.failed(failure(now, draw), now);
+        }
     }
 
     #[test]
     fn pauses_double_up_to_the_largest() {
-        let mut state = BackoffState::new(Backoff::default(), None);
+        let mut state = with(|_| ());
         let mut ceilings = Vec::new();
         let mut now = millis(0);
         for _ in 0..9 {
             ceilings.push(state.ceiling().as_millis());
-            state.failed(now, u64::MAX);
+            state.fail(now, u64::MAX);
             now = state.retry_at.unwrap();
         }
-        assert_eq!(ceilings, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(ceilings, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000, 5000]);
     }
 
     #[test]
     fn failures_of_one_moment_count_once() {
-        let mut state = BackoffState::new(Backoff::default(), None);
+        let mut state = with(|_| ());
         for _ in 0..10 {
-            state.failed(millis(1), u64::MAX);
+            state.fail(millis(1), u64::MAX);
         }
         assert_eq!(state.failures.get(), 1);
-        assert!(state.backing_off(millis(2)));
-        assert!(!state.backing_off(millis(51)));
+        assert!(state.backing_off(millis(2), false));
+        assert!(!state.backing_off(millis(251), false));
     }
 
     #[test]
     fn a_good_connection_ends_it() {
-        let mut state = BackoffState::new(Backoff::default(), None);
-        state.failed(millis(1), u64::MAX);
+        let mut state = with(|_| ());
+        state.fail(millis(1), u64::MAX);
         state.succeeded(millis(0));
-        assert!(state.backing_off(millis(1)), "an old one proves nothing");
+        assert!(state.backing_off(millis(1), false), "an old one proves nothing");
         state.succeeded(millis(1));
-        assert!(!state.backing_off(millis(1)));
+        assert!(!state.backing_off(millis(1), false));
         assert_eq!(state.failures.get(), 0);
     }
 
@@ -222,7 +419,7 @@ mod tests {
             for factor in [1.0, 2.0, f64::MAX] {
                 let mut state = state(first, Duration::MAX, factor);
                 for _ in 0..2_000 {
-                    state.failed(millis(0), u64::MAX);
+                    state.fail(millis(0), u64::MAX);
                     state.retry_at = None;
                 }
                 assert_eq!(state.ceiling() == Duration::ZERO, first == Duration::ZERO);
@@ -232,13 +429,13 @@ mod tests {
 
     fn probing(failures: u32, probe_every: Duration) -> BackoffState {
         let breaker = Breaker { failures, probe_every };
-        BackoffState::new(Backoff::default(), Some(breaker))
+        with(|config| config.breaker = Some(breaker))
     }
 
     fn fail_at_the_end_of_the_pause(state: &mut BackoffState, draw: u64) -> Duration {
         let now = state.retry_at.unwrap_or(millis(0));
         state.connect_started(now);
-        state.failed(now, draw);
+        state.fail(now, draw);
         state.retry_at.unwrap().since(now)
     }
 
@@ -251,18 +448,18 @@ mod tests {
         }
         let shortest = fail_at_the_end_of_the_pause(&mut state, u64::MAX);
         assert_eq!(state.breaker, BreakerState::Open);
-        assert!((900..=901).contains(&shortest.as_millis()), "{shortest:?}");
+        assert!((850..=851).contains(&shortest.as_millis()), "{shortest:?}");
         let longest = fail_at_the_end_of_the_pause(&mut state, 0);
         assert_eq!(longest, Duration::from_secs(1));
         let now = state.retry_at.unwrap();
         state.connect_started(now);
         assert_eq!(state.breaker, BreakerState::HalfOpen);
-        state.connected(10);
+        state.connected(now, 10);
         assert_eq!(state.connect_limit(), 1, "one probe, until it has proved good");
-        assert!(state.backing_off(now));
+        assert!(state.backing_off(now, false));
         state.succeeded(now);
         assert_eq!(state.breaker, BreakerState::Closed);
-        assert!(!state.backing_off(now));
+        assert!(!state.backing_off(now, false));
         assert_eq!((state.connect_limit(), state.failures.get()), (2, 0));
     }
 
@@ -277,14 +474,14 @@ mod tests {
 
     #[test]
     fn the_window_is_one_after_a_failure_and_grows_until_there_is_none() {
-        let mut state = BackoffState::new(Backoff::default(), None);
+        let mut state = with(|_| ());
         assert_eq!(state.connect_limit(), usize::MAX);
         let before = state.limit_epochs.last();
-        state.failed(millis(0), 0);
+        state.fail(millis(0), 0);
         assert_ne!(state.limit_epochs.last(), before);
         let mut limits = vec![state.connect_limit()];
         for _ in 0..3 {
-            state.connected(4);
+            state.connected(millis(0), 4);
             limits.push(state.connect_limit());
         }
         assert_eq!(limits, [1, 2, 3, usize::MAX]);
@@ -298,7 +495,7 @@ mod tests {
             (Duration::MAX, None),
         ] {
             let mut state = probing(1, every);
-            state.failed(millis(0), 0);
+            state.fail(millis(0), 0);
             let never = Instant::from_nanos(u64::MAX);
             let expected = pause.and_then(|pause| millis(0).checked_add(pause));
             assert_eq!(state.retry_at, Some(expected.unwrap_or(never)));

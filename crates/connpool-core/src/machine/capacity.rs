@@ -55,9 +55,11 @@ impl Capacity {
     }
 
     /// Returns how many connects are missing, whatever forbids to start them: those for `waiting`
-    /// callers in whole increments, or those up to `min_size`.
-    pub(crate) fn missing(&self, waiting: usize) -> usize {
-        let up_to_min_size = self.min_size.saturating_sub(self.staying());
+    /// callers in whole increments, or those up to `min_size`. `coming` connects are under way that
+    /// do not hang.
+    pub(crate) fn missing(&self, waiting: usize, coming: usize) -> usize {
+        let there = self.open.get().saturating_add(coming);
+        let up_to_min_size = self.min_size.saturating_sub(there);
         round_up(waiting, self.increment).max(up_to_min_size)
     }
 

@@ -12,7 +12,8 @@
 //! | `disposition`    | what happens to a connection that comes back               |
 //! | `wait_queue`     | which waiter is served next                                |
 //! | `capacity`       | how many connects may start, and what is surplus           |
-//! | `backoff`        | when to connect again after failures, and how many at once |
+//! | `connects`       | which connects hang, and how many more may start           |
+//! | `backoff`        | when to connect again after failures, and who hears of it  |
 //! | `breaker`        | whether the backend is used or only probed                 |
 //! | `failure_burst`  | whether several broken connections make the others suspect |
 //! | `sweep_schedule` | when the maintenance task sweeps                           |
@@ -23,6 +24,7 @@ pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod check_doubt;
 pub(crate) mod check_limit;
+pub(crate) mod connects;
 pub(crate) mod count;
 pub(crate) mod disposition;
 pub(crate) mod failure_burst;

@@ -1,9 +1,11 @@
 //! Composes the machines into the decisions of a whole pool.
 
 use crate::config::PoolConfig;
-use crate::machine::backoff::{BackoffState, CAUTIOUS_LIMIT};
+use crate::machine::backoff::{BackoffState, CAUTIOUS_LIMIT, Failure};
 use crate::machine::breaker::BreakerState;
 use crate::machine::capacity::{Capacity, SlotState};
+use crate::machine::connects::Connects;
+use crate::machine::count::Count;
 use crate::machine::failure_burst::BurstDetector;
 use crate::machine::health::Versions;
 use crate::machine::sweep_schedule::SweepSchedule;
@@ -15,6 +17,7 @@ use crate::time::{Instant, earliest};
 pub(crate) struct ConnectTicket {
     /// The pool's version, which decides whether a later `clear` discards the connection.
     pub(crate) version: u64,
+    id: u64,
     limit_epoch: u64,
 }
 
@@ -23,8 +26,8 @@ pub(crate) struct ConnectTicket {
 pub(crate) enum Rejected {
     Closed,
     Exhausted,
-    /// The breaker is open, and nothing is open that could come back.
-    BreakerOpen,
+    /// Connects fail, and nothing is open that could come back.
+    Unreachable,
 }
 
 /// The gauges of one moment, for statistics and for the events that report their changes.
@@ -50,11 +53,15 @@ pub(crate) struct Gauges {
 pub(crate) struct PoolMachine<W> {
     max_connecting: usize,
     max_waiters: Option<usize>,
-    /// A failed connect is reported to a waiter.
-    pub(crate) fail_fast: bool,
     pub(crate) capacity: Capacity,
     pub(crate) queue: WaitQueue<W>,
     pub(crate) backoff: BackoffState,
+    connects: Connects,
+    /// The number of futures, `build` among them, that wait for connections without a place in the
+    /// queue.
+    pub(crate) askers: Count,
+    /// A caller was told of a failure and left, and no connect has started since.
+    told: bool,
     /// Of the connections whose check failed.
     broken: BurstDetector,
     /// Of the connections that users returned broken.
@@ -72,10 +79,12 @@ impl<W> PoolMachine<W> {
         PoolMachine {
             max_connecting: config.max_connecting.unwrap_or(usize::MAX),
             max_waiters: config.max_waiters,
-            fail_fast: config.fail_fast,
             capacity,
             queue: WaitQueue::default(),
-            backoff: BackoffState::new(config.backoff, config.breaker),
+            backoff: BackoffState::new(config),
+            connects: Connects::default(),
+            askers: Count::default(),
+            told: false,
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
             schedule: SweepSchedule::new(config),
@@ -90,40 +99,56 @@ impl<W> PoolMachine<W> {
         self.wanted_with(self.capacity.room(), now)
     }
 
+    #[inline]
     fn wanted_with(&self, room: usize, now: Instant) -> usize {
-        if room == 0 || self.backoff.backing_off(now) {
+        let missing = if room == 0 { 0 } else { self.missing() };
+        if missing == 0 || self.backoff.backing_off(now, self.is_asked()) {
             return 0;
         }
-        self.missing().min(room).min(self.connects_allowed())
+        missing.min(room).min(self.connects_allowed())
     }
 
     fn connects_allowed(&self) -> usize {
-        let limit = self.max_connecting.min(self.backoff.connect_limit());
-        limit.saturating_sub(self.capacity.connecting.get())
+        let unlimited = self.max_connecting.saturating_sub(self.capacity.connecting.get());
+        let slow_start = self.backoff.connect_limit().saturating_sub(self.connects.fresh());
+        unlimited.min(slow_start).min(self.connects.allowed())
+    }
+
+    /// Returns whether a caller waits for a connect, or was told of a failure since the last one.
+    fn is_asked(&self) -> bool {
+        self.queue.len() > 0 || self.askers.get() > 0 || self.told
+    }
+
+    /// Notes what has changed by the clock alone.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.connects.tick(now);
     }
 
     /// Returns how many connections are missing, whatever forbids to open them: for waiters for
     /// whom none is on its way, and up to `min_size`.
     pub(crate) fn missing(&self) -> usize {
-        if self.closed {
+        if self.closed || self.paused {
             return 0;
         }
-        let waiting =
-            if self.paused { 0 } else { self.queue.len().saturating_sub(self.on_their_way()) };
-        self.capacity.missing(waiting)
+        let callers = self.queue.len().max(usize::from(self.told));
+        self.capacity.missing(callers.saturating_sub(self.on_their_way()), self.connects.fresh())
     }
 
     /// Returns whether a missing connection has to wait for the end of a backoff pause.
     pub(crate) fn is_held_up_by_backoff(&self, now: Instant) -> bool {
-        self.backoff.backing_off(now) && self.missing() > 0
+        self.backoff.retry_at.is_some()
+            && self.missing() > 0
+            && self.backoff.backing_off(now, self.is_asked())
     }
 
     /// Takes a slot for a connect that starts now.
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
         self.capacity.connecting.inc();
         self.backoff.connect_started(now);
+        self.told = false;
         ConnectTicket {
             version: self.versions.current,
+            id: self.connects.start(now),
             limit_epoch: self.backoff.limit_epochs.last(),
         }
     }
@@ -132,18 +157,66 @@ impl<W> PoolMachine<W> {
     /// failed meanwhile. A thousand connects that start at once must not all meet a dead backend.
     pub(crate) fn should_abort(&self, ticket: ConnectTicket, now: Instant) -> bool {
         ticket.limit_epoch != self.backoff.limit_epochs.last()
-            && (self.backoff.backing_off(now)
-                || self.capacity.connecting.get() > self.backoff.connect_limit())
+            && (self.backoff.backing_off(now, self.is_asked())
+                || self.connects.fresh() > self.backoff.connect_limit())
     }
 
     /// Records a successful connect. Returns whether the maintenance task has to check the
     /// connection: it came from a probe, and no caller may want it.
-    pub(crate) fn connected(&mut self) -> bool {
+    pub(crate) fn connected(&mut self, ticket: ConnectTicket, now: Instant) -> bool {
+        let began = self.connects.end(ticket.id);
+        if let Some(began) = began.filter(|_| self.versions.outdates(ticket.version)) {
+            self.connects.was_in_vain(began);
+        }
         self.capacity.connected();
-        self.backoff.connected(self.capacity.max_size);
+        self.backoff.connected(now, self.capacity.max_size);
         let check_by = self.probe_check_at();
         self.schedule.sweep_by(check_by);
         check_by.is_some()
+    }
+
+    /// Returns whether a connect is to end: a `clear` has made it useless.
+    pub(crate) fn is_abandoned(&self, ticket: ConnectTicket) -> bool {
+        !self.connects.is_running(ticket.id)
+    }
+
+    /// Records a failed connect. Returns whether it counts, which it does not if it started before a
+    /// `clear`, perhaps with an old password.
+    pub(crate) fn connect_failed(
+        &mut self,
+        ticket: ConnectTicket,
+        is_permanent: bool,
+        was_dropped: bool,
+        now: Instant,
+        draw: u64,
+    ) -> bool {
+        let Some(began) = self.connects.end(ticket.id) else { return false };
+        self.connects.was_in_vain(began);
+        let counts = !self.versions.outdates(ticket.version);
+        if counts {
+            let beside_open = self.capacity.open.get() > 0;
+            let failure = Failure { began, is_permanent, beside_open, was_dropped, draw };
+            self.backoff.failed(failure, now);
+        }
+        counts
+    }
+
+    /// Records that a connection opened at `created_at` failed its first check.
+    pub(crate) fn dead_on_arrival(&mut self, created_at: Instant, now: Instant, draw: u64) {
+        self.connects.was_in_vain(created_at);
+        self.backoff.failed(Failure { began: created_at, draw, ..Failure::default() }, now);
+    }
+
+    /// Records that the user was told that `min_size` connections are open.
+    pub(crate) fn warmed_up(&mut self) {
+        if self.capacity.open.get() > 0 {
+            self.backoff.has_warmed_up();
+        }
+    }
+
+    /// Records that a connect gave its slot back without having dialled.
+    pub(crate) fn connect_withdrawn(&mut self, ticket: ConnectTicket) {
+        self.connects.end(ticket.id);
     }
 
     /// Returns by when a sweep must have checked the connection that a probe opened.
@@ -156,7 +229,7 @@ impl<W> PoolMachine<W> {
     /// is left.
     pub(crate) fn succeeded(&mut self, created_at: Instant) -> bool {
         self.backoff.succeeded(created_at);
-        self.backoff.failures.get() == 0
+        !self.backoff.is_unproven()
     }
 
     /// Records that a check found a connection broken. A burst makes all others suspect and starts
@@ -216,18 +289,16 @@ impl<W> PoolMachine<W> {
     /// Returns the number of connects in progress plus those allowed to start now, counting slots
     /// that are being freed.
     fn coming(&self, now: Instant) -> usize {
-        self.capacity
-            .connecting
-            .get()
-            .saturating_add(self.wanted_with(self.capacity.room_after_closing(), now))
+        let wanted = self.wanted_with(self.capacity.room_after_closing(), now);
+        self.connects.fresh().saturating_add(wanted)
     }
 
     /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
-        self.capacity.connecting.get().saturating_add(usize::from(self.schedule.probing))
+        self.connects.fresh().saturating_add(usize::from(self.schedule.probing))
     }
 
-    /// Queues a caller, unless the pool is closed, the breaker leaves it nothing to wait for, or
+    /// Queues a caller, unless the pool is closed, connects fail and nothing can come back, or
     /// `max_waiters` are queued beyond those for whom a connect is, or now will be, under way.
     pub(crate) fn enqueue(
         &mut self,
@@ -247,13 +318,17 @@ impl<W> PoolMachine<W> {
         }
     }
 
-    fn rejection(&self, now: Instant) -> Option<Rejected> {
-        if self.depends_on_probe() && self.queue.len() > self.probes(now) {
-            return Some(Rejected::BreakerOpen);
+    fn rejection(&mut self, now: Instant) -> Option<Rejected> {
+        if self.tells_at(now).is_some_and(|at| at <= now) {
+            self.told = !self.backoff.is_permanent();
+            return Some(Rejected::Unreachable);
         }
         let max_waiters = self.max_waiters?;
+        // One that hangs is on its way to nobody, but a caller may still wait in its place.
+        let hanging = self.capacity.connecting.get().saturating_sub(self.connects.fresh());
         let coming = self.coming(now).saturating_add(usize::from(self.schedule.probing));
-        (self.queue.len().saturating_sub(coming) > max_waiters).then_some(Rejected::Exhausted)
+        let served = coming.saturating_add(hanging);
+        (self.queue.len().saturating_sub(served) > max_waiters).then_some(Rejected::Exhausted)
     }
 
     /// Puts a waiter back into its old place, after what it was assigned failed its check.
@@ -289,31 +364,34 @@ impl<W> PoolMachine<W> {
         self.queue.payload(key)
     }
 
-    /// Takes all waiters out of the queue if the breaker is open, nothing is open that could come
-    /// back, and no probe starts for the first of them. They are to hear the last error.
+    /// Takes all waiters out of the queue if they are to hear the last error.
     pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
-        let hopeless = self.depends_on_probe()
-            && self.backoff.breaker == BreakerState::Open
-            && self.probes(now) == 0;
-        if hopeless { self.queue.drain() } else { Vec::new() }
-    }
-
-    /// Returns whether only a probe can bring a connection, so that a caller without one fails at
-    /// once.
-    fn depends_on_probe(&self) -> bool {
-        self.fail_fast
-            && !self.paused
-            && self.capacity.open.get() == 0
-            && self.backoff.breaker != BreakerState::Closed
-    }
-
-    /// Returns how many probes there are to wait for. A connect that started before the breaker
-    /// opened is none.
-    fn probes(&self, now: Instant) -> usize {
-        match self.backoff.breaker {
-            BreakerState::Open => self.wanted_with(self.capacity.room_after_closing(), now),
-            BreakerState::HalfOpen | BreakerState::Closed => self.coming(now),
+        if self.queue.len() == 0 || self.tells_at(now).is_none_or(|at| at > now) {
+            return Vec::new();
         }
+        self.told = !self.backoff.is_permanent();
+        self.queue.drain()
+    }
+
+    /// Returns when callers are told that connects fail, if nothing changes until then.
+    #[inline]
+    pub(crate) fn tells_at(&self, now: Instant) -> Option<Instant> {
+        if self.counts_lendings() { self.outage_tells_at(now) } else { None }
+    }
+
+    fn outage_tells_at(&self, now: Instant) -> Option<Instant> {
+        let checking = self.schedule.probing || self.schedule.pinging.get() > 0;
+        if self.paused || self.closed || checking {
+            return None;
+        }
+        let something_is_open = self.capacity.open.get() > 0;
+        self.backoff.tells_at(self.connects.oldest(), something_is_open, now)
+    }
+
+    /// Returns whether [`tells_at`](PoolMachine::tells_at) depends on when a connection was lent.
+    #[inline]
+    pub(crate) fn counts_lendings(&self) -> bool {
+        self.backoff.failures.get() > 0 || self.connects.are_running()
     }
 
     /// Returns whether there are more waiters than can be served before a connection is returned.
@@ -335,15 +413,18 @@ impl<W> PoolMachine<W> {
     }
 
     /// Returns when the maintenance task has something to do by the clock: the end of a pause that
-    /// holds up a connect, or the next sweep.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    /// holds up a connect, the time to tell waiters of a failure, or the next sweep.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         if self.closed {
             return None;
         }
-        let can_connect =
-            self.missing() > 0 && self.capacity.room() > 0 && self.connects_allowed() > 0;
-        let retry = self.backoff.retry_at.filter(|_| can_connect);
-        earliest([retry, self.schedule.sweep_at])
+        let missing = self.missing() > 0 && self.capacity.room() > 0;
+        let can_connect = missing && self.connects_allowed() > 0;
+        let due_at = self.backoff.due_at(self.is_asked()).filter(|_| can_connect);
+        let waiting = self.queue.len() > 0;
+        let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
+        let connects = self.connects.next_deadline();
+        earliest([due_at, tells_at, connects, self.schedule.sweep_at])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
@@ -363,10 +444,13 @@ impl<W> PoolMachine<W> {
 
     // The pool as a whole.
 
-    /// Makes all connections stale that were opened, or whose connect started, before.
-    pub(crate) fn clear(&mut self) {
+    /// Makes all connections stale that were opened, or whose connect started, before, and forgets
+    /// that connects failed. Returns whether connects under way are to end.
+    pub(crate) fn clear(&mut self) -> bool {
         self.versions.advance();
         self.versions.cleared = self.versions.current;
+        self.backoff.forget();
+        self.connects.abandon()
     }
 
     /// Closes the pool and takes all waiters out of the queue.
@@ -381,8 +465,10 @@ impl<W> PoolMachine<W> {
         self.paused = !self.closed;
     }
 
+    /// Ends a pause, and forgets that connects failed.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
+        self.backoff.forget();
     }
 
     /// Applies new settings from now on. A sweep that was scheduled by an old interval is scheduled
@@ -391,9 +477,8 @@ impl<W> PoolMachine<W> {
         self.capacity.configure(config);
         self.max_connecting = config.max_connecting.unwrap_or(usize::MAX);
         self.max_waiters = config.max_waiters;
-        self.fail_fast = config.fail_fast;
         self.versions.advance();
-        self.backoff.reconfigure(config.backoff, config.breaker);
+        self.backoff.reconfigure(config);
         let probe_check_at = self.probe_check_at();
         self.schedule.reconfigure(config, probe_check_at);
     }

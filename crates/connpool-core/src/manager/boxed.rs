@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::stream::Liveness;
 
 /// Holds any [`Manager`] with connections `C` and errors `E`, so that pools over different managers have
@@ -44,6 +44,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
 
     fn connect_within(&self, limit: Option<Duration>) -> impl Future<Output = Result<C, E>> + Send {
         self.0.dyn_connect(limit)
+    }
+
+    fn severity(&self, error: &E) -> Severity {
+        self.0.dyn_severity(error)
     }
 
     async fn ping(&self, conn: &mut C) -> Result<(), E> {
@@ -85,6 +89,7 @@ impl<C, E> fmt::Debug for BoxManager<C, E> {
 #[async_trait]
 trait DynManager<C, E>: Send + Sync {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<C, E>;
+    fn dyn_severity(&self, error: &E) -> Severity;
     async fn dyn_ping(&self, conn: &mut C) -> Result<(), E>;
     async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
     fn dyn_needs_reset(&self) -> bool;
@@ -98,6 +103,10 @@ trait DynManager<C, E>: Send + Sync {
 impl<M: Manager> DynManager<M::Connection, M::Error> for M {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
         self.connect_within(limit).await
+    }
+
+    fn dyn_severity(&self, error: &M::Error) -> Severity {
+        self.severity(error)
     }
 
     async fn dyn_ping(&self, conn: &mut M::Connection) -> Result<(), M::Error> {

@@ -10,6 +10,17 @@ use std::time::Duration;
 
 use crate::stream::Liveness;
 
+/// What an error of [`Manager::connect`] says about the next attempt. See [`Manager::severity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Severity {
+    /// The attempt failed, and the next one may succeed.
+    #[default]
+    Connection,
+    /// Every attempt will fail until somebody changes something, such as a wrong password.
+    Permanent,
+}
+
 /// Opens connections, and checks, resets and closes them.
 ///
 /// Only [`connect`](Manager::connect) is required. Implementations write the methods as `async fn`.
@@ -73,6 +84,17 @@ pub trait Manager: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send {
         let _ = limit;
         self.connect()
+    }
+
+    /// Judges an error of [`connect`](Manager::connect). The default is [`Severity::Connection`].
+    ///
+    /// After a [`Permanent`](Severity::Permanent) error callers get it at once. The pool connects again
+    /// only if a caller asks, and at most once per `backoff.max`, until [`clear`](crate::Pool::clear),
+    /// [`resume`](crate::Pool::resume) or [`reconfigure`](crate::Pool::reconfigure) ends it. If another
+    /// connection is open, a single permanent error counts like any other, and two in a row count.
+    fn severity(&self, error: &Self::Error) -> Severity {
+        let _ = error;
+        Severity::Connection
     }
 
     /// Checks actively that the peer answers, with one round trip. An error destroys the connection, and

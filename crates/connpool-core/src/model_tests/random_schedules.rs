@@ -29,7 +29,7 @@ fn the_pool_survives_schedules_with_few_unlucky_switches() {
 
 fn check<S: Scheduler + 'static>(scheduler: impl FnOnce(usize) -> S) {
     let mut config = Config::new();
-    config.max_steps = MaxSteps::FailAfter(200_000);
+    config.max_steps = MaxSteps::FailAfter(20_000_000);
     config.stack_size = 0x20000;
     let model = || block_on(everybody_does_as_he_likes());
     if let Ok(path) = env::var("CONNPOOL_REPLAY") {

@@ -24,8 +24,10 @@ pub(crate) struct Actions<C, P: SlotOwner> {
     pub(crate) notify_maintenance: bool,
     /// Something happened that `build`, `close` or `get_many` waits for.
     pub(crate) state_changed: bool,
-    /// The pool was just closed, so connects under way end.
+    /// The pool was just closed.
     pub(crate) closing: bool,
+    /// Some connects under way are to end.
+    pub(crate) connects_end: bool,
     /// The number of callers that wait for a slot that a graceful close may hold.
     pub(crate) expedite_close: usize,
     /// For polled futures only, since drops never spawn.
@@ -44,6 +46,7 @@ pub(crate) struct Signals {
     pub(crate) maintenance: Signal,
     pub(crate) state_changed: Signal,
     pub(crate) closing: Signal,
+    pub(crate) connects_end: Signal,
     pub(crate) expedite_close: Signal,
 }
 
@@ -58,6 +61,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
             notify_maintenance: false,
             state_changed: false,
             closing: false,
+            connects_end: false,
             expedite_close: 0,
             spawns: Spawns { connects: Vec::new(), maintenance: false },
         }
@@ -92,7 +96,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
         let quiet = self.events.is_empty()
             && self.discarded.is_empty()
             && self.wakers.is_empty()
-            && !(self.notify_maintenance || self.state_changed || self.closing)
+            && !(self.notify_maintenance || self.state_changed || self.connects_end)
             && self.expedite_close == 0;
         match self.waker {
             None if quiet => self.spawns,
@@ -132,6 +136,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
         };
         let all_if = |holds: bool| if holds { usize::MAX } else { 0 };
         notify(&signals.closing, all_if(self.closing));
+        notify(&signals.connects_end, all_if(self.connects_end));
         notify(&signals.expedite_close, self.expedite_close);
         notify(&signals.state_changed, all_if(self.state_changed));
         notify(&signals.maintenance, usize::from(self.notify_maintenance));

@@ -4,23 +4,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::config::{ConfigError, PoolConfig};
+use crate::error::GetError;
 use crate::error::add_error::AddError;
+use crate::error::connect_error::ConnectError;
+use crate::error::diagnosis::Phase;
 use crate::machine::disposition::Disposition;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
+use crate::pool::acquire::{exhausted, timeout};
+use crate::pool::background::warm_up::{Shortfall, open_min_size};
 use crate::pool::close::{CloseReport, close};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
+use crate::pool::report::QueuePlace;
 use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
+use crate::util::timeout::Deadline;
 
 impl<M: Manager> Pool<M> {
-    /// Invalidates all existing connections. Idle ones are closed now, borrowed ones on return, and
-    /// pending ones as soon as they are established.
+    /// Invalidates all existing connections. Idle ones are closed now and borrowed ones on return.
+    /// Connects under way are abandoned, and their slots are free.
     ///
-    /// For changes of the backend, such as a failover or a new password.
+    /// For changes of the backend, such as a failover or a new password. The pool forgets that connects
+    /// failed, and the next one is due at once; still at most 20 fail in any second. If `clear` is called
+    /// again and again, the last connect goes on, and what it opens is discarded.
     ///
     /// # Examples
     ///
@@ -36,8 +45,10 @@ impl<M: Manager> Pool<M> {
     /// ```
     pub fn clear(&self) {
         self.shared().with(|locked| {
-            locked.state.machine.clear();
+            locked.actions.connects_end = locked.state.machine.clear();
             locked.actions.tell(Event::Cleared);
+            // The next connect is due at once.
+            locked.actions.notify_maintenance = true;
         });
         self.shared().redistribute_idle();
     }
@@ -108,10 +119,10 @@ impl<M: Manager> Pool<M> {
 
     /// Stops checking out connections until [`resume`](Pool::resume), for a failover that takes a while.
     ///
-    /// New and existing callers wait, each until its own deadline. Connect errors are not reported
-    /// meanwhile. Returned connections become idle. Nothing is opened for waiters, but `min_size` is
-    /// maintained. [`try_get`](Pool::try_get) finds nothing, and `max_waiters` bounds the queue as ever.
-    /// Closing the pool ends the pause. Pausing twice is pausing once.
+    /// New and existing callers wait, each until its own deadline. No connect starts, not even for
+    /// `min_size`, and connect errors are not reported. Returned connections become idle.
+    /// [`try_get`](Pool::try_get) finds nothing, and `max_waiters` bounds the queue as ever. Closing the
+    /// pool ends the pause. Pausing twice is pausing once.
     ///
     /// # Examples
     ///
@@ -137,13 +148,44 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Ends a [`pause`](Pool::pause). Waiters are served in their order.
+    ///
+    /// The pool forgets that connects failed, and the next one is due at once.
     pub fn resume(&self) {
         let shared = self.shared();
         let now = shared.runtime.now();
         shared.with(|locked| {
             locked.state.machine.resume();
             locked.rebalance(now);
+            locked.actions.notify_maintenance = true;
         });
+    }
+
+    /// Waits until `min_size` connections are open, for `get_timeout` at most.
+    ///
+    /// For a pool of [`Builder::start`](crate::Builder::start), before it reports that it is ready.
+    /// Connects go on if it fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Pool::get), under the same conditions; and
+    /// [`GetError::Exhausted`](crate::GetError::Exhausted) if the pool is paused.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe. Connects that were started go on.
+    pub async fn warm_up(&self) -> Result<(), GetError<M::Error>> {
+        let shared = self.shared();
+        let mut deadline = Deadline::new(shared.snapshot.settings.get_timeout.get());
+        match open_min_size(shared, &mut deadline).await {
+            Ok(()) => Ok(()),
+            Err(Shortfall::Closed) => Err(GetError::Closed),
+            Err(Shortfall::Paused) => Err(exhausted(shared, QueuePlace::default())),
+            Err(Shortfall::Connect(error)) => Err(GetError::Connect(error)),
+            Err(Shortfall::NoRuntime) => Err(GetError::Connect(ConnectError::Dropped)),
+            Err(Shortfall::TimedOut(_)) => {
+                Err(timeout(shared, Phase::Connect, &deadline, QueuePlace::default()))
+            }
+        }
     }
 
     /// Returns whether the pool is paused.

@@ -74,6 +74,7 @@ fn shut<M: Manager>(shared: &Shared<M>, may_spawn: bool) {
         // Any time will do: a closed machine consults no deadline.
         locked.serve(Instant::ORIGIN);
         locked.actions.closing = true;
+        locked.actions.connects_end = true;
         locked.actions.notify_maintenance = true;
     });
     spawn(shared, spawns);

@@ -9,11 +9,11 @@ use crate::machine::disposition::Disposition;
 use crate::machine::health::{ConnId, ConnMeta, VerifiedAt};
 use crate::machine::pool::ConnectTicket;
 use crate::machine::wait_queue::Source;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::conn::{Conn, Slot, StartedConnect};
-use crate::pool::shared::Shared;
+use crate::pool::shared::{Shared, State};
 use crate::time::{Instant, jittered};
 use crate::util::sync::Arc;
 use crate::util::timeout::{Completion, run_guarded};
@@ -45,7 +45,6 @@ impl<M: Manager> ConnectTask<M> {
     }
 
     pub(crate) async fn run(mut self) {
-        let closing = self.shared.signals.closing.listen();
         if self.shared.snapshot.is_closed() {
             return;
         }
@@ -53,13 +52,15 @@ impl<M: Manager> ConnectTask<M> {
         let should_abort = self.shared.peek(|state| state.machine.should_abort(self.ticket, now));
         if should_abort {
             // The slot alone: nothing was tried, so nothing failed.
+            self.shared.with(|locked| locked.state.machine.connect_withdrawn(self.ticket));
             drop(self.slot.take());
             return;
         }
         let shared = &self.shared;
         let limit = shared.snapshot.config().connect_timeout;
         let connect = async { shared.manager.connect_within(limit).await };
-        let completion = run_guarded(&*shared.runtime, || limit, closing, connect).await;
+        let is_useless = self.is_useless();
+        let completion = run_guarded(&*shared.runtime, || limit, is_useless, connect).await;
         let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
             Completion::Done(Err(error)) => ConnectError::Failed(Arc::new(error)),
@@ -71,6 +72,19 @@ impl<M: Manager> ConnectTask<M> {
             Completion::Interrupted => ConnectError::Dropped,
         };
         self.fail(failure);
+    }
+
+    /// Waits until the pool is closed, or a `clear` abandons this connect.
+    async fn is_useless(&self) {
+        let shared = &self.shared;
+        loop {
+            let ends = shared.signals.connects_end.listen();
+            let abandoned = || shared.peek(|state| state.machine.is_abandoned(self.ticket));
+            if shared.snapshot.is_closed() || abandoned() {
+                return;
+            }
+            ends.await;
+        }
     }
 
     fn now(&self) -> Instant {
@@ -107,7 +121,7 @@ impl<M: Manager> ConnectTask<M> {
                 cell.opened(id);
             }
             conn.slot.state = SlotState::Open;
-            locked.actions.notify_maintenance |= locked.state.machine.connected();
+            locked.actions.notify_maintenance |= locked.state.machine.connected(self.ticket, now);
             locked.actions.state_changed = true;
             locked.deliver(conn, Source::Fresh, now);
             locked.rebalance(now);
@@ -118,33 +132,38 @@ impl<M: Manager> ConnectTask<M> {
         let Some(slot) = self.slot.take() else { return };
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectError::Dropped);
-        let counts = !dropped || !shared.snapshot.is_closed();
-        if counts {
-            shared.counters.connect_failed.inc();
-        }
-        let error = (counts && shared.events.is_observed()).then(|| failure.clone());
+        let is_permanent = match &failure {
+            ConnectError::Failed(error) => {
+                let judged = || shared.manager.severity(error) == Severity::Permanent;
+                shared.events.guarded("severity", judged).unwrap_or(false)
+            }
+            _ => false,
+        };
+        let told = shared.events.is_observed().then(|| failure.clone());
         let now = self.now();
-        let mut failures = 0;
-        let last = shared.with(|locked| {
-            let machine = &mut locked.state.machine;
-            failures = machine.backoff.failures.get();
+        let (abandoned, failures, last) = shared.with(|locked| {
+            let State { machine, last_failure, .. } = &mut *locked.state;
             locked.actions.state_changed = true;
-            if machine.versions.outdates(self.ticket.version) {
-                // Started before a `clear`, perhaps with an old password: says nothing about the
-                // backend as it is now.
-                return Some(failure);
+            let abandoned = dropped && (machine.closed || machine.is_abandoned(self.ticket));
+            let counts = machine.connect_failed(self.ticket, is_permanent, dropped, now, self.draw);
+            let last = if counts { last_failure.replace(failure) } else { Some(failure) };
+            let failures = machine.backoff.failures.get();
+            if !abandoned {
+                // Before the waiters hear of it.
+                shared.counters.connect_failed.inc();
             }
-            machine.backoff.failed(now, self.draw);
-            failures = machine.backoff.failures.get();
-            if machine.fail_fast && !dropped {
-                locked.report_failure(failure.clone(), now);
+            if counts {
+                locked.give_up(now);
             }
-            locked.state.last_failure.replace(failure)
+            (abandoned, failures, last)
         });
         // Errors are foreign: dropped after unlocking, before the slot is freed.
         drop(last);
         drop(slot);
-        if let Some(error) = error {
+        if abandoned {
+            return;
+        }
+        if let Some(error) = told {
             shared.events.tell(|| Event::ConnectFailed {
                 error: &error,
                 took: now.since(self.began),
@@ -187,7 +206,7 @@ pub(crate) fn report_first_check<M: Manager>(
     let draw = shared.runtime.random();
     let last = shared.with(|locked| {
         if let Some(reason) = fault {
-            locked.state.machine.backoff.failed(now, draw);
+            locked.state.machine.dead_on_arrival(meta.created_at, now, draw);
             return locked.state.last_failure.replace(ConnectError::DeadOnArrival(reason));
         }
         if !locked.state.machine.succeeded(meta.created_at) {

@@ -77,8 +77,11 @@ impl<M: Manager> Pool<M> {
     /// * [`GetError::Closed`] if the pool is closed, before or meanwhile.
     /// * [`GetError::Exhausted`] if nothing is idle and `max_waiters` callers wait.
     /// * [`GetError::Timeout`] after `get_timeout`.
-    /// * [`GetError::Connect`] if a connect for the first waiter brought no usable connection, or the
-    ///   breaker is open: with the cause, a [`ConnectError`](crate::ConnectError). Only with `fail_fast`.
+    /// * [`GetError::Connect`] with the last cause, a [`ConnectError`](crate::ConnectError), if no open
+    ///   connection can come back and either the pool never had a connection, or connects have failed
+    ///   for [`fail_fast_after`](crate::PoolConfig::fail_fast_after), or the error is
+    ///   [permanent](crate::Severity::Permanent). If `fail_fast_after` is `None`, only if it is
+    ///   permanent.
     ///
     /// # Cancel safety
     ///

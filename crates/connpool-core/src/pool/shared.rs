@@ -168,7 +168,7 @@ impl<M: Manager> Shared<M> {
             | flag(machine.capacity.surplus() > 0, snapshot::SURPLUS)
             | flag(machine.paused, snapshot::PAUSED)
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
-            | flag(machine.backoff.failures.get() > 0, snapshot::FAILING)
+            | flag(machine.backoff.is_unproven(), snapshot::FAILING)
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
@@ -254,7 +254,7 @@ impl<M: Manager> SlotOwner for Shared<M> {
 
 impl<M: Manager> State<M> {
     pub(crate) fn last_failure(&self) -> ConnectError<M::Error> {
-        self.last_failure.clone().unwrap_or(ConnectError::Dropped)
+        self.last_failure.clone().unwrap_or(ConnectError::TimedOut)
     }
 
     /// Returns whether the caller has to start the maintenance task, which then counts as starting.
@@ -333,6 +333,7 @@ impl<M: Manager> Locked<'_, M> {
 
     /// Serves the queue. Every event that frees capacity comes through here.
     pub(crate) fn rebalance(&mut self, now: Instant) {
+        self.state.machine.tick(now);
         self.serve(now);
         self.give_up(now);
         if self.state.machine.missing() > 0 {
@@ -361,6 +362,9 @@ impl<M: Manager> Locked<'_, M> {
         self.actions.spawns.maintenance = self.state.must_start_maintenance();
         let wanted = self.state.machine.connects_wanted(now);
         if wanted > 0 {
+            // The maintenance task has to know when they hang; and work under the lock is bounded.
+            self.actions.notify_maintenance = true;
+            let wanted = wanted.min(BATCH);
             let connects = (0..wanted).map_while(|_| self.start_connect(now));
             self.actions.spawns.connects = connects.collect();
         }
@@ -381,21 +385,24 @@ impl<M: Manager> Locked<'_, M> {
         }
     }
 
-    /// Reports a failed connect to the first waiter.
-    pub(crate) fn report_failure(&mut self, failure: ConnectError<M::Error>, now: Instant) {
-        let Locked { state, actions, .. } = self;
-        let expired = |waiter: &mut Waiter<_, _>| actions.wake(waiter.waker.take());
-        if let Some(waiter) = state.machine.assign(Source::Fresh, now, expired) {
-            actions.wake(waiter.resolve(Err(WaitError::Connect(failure))));
-        }
-    }
-
-    /// Reports the last failure to all waiters if they have nothing to wait for.
+    /// Reports the last failure to all waiters if they are to hear of it.
     pub(crate) fn give_up(&mut self, now: Instant) {
+        self.count_lendings(now);
         for key in self.state.machine.give_up(now) {
             let error = WaitError::Connect(self.state.last_failure());
             let waiter = self.state.machine.queue.payload(key);
             self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(error))));
+        }
+    }
+
+    /// Notes whether a connection was checked out lately, if it matters.
+    #[inline]
+    pub(crate) fn count_lendings(&mut self, now: Instant) {
+        let Locked { shared, state: State { machine, .. }, .. } = self;
+        if machine.counts_lendings() {
+            let checked_out = shared.idle.count().checked_out;
+            let lendings = checked_out.saturating_add(shared.counters.success.get());
+            machine.backoff.count_lendings(lendings, now);
         }
     }
 

@@ -78,6 +78,7 @@ fn error_explains_a_server_that_speaks_first() {
     assert!(!error.is_timeout());
     let text = error.to_string();
     assert!(text.contains("read its greeting in Manager::connect"), "{text}");
+    sim.settle();
     assert!(closed(&pool, CloseReason::Unsolicited) > 0);
 }
 
@@ -88,7 +89,7 @@ fn timeout_reports_connects_over_connect_timeout() {
         .pool()
         .connect_timeout(SECOND)
         .get_timeout(5 * SECOND)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .build_lazy()
         .unwrap();
     fake.always(Call::Connect, Behavior::Hang);
@@ -160,7 +161,7 @@ fn coarse_clock_does_not_shorten_the_backoff() {
     let (sim, fake) = new(1);
     let runtime = CountingRuntime::new(&sim, 100_000).coarse(15 * MILLI);
     let pool = Pool::builder(fake.clone(), runtime)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .get_timeout(None)
         .build_lazy()
         .unwrap();
@@ -176,7 +177,8 @@ fn coarse_clock_does_not_shorten_the_backoff() {
 fn build_whose_maintenance_task_is_dropped_returns_no_runtime() {
     let (sim, fake) = new(1);
     fake.always(Call::Connect, Behavior::Fail);
-    let mut build = Box::pin(fake.pool().min_size(1).fail_fast(false).get_timeout(None).build());
+    let mut build =
+        Box::pin(fake.pool().min_size(1).fail_fast_after(None).get_timeout(None).build());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
     let mut cx = Context::from_waker(&waker);

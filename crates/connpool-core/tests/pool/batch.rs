@@ -102,7 +102,7 @@ fn get_many_beyond_a_shrunk_max_size_fails_and_returns_its_connections() {
 #[test]
 fn get_many_that_times_out_returns_its_connections() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(3).build_lazy().unwrap();
+    let pool = fake.pool().max_size(3).fail_fast_after(Duration::ZERO).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let start = sim.elapsed();
     let error = sim.block_on(pool.get_many_timeout(3, SECOND)).unwrap_err();

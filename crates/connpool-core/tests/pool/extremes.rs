@@ -165,13 +165,14 @@ fn backoff_may_be_zero_one_nanosecond_or_max() {
             let (sim, fake) = new(1);
             let backoff = Backoff::new(first, max, 2.0);
             let pool = Pool::builder(fake.clone(), CountingRuntime::new(&sim, 60_000))
-                .fail_fast(false)
+                .fail_fast_after(None)
                 .backoff(backoff)
                 .build_lazy()
                 .unwrap();
             fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
             let got = sim.block_on(pool.get_timeout(SECOND));
-            assert_eq!(got.is_ok(), first < MILLI, "{first:?}, {max:?}");
+            // While a caller waits, no pause is longer than 250 ms.
+            assert!(got.is_ok(), "{first:?}, {max:?}");
         }
     }
 }
@@ -183,14 +184,13 @@ fn breaker_probe_interval_may_be_zero_one_nanosecond_or_max() {
             let (sim, fake) = new(1);
             let breaker = Breaker::new(failures, probe_every);
             let pool = Pool::builder(fake.clone(), CountingRuntime::new(&sim, 60_000))
-                .fail_fast(false)
+                .fail_fast_after(None)
                 .breaker(breaker)
                 .build_lazy()
                 .unwrap();
             fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 3]);
             let got = sim.block_on(pool.get_timeout(SECOND));
-            let never = failures == 1 && probe_every == Duration::MAX;
-            assert_eq!(got.is_ok(), !never, "{failures}, {probe_every:?}");
+            assert!(got.is_ok(), "{failures}, {probe_every:?}");
         }
     }
 }

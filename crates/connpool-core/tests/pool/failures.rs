@@ -14,13 +14,14 @@ use connpool_core::{Backoff, BuildError, ConnectError, GetError, Liveness, Phase
 #[test]
 fn failed_connect_frees_its_slot_for_the_next_waiter() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let pool = fake.pool().max_size(1).fail_fast_after(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail]);
-    let jobs: Vec<_> = (0..3).map(|_| spawn_get(&sim, &pool)).collect();
-    assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 1);
+    let first = spawn_get(&sim, &pool);
+    let second = spawn_get(&sim, &pool);
     sim.advance(SECOND);
-    let outcomes = jobs.map_results();
-    assert_eq!(outcomes, [false, false, true]);
+    assert!(first.take().is_some_and(|got| got.is_ok()));
+    sim.settle();
+    assert!(second.take().is_some_and(|got| got.is_ok()));
 }
 
 /// Takes the outcomes of gets.
@@ -39,7 +40,7 @@ impl Outcomes for Vec<Job<crate::support::Got>> {
 #[test]
 fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().fail_fast(false).get_timeout(3 * SECOND).build_lazy().unwrap();
+    let pool = fake.pool().fail_fast_after(None).get_timeout(3 * SECOND).build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert_eq!(sim.elapsed(), 3 * SECOND);
@@ -65,24 +66,35 @@ fn without_fail_fast_the_timeout_carries_the_last_connect_error() {
 #[test]
 fn build_fails_with_the_first_error_and_leaves_nothing_behind() {
     let (sim, fake) = new(1);
-    fake.next(Call::Connect, [Behavior::Succeed, Behavior::Fail, Behavior::Take(SECOND)]);
+    // The third began with the others and hangs: build does not wait for it.
+    fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 2]);
+    fake.always(Call::Connect, Behavior::Take(2 * SECOND));
     match sim.block_on(fake.pool().min_size(3).build()) {
         Err(BuildError::Connect(ConnectError::Failed(refused))) => assert!(refused.0 <= 3),
         other => panic!("{:?}", other.map(|pool| pool.stats())),
     }
-    sim.advance(2 * SECOND);
+    assert!(sim.elapsed() < SECOND);
+    sim.advance(3 * SECOND);
     assert_eq!((fake.alive(), sim.tasks()), (0, 0));
+}
+
+#[test]
+fn build_retries_a_failed_connect_beside_open_connections() {
+    let (sim, fake) = new(1);
+    fake.next(Call::Connect, [Behavior::Succeed, Behavior::Fail]);
+    let pool = sim.block_on(fake.pool().min_size(3).build()).unwrap();
+    assert_eq!(pool.stats().size, 3);
 }
 
 #[test]
 fn build_without_fail_fast_retries_until_its_timeout() {
     let (sim, fake) = new(1);
     fake.next(Call::Connect, [Behavior::Fail; 3]);
-    let pool = sim.block_on(fake.pool().min_size(2).fail_fast(false).build()).unwrap();
+    let pool = sim.block_on(fake.pool().min_size(2).fail_fast_after(None).build()).unwrap();
     assert_eq!(pool.stats().size, 2);
     fake.always(Call::Connect, Behavior::Fail);
     let start = sim.elapsed();
-    let build = fake.pool().min_size(2).fail_fast(false).get_timeout(SECOND);
+    let build = fake.pool().min_size(2).fail_fast_after(None).get_timeout(SECOND);
     // The error is the cause, not only the timeout.
     assert!(matches!(sim.block_on(build.build()), Err(BuildError::Connect(_))));
     assert_eq!(sim.elapsed() - start, SECOND);
@@ -90,60 +102,67 @@ fn build_without_fail_fast_retries_until_its_timeout() {
 
 // ---- backoff
 
-/// Returns the pauses between the connects for a get that waits for a minute.
-fn pauses(seed: u64, backoff: Option<Backoff>) -> Vec<Duration> {
+/// Returns the pauses between the connects of a minute, in which a get waits if `asked`.
+fn pauses(seed: u64, asked: bool, backoff: Backoff) -> Vec<Duration> {
     let (sim, fake) = new(seed);
-    let mut builder = fake.pool().fail_fast(false).breaker(None).get_timeout(60 * SECOND);
-    if let Some(backoff) = backoff {
-        builder = builder.backoff(backoff);
-    }
+    let builder = fake.pool().min_size(1).fail_fast_after(None).breaker(None).backoff(backoff);
     let pool = builder.build_lazy().unwrap();
     fake.always(Call::Connect, Behavior::Fail);
-    assert!(sim.block_on(pool.get()).is_err());
+    let limit = if asked { 60 * SECOND } else { Duration::ZERO };
+    assert!(sim.block_on(pool.get_timeout(limit)).is_err());
+    sim.advance(60 * SECOND - limit);
     let at = fake.connects_at();
     at.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
+/// Asserts that `pause` is `longest`, shortened by at most 15 %.
+fn assert_jittered(pause: Duration, longest: Duration, case: &str) {
+    let shortest = longest * 85 / 100;
+    assert!(shortest <= pause && pause <= longest, "{pause:?} of {longest:?}: {case}");
+}
+
 #[test]
-fn backoff_ceiling_doubles_up_to_five_seconds() {
-    let mut longest = [Duration::ZERO; 8];
+fn backoff_doubles_up_to_five_seconds_while_no_caller_waits() {
     for seed in 0..40 {
-        let pauses = pauses(seed, None);
-        for (nth, pause) in pauses.iter().enumerate() {
-            let doubled = 50 * MILLI * 2_u32.pow(nth.min(16) as u32);
-            let ceiling = doubled.min(5 * SECOND);
-            assert!(*pause <= ceiling, "seed {seed}: {pause:?} > {ceiling:?}");
-            if let Some(longest) = longest.get_mut(nth) {
-                *longest = (*longest).max(*pause);
-            }
-        }
+        let pauses = pauses(seed, false, Backoff::default());
         assert!(pauses.len() >= 12, "{} attempts in a minute", pauses.len());
+        for (nth, pause) in (0..).zip(pauses) {
+            let doubled = 250 * MILLI * 2_u32.pow(nth);
+            assert_jittered(pause, doubled.min(5 * SECOND), &format!("seed {seed}, pause {nth}"));
+        }
     }
-    // Full jitter covers the whole range.
-    for (nth, longest) in longest.into_iter().enumerate() {
-        let ceiling = (50 * MILLI * 2_u32.pow(nth as u32)).min(5 * SECOND);
-        assert!(longest > ceiling / 2, "pause {nth} is too short: {longest:?}");
+}
+
+#[test]
+fn backoff_is_at_most_a_quarter_second_and_later_a_second_while_a_caller_waits() {
+    for seed in 0..40 {
+        let mut at = Duration::ZERO;
+        for pause in pauses(seed, true, Backoff::default()) {
+            let longest = if at <= 5 * SECOND { 250 * MILLI } else { SECOND };
+            assert_jittered(pause, longest, &format!("seed {seed}, at {at:?}"));
+            at += pause;
+        }
     }
 }
 
 #[test]
 fn backoff_follows_the_settings() {
     let backoff = Backoff::new(SECOND, SECOND, 1.0);
-    let pauses = pauses(1, Some(backoff));
+    let pauses = pauses(1, false, backoff);
     assert!(pauses.iter().all(|pause| *pause <= SECOND));
-    assert!((60..300).contains(&pauses.len()), "{}", pauses.len());
+    assert!((59..=72).contains(&pauses.len()), "{}", pauses.len());
 }
 
 #[test]
 fn one_successful_connect_ends_the_backoff() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().fail_fast(false).build_lazy().unwrap();
+    let pool = fake.pool().fail_fast_after(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail; 5]);
     let held = hold(&sim, &pool, 1);
     fake.next(Call::Connect, [Behavior::Fail]);
     let start = sim.elapsed();
     let more = hold(&sim, &pool, 1);
-    assert!(sim.elapsed() - start <= 50 * MILLI, "the backoff was not reset");
+    assert!(sim.elapsed() - start <= 250 * MILLI, "the backoff was not reset");
     drop((held, more));
 }
 
@@ -151,15 +170,14 @@ fn one_successful_connect_ends_the_backoff() {
 fn simultaneous_connect_failures_count_once_for_backoff() {
     for seed in 0..20 {
         let (sim, fake) = new(seed);
-        let pool = fake.pool().max_size(10).build_lazy().unwrap();
+        let pool = fake.pool().max_size(10).fail_fast_after(None).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::FailAfter(MILLI); 10]);
         let jobs: Vec<_> = (0..10).map(|_| spawn_get(&sim, &pool)).collect();
         assert_eq!(fake.calls(Call::Connect), 10);
         sim.advance(MILLI);
-        assert!(jobs.iter().all(Job::has_ended));
-        let start = sim.elapsed();
-        drop(sim.block_on(pool.get()).unwrap());
-        assert!(sim.elapsed() - start <= 50 * MILLI, "seed {seed}");
+        assert!(!jobs.iter().any(Job::has_ended));
+        sim.advance(250 * MILLI);
+        assert!(jobs.iter().all(Job::has_ended), "seed {seed}");
     }
 }
 
@@ -197,13 +215,15 @@ fn min_size_respects_backoff_while_the_backend_is_down() {
 // ---- connects that hang
 
 #[test]
-fn hanging_connect_ends_at_connect_timeout_and_fails_the_first_waiter() {
+fn hanging_connect_ends_at_connect_timeout_and_fails_the_waiter() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(matches!(error, GetError::Connect(ConnectError::TimedOut)), "{error:?}");
     assert_eq!(sim.elapsed(), 2 * SECOND);
+    // The probe for the caller that was told.
+    sim.advance(SECOND);
     assert_full_capacity(&sim, &fake, &pool);
 }
 
@@ -217,18 +237,22 @@ fn hanging_connect_of_a_dropped_get_frees_its_slot() {
     sim.advance(SECOND);
     assert_at_rest(&pool, &fake, 0);
     assert_eq!(pool.stats().connect_failed, 1);
+    // Meanwhile a caller would be told of the failure.
+    sim.advance(1_100 * MILLI);
     assert_full_capacity(&sim, &fake, &pool);
 }
 
 #[test]
 fn get_during_a_hanging_connect_is_served_by_the_next_connect() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).connect_timeout(2 * SECOND).build_lazy().unwrap();
+    let builder = fake.pool().max_size(1).connect_timeout(2 * SECOND);
+    let pool = builder.fail_fast_after(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Hang]);
     let first = spawn_get(&sim, &pool);
     let second = spawn_get(&sim, &pool);
-    sim.advance(2 * SECOND + 50 * MILLI);
-    assert!(first.take().is_some_and(|got| got.is_err()));
+    sim.advance(2 * SECOND + 250 * MILLI);
+    assert!(first.take().is_some_and(|got| got.is_ok()));
+    sim.settle();
     assert!(second.take().is_some_and(|got| got.is_ok()));
 }
 
@@ -240,7 +264,7 @@ fn run_accept_and_close(increment: usize, gets: usize, fail_fast: bool) -> (usiz
     let pool = Pool::builder(fake.clone(), runtime)
         .max_size(20)
         .increment(increment)
-        .fail_fast(fail_fast)
+        .fail_fast_after(fail_fast.then_some(Duration::ZERO))
         .build_lazy()
         .unwrap();
     fake.set_liveness(Liveness::Closed);
@@ -304,12 +328,12 @@ fn backend_that_accepts_and_closes_is_dialled_with_backoff_for_min_size() {
 fn max_connecting_limits_concurrent_connects() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(10).max_connecting(2).build_lazy().unwrap();
-    fake.always(Call::Connect, Behavior::Take(SECOND));
+    fake.always(Call::Connect, Behavior::Take(500 * MILLI));
     let jobs: Vec<_> = (0..6).map(|_| spawn_get(&sim, &pool)).collect();
-    for second in 1..=3 {
+    for round in 1..=3 {
         assert_eq!(pool.stats().connecting, 2);
-        sim.advance(SECOND);
-        assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 2 * second);
+        sim.advance(500 * MILLI);
+        assert_eq!(jobs.iter().filter(|job| job.has_ended()).count(), 2 * round);
     }
     assert_eq!(fake.peak(), 6);
 }
@@ -327,9 +351,10 @@ fn max_connecting_limits_the_connects_of_a_build() {
 #[test]
 fn failed_connect_under_max_connecting_lets_the_next_begin() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(10).max_connecting(1).build_lazy().unwrap();
+    let builder = fake.pool().max_size(10).max_connecting(1);
+    let pool = builder.fail_fast_after(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::FailAfter(MILLI), Behavior::Hang]);
     let jobs: Vec<_> = (0..4).map(|_| spawn_get(&sim, &pool)).collect();
     sim.advance(8 * SECOND);
-    assert_eq!(jobs.map_results(), [false, false, true, true]);
+    assert_eq!(jobs.map_results(), [true; 4]);
 }

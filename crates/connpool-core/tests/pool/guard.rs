@@ -221,6 +221,7 @@ where
     sim.settle();
     let error = sim.block_on(pool.get()).unwrap_err();
     assert!(matches!(error, GetError::Connect(_)));
+    sim.advance(SECOND);
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
     assert_eq!((graceful_closes(fake), fake.alive()), (vec![4], 0));
@@ -232,6 +233,7 @@ fn boxed_manager_forwards_every_method() {
     fake.require_reset();
     let pool = Pool::builder(BoxManager::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
+        .fail_fast_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
     call_every_method(&sim, &fake, &pool);
@@ -273,6 +275,7 @@ fn arc_manager_forwards_every_method() {
     fake.require_reset();
     let pool = Pool::builder(Arc::new(fake.clone()), sim.clone())
         .ping_after(Duration::ZERO)
+        .fail_fast_after(Duration::ZERO)
         .build_lazy()
         .unwrap();
     call_every_method(&sim, &fake, &pool);

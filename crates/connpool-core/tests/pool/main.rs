@@ -21,6 +21,7 @@ mod keepalive;
 mod limits;
 mod managers;
 mod observer;
+mod outage;
 mod panics;
 mod pause;
 mod races;

@@ -97,7 +97,7 @@ fn connect_that_ends_during_a_pause_serves_and_fails_no_waiter() {
 }
 
 #[test]
-fn paused_pool_keeps_min_size_and_finds_dead_connections() {
+fn paused_pool_finds_dead_connections_and_opens_none_until_it_is_resumed() {
     let (sim, fake) = new(1);
     let build = fake.pool().min_size(2).evict_interval(SECOND);
     let pool = sim.block_on(build.build()).unwrap();
@@ -109,8 +109,12 @@ fn paused_pool_keeps_min_size_and_finds_dead_connections() {
         _ => connpool_core::Liveness::Alive,
     });
     sim.advance(3 * SECOND);
-    assert_eq!((fake.alive(), fake.calls(Call::Connect)), (2, 4));
+    assert_eq!((fake.alive(), fake.calls(Call::Connect)), (0, 2));
     assert!(!waiter.has_ended());
+    pool.resume();
+    sim.advance(SECOND);
+    assert_eq!((fake.alive(), fake.calls(Call::Connect)), (2, 4));
+    assert!(waiter.take().is_some_and(|got| got.is_ok()));
 }
 
 #[test]

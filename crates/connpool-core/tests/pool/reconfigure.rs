@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::support::counting::CountingRuntime;
 use crate::support::{
-    Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes,
-    hold, new, spawn, spawn_get,
+    Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new, spawn,
+    spawn_get,
 };
 use connpool_core::{Breaker, CloseReason, ConnectError, GetError, Pool, PoolConfig, Runtime};
 
@@ -111,7 +111,7 @@ fn first_idle_timeout_counts_from_its_reconfigure() {
 #[test]
 fn changed_time_limits_apply_from_the_next_use() {
     let (sim, fake) = new(1);
-    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let pool = fake.pool().max_size(1).fail_fast_after(Duration::ZERO).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
     let early = spawn_get(&sim, &pool);
     reconfigure(&pool, |c| c.get_timeout = Some(SECOND));
@@ -160,10 +160,11 @@ fn shorter_backoff_takes_effect_immediately() {
     };
     for shorter in [None, probing(SECOND)] {
         let (sim, fake) = new(1);
-        let pool =
-            fake.pool().fail_fast(false).breaker(probing(Duration::MAX)).build_lazy().unwrap();
+        let builder = fake.pool().min_size(1).fail_fast_after(None);
+        let pool = builder.breaker(probing(Duration::MAX)).build_lazy().unwrap();
         fake.next(Call::Connect, [Behavior::Fail]);
-        let job = spawn_get(&sim, &pool);
+        // No caller waits, which would shorten the pause.
+        assert!(sim.block_on(pool.get_timeout(Duration::ZERO)).is_err());
         sim.advance(2 * SECOND);
         assert_eq!(fake.calls(Call::Connect), 1);
         reconfigure(&pool, |config| {
@@ -171,7 +172,7 @@ fn shorter_backoff_takes_effect_immediately() {
             config.backoff.max = SECOND;
         });
         sim.settle();
-        assert!(job.take().is_some_and(|got| got.is_ok()), "{shorter:?}");
+        assert_eq!(pool.stats().available, 1, "{shorter:?}");
     }
 }
 
@@ -244,7 +245,7 @@ fn smaller_max_uses_applies_to_idle_connections() {
     assert_eq!((guard.id(), guard.uses()), (2, 1));
     sim.settle();
     assert_eq!(closed(&pool, CloseReason::MaxUses), 1);
-    assert_eq!(graceful_closes(&fake), [1]);
+    assert_eq!(fake.dropped(), [1]);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn get_on_a_runtime_without_tasks_ends_at_its_deadline_without_spinning() {
         sim.shut_down();
         let runtime = CountingRuntime::new(&sim, 1_000);
         let pool = Pool::builder(fake.clone(), runtime.clone())
-            .fail_fast(fail_fast)
+            .fail_fast_after(fail_fast.then_some(Duration::ZERO))
             .get_timeout(10 * SECOND)
             .build_lazy()
             .unwrap();
@@ -154,7 +154,7 @@ fn build_without_fail_fast_ends_on_a_runtime_without_tasks() {
     let runtime = CountingRuntime::new(&sim, 1_000);
     let build = Pool::builder(fake, runtime.clone())
         .min_size(2)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .get_timeout(SECOND)
         .build();
     match sim.block_on(runtime.count_polls(build)) {
@@ -172,7 +172,7 @@ fn build_without_backoff_ends_on_a_runtime_without_tasks() {
     let runtime = CountingRuntime::new(&sim, 1_000);
     let build = Pool::builder(fake, runtime.clone())
         .min_size(2)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .get_timeout(Duration::ZERO)
         .backoff(Backoff::new(Duration::ZERO, Duration::ZERO, 1.0))
         .build();
@@ -222,7 +222,7 @@ fn waiter_restarts_tasks_that_the_runtime_dropped() {
     sim.shut_down();
     sim.restart();
     assert!(sim.block_on(get).is_ok());
-    assert!(sim.elapsed() <= 50 * MILLI, "more than the first backoff pause");
+    assert!(sim.elapsed() <= 250 * MILLI, "more than the first backoff pause");
     assert_eq!(fake.calls(Call::Connect), 2);
 }
 
@@ -353,7 +353,7 @@ fn coarse_clock_does_not_cause_spinning() {
         .idle_timeout(SECOND)
         .max_lifetime(2 * SECOND)
         .ping_after(Duration::ZERO)
-        .fail_fast(false)
+        .fail_fast_after(None)
         .build_lazy()
         .unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Fail, Behavior::Hang]);

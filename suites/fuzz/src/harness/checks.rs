@@ -108,7 +108,7 @@ impl Harness {
     }
 
     /// Records the time of the last event that makes the pool back off.
-    fn note_failures(&mut self) {
+    pub(super) fn note_failures(&mut self) {
         let stats = self.pool.stats();
         let reasons = [
             CloseReason::Dead,
@@ -150,7 +150,11 @@ impl Harness {
         let backing_off =
             (self.last_failure_at).is_some_and(|at| now.since(at) < Duration::from_secs(5));
         assert_no_lost_wakeup(&self.pool, backing_off);
-        let cannot_be_served = self.settings.fail_fast
+        // A caller that finds no failure of the last 1.1 s waits for the probe that it starts.
+        let failed_lately = (self.last_failure_at)
+            .is_some_and(|at| at > self.restarted_at && now.since(at) < Duration::from_secs(1));
+        let cannot_be_served = self.settings.fail_fast_after == Some(Duration::ZERO)
+            && failed_lately
             && stats.breaker == BreakerState::Open
             && stats.size == 0
             && !stats.paused;

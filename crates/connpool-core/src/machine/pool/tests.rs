@@ -35,6 +35,22 @@ fn join(machine: &mut PoolMachine<u32>) -> Key {
     enqueue(machine, None, Accepts::Any).expect("is queued")
 }
 
+fn fail(machine: &mut PoolMachine<u32>) {
+    machine.succeeded(at(0));
+    machine.connects.end(1);
+    machine.dead_on_arrival(at(0), at(0), u64::MAX);
+}
+
+/// Ends the connect with this number, counted from one, with a connection.
+fn succeed(machine: &mut PoolMachine<u32>, id: u64) {
+    machine.connected(ConnectTicket { version: 0, id, limit_epoch: 0 }, at(0));
+}
+
+fn open(machine: &mut PoolMachine<u32>) {
+    let ticket = machine.connect_started(at(0));
+    machine.connected(ticket, at(0));
+}
+
 fn begin_all(machine: &mut PoolMachine<u32>, now: Instant) -> usize {
     let wanted = machine.connects_wanted(now);
     for _ in 0..wanted {
@@ -72,7 +88,7 @@ fn connects_at_once_are_capped_and_the_rest_follow() {
         join(&mut machine);
     }
     assert_eq!(begin_all(&mut machine, at(0)), 2);
-    machine.connected();
+    succeed(&mut machine, 1);
     machine.assign(Source::Fresh, at(0), |_| ());
     assert_eq!(begin_all(&mut machine, at(0)), 1);
 }
@@ -82,8 +98,8 @@ fn min_size_is_opened_without_a_waiter() {
     let mut machine = machine(|c| c.min_size = 3);
     assert_eq!(begin_all(&mut machine, at(0)), 3);
     assert!(!machine.capacity.has_min_size());
-    for _ in 0..3 {
-        machine.connected();
+    for id in 1..=3 {
+        succeed(&mut machine, id);
     }
     assert!(machine.capacity.has_min_size());
     assert!(!machine.capacity.is_above_min_size());
@@ -96,31 +112,30 @@ fn no_connect_starts_during_a_backoff_pause() {
     let mut machine = machine(|_| ());
     join(&mut machine);
     begin_all(&mut machine, at(0));
-    machine.backoff.failed(at(0), u64::MAX);
+    fail(&mut machine);
     machine.slot_freed(SlotState::Connecting);
-    assert_eq!(machine.connects_wanted(at(49)), 0);
-    let retry = machine.next_deadline().expect("a waiter needs the retry");
-    assert!(retry > at(49) && retry <= at(50));
+    assert_eq!(machine.connects_wanted(at(212)), 0);
+    let retry = machine.next_deadline(at(200)).expect("a waiter needs the retry");
+    assert!(retry > at(212) && retry <= at(213), "{retry:?}");
     assert_eq!(machine.connects_wanted(retry), 1);
 }
 
 #[test]
 fn backoff_pause_without_a_waiter_is_no_deadline() {
     let mut machine = machine(|c| c.evict_interval = None);
-    machine.backoff.failed(at(0), u64::MAX);
-    assert_eq!(machine.next_deadline(), None);
+    fail(&mut machine);
+    assert_eq!(machine.next_deadline(at(0)), None);
 }
 
 #[test]
 fn backoff_pause_without_room_is_no_deadline() {
     let mut machine = machine(|c| (c.max_size, c.evict_interval) = (1, None));
-    machine.connect_started(at(0));
-    machine.connected();
-    machine.backoff.failed(at(0), u64::MAX);
+    open(&mut machine);
+    fail(&mut machine);
     join(&mut machine);
-    assert_eq!(machine.next_deadline(), None);
+    assert_eq!(machine.next_deadline(at(0)), None);
     machine.slot_freed(SlotState::Open);
-    assert!(machine.next_deadline().is_some());
+    assert!(machine.next_deadline(at(0)).is_some());
 }
 
 #[test]
@@ -162,12 +177,12 @@ fn waiter_that_comes_during_a_sweep_probe_needs_no_connect() {
 fn sweeps_are_due_once_an_interval_and_missed_ones_are_skipped() {
     let mut machine = machine(|c| c.evict_interval = Some(Duration::from_millis(10)));
     assert!(!machine.schedule.sweep_is_due(at(0)));
-    assert_eq!(machine.next_deadline(), Some(at(10)));
+    assert_eq!(machine.next_deadline(at(0)), Some(at(10)));
     assert!(!machine.schedule.sweep_is_due(at(9)));
     assert!(machine.schedule.sweep_is_due(at(10)));
     assert!(machine.schedule.sweep_is_due(at(500)));
     assert!(!machine.schedule.sweep_is_due(at(500)));
-    assert_eq!(machine.next_deadline(), Some(at(510)));
+    assert_eq!(machine.next_deadline(at(0)), Some(at(510)));
 }
 
 #[test]
@@ -180,7 +195,7 @@ fn the_extremes_of_the_evict_interval_neither_spin_nor_overflow() {
     ] {
         let mut machine = machine(|c| c.evict_interval = every);
         assert!(!machine.schedule.sweep_is_due(at(0)));
-        assert_eq!(machine.next_deadline(), next, "{every:?}");
+        assert_eq!(machine.next_deadline(at(0)), next, "{every:?}");
     }
 }
 
@@ -190,13 +205,13 @@ fn new_evict_interval_counts_from_now_and_the_same_one_changes_nothing() {
     let mut machine = PoolMachine::<u32>::new(&every(10));
     assert!(!machine.schedule.sweep_is_due(at(0)));
     machine.reconfigure(&every(10));
-    assert_eq!(machine.next_deadline(), Some(at(10)));
+    assert_eq!(machine.next_deadline(at(0)), Some(at(10)));
     machine.reconfigure(&every(3));
     assert!(!machine.schedule.sweep_is_due(at(5)));
-    assert_eq!(machine.next_deadline(), Some(at(8)));
+    assert_eq!(machine.next_deadline(at(0)), Some(at(8)));
     machine.reconfigure(&config(|c| c.evict_interval = None));
     assert!(!machine.schedule.sweep_is_due(at(99)));
-    assert_eq!(machine.next_deadline(), None);
+    assert_eq!(machine.next_deadline(at(0)), None);
 }
 
 #[test]
@@ -207,7 +222,7 @@ fn closed_pool_wants_no_connects_and_queues_no_waiters() {
     assert_eq!(machine.close(), [key]);
     assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Closed));
     assert_eq!(machine.requeue(key, Accepts::Any), Err(Rejected::Closed));
-    assert_eq!((machine.connects_wanted(at(0)), machine.next_deadline()), (0, None));
+    assert_eq!((machine.connects_wanted(at(0)), machine.next_deadline(at(0))), (0, None));
     assert!(!machine.is_drained());
     machine.slot_freed(SlotState::Connecting);
     machine.slot_freed(SlotState::Connecting);
@@ -218,8 +233,7 @@ fn closed_pool_wants_no_connects_and_queues_no_waiters() {
 fn smaller_pool_has_a_surplus_until_enough_are_closing() {
     let mut machine = machine(|c| c.min_size = 1);
     for _ in 0..3 {
-        machine.connect_started(at(0));
-        machine.connected();
+        open(&mut machine);
     }
     machine.reconfigure(&config(|c| (c.max_size, c.min_size) = (2, 1)));
     assert_eq!(machine.capacity.surplus(), 1);
@@ -240,7 +254,7 @@ fn opened_connection_takes_one_slot_throughout() {
     assert_eq!(begin_all(&mut machine, at(0)), 1);
     join(&mut machine);
     assert_eq!(begin_all(&mut machine, at(0)), 0);
-    machine.connected();
+    succeed(&mut machine, 1);
     assert_eq!(
         machine.gauges(),
         Gauges {
@@ -260,8 +274,7 @@ fn opened_connection_takes_one_slot_throughout() {
 #[test]
 fn slot_of_a_closing_connection_counts_for_max_waiters() {
     let mut machine = machine(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
-    machine.connect_started(at(0));
-    machine.connected();
+    open(&mut machine);
     assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
     machine.close_started();
     assert!(enqueue(&mut machine, None, Accepts::Any).is_ok());
@@ -272,8 +285,7 @@ fn slot_of_a_closing_connection_counts_for_max_waiters() {
 fn slot_beyond_a_smaller_max_size_does_not_count_for_max_waiters() {
     let mut machine = machine(|c| (c.max_size, c.max_waiters) = (5, Some(0)));
     for _ in 0..5 {
-        machine.connect_started(at(0));
-        machine.connected();
+        open(&mut machine);
     }
     machine.reconfigure(&config(|c| (c.max_size, c.max_waiters) = (1, Some(0))));
     (0..4).for_each(|_| machine.close_started());
@@ -283,8 +295,7 @@ fn slot_beyond_a_smaller_max_size_does_not_count_for_max_waiters() {
 #[test]
 fn connection_out_for_a_sweep_probe_counts_for_max_waiters() {
     let mut machine = machine(|c| (c.max_size, c.max_waiters) = (1, Some(0)));
-    machine.connect_started(at(0));
-    machine.connected();
+    open(&mut machine);
     assert!(machine.sweep_probe_started());
     assert!(enqueue(&mut machine, None, Accepts::Any).is_ok());
     assert_eq!(enqueue(&mut machine, None, Accepts::Any), Err(Rejected::Exhausted));
@@ -297,7 +308,7 @@ fn waiter_for_a_fresh_connection_gets_no_reused_one_while_there_is_room() {
     assert!(!machine.wants_reused(at(0)), "a connect can begin");
     begin_all(&mut machine, at(0));
     assert!(!machine.wants_reused(at(0)), "a connect is under way");
-    machine.backoff.failed(at(0), u64::MAX);
+    fail(&mut machine);
     machine.slot_freed(SlotState::Connecting);
     assert!(machine.wants_reused(at(0)), "no connect can begin during the pause");
     machine.requeue(key, Accepts::Fresh).unwrap();

@@ -75,7 +75,7 @@ pub(super) fn settings(builder: Builder<Fake>, max_size: usize) -> Builder<Fake>
         .max_idle(maybe(min_size + up_to(2)))
         .max_uses(maybe(1 + up_to(5) as u64))
         .max_connecting(maybe(1 + up_to(1)))
-        .fail_fast(one_in(2))
+        .fail_fast_after(one_in(2).then_some(Duration::from_millis(5)))
         .backoff(Backoff { first: millis(10), max: MILLI * 40, factor: 2.0 })
         .breaker(
             one_in(2).then(|| Breaker { failures: 1 + up_to(3) as u32, probe_every: millis(20) }),

@@ -18,7 +18,7 @@ use crate::pool::handle::Pool;
 type Guard = PooledConnection<'static, Fake>;
 
 /// More rounds of the clock than any run needs.
-const ROUNDS: usize = 20_000;
+const ROUNDS: usize = 300_000;
 
 #[derive(Clone)]
 struct World {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_lite::future::yield_now;
+
 use crate::error::GetError;
 use crate::error::diagnosis::Phase;
 use crate::machine::disposition::Disposition;
@@ -128,7 +130,15 @@ pub(crate) async fn acquire<M: Manager>(
                 wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline).await {
                     Ok(assigned) => assigned,
-                    Err(error) => return Err(get_error(error, shared, deadline, wait.place)),
+                    Err(error) => {
+                        let is_told = matches!(error, WaitError::Connect(_));
+                        let error = get_error(error, shared, deadline, wait.place);
+                        // A caller that asks in a loop must not keep the probe from running.
+                        if is_told {
+                            yield_now().await;
+                        }
+                        return Err(error);
+                    }
                 }
             }
         };

@@ -129,6 +129,8 @@ impl<'a, M: Manager> Wait<'a, M> {
         if let Some(result) = self.key.and_then(|key| taken(locked.state, key)) {
             return Some(result);
         }
+        locked.state.machine.tick(now);
+        locked.count_lendings(now);
         let machine = &mut locked.state.machine;
         let idle_is_searched = machine.wants_reused(now);
         let queued = match self.key {
@@ -152,7 +154,11 @@ impl<'a, M: Manager> Wait<'a, M> {
         };
         let key = match queued {
             Ok(key) => key,
-            Err(rejected) => return Some(self.rejected(locked.state, rejected, now)),
+            Err(rejected) => {
+                // A caller that leaves with an error is one more reason to probe.
+                locked.actions.notify_maintenance |= rejected == Rejected::Unreachable;
+                return Some(self.rejected(locked.state, rejected, now));
+            }
         };
         self.key = Some(key);
         // Queued first, then the idle set is searched; a return does the opposite. If another waiter
@@ -163,14 +169,16 @@ impl<'a, M: Manager> Wait<'a, M> {
         locked.give_up(now);
         locked.actions.expedite_close = locked.state.machine.held_up_by_closing();
         // The maintenance task may sleep for longer than the pause that this waiter waits for.
-        locked.actions.notify_maintenance |= locked.state.machine.is_held_up_by_backoff(now);
+        let machine = &locked.state.machine;
+        locked.actions.notify_maintenance |=
+            machine.is_held_up_by_backoff(now) || machine.tells_at(now).is_some();
         taken(locked.state, key)
     }
 
     fn rejected(&self, state: &State<M>, rejected: Rejected, now: Instant) -> WaitResult<M> {
         match rejected {
             Rejected::Closed => Err(WaitError::Closed),
-            Rejected::BreakerOpen => Err(WaitError::Connect(state.last_failure())),
+            Rejected::Unreachable => Err(WaitError::Connect(state.last_failure())),
             Rejected::Exhausted => self.take_unwanted_idle(state, now).ok_or(WaitError::Exhausted),
         }
     }

@@ -47,7 +47,11 @@ fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
 
 /// Starts the tasks that are wanted now. Called from polled futures only.
 pub(crate) fn spawn_wanted<M: Manager>(shared: &Shared<M>, now: Instant) {
-    let ((), spawns) = shared.with_spawns(|locked| locked.collect_spawns(now));
+    let ((), spawns) = shared.with_spawns(|locked| {
+        locked.state.machine.tick(now);
+        locked.give_up(now);
+        locked.collect_spawns(now);
+    });
     spawn(shared, spawns);
 }
 
@@ -130,7 +134,7 @@ impl<M: Manager> Maintenance<M> {
             if machine.closed {
                 return None;
             }
-            Some(match earliest([machine.next_deadline(), self.leaks.next]) {
+            Some(match earliest([machine.next_deadline(now), self.leaks.next]) {
                 // A timer in the past is ready at once, and no other task would get the thread.
                 Some(at) if at <= now => Next::Again,
                 deadline => Next::Sleep(deadline),

@@ -20,8 +20,9 @@ enum Input {
     Requeue(usize, Accepts),
     Assign(Source),
     ConnectsStart,
-    ConnectSucceeds,
-    ConnectFails(u64),
+    ConnectSucceeds(usize),
+    /// Which connect, permanently, dropped by its runtime, and the draw.
+    ConnectFails(usize, bool, bool, u64),
     DeadOnArrival(u64),
     Succeeded(u64),
     FoundBroken,
@@ -33,6 +34,7 @@ enum Input {
     SweepIsDue,
     Clear,
     GiveUp,
+    Lent,
     Pause,
     Resume,
     Reconfigure(Box<PoolConfig>),
@@ -51,8 +53,8 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (index(), accepts()).prop_map(|(nth, accepts)| Input::Requeue(nth, accepts)),
         3 => prop_oneof![Just(Source::Reused), Just(Source::Fresh)].prop_map(Input::Assign),
         4 => Just(Input::ConnectsStart),
-        5 => Just(Input::ConnectSucceeds),
-        2 => draw().prop_map(Input::ConnectFails),
+        5 => index().prop_map(Input::ConnectSucceeds),
+        2 => (index(), any::<bool>(), any::<bool>(), draw()).prop_map(|(nth, permanent, dropped, draw)| Input::ConnectFails(nth, permanent && !dropped, dropped, draw)),
         2 => draw().prop_map(Input::DeadOnArrival),
         3 => (0..20_u64).prop_map(Input::Succeeded),
         3 => Just(Input::FoundBroken),
@@ -63,11 +65,13 @@ fn input() -> impl Strategy<Value = Input> {
         2 => Just(Input::SweepProbeEnds),
         2 => Just(Input::SweepIsDue),
         2 => Just(Input::GiveUp),
+        2 => Just(Input::Lent),
         1 => Just(Input::Pause),
         3 => Just(Input::Resume),
         1 => Just(Input::Clear),
         1 => settings().prop_map(|config| Input::Reconfigure(Box::new(config))),
         4 => (0..30_u64).prop_map(Input::TimePasses),
+        1 => (100..3_000_u64).prop_map(Input::TimePasses),
     ];
     prop_oneof![200 => ordinary, 1 => Just(Input::Close)]
 }
@@ -82,9 +86,10 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
     let sizes = (1..7_usize).prop_flat_map(|max| (Just(max), 0..=max));
     let backoff = (0..40_u32, 1..4_u32, prop_oneof![Just(1.0), Just(2.0)]);
     let limits = (1..4_usize, of(1..4_usize), of(0..4_usize), of(0..20_u32));
-    let breaker = (of((1..4_u32, 0..40_u32)), any::<bool>(), of(0..40_u32));
+    let patience = of(prop_oneof![0..50_u32, 1_000..4_000_u32]);
+    let breaker = (of((1..4_u32, 0..40_u32)), patience, of(0..40_u32));
     (sizes, backoff, limits, breaker).prop_map(
-        |(sizes, backoff, limits, (breaker, fail_fast, keepalive))| {
+        |(sizes, backoff, limits, (breaker, patience, keepalive))| {
             let (max_size, min_size) = sizes;
             let (first, times, factor) = backoff;
             let (increment, max_connecting, max_waiters, evict_interval) = limits;
@@ -100,7 +105,7 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
                     failures,
                     probe_every: MILLI * probe_every,
                 }),
-                fail_fast,
+                fail_fast_after: patience.map(|millis| MILLI * millis),
                 keepalive: keepalive.map(|millis| MILLI * millis),
                 ..PoolConfig::default()
             }
@@ -118,18 +123,48 @@ struct NaiveWaiter {
     state: WaiterState,
 }
 
+/// A connect under way.
+#[derive(Debug, Clone)]
+struct NaiveConnect {
+    ticket: ConnectTicket,
+    nth: u64,
+    began: Instant,
+    /// A `clear` came since, and ended it unless it was the last one.
+    is_stale: bool,
+    is_abandoned: bool,
+}
+
 #[derive(Debug)]
 struct Naive {
     config: PoolConfig,
     now: Instant,
     waiters: Vec<NaiveWaiter>,
     open: usize,
-    connecting: usize,
+    /// The connects under way.
+    connects: Vec<NaiveConnect>,
     closing: usize,
     probing: bool,
     failures: usize,
+    permanent: usize,
+    /// The last failure says nothing about the backend.
+    was_dropped: bool,
+    failing_since: Instant,
     failed_at: Instant,
+    succeeded_at: Instant,
+    has_connected: bool,
     retry_at: Option<Instant>,
+    /// The start of the pause that is shortened while a caller asks, and its share of the longest.
+    paused_at: Instant,
+    share: f64,
+    /// When the connects began that were in vain.
+    in_vain: Vec<Instant>,
+    /// The number of connects that started, and the number at the last `clear`.
+    started: u64,
+    started_at_clear: u64,
+    told: bool,
+    lendings: u64,
+    lent_at: Option<Instant>,
+    opened_at: Option<Instant>,
     sweep_at: Option<Instant>,
     breaker: BreakerState,
     /// The number of connects that may run at once; zero means any number.
@@ -155,12 +190,26 @@ impl Naive {
             now: at(0),
             waiters: Vec::new(),
             open: 0,
-            connecting: 0,
+            connects: Vec::new(),
             closing: 0,
             probing: false,
             failures: 0,
+            permanent: 0,
+            was_dropped: false,
+            failing_since: at(0),
             failed_at: at(0),
+            succeeded_at: at(0),
+            has_connected: false,
             retry_at: None,
+            paused_at: at(0),
+            share: 1.0,
+            in_vain: Vec::new(),
+            started: 0,
+            started_at_clear: 0,
+            told: false,
+            lendings: 0,
+            lent_at: None,
+            opened_at: None,
             sweep_at: None,
             breaker: BreakerState::Closed,
             connect_limit: 0,
@@ -187,13 +236,27 @@ impl Naive {
 
     /// Returns the slots beyond what is open or being opened, less `beside`.
     fn room(&self, beside: usize) -> usize {
-        let taken = self.open + self.connecting + beside;
+        let taken = self.open + self.connects.len() + beside;
         self.config.max_size - taken.min(self.config.max_size)
     }
 
-    fn most_connecting(&self) -> usize {
+    /// Returns how many connects are under way that waiters may count on.
+    fn fresh(&self) -> usize {
+        let useful = |connect: &&NaiveConnect| {
+            !connect.is_stale && self.now.since(connect.began) < MILLI * 800
+        };
+        self.connects.iter().filter(useful).count()
+    }
+
+    fn may_start(&self) -> usize {
+        let less = |most: usize, some: usize| most - some.min(most);
         let most = self.config.max_connecting.unwrap_or(usize::MAX);
-        most.min(self.connect_limit())
+        let within_a_second = |began: &&Instant| self.now.since(**began) < MILLI * 1_000;
+        // Only the last 20 are remembered.
+        let in_vain = self.in_vain.iter().rev().take(20).filter(within_a_second).count();
+        let budget = if in_vain == 0 { usize::MAX } else { less(20, in_vain + self.fresh()) };
+        let slow_start = less(self.connect_limit(), self.fresh());
+        less(most, self.connects.len()).min(slow_start).min(budget)
     }
 
     fn narrow_limit(&mut self, most: usize) {
@@ -211,50 +274,99 @@ impl Naive {
         }
     }
 
-    /// Returns whether callers wait for a probe or fail.
-    fn depends_on_probe(&self) -> bool {
-        self.config.fail_fast
-            && !self.paused
-            && self.open == 0
-            && self.breaker != BreakerState::Closed
+    fn is_permanent(&self) -> bool {
+        self.permanent >= 2
     }
 
-    fn probes(&self) -> usize {
-        match self.breaker == BreakerState::Open {
-            true => self.wanted(self.room(0)),
-            false => self.coming(),
+    fn is_asked(&self) -> bool {
+        self.waiting() > 0 || self.told
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        let retry_at = self.retry_at?;
+        match (self.is_permanent(), self.is_asked()) {
+            (true, true) | (false, false) => Some(retry_at),
+            (true, false) => Some(Instant::NEVER),
+            (false, true) => {
+                let is_young = self.paused_at.since(self.failing_since) < MILLI * 5_000;
+                let longest = if is_young { 250 } else { 1_000 };
+                let pause = (MILLI * longest).mul_f64(self.share);
+                Some(retry_at.min(self.paused_at.checked_add(pause).unwrap()))
+            }
         }
     }
 
     fn pausing(&self) -> bool {
-        self.retry_at.is_some_and(|at| self.now < at)
+        self.due_at().is_some_and(|at| self.now < at)
+    }
+
+    /// Returns whether callers are told that connects fail, by the rule as it is described.
+    fn tells(&self) -> bool {
+        if self.paused || self.closed || self.probing {
+            return false;
+        }
+        let patience = self.config.fail_fast_after;
+        let waits_for_permanent =
+            self.is_permanent() && self.retry_at.is_some_and(|at| self.now < at);
+        let age = |at: Instant| self.now.since(at);
+        let opened_at = self.opened_at.filter(|_| self.open > 0);
+        let is_recent = |at: Instant| patience.is_none_or(|span| age(at) < span);
+        let is_patient = [self.lent_at, opened_at].into_iter().flatten().any(is_recent);
+        if waits_for_permanent {
+            return self.open == 0 || !is_patient;
+        }
+        let Some(patience) = patience else { return false };
+        if is_patient {
+            return false;
+        }
+        let oldest =
+            self.connects.iter().filter(|connect| !connect.is_stale).map(|c| c.began).min();
+        let hanging = oldest.map_or(Duration::ZERO, age);
+        let is_sibling = |at: Instant| at < self.failed_at && age(at) < MILLI * 800;
+        let is_burst = !self.has_connected && oldest.is_some_and(is_sibling);
+        let is_failing = self.failures > 0
+            && !is_burst
+            && !self.was_dropped
+            && (!self.has_connected || age(self.failing_since) >= patience);
+        let follows = oldest.is_some_and(|at| at.since(self.failed_at) < MILLI * 1_100);
+        let recently = age(self.failed_at) < MILLI * if follows { 1_900 } else { 1_100 };
+        let lately = age(self.failed_at) < patience + MILLI * 1_100;
+        let is_hung = |span: Duration| oldest.is_some() && hanging >= span;
+        let after_success = !self.has_connected || oldest >= Some(self.succeeded_at);
+        is_failing && (recently || (is_hung(MILLI * 800) && lately))
+            || is_hung(patience.max(MILLI * 800)) && after_success
+    }
+
+    fn forget(&mut self) {
+        (self.failures, self.permanent, self.retry_at, self.lent_at) = (0, 0, None, None);
+        self.breaker = BreakerState::Closed;
     }
 
     fn missing(&self) -> usize {
-        if self.closed {
+        if self.closed || self.paused {
             return 0;
         }
-        let on_their_way = self.connecting + usize::from(self.probing);
+        let on_their_way = self.fresh() + usize::from(self.probing);
+        let callers = self.waiting().max(usize::from(self.told));
         let mut missing = 0;
-        while !self.paused && missing + on_their_way < self.waiting() {
+        while missing + on_their_way < callers {
             missing += self.config.increment;
         }
-        while missing + self.open + self.connecting < self.config.min_size {
+        while missing + self.open + self.fresh() < self.config.min_size {
             missing += 1;
         }
         missing
     }
 
     fn wanted(&self, room: usize) -> usize {
-        let may_begin = self.most_connecting() - self.connecting.min(self.most_connecting());
         match self.pausing() {
             true => 0,
-            false => *[self.missing(), room, may_begin].iter().min().unwrap(),
+            false => *[self.missing(), room, self.may_start()].iter().min().unwrap(),
         }
     }
 
     fn coming(&self) -> usize {
-        self.connecting + self.wanted(self.room(0))
+        self.fresh() + self.wanted(self.room(0))
     }
 
     /// Returns the index of the first waiter that a connection from `source` serves.
@@ -285,14 +397,6 @@ impl Naive {
         (None, late)
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let useful = self.missing() > 0
-            && self.room(self.closing) > 0
-            && self.connecting < self.most_connecting();
-        let retry = self.retry_at.filter(|_| useful);
-        retry.into_iter().chain(self.sweep_at).min().filter(|_| !self.closed)
-    }
-
     fn drain(&mut self) -> Vec<Key> {
         let waiting = |waiter: &&mut NaiveWaiter| waiter.state == WaiterState::Queued;
         let told = self.waiters.iter_mut().filter(waiting).map(|waiter| {
@@ -304,7 +408,7 @@ impl Naive {
 
     /// Makes the next probe due if the connection of the last one is gone.
     fn miss_the_probe(&mut self) {
-        if self.breaker == BreakerState::HalfOpen && self.open + self.connecting == 0 {
+        if self.breaker == BreakerState::HalfOpen && self.open + self.connects.len() == 0 {
             self.retry_at = None;
         }
     }
@@ -314,18 +418,20 @@ impl Naive {
         self.config.breaker.filter(enough)
     }
 
-    /// Returns the pause after a failure.
-    fn pause(&self, draw: u64) -> Duration {
-        let draw = draw as f64 / u64::MAX as f64;
-        if let Some(Breaker { probe_every, .. }) = self.breaker_opens() {
-            return probe_every.mul_f64(1.0 - draw / 10.0).max(MILLI);
-        }
+    /// Returns the longest pause after a failure.
+    fn longest_pause(&self) -> Duration {
         let Backoff { first, max, factor } = self.config.backoff;
+        if self.is_permanent() {
+            return max.max(MILLI * 1_100);
+        }
+        if let Some(Breaker { probe_every, .. }) = self.breaker_opens() {
+            return probe_every;
+        }
         let mut ceiling = first;
         for _ in 0..self.failures {
             ceiling = ceiling.mul_f64(factor).min(max);
         }
-        ceiling.mul_f64(draw).max(MILLI)
+        ceiling
     }
 }
 
@@ -388,46 +494,72 @@ impl Both {
             }
             Input::ConnectsStart => {
                 for _ in 0..machine.connects_wanted(now) {
-                    let start = machine.connect_started(now);
-                    assert_eq!(start.version, machine.versions.current);
-                    naive.stale.push((start, false));
-                    naive.connecting += 1;
-                    naive.start = Some((start, false));
+                    let ticket = machine.connect_started(now);
+                    assert_eq!(ticket.version, machine.versions.current);
+                    naive.stale.push((ticket, false));
+                    naive.started += 1;
+                    naive.told = false;
+                    let (is_stale, is_abandoned) = (false, false);
+                    let nth = naive.started;
+                    let connect = NaiveConnect { ticket, nth, began: now, is_stale, is_abandoned };
+                    naive.connects.push(connect);
+                    naive.start = Some((ticket, false));
                     if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
                         (naive.breaker, naive.config.breaker)
                     {
                         naive.breaker = BreakerState::HalfOpen;
+                        naive.paused_at = now;
                         naive.retry_at = now.checked_add(breaker.probe_every.max(MILLI));
                     }
                 }
             }
-            Input::ConnectSucceeds if naive.connecting > 0 => {
-                machine.connected();
-                naive.connecting -= 1;
+            Input::ConnectSucceeds(nth) if !naive.connects.is_empty() => {
+                let ended = naive.connects.remove(nth % naive.connects.len());
+                machine.connected(ended.ticket, now);
                 naive.open += 1;
+                naive.opened_at = Some(now);
                 if naive.connect_limit > 0 {
                     let wider = naive.connect_limit + 1;
                     naive.connect_limit = if wider < naive.config.max_size { wider } else { 0 };
+                }
+                if naive.failures == 0 && naive.has_connected {
+                    naive.succeeded_at = now;
                 }
                 if naive.breaker == BreakerState::HalfOpen {
                     naive.sweep_at = naive.sweep_at.min(naive.retry_at).or(naive.retry_at);
                 }
             }
-            Input::ConnectFails(draw) if naive.connecting > 0 => {
-                self.fail(draw);
+            Input::ConnectFails(nth, permanent, dropped, draw) if !naive.connects.is_empty() => {
+                let ended = naive.connects.remove(nth % naive.connects.len());
+                let counts = machine.connect_failed(ended.ticket, permanent, dropped, now, draw);
+                assert_eq!(counts, !ended.is_stale);
+                if !ended.is_abandoned {
+                    naive.in_vain.push(ended.began);
+                }
+                if counts {
+                    self.fail(ended.began, permanent, draw);
+                    if !(self.naive.has_connected && ended.began < self.naive.succeeded_at) {
+                        self.naive.was_dropped = dropped;
+                    }
+                }
                 self.machine.slot_freed(SlotState::Connecting);
-                self.naive.connecting -= 1;
             }
-            Input::DeadOnArrival(draw) if naive.open > 0 => self.fail(draw),
+            Input::DeadOnArrival(draw) if naive.open > 0 => {
+                naive.in_vain.push(now);
+                machine.dead_on_arrival(now, now, draw);
+                self.fail(now, false, draw);
+                self.naive.was_dropped = false;
+            }
             Input::Succeeded(age) => {
                 let born = now.since(at(age)).as_nanos() as u64;
                 let born = Instant::from_nanos(born);
                 let good = machine.succeeded(born);
                 if born >= naive.failed_at {
-                    (naive.failures, naive.retry_at) = (0, None);
-                    naive.breaker = BreakerState::Closed;
+                    naive.has_connected = true;
+                    naive.succeeded_at = naive.succeeded_at.max(born);
+                    naive.forget();
                 }
-                assert_eq!(good, naive.failures == 0);
+                assert_eq!(good, naive.failures == 0 && naive.has_connected);
             }
             Input::FoundBroken => {
                 let raised = naive.broken.is_enough_with(now);
@@ -482,23 +614,45 @@ impl Both {
             Input::Resume => {
                 machine.resume();
                 naive.paused = false;
+                naive.forget();
             }
             Input::GiveUp => {
-                let open = naive.breaker == BreakerState::Open;
-                let told = match naive.depends_on_probe() && open && naive.probes() == 0 {
-                    true => naive.drain(),
-                    false => Vec::new(),
-                };
+                let mut told = Vec::new();
+                if naive.waiting() > 0 && naive.tells() {
+                    told = naive.drain();
+                    naive.told = !naive.is_permanent();
+                }
                 assert_eq!(machine.give_up(now), told);
             }
+            Input::Lent => {
+                naive.lendings += 1;
+                naive.lent_at = Some(now);
+                machine.backoff.count_lendings(naive.lendings, now);
+            }
             Input::Clear => {
-                machine.clear();
+                let keep = naive.started - naive.started_at_clear <= 1;
+                let mut any = false;
+                for connect in &mut naive.connects {
+                    let is_kept = keep && connect.nth == naive.started;
+                    let ends = !(connect.is_abandoned || is_kept);
+                    if ends {
+                        naive.in_vain.push(connect.began);
+                    }
+                    any |= ends;
+                    (connect.is_stale, connect.is_abandoned) = (true, connect.is_abandoned | ends);
+                }
+                naive.started_at_clear = naive.started;
+                naive.forget();
+                assert_eq!(machine.clear(), any);
                 naive.changes += 1;
                 naive.stale.iter_mut().for_each(|(_, stale)| *stale = true);
             }
             Input::Reconfigure(config) => {
                 machine.reconfigure(&config);
                 naive.changes += 1;
+                if naive.permanent > 0 {
+                    naive.forget();
+                }
                 if config.breaker.is_none() {
                     naive.breaker = BreakerState::Closed;
                 }
@@ -545,12 +699,14 @@ impl Both {
             deadline,
             state: WaiterState::Queued,
         });
-        if naive.depends_on_probe() && naive.waiting() > naive.probes() {
+        if naive.tells() {
             naive.waiters.pop();
-            assert_eq!(queued, Err(Rejected::BreakerOpen));
+            naive.told = !naive.is_permanent();
+            assert_eq!(queued, Err(Rejected::Unreachable));
             return;
         }
-        let provided_for = naive.coming() + usize::from(naive.probing);
+        let hanging = naive.connects.len() - naive.fresh();
+        let provided_for = naive.coming() + hanging + usize::from(naive.probing);
         let fits = |most: usize| naive.waiting() <= most + provided_for;
         if !naive.config.max_waiters.is_none_or(fits) {
             naive.waiters.pop();
@@ -560,35 +716,89 @@ impl Both {
         }
     }
 
-    fn fail(&mut self, draw: u64) {
+    /// Applies to the model what the machine has done.
+    fn fail(&mut self, began: Instant, permanent: bool, draw: u64) {
         let Both { machine, naive } = self;
-        machine.backoff.failed(naive.now, draw);
-        naive.failed_at = naive.now;
-        naive.connect_limit = 1;
-        naive.start = naive.start.map(|(start, _)| (start, true));
-        if naive.pausing() && naive.breaker != BreakerState::HalfOpen {
+        let now = naive.now;
+        if naive.has_connected && began < naive.succeeded_at {
             return;
         }
+        let follows_a_failure = naive.failures > 0 && began >= naive.failed_at;
+        naive.failed_at = now;
+        naive.connect_limit = 1;
+        naive.start = naive.start.map(|(start, _)| (start, true));
+        if naive.failures == 0 {
+            naive.failing_since = began;
+        }
+        let was_permanent = naive.is_permanent();
+        naive.permanent = match (permanent, naive.permanent, naive.open) {
+            (false, ..) => 0,
+            (true, 0, 1..) => 1,
+            (true, ..) => 2,
+        };
+        let asked_due = {
+            let told = std::mem::replace(&mut naive.told, true);
+            let due = naive.due_at();
+            naive.told = told;
+            due
+        };
+        let pausing = asked_due.is_some_and(|at| now < at);
+        let is_probe = naive.breaker == BreakerState::HalfOpen;
+        if pausing && !is_probe && was_permanent == naive.is_permanent() {
+            return;
+        }
+        naive.share = 1.0 - 0.15 * (draw as f64 / u64::MAX as f64);
         let retry_at = machine.backoff.retry_at.expect("a pause");
-        let (pause, expected) = (retry_at.since(naive.now), naive.pause(draw));
+        let share = if naive.is_permanent() { 1.0 } else { naive.share };
+        let (pause, expected) = (retry_at.since(now), naive.longest_pause().mul_f64(share));
+        let expected = expected.max(MILLI);
         assert!(pause.abs_diff(expected) < MILLI / 1000, "{pause:?} {expected:?}");
         if naive.breaker_opens().is_some() || naive.breaker == BreakerState::HalfOpen {
             naive.breaker = BreakerState::Open;
         }
         naive.failures += 1;
         naive.retry_at = Some(retry_at);
+        let hung = now.since(began) >= MILLI * 800;
+        naive.paused_at = if hung || follows_a_failure { began } else { now };
+    }
+
+    /// Asserts that nothing is due by the clock alone before the next deadline.
+    fn assert_deadline_is_early_enough(&self) {
+        let Both { machine, naive } = self;
+        let now = naive.now;
+        let next = machine.next_deadline(now);
+        if naive.closed {
+            assert_eq!(next, None);
+            return;
+        }
+        let last = next.unwrap_or(Instant::NEVER).as_nanos().saturating_sub(1);
+        let later = (1..=40).map(|tenths| now.as_nanos() + tenths * 100_000_000);
+        for nanos in
+            later.filter(|nanos| *nanos <= last).chain([last.min(now.as_nanos() + (1 << 40))])
+        {
+            let then = Instant::from_nanos(nanos.max(now.as_nanos()));
+            let mut machine = machine.clone();
+            let before = machine.connects_wanted(now);
+            machine.tick(then);
+            assert!(machine.connects_wanted(then) <= before, "a connect is due at {then:?}");
+            let told = machine.tells_at(now).is_some_and(|at| at <= now);
+            if naive.waiting() > 0 && !told {
+                assert!(machine.give_up(then).is_empty(), "waiters are told at {then:?}");
+            }
+        }
     }
 
     fn assert_agree(&mut self) {
         let Both { machine, naive } = self;
         let now = naive.now;
+        machine.tick(now);
         assert_eq!(
             machine.gauges(),
             Gauges {
                 max_size: naive.config.max_size,
                 size: naive.open + naive.closing,
                 closing: naive.closing,
-                connecting: naive.connecting,
+                connecting: naive.connects.len(),
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
                 paused: naive.paused,
@@ -598,7 +808,7 @@ impl Both {
         assert_eq!(machine.missing(), naive.missing(), "missing");
         let room = naive.room(naive.closing);
         assert_eq!(machine.connects_wanted(now), naive.wanted(room), "wanted");
-        let staying = naive.open + naive.connecting;
+        let staying = naive.open + naive.connects.len();
         let surplus = staying - staying.min(naive.config.max_size);
         assert_eq!(machine.capacity.surplus(), surplus, "surplus");
         assert_eq!(machine.capacity.is_above_min_size(), naive.open > naive.config.min_size);
@@ -613,11 +823,11 @@ impl Both {
         let pause = naive.pausing() && naive.missing() > 0;
         assert_eq!(machine.is_held_up_by_backoff(now), pause, "waits for a pause");
         let connecting =
-            !naive.paused && (naive.connecting > 0 || (naive.failures > 0 && room > 0));
+            !naive.paused && (!naive.connects.is_empty() || (naive.failures > 0 && room > 0));
         assert_eq!(machine.is_connecting(), connecting, "is connecting");
         assert_eq!(machine.backoff.failures.get(), naive.failures, "failures");
         if let Some((start, one_failed)) = naive.start {
-            let crowded = naive.pausing() || naive.connecting > naive.connect_limit();
+            let crowded = naive.pausing() || naive.fresh() > naive.connect_limit();
             let should_abort = machine.should_abort(start, now);
             assert_eq!(should_abort, one_failed && crowded, "stands back");
         }
@@ -632,7 +842,13 @@ impl Both {
         for waiter in &naive.waiters {
             assert_eq!(machine.queue.state(waiter.key), Some(waiter.state));
         }
-        assert_eq!(machine.next_deadline(), naive.next_deadline(), "deadline");
+        let tells = machine.tells_at(now).is_some_and(|at| at <= now);
+        assert_eq!(tells, naive.tells(), "tells");
+        for connect in &naive.connects {
+            assert_eq!(machine.is_abandoned(connect.ticket), connect.is_abandoned, "abandoned");
+        }
+        self.assert_deadline_is_early_enough();
+        let Both { machine, naive } = self;
         let versions = machine.versions;
         assert_eq!(versions.current, naive.changes, "version");
         assert_eq!(versions.suspect > 0, naive.bursts > 0, "suspect");

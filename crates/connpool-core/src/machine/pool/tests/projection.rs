@@ -19,7 +19,12 @@ pub(crate) struct Projection {
     waiters: Vec<(Accepts, Option<Duration>)>,
     breaker: BreakerState,
     failures: usize,
+    permanent: bool,
     retry_in: Option<Duration>,
+    due_in: Option<Duration>,
+    tells_in: Option<Duration>,
+    fresh_connects: usize,
+    told: bool,
     connect_limit: usize,
     sweep_in: Option<Duration>,
     probing: bool,
@@ -55,7 +60,12 @@ impl<W> PoolMachine<W> {
                 .collect(),
             breaker: self.backoff.breaker,
             failures: self.backoff.failures.get(),
+            permanent: self.backoff.is_permanent(),
             retry_in: self.backoff.retry_at.map(until),
+            due_in: self.backoff.due_at(true).map(until),
+            tells_in: self.tells_at(now).map(until),
+            fresh_connects: self.connects.fresh(),
+            told: self.told,
             connect_limit: self.backoff.connect_limit(),
             sweep_in: self.schedule.sweep_at.map(until),
             probing: self.schedule.probing,
@@ -72,12 +82,12 @@ fn projection_does_not_depend_on_the_epoch_nor_on_the_count_of_versions() {
     let at = |start: u64, millis: u64| Instant::from_nanos((start + millis) * 1_000_000);
     let run = |start: u64, clears: usize| {
         let mut machine = PoolMachine::<()>::new(&crate::config::PoolConfig::default());
-        (0..clears).for_each(|_| machine.clear());
+        (0..clears).for_each(|_| _ = machine.clear());
         let ticket = machine.connect_started(at(start, 0));
         machine.clear();
         let deadline = Some(at(start, 500));
         assert!(machine.enqueue(at(start, 1), deadline, Accepts::Any, ()).is_ok());
-        machine.backoff.failed(at(start, 2), u64::MAX);
+        machine.dead_on_arrival(at(start, 1), at(start, 2), u64::MAX);
         let copy = machine.clone();
         machine.pause();
         let version = [ticket.version];
