@@ -150,8 +150,8 @@ fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Enters the wait queue and leaves it.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_960))]
-#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_973))]
+#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(2_072))]
+#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(2_087))]
 fn give_up<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || give_up_once(pool).await));

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use connpool_core::{BoxFuture, Instant, Runtime};
 
@@ -82,6 +83,10 @@ impl Runtime for CountingRuntime {
 
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         self.runtime.unconstrained(probe);
+    }
+
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.runtime.poll_coop(cx)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::time::Instant;
 
@@ -87,6 +88,20 @@ pub trait Runtime: Send + Sync + 'static {
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         probe();
     }
+
+    /// Returns `Pending` if the current task should yield to other tasks before it goes on, and wakes it
+    /// through `cx` as soon as they had their turn. `Ready` counts as a unit of work of the task.
+    ///
+    /// A `get` of an idle connection never waits for anything, so a task that gets and returns in a loop
+    /// would not let others run, nor a timeout around the loop fire. Every 32nd such `get` therefore calls
+    /// this before it takes the connection, and again at each poll until it returns `Ready`. The caller
+    /// may drop the `get` at that point instead.
+    ///
+    /// The default never asks a task to yield. That is right for runtimes that preempt their tasks.
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
 }
 
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {
@@ -112,5 +127,9 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         (**self).unconstrained(probe);
+    }
+
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_coop(cx)
     }
 }

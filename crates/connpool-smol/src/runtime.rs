@@ -1,6 +1,8 @@
 //! The pool's runtime on smol.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::task::{Context, Poll};
 use std::time::{self, Duration};
 
 use async_io::Timer;
@@ -25,6 +27,14 @@ impl SmolRuntime {
     pub fn new() -> Self {
         SmolRuntime { epoch: time::Instant::now(), recent: RecentClock::new() }
     }
+}
+
+/// The units of work after which a task yields: as many as on tokio.
+const UNITS_PER_YIELD: u8 = 128;
+
+thread_local! {
+    /// The units left to the tasks of this thread. smol has no budget of its own, for each task.
+    static UNTIL_YIELD: Cell<u8> = const { Cell::new(UNITS_PER_YIELD) };
 }
 
 impl Default for SmolRuntime {
@@ -55,5 +65,19 @@ impl Runtime for SmolRuntime {
 
     fn random(&self) -> u64 {
         rand::rng().next_u64()
+    }
+
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match UNTIL_YIELD.get().checked_sub(1) {
+            Some(left) => {
+                UNTIL_YIELD.set(left);
+                Poll::Ready(())
+            }
+            None => {
+                UNTIL_YIELD.set(UNITS_PER_YIELD);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 }

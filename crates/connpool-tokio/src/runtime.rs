@@ -11,6 +11,7 @@ use connpool_tcp::RecentClock;
 use pin_project_lite::pin_project;
 use rand::Rng;
 use tokio::runtime::Handle;
+use tokio::task::coop;
 use tokio::time;
 
 /// Runs a pool on tokio. Pass it to [`Pool::builder`](connpool_core::Pool::builder).
@@ -114,6 +115,11 @@ impl Runtime for TokioRuntime {
         });
         let probe = pin!(tokio::task::unconstrained(probe));
         let _ = probe.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Outside of a runtime there is no budget, and this is ready.
+        coop::poll_proceed(cx).map(|unit| unit.made_progress())
     }
 }
 

@@ -87,6 +87,10 @@ impl Runtime for Clock {
     fn unconstrained(&self, probe: &mut dyn FnMut()) {
         self.0.runtime.unconstrained(probe);
     }
+
+    fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.runtime.poll_coop(cx)
+    }
 }
 
 struct Timer {

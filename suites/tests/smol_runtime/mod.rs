@@ -1,10 +1,10 @@
 //! Pools on smol work on any thread and under any executor.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connpool_smol::{CloseReason, GetError, Phase};
-use futures_lite::future::{block_on, poll_once};
+use futures_lite::future::{block_on, or, poll_once};
 
 use crate::client::{counts_add_up, echo, pool_of, wait_until_closed};
 use suites::server::{Echo, LIMIT};
@@ -25,6 +25,27 @@ fn pool_needs_only_threads_that_block_on_futures() {
     drop((conn, other));
     let report = block_on(pool.close(LIMIT));
     assert_eq!((report.closed, report.still_out.len()), (2, 0));
+}
+
+#[test]
+fn loop_of_gets_that_never_wait_ends_with_a_timer_beside_it() {
+    let server = Echo::start();
+    block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        let start = Instant::now();
+        let gets = async {
+            while start.elapsed() < LIMIT {
+                drop(pool.get().await.unwrap());
+            }
+            false
+        };
+        let timer = async {
+            smol::Timer::after(Duration::from_millis(100)).await;
+            true
+        };
+        assert!(or(gets, timer).await, "the timer was not polled");
+        assert_eq!((pool.stats().available, pool.stats().active), (1, 0));
+    });
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Pools across several tokio runtimes, and tokio's paused clock.
 
+use std::pin::pin;
 use std::thread;
-use std::time::Duration;
+use std::time::{self, Duration};
 
-use connpool_tokio::{BuildError, CloseReason, GetError, Phase, TcpManager};
-use futures_lite::future::block_on;
+use connpool_tokio::{BuildError, CloseReason, GetError, Phase, Pool, TcpManager};
+use futures_lite::future::{block_on, poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 use crate::client::{counts_add_up, echo, pool_of, wait_until, wait_until_closed};
 use suites::server::{Echo, FullServer, LIMIT};
@@ -230,6 +231,56 @@ fn runtime_can_end_while_its_tasks_use_the_pool() {
         let stats = pool.stats();
         assert_eq!((stats.active, stats.connecting, stats.waiting), (0, 0, 0));
         assert!(counts_add_up(&stats), "{stats}");
+    }
+}
+
+/// Gets and returns until [`LIMIT`]. The connection is always idle.
+async fn get_for_ever(pool: &Pool<TcpManager>) {
+    let start = time::Instant::now();
+    while start.elapsed() < LIMIT {
+        drop(pool.get().await.unwrap());
+    }
+}
+
+#[test]
+fn loop_of_gets_that_never_wait_ends_with_a_timeout_around_it() {
+    let server = Echo::start();
+    for runtime in [one_thread(), two_threads()] {
+        runtime.block_on(async {
+            let pool = pool_of(server.address()).build().await.unwrap();
+            let ended = timeout(Duration::from_millis(100), get_for_ever(&pool)).await;
+            ended.expect_err("the timeout did not fire");
+            assert_eq!((pool.stats().available, pool.stats().active), (1, 0));
+        });
+    }
+}
+
+#[test]
+fn loop_of_gets_that_never_wait_lets_other_tasks_run() {
+    let server = Echo::start();
+    one_thread().block_on(async {
+        let pool = pool_of(server.address()).build().await.unwrap();
+        // The first one waits.
+        drop(pool.get().await.unwrap());
+        let pool_ref = pool.clone();
+        let gets = tokio::spawn(async move { get_for_ever(&pool_ref).await });
+        yield_now().await;
+        assert!(!gets.is_finished(), "no other task ran until the end");
+        gets.abort();
+        assert!(gets.await.unwrap_err().is_cancelled());
+        assert_eq!((pool.stats().available, pool.stats().active), (1, 0));
+    });
+}
+
+#[test]
+fn gets_outside_of_any_runtime_have_no_budget() {
+    let server = Echo::start();
+    let runtime = two_threads();
+    let pool = runtime.block_on(async { pool_of(server.address()).build().await.unwrap() });
+    drop(block_on(pool.get()).unwrap());
+    for _ in 0..10_000 {
+        let mut get = pin!(pool.get());
+        assert!(block_on(poll_once(&mut get)).is_some(), "it yielded");
     }
 }
 

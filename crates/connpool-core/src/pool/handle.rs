@@ -206,7 +206,8 @@ impl<M: Manager> Pool<M> {
     pub fn try_get(&self) -> GetResult<'_, M> {
         let shared = &**self.shared();
         let site = Location::caller();
-        let miss = match fast(shared, site) {
+        // Without a future there is nothing that could yield.
+        let miss = match fast(shared, site, false) {
             Ok(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
             Err(miss) => miss,
         };
@@ -367,7 +368,7 @@ impl<M: Manager> Pool<M> {
 
     async fn borrow(&self, limit: Nanos, site: CallSite) -> GetResult<'_, M> {
         let shared = &**self.shared();
-        let conn = match fast(shared, site) {
+        let conn = match fast(shared, site, true) {
             Ok(conn) => conn,
             Err(miss) => within(shared, miss, limit, site).await.map_err(|error| *error)?,
         };
@@ -381,7 +382,7 @@ impl<M: Manager> Pool<M> {
     ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         let shared = Arc::clone(self.shared());
         async move {
-            let conn = match fast(&shared, site) {
+            let conn = match fast(&shared, site, true) {
                 Ok(conn) => conn,
                 Err(miss) => within(&shared, miss, limit, site).await.map_err(|error| *error)?,
             };

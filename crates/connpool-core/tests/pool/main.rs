@@ -10,6 +10,7 @@ mod checks;
 mod close;
 mod coarse_clock;
 mod control;
+mod coop;
 mod errors;
 mod extremes;
 mod failures;

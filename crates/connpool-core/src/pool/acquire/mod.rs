@@ -1,5 +1,6 @@
 //! From `get` to a connection: the fast path, and the loop of everything else.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use futures_lite::future::yield_now;
@@ -17,6 +18,7 @@ use crate::pool::acquire::verify::{Checkout, begin_check, probe};
 use crate::pool::acquire::wait::Wait;
 use crate::pool::acquire::watch::GetWatch;
 use crate::pool::connect::report_first_check;
+use crate::pool::idle::NotTaken;
 use crate::pool::release::settle;
 use crate::pool::report::{QueuePlace, diagnosis};
 use crate::pool::shared::{BoxConn, Shared};
@@ -39,6 +41,8 @@ pub(crate) struct Miss {
     failed: u32,
     /// The time, if it was just read.
     now: Option<Instant>,
+    /// Whether nothing was taken because the runtime must be asked first.
+    must_ask: bool,
 }
 
 /// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due;
@@ -46,7 +50,11 @@ pub(crate) struct Miss {
 ///
 /// Whatever this checks out, the full check passes.
 #[inline]
-pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> Result<BoxConn<M>, Miss> {
+pub(crate) fn fast<M: Manager>(
+    shared: &Shared<M>,
+    site: CallSite,
+    may_ask: bool,
+) -> Result<BoxConn<M>, Miss> {
     let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
         return Err(Miss::default());
     };
@@ -56,14 +64,17 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> Result<Box
     let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
-    let miss = Miss { failed: 0, now: Some(now) };
-    let mut conn = shared.idle.pop_if(is_fit, !probes).ok_or(miss)?;
+    let mut conn = shared.idle.pop_if(is_fit, !probes, may_ask).map_err(|why| Miss {
+        failed: 0,
+        now: Some(now),
+        must_ask: why == NotTaken::MustAsk,
+    })?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return Err(Miss { failed: 1, now: None });
+                return Err(Miss { failed: 1, ..Miss::default() });
             }
         }
         shared.counters.request.inc();
@@ -79,10 +90,17 @@ pub(crate) fn fast<M: Manager>(shared: &Shared<M>, site: CallSite) -> Result<Box
 // the fast path would have to share and to copy from.
 pub(crate) async fn within<M: Manager>(
     shared: &Shared<M>,
-    miss: Miss,
+    mut miss: Miss,
     limit: Nanos,
     site: CallSite,
 ) -> Result<BoxConn<M>, Box<GetError<M::Error>>> {
+    if miss.must_ask {
+        cooperate(shared).await;
+        match fast(shared, site, false) {
+            Ok(conn) => return Ok(conn),
+            Err(again) => miss = again,
+        }
+    }
     let mut deadline = Deadline::new(limit);
     let result = if tracing::is_on() {
         let acquire = acquire(shared, miss, Mode::Wait, &mut deadline, site);
@@ -92,6 +110,11 @@ pub(crate) async fn within<M: Manager>(
         acquire(shared, miss, Mode::Wait, &mut deadline, site).await
     };
     result.map_err(Box::new)
+}
+
+/// Yields to other tasks, if the runtime says so. The caller holds nothing meanwhile.
+async fn cooperate<M: Manager>(shared: &Shared<M>) {
+    poll_fn(|cx| shared.runtime.poll_coop(cx)).await;
 }
 
 /// Says if a `get` may wait.
@@ -116,16 +139,26 @@ pub(crate) async fn acquire<M: Manager>(
     }
     let mut watch = GetWatch::begin(shared);
     let mut wait = Wait::new(shared);
-    let Miss { mut failed, mut now } = miss;
+    let Miss { mut failed, mut now, .. } = miss;
     let mut search_idle = true;
+    let mut may_ask = true;
     loop {
-        let idle = if search_idle && failed < TRIES { take_idle(shared, mode) } else { None };
+        let idle = match search_idle && failed < TRIES {
+            true => take_idle(shared, mode, may_ask),
+            false => Err(NotTaken::Nothing),
+        };
         let assigned = match idle {
-            Some(conn) => Assigned::unverified(conn, Source::Reused),
-            None if mode == Mode::Immediate => {
+            Ok(conn) => Assigned::unverified(conn, Source::Reused),
+            Err(NotTaken::MustAsk) => {
+                cooperate(shared).await;
+                may_ask = false;
+                now = None;
+                continue;
+            }
+            Err(NotTaken::Nothing) if mode == Mode::Immediate => {
                 return Err(exhausted(shared, QueuePlace::default()));
             }
-            None => {
+            Err(NotTaken::Nothing) => {
                 now = None;
                 wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline).await {
@@ -194,14 +227,21 @@ pub(crate) async fn acquire<M: Manager>(
 
 /// Takes an idle connection, if no caller waits and nothing else obstructs it.
 #[inline]
-fn take_idle<M: Manager>(shared: &Shared<M>, mode: Mode) -> Option<BoxConn<M>> {
+fn take_idle<M: Manager>(
+    shared: &Shared<M>,
+    mode: Mode,
+    may_ask: bool,
+) -> Result<BoxConn<M>, NotTaken> {
     match mode {
-        Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop(),
-        Mode::Immediate if shared.snapshot.allows_return() => match shared.snapshot.needs_reset {
-            true => shared.idle.pop_oldest(false),
-            false => shared.idle.pop(),
-        },
-        Mode::Wait | Mode::Immediate => None,
+        Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop_for_get(may_ask),
+        Mode::Immediate if shared.snapshot.allows_return() => {
+            let idle = match shared.snapshot.needs_reset {
+                true => shared.idle.pop_oldest(false),
+                false => shared.idle.pop(),
+            };
+            idle.ok_or(NotTaken::Nothing)
+        }
+        Mode::Wait | Mode::Immediate => Err(NotTaken::Nothing),
     }
 }
 

@@ -102,16 +102,48 @@ fn each_part_can_be_gone_through_from_its_oldest() {
 #[test]
 fn only_what_is_next_and_fit_is_taken_and_counted() {
     let set = filled(IdleOrder::LastUsedFirst, &[1, 2, 3]);
-    assert_eq!(set.pop_if(|conn| conn.number == 1, true), None);
-    assert_eq!(set.pop_if(|_| true, true), Some(conn(3)));
-    assert_eq!(set.pop_if(|_| true, false), Some(conn(1)));
-    assert_eq!(set.pop_if(|_| true, true), None);
+    let nothing = Err(NotTaken::Nothing);
+    assert_eq!(set.pop_if(|conn| conn.number == 1, true, true), nothing);
+    assert_eq!(set.pop_if(|_| true, true, true), Ok(conn(3)));
+    assert_eq!(set.pop_if(|_| true, false, true), Ok(conn(1)));
+    assert_eq!(set.pop_if(|_| true, true, true), nothing);
     assert_eq!(set.count(), IdleCount { idle: 1, checked_out: 1 });
     set.reconfigure(IdleOrder::RoundRobin, None);
     set.push(conn(1)).unwrap();
-    assert_eq!(set.pop_if(|_| true, true), None);
+    assert_eq!(set.pop_if(|_| true, true, true), nothing);
     assert_eq!(set.pop(), Some(conn(2)));
-    assert_eq!(set.pop_if(|_| true, true), Some(conn(1)));
+    assert_eq!(set.pop_if(|_| true, true, true), Ok(conn(1)));
+}
+
+#[test]
+fn one_of_32_that_would_take_one_must_ask_first() {
+    for widened in [false, true] {
+        let set = filled(IdleOrder::LastUsedFirst, &[1]);
+        if widened {
+            set.widen();
+        }
+        let is_told_to_ask = |number: usize| {
+            let taken = match number.is_multiple_of(2) {
+                true => set.pop_if(|_| true, true, true),
+                false => set.pop_for_get(true),
+            };
+            match taken {
+                Ok(conn) => set.push(conn).unwrap(),
+                Err(why) => assert_eq!(why, NotTaken::MustAsk),
+            }
+            taken.is_err()
+        };
+        let asked: Vec<_> = (1..=96).filter(|number| is_told_to_ask(*number)).collect();
+        assert_eq!(asked, [32, 64, 96]);
+        // What takes nothing, or may not ask, does not count.
+        for _ in 0..100 {
+            assert_eq!(set.pop_if(|_| false, true, true), Err(NotTaken::Nothing));
+            set.push(set.pop_if(|_| true, true, false).unwrap()).unwrap();
+            set.push(set.pop().unwrap()).unwrap();
+        }
+        let asked: Vec<_> = (1..=32).filter(|number| is_told_to_ask(*number)).collect();
+        assert_eq!(asked, [32]);
+    }
 }
 
 #[test]
@@ -151,7 +183,7 @@ fn threads_that_collide_make_it_wider_up_to_a_limit() {
             thread::scope(|scope| {
                 let before = set.contention.get();
                 let all = set.lock_all();
-                scope.spawn(|| set.pop_if(|_| true, true));
+                scope.spawn(|| set.pop_if(|_| true, true, true));
                 while set.contention.get() == before {
                     thread::yield_now();
                 }
@@ -174,7 +206,7 @@ fn threads_that_come_and_go_while_it_changes_lose_nothing() {
         for _ in 0..3 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    if let Some(conn) = set.pop_if(|_| true, true) {
+                    if let Ok(conn) = set.pop_if(|_| true, true, true) {
                         set.push_local(conn).unwrap();
                     }
                 }
