@@ -1,4 +1,4 @@
-//! Connects to a failing backend: slow start, the breaker, and bursts of broken connections.
+//! Connects to a failing backend: slow start, the breaker, bursts of broken connections, and leaps of the clock.
 
 use connpool_core::{Backoff, Breaker, BreakerState, CloseReason};
 
@@ -121,6 +121,25 @@ pub(crate) async fn burst_of_three_broken_connections_has_the_others_pinged(env:
     env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!(closed(&pool, CloseReason::Dead), 3);
     drop(env.hold(&pool, 4).await);
+    assert_eq!(backend.calls(Call::Ping), 3, "each once");
+    env.assert_full_capacity(&pool, &backend).await;
+}
+
+/// The wall clock runs on while the monotonic clock stands still, as in a suspend. What was idle is pinged
+/// once, long before `ping_after`.
+pub(crate) async fn leap_of_the_clock_has_idle_connections_pinged(env: Env) {
+    let backend = env.backend();
+    let pool = backend.pool().max_size(3).ping_after(LONG * 6).build_lazy().unwrap();
+    env.fill(&pool, 3).await;
+    env.leap(LONG * 360);
+    env.sleep(MILLI * 150).await;
+    backend.next(Call::Ping, [Behavior::Fail]);
+    let held = env.hold(&pool, 3).await;
+    assert_eq!(backend.calls(Call::Ping), 3);
+    assert_eq!(held.iter().filter(|held| held.id() > 3).count(), 1, "one ping failed");
+    drop(held);
+    env.sleep(MILLI * 150).await;
+    drop(env.hold(&pool, 3).await);
     assert_eq!(backend.calls(Call::Ping), 3, "each once");
     env.assert_full_capacity(&pool, &backend).await;
 }

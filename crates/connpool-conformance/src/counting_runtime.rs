@@ -1,13 +1,14 @@
 //! A wrapper of the runtime under test that counts tasks and timers.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use connpool_core::{BoxFuture, Instant, Runtime};
 
-/// Forwards every call to the runtime under test and counts it. Can drop new tasks and replace the
-/// random numbers.
+/// Forwards every call to the runtime under test and counts it. Can drop new tasks, replace the random
+/// numbers, and let the wall clock leap.
 pub(crate) struct CountingRuntime {
     runtime: Arc<dyn Runtime>,
     spawned: AtomicUsize,
@@ -15,6 +16,8 @@ pub(crate) struct CountingRuntime {
     alive: Arc<AtomicUsize>,
     refuses_tasks: AtomicBool,
     fixed_random: Mutex<Option<u64>>,
+    /// How far the wall clock has leapt, in nanoseconds.
+    leapt: AtomicU64,
 }
 
 impl CountingRuntime {
@@ -26,6 +29,7 @@ impl CountingRuntime {
             alive: Arc::default(),
             refuses_tasks: AtomicBool::new(false),
             fixed_random: Mutex::new(None),
+            leapt: AtomicU64::new(0),
         }
     }
 
@@ -48,6 +52,12 @@ impl CountingRuntime {
         self.refuses_tasks.store(refuse, Ordering::SeqCst);
     }
 
+    /// Lets the wall clock leap ahead by `span`.
+    pub(crate) fn leap(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.leapt.fetch_add(nanos, Ordering::SeqCst);
+    }
+
     /// Makes every later random number equal to `random`.
     pub(crate) fn set_random(&self, random: u64) {
         *self.fixed_random.lock().unwrap_or_else(PoisonError::into_inner) = Some(random);
@@ -57,6 +67,11 @@ impl CountingRuntime {
 impl Runtime for CountingRuntime {
     fn now(&self) -> Instant {
         self.runtime.now()
+    }
+
+    fn wall(&self) -> Instant {
+        let leapt = self.leapt.load(Ordering::SeqCst);
+        Instant::from_nanos(self.runtime.wall().as_nanos().saturating_add(leapt))
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {

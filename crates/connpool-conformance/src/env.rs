@@ -64,6 +64,11 @@ impl Env {
         &*self.runtime
     }
 
+    /// Lets the wall clock leap ahead by `span`.
+    pub(crate) fn leap(&self, span: Duration) {
+        self.runtime.leap(span);
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.runtime.now()
     }

@@ -311,6 +311,7 @@ scenarios! {
         open_breaker_keeps_waiters_that_a_return_can_serve
         successful_probe_connect_closes_the_breaker
         burst_of_three_broken_connections_has_the_others_pinged
+        leap_of_the_clock_has_idle_connections_pinged
     }
     pause {
         paused_pool_keeps_callers_waiting

@@ -68,6 +68,25 @@ pub trait Runtime: Send + Sync + 'static {
         self.now()
     }
 
+    /// Returns the time on a clock that goes on while the machine is suspended, in nanoseconds since any
+    /// epoch. It may be coarse, and it may be set forward and back. Default: [`now`](Runtime::now), with which
+    /// no suspend is noticed.
+    ///
+    /// Most monotonic clocks stand still while a machine is suspended, a virtual machine paused or a function
+    /// frozen. Connections that their peers closed meanwhile then look fresh. So the pool compares this clock
+    /// with [`recent`](Runtime::recent). If it has run ahead by more than
+    /// [`ping_after`](crate::PoolConfig::ping_after), and by more than 1 s, since the last comparison, idle
+    /// connections are pinged before they are lent, or only probed if `ping_after` is `None`. A clock that is
+    /// set forward costs one round of pings, a clock that is set back nothing.
+    ///
+    /// The clocks are compared when the maintenance task runs, and when a `get` finds a connection that has
+    /// been idle for 100 ms, unless another `get` compared them less than 100 ms ago. With settings that read
+    /// no clock in `get`, such as `ping_after` `None` without an age limit, only the maintenance task compares
+    /// them. A pause that the clocks of the guest never show stays unnoticed.
+    fn wall(&self) -> Instant {
+        self.now()
+    }
+
     /// Returns a future that is ready at `at`, or soon after, on this runtime's clock.
     ///
     /// Called from polled futures only, on the runtime of the task that polls them.
@@ -111,6 +130,10 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn recent(&self) -> Instant {
         (**self).recent()
+    }
+
+    fn wall(&self) -> Instant {
+        (**self).wall()
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {

@@ -52,6 +52,10 @@ impl Runtime for SmolRuntime {
         self.recent.now()
     }
 
+    fn wall(&self) -> Instant {
+        self.recent.wall()
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         match self.epoch.checked_add(Duration::from_nanos(at.as_nanos())) {
             Some(at) => async move { _ = Timer::at(at).await }.boxed(),

@@ -1,4 +1,4 @@
-//! A monotonic clock that is cheap to read and coarse.
+//! A monotonic clock that is cheap to read and coarse, and the wall clock of the same kind.
 
 use connpool_core::Instant;
 
@@ -23,6 +23,14 @@ impl RecentClock {
     #[inline]
     pub fn now(&self) -> Instant {
         Instant::from_nanos(source::nanos_since(self.0))
+    }
+
+    /// Returns the time of the system's wall clock as of a few milliseconds ago, since the Unix epoch. It
+    /// goes on while the machine is suspended, and jumps when it is set: see
+    /// [`Runtime::wall`](connpool_core::Runtime::wall).
+    #[inline]
+    pub fn wall(&self) -> Instant {
+        Instant::from_nanos(source::wall_nanos())
     }
 }
 
@@ -51,8 +59,14 @@ mod source {
     }
 
     #[inline]
+    pub(super) fn wall_nanos() -> u64 {
+        nanos(clock_gettime(ClockId::RealtimeCoarse))
+    }
+
+    #[inline]
     fn nanos(time: Timespec) -> u64 {
-        // Neither field is negative, and 64 bits of nanoseconds last for 584 years of uptime.
+        // Neither field is negative, unless the wall clock is set to before 1970, and 64 bits of
+        // nanoseconds last for 584 years.
         (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
     }
 }
@@ -68,7 +82,15 @@ mod source {
     }
 
     pub(super) fn nanos_since(start: Start) -> u64 {
-        u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(start.elapsed())
+    }
+
+    pub(super) fn wall_nanos() -> u64 {
+        time::SystemTime::now().duration_since(time::UNIX_EPOCH).map_or(0, nanos)
+    }
+
+    fn nanos(span: time::Duration) -> u64 {
+        u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -94,5 +116,16 @@ mod tests {
                 break assert!(now.since(Instant::ORIGIN).as_millis() > 50, "{now:?}");
             }
         }
+    }
+
+    #[test]
+    fn wall_clock_is_at_most_50_ms_behind_the_systems() {
+        let recent = RecentClock::new();
+        let system = || time::SystemTime::now().duration_since(time::UNIX_EPOCH).unwrap();
+        let before = system();
+        let wall = recent.wall().since(Instant::ORIGIN);
+        let after = system();
+        assert!(wall <= after, "{wall:?} is ahead of {after:?}");
+        assert!(wall + time::Duration::from_millis(50) > before, "{wall:?} at {before:?}");
     }
 }

@@ -54,6 +54,7 @@ impl SimRuntime {
         SimRuntime {
             state: Arc::new(Mutex::new(State {
                 now: Instant::ORIGIN,
+                wall_ahead: START_OF_WALL,
                 rng: StdRng::seed_from_u64(seed),
                 tasks: Vec::new(),
                 timers: BTreeMap::new(),
@@ -112,6 +113,19 @@ impl SimRuntime {
             self.settle();
         }
         self.state().now = end;
+    }
+
+    /// Lets the wall clock leap ahead by `span`, as in a suspend of the machine: neither
+    /// [`now`](Runtime::now) nor the timers notice. Saturates at the largest `Instant`.
+    pub fn leap(&self, span: Duration) {
+        let mut state = self.state();
+        state.wall_ahead = state.wall_ahead.saturating_add(nanos(span));
+    }
+
+    /// Sets the wall clock back by `span`. Saturates at the origin.
+    pub fn set_wall_back(&self, span: Duration) {
+        let mut state = self.state();
+        state.wall_ahead = state.wall_ahead.saturating_sub(nanos(span));
     }
 
     /// Sleeps for `span` of virtual time. Never returns if the deadline does not fit into an `Instant`.
@@ -230,6 +244,11 @@ impl Runtime for SimRuntime {
         self.state().now
     }
 
+    fn wall(&self) -> Instant {
+        let state = self.state();
+        Instant::from_nanos(state.now.as_nanos().saturating_add(state.wall_ahead))
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         let mut timer = Timer::new(Arc::clone(&self.state), at);
         self.state().timers_created += 1;
@@ -251,4 +270,11 @@ impl Runtime for SimRuntime {
     fn random(&self) -> u64 {
         self.state().rng.next_u64()
     }
+}
+
+/// The wall clock at the origin of time: some day of 2020. No two clocks should agree by accident.
+const START_OF_WALL: u64 = 1_600_000_000_000_000_000;
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

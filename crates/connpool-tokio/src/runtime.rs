@@ -23,7 +23,7 @@ use tokio::time;
 /// The clock is tokio's, which the timers use as well. With `tokio::time::pause`, which needs the
 /// feature `test-util`, the pool's time stands still, too. In a program that cannot pause it, ages
 /// of half a second and more are measured by the [coarse clock](connpool_tcp::RecentClock) of the
-/// system.
+/// system, and [leaps of the clock](connpool_core::Runtime::wall) are noticed.
 ///
 /// # Panics
 ///
@@ -75,6 +75,14 @@ impl Runtime for TokioRuntime {
             return self.now();
         }
         self.recent.now()
+    }
+
+    fn wall(&self) -> Instant {
+        // A clock that a test has paused is not suspended.
+        if pause_support::is_available() {
+            return self.now();
+        }
+        self.recent.wall()
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {

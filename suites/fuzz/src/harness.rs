@@ -191,6 +191,8 @@ impl Harness {
             }
             Step::RunUntilIdle => self.run_until_idle(),
             Step::AdvanceTime(time) => self.sim.advance(time),
+            Step::Leap(time) => self.sim.leap(time),
+            Step::SetWallBack(time) => self.sim.set_wall_back(time),
             Step::ShutDownRuntime => {
                 self.runtime_down = true;
                 self.maintenance_epoch += 1;

@@ -49,6 +49,9 @@ pub(crate) enum Step {
     RunTasks(usize),
     RunUntilIdle,
     AdvanceTime(Duration),
+    /// Lets the wall clock leap ahead, or sets it back.
+    Leap(Duration),
+    SetWallBack(Duration),
     ShutDownRuntime,
     RestartRuntime,
     Next(Call, Behavior),
@@ -148,7 +151,9 @@ impl Step {
             658 if rng.random_ratio(1, 5) => Step::Close,
             658..730 => Step::RunTasks(rng.random_range(1..6)),
             730..820 => Step::RunUntilIdle,
-            820..880 => Step::AdvanceTime(time_step(rng)),
+            820..870 => Step::AdvanceTime(time_step(rng)),
+            870..878 => Step::Leap(leap(rng)),
+            878..880 => Step::SetWallBack(leap(rng)),
             880..898 => Step::ClearScript,
             _ if well_behaved => Step::RunUntilIdle,
             // Rarer than the restart, so that the runtime is mostly up.
@@ -199,6 +204,15 @@ fn time_step(rng: &mut StdRng) -> Duration {
         0 if rng.random_ratio(1, 3) => 60 * SECOND,
         0..4 => SECOND * rng.random_range(1..6),
         _ => MILLI * rng.random_range(1..40),
+    }
+}
+
+/// Draws spans above and below what the pool takes for a leap.
+fn leap(rng: &mut StdRng) -> Duration {
+    match rng.random_range(0..8) {
+        0 => Duration::MAX,
+        1 => MILLI * rng.random_range(1..2000),
+        _ => SECOND * rng.random_range(2..7200),
     }
 }
 

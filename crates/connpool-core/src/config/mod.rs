@@ -141,6 +141,9 @@ pub struct PoolConfig {
     ///
     /// With zero, every checkout except that of a new connection costs a ping, which is one round
     /// trip. `None` disables these pings.
+    ///
+    /// After a suspend of the machine, everything idle is pinged, or only probed with `None`, if the
+    /// pause was longer than this and than 1 s, and the [`wall`](crate::Runtime::wall) clock shows it.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub ping_after: Option<Duration>,
 

@@ -80,7 +80,7 @@ const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
 /// The versions of a pool. A connection that carries an older one needs a full check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Versions {
-    /// Incremented by every `clear`, settings change and burst. It only grows: a checkout that finds
+    /// Incremented by every `clear`, settings change, burst and leap. It only grows: a checkout that finds
     /// the number it knows may skip what the full check would find.
     pub(crate) current: u64,
     /// The version of the last `clear`. Connections whose connect started under an older one are
@@ -88,6 +88,9 @@ pub(crate) struct Versions {
     pub(crate) cleared: u64,
     /// The version of the last burst. Connections verified under an older one are suspect.
     pub(crate) suspect: u64,
+    /// The version of the last leap of the clock. Connections verified under an older one may have been
+    /// idle for longer than they seem.
+    pub(crate) leapt: u64,
 }
 
 impl Versions {
@@ -305,7 +308,8 @@ impl Check {
     /// Starts a check. Limits, which cost no I/O, are judged here.
     ///
     /// `spare` says whether the pool can do without this connection: `idle_timeout` does not bring
-    /// it below `min_size`. A suspect connection is probed and pinged whatever the rules say.
+    /// it below `min_size`. A suspect connection is probed and pinged whatever the rules say. One that is
+    /// idle since a leap of the clock is probed, and pinged if the rules ever ask for a ping.
     #[inline]
     pub(crate) fn begin(
         kind: CheckKind,
@@ -315,15 +319,19 @@ impl Check {
         spare: bool,
         now: Instant,
     ) -> Check {
-        let is_suspect = meta.verified.version() < versions.suspect;
-        let unproven = |after: Nanos| is_suspect || now.is_past(meta.last_alive, after);
-        let probe_due = kind == CheckKind::Fresh || unproven(rules.liveness_after);
+        let verified = meta.verified.version();
+        let is_suspect = verified < versions.suspect;
+        let is_in_doubt = is_suspect || verified < versions.leapt;
+        let is_due = |after: Nanos| {
+            (is_in_doubt && after != Nanos::NEVER) || now.is_past(meta.last_alive, after)
+        };
+        let probe_due = kind == CheckKind::Fresh || is_in_doubt || is_due(rules.liveness_after);
         let check = Check {
             step: Step::Probe,
             ping_due: match kind {
-                CheckKind::Reused => unproven(rules.ping_after),
+                CheckKind::Reused => is_suspect || is_due(rules.ping_after),
                 CheckKind::Sweep => {
-                    rules.keepalive != Nanos::NEVER && unproven(meta.keepalive(rules))
+                    rules.keepalive != Nanos::NEVER && is_due(meta.keepalive(rules))
                 }
                 CheckKind::Fresh | CheckKind::Immediate => false,
             },

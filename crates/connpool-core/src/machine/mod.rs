@@ -16,6 +16,7 @@
 //! | `backoff`        | when to connect again after failures, and who hears of it  |
 //! | `breaker`        | whether the backend is used or only probed                 |
 //! | `failure_burst`  | whether several broken connections make the others suspect |
+//! | `clock_leap`     | whether time has passed that the clock did not count       |
 //! | `sweep_schedule` | when the maintenance task sweeps                           |
 //! | `pool`           | all of it together, as `PoolMachine`                       |
 
@@ -24,6 +25,7 @@ pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod check_doubt;
 pub(crate) mod check_limit;
+pub(crate) mod clock_leap;
 pub(crate) mod connects;
 pub(crate) mod count;
 pub(crate) mod disposition;

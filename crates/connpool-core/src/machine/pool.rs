@@ -1,9 +1,12 @@
 //! Composes the machines into the decisions of a whole pool.
 
+use std::time::Duration;
+
 use crate::config::PoolConfig;
 use crate::machine::backoff::{BackoffState, CAUTIOUS_LIMIT, Failure};
 use crate::machine::breaker::BreakerState;
 use crate::machine::capacity::{Capacity, SlotState};
+use crate::machine::clock_leap::LeapDetector;
 use crate::machine::connects::Connects;
 use crate::machine::count::Count;
 use crate::machine::failure_burst::BurstDetector;
@@ -66,6 +69,7 @@ pub(crate) struct PoolMachine<W> {
     broken: BurstDetector,
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
+    leaps: LeapDetector,
     pub(crate) schedule: SweepSchedule,
     pub(crate) versions: Versions,
     pub(crate) closed: bool,
@@ -87,6 +91,7 @@ impl<W> PoolMachine<W> {
             told: false,
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
+            leaps: LeapDetector::new(config),
             schedule: SweepSchedule::new(config),
             versions: Versions::default(),
             closed: false,
@@ -242,6 +247,17 @@ impl<W> PoolMachine<W> {
             self.backoff.narrow_to(1);
         }
         burst
+    }
+
+    /// Takes readings of the monotonic clock and of the wall clock. If the latter has leapt ahead, puts all
+    /// connections without a later sign of life in doubt, and returns by how much it leapt.
+    pub(crate) fn compare_clocks(&mut self, now: Instant, wall: Instant) -> Option<Duration> {
+        let leap = self.leaps.compare(now, wall);
+        if leap.is_some() {
+            self.versions.advance();
+            self.versions.leapt = self.versions.current;
+        }
+        leap
     }
 
     /// Records that a user returned a connection that cannot be used again.
@@ -479,6 +495,7 @@ impl<W> PoolMachine<W> {
         self.max_waiters = config.max_waiters;
         self.versions.advance();
         self.backoff.reconfigure(config);
+        self.leaps.reconfigure(config);
         let probe_check_at = self.probe_check_at();
         self.schedule.reconfigure(config, probe_check_at);
     }

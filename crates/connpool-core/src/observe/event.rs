@@ -116,6 +116,11 @@ pub enum Event<'a> {
     /// Several connections were found broken within a short time. Those that have shown no sign of life
     /// since are pinged before they are checked out.
     Burst,
+    /// The monotonic clock stood still for about `by`, while the machine was suspended perhaps: the
+    /// [`wall`](crate::Runtime::wall) clock has run ahead of it by as much. Connections that have been idle
+    /// since are pinged before they are checked out, or only probed if `ping_after` is `None`.
+    #[non_exhaustive]
+    ClockLeap { by: Duration },
     /// [`pause`](crate::Pool::pause) was called.
     Paused,
     /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
@@ -151,6 +156,7 @@ impl Event<'_> {
             Event::SlowGet { .. } => "slow_get",
             Event::Breaker { .. } => "breaker",
             Event::Burst => "burst",
+            Event::ClockLeap { .. } => "clock_leap",
             Event::Paused => "paused",
             Event::Resumed => "resumed",
             Event::LeakSuspected { .. } => "leak_suspected",
@@ -178,6 +184,7 @@ impl Event<'_> {
             | Event::ConfigWarning { .. }
             | Event::Breaker { .. }
             | Event::Burst
+            | Event::ClockLeap { .. }
             | Event::Paused
             | Event::Resumed
             | Event::Panicked { .. } => None,
@@ -230,6 +237,10 @@ impl fmt::Display for Event<'_> {
             Event::Burst => {
                 f.write_str("several connections broke: all others are pinged before use")
             }
+            Event::ClockLeap { by } => write!(
+                f,
+                "the clock stood still for {by:.1?}: idle connections are checked before use"
+            ),
             Event::Paused => f.write_str("paused: no connection is checked out"),
             Event::Resumed => f.write_str("resumed"),
             Event::LeakSuspected { holder } => {

@@ -45,6 +45,7 @@ mod on {
             | Event::Panicked { .. } => emit!(Level::WARN),
             Event::Breaker { .. }
             | Event::Burst
+            | Event::ClockLeap { .. }
             | Event::Paused
             | Event::Resumed
             | Event::LeakReturned { .. } => emit!(Level::INFO),

@@ -97,8 +97,10 @@ impl<M: Manager> Shared<M> {
         mut config: PoolConfig,
         observer: Option<Box<dyn Observer>>,
     ) -> Arc<Self> {
+        let mut machine = PoolMachine::new(&config);
+        machine.compare_clocks(runtime.recent(), runtime.wall());
         let state = State {
-            machine: PoolMachine::new(&config),
+            machine,
             lease_indexes: LeaseIndexes::default(),
             closing: VecDeque::new(),
             maintenance: TaskState::Absent,
@@ -233,6 +235,33 @@ impl<M: Manager> Shared<M> {
             Clock::Precise => self.runtime.now(),
             Clock::Recent | Clock::None => self.runtime.recent(),
         }
+    }
+
+    /// Compares the monotonic clock with the wall clock, for a `get` at `now`, unless another one did lately.
+    /// After a leap, connections that are idle are checked before they are lent.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn compare_clocks(&self, now: Instant) {
+        if now >= self.snapshot.compared_until() {
+            let now = self.with_clocks(|_, now| now);
+            self.snapshot.compared(now);
+        }
+    }
+
+    /// Like [`with`](Shared::with), after a comparison of the clocks. Passes on the time.
+    #[cold]
+    pub(crate) fn with_clocks<R>(
+        &self,
+        change: impl FnOnce(&mut Locked<'_, M>, Instant) -> R,
+    ) -> R {
+        // One right after the other, and not under the lock.
+        let (now, wall) = (self.runtime.recent(), self.runtime.wall());
+        self.with(|locked| {
+            if let Some(by) = locked.state.machine.compare_clocks(now, wall) {
+                locked.actions.tell(Event::ClockLeap { by });
+            }
+            change(locked, now)
+        })
     }
 
     /// Returns how long ago `then` was. For events only: reads the clock.

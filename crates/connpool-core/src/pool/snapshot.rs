@@ -12,8 +12,9 @@
 //! is verified under the new version was verified by the new settings.
 
 use crate::config::PoolConfig;
+use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::health::{Clock, Rules, Versions};
-use crate::time::Nanos;
+use crate::time::{Instant, Nanos};
 use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Relaxed};
 
 /// The pool is closed.
@@ -48,6 +49,11 @@ pub(crate) struct Snapshot {
     cleared: AtomicU64,
     /// Advisory, relaxed: a stale read only postpones a ping by one get.
     suspect: Relaxed,
+    /// Like `suspect`.
+    leapt: Relaxed,
+    /// Until when the last comparison of the clocks by a `get` is good enough, in nanoseconds. Written after
+    /// the version that followed from the comparison.
+    compared_until: AtomicU64,
     pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
     pub(crate) needs_reset: bool,
@@ -66,7 +72,9 @@ pub(crate) struct Settings {
     pub(crate) slow_get_warning: Setting,
     pub(crate) leak_warning: Setting,
     /// [`Rules::fresh_for`].
-    pub(crate) fresh_for: Setting,
+    fresh_for: Setting,
+    /// The same, until the clocks have to be compared.
+    fresh_until_compared: Setting,
     /// The largest number if there is no limit.
     pub(crate) max_uses: Relaxed,
     clock: Relaxed,
@@ -94,6 +102,8 @@ impl Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
             cleared: AtomicU64::new(0),
             suspect: Relaxed::default(),
+            leapt: Relaxed::default(),
+            compared_until: AtomicU64::new(0),
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             needs_reset,
@@ -112,6 +122,7 @@ impl Snapshot {
         }
         // The version last: a reader that sees it finds the others of the same version, or later.
         self.suspect.set(versions.suspect);
+        self.leapt.set(versions.leapt);
         self.cleared.store(versions.cleared, Ordering::SeqCst);
         self.state.store(state, Ordering::SeqCst);
     }
@@ -130,7 +141,9 @@ impl Snapshot {
         settings.slow_get_warning.set(config.slow_get_warning);
         settings.leak_warning.set(config.leak_warning);
         let (_, rules) = self.versions_and_rules();
-        settings.fresh_for.set(rules.fresh_for());
+        let fresh_for = rules.fresh_for();
+        settings.fresh_for.set(fresh_for);
+        settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
         settings.clock.set(rules.clock(settings.leak_warning.get()) as u64);
         *self.config.lock() = Arc::new(config);
     }
@@ -221,10 +234,37 @@ impl Snapshot {
             current,
             cleared: self.cleared.load(Ordering::SeqCst),
             suspect: self.suspect.get(),
+            leapt: self.leapt.get(),
         }
     }
 
+    // The comparison of the clocks.
+
+    /// Returns until when the last comparison of the clocks by a `get` is good enough. What is read of the versions
+    /// afterwards includes what followed from it.
+    #[inline]
+    pub(crate) fn compared_until(&self) -> Instant {
+        Instant::from_nanos(self.compared_until.load(Ordering::Acquire))
+    }
+
+    /// Records that a `get` has compared the clocks, after what followed from it was published.
+    pub(crate) fn compared(&self, now: Instant) {
+        let until = now.checked_add(COMPARED_AFTER).unwrap_or(Instant::NEVER);
+        self.compared_until.store(until.as_nanos(), Ordering::Release);
+    }
+
     // Settings.
+
+    /// Returns how long after its return a connection that is verified under `version` needs only a liveness
+    /// probe.
+    #[inline]
+    pub(crate) fn fresh_for(&self, version: u64, now: Instant) -> Nanos {
+        let Settings { fresh_for, fresh_until_compared, .. } = &self.settings;
+        // The version last: if the comparison found a leap, `version` may be from before it.
+        let is_compared = now < self.compared_until()
+            && self.state.load(Ordering::SeqCst) >> FLAG_BITS == version;
+        if is_compared { fresh_for.get() } else { fresh_until_compared.get() }
+    }
 
     /// Returns all settings. Not for the fast paths: takes a lock, never for long.
     pub(crate) fn config(&self) -> Arc<PoolConfig> {

@@ -23,6 +23,10 @@ impl Runtime for LaggingRuntime {
         Instant::ORIGIN.checked_add(then).unwrap()
     }
 
+    fn wall(&self) -> Instant {
+        self.0.wall()
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.0.sleep_until(at)
     }

@@ -7,6 +7,7 @@ mod breaker;
 mod burst;
 mod cancel;
 mod checks;
+mod clock_leap;
 mod close;
 mod coarse_clock;
 mod control;

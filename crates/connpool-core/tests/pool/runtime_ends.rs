@@ -375,6 +375,10 @@ impl Runtime for EarlyTimers {
         self.0.now()
     }
 
+    fn wall(&self) -> Instant {
+        self.0.wall()
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         let early = Instant::from_nanos(at.as_nanos().saturating_sub(1_000_000));
         self.0.sleep_until(early)

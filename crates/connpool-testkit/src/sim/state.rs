@@ -14,6 +14,8 @@ use crate::wake_flag::WakeFlag;
 /// The state shared by the clones of a `SimRuntime`.
 pub(super) struct State {
     pub(super) now: Instant,
+    /// How far the wall clock is ahead of `now`, in nanoseconds.
+    pub(super) wall_ahead: u64,
     pub(super) rng: StdRng,
     pub(super) tasks: Vec<Task>,
     pub(super) timers: BTreeMap<(Instant, u64), Waker>,

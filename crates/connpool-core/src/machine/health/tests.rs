@@ -6,7 +6,7 @@ use CloseReason::*;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const VERSIONS: Versions = Versions { current: 12, cleared: 7, suspect: 11 };
+const VERSIONS: Versions = Versions { current: 12, cleared: 7, suspect: 11, leapt: 11 };
 
 fn at(seconds: u64) -> Instant {
     Instant::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
@@ -257,6 +257,30 @@ fn suspect_connection_is_probed_and_pinged_whatever_the_rules_say() {
         }
         meta.verified(at(1), VERSIONS, &rules);
         assert_eq!(begin(CheckKind::Reused, &meta, &rules, 1), Step::Pass);
+    }
+}
+
+#[test]
+fn connection_idle_since_a_leap_is_probed_and_pinged_unless_pings_are_off() {
+    let mut rules = rules();
+    rules.needs_reset = false;
+    let versions = Versions { suspect: 0, ..VERSIONS };
+    for (ping_after, last) in [(None, Step::Pass), (Some(SECOND * 9), Step::Ping)] {
+        for liveness_after in [None, Some(SECOND * 9)] {
+            (rules.liveness_after, rules.ping_after) = (liveness_after.into(), ping_after.into());
+            let mut meta = meta();
+            assert_eq!(begin(CheckKind::Reused, &meta, &rules, 1), Step::Pass);
+            meta.verified = VerifiedAt::new(10, true);
+            let check = Check::begin(CheckKind::Reused, &meta, &rules, versions, true, at(1));
+            assert_eq!((check.step, check.after(StepResult::Quiet).step), (Step::Probe, last));
+            for kind in [CheckKind::Immediate, CheckKind::Sweep] {
+                let check = Check::begin(kind, &meta, &rules, versions, true, at(1));
+                let next = check.after(StepResult::Quiet).step;
+                assert_eq!((check.step, next), (Step::Probe, Step::Pass));
+            }
+            meta.verified(at(1), versions, &rules);
+            assert_eq!(begin(CheckKind::Reused, &meta, &rules, 1), Step::Pass);
+        }
     }
 }
 

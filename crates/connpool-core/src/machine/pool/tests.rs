@@ -343,3 +343,19 @@ fn clear_makes_older_connects_stale_and_a_burst_makes_older_checks_suspect() {
     assert!(suspect < versions.suspect && versions.suspect == versions.current);
     assert!(after.version >= versions.cleared, "a burst clears nothing");
 }
+
+#[test]
+fn leap_puts_connections_in_doubt_and_is_no_burst() {
+    let mut machine = machine(|_| ());
+    let at_rest = machine.versions;
+    assert_eq!(machine.compare_clocks(at(0), at(100)), None);
+    assert_eq!(machine.compare_clocks(at(1), at(101)), None);
+    assert_eq!(machine.versions, at_rest);
+    assert_eq!(machine.compare_clocks(at(2), at(10_102)), Some(Duration::from_secs(10)));
+    let versions = machine.versions;
+    assert!(versions.leapt == versions.current && versions.current > at_rest.current);
+    assert_eq!((versions.suspect, versions.cleared), (at_rest.suspect, at_rest.cleared));
+    let config = PoolConfig { ping_after: Some(Duration::from_secs(60)), ..PoolConfig::default() };
+    machine.reconfigure(&config);
+    assert_eq!(machine.compare_clocks(at(3), at(70_103)), None);
+}

@@ -7,6 +7,7 @@ use futures_lite::future::yield_now;
 
 use crate::error::GetError;
 use crate::error::diagnosis::Phase;
+use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Step};
 use crate::machine::wait_queue::{Accepts, Source};
@@ -59,8 +60,8 @@ pub(crate) fn fast<M: Manager>(
         return Err(Miss::default());
     };
     let now = shared.clock();
-    let fresh_for = shared.snapshot.settings.fresh_for.get();
-    let is_fit = |conn: &BoxConn<M>| conn.meta.is_fit(version, fresh_for, now);
+    let is_fit =
+        |conn: &BoxConn<M>| conn.meta.is_fit(version, shared.snapshot.fresh_for(version, now), now);
     let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
@@ -185,6 +186,9 @@ pub(crate) async fn acquire<M: Manager>(
         };
         let mut conn = assigned.conn;
         let checked_at = now.take().unwrap_or_else(|| shared.clock());
+        if checked_at.is_past(conn.meta.idle_since, COMPARED_AFTER) {
+            shared.compare_clocks(checked_at);
+        }
         let check = begin_check(shared, &mut conn, kind, checked_at);
         let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
         let disposition = match Disposition::after(check.step) {

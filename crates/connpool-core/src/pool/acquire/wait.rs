@@ -61,7 +61,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let (key, shared) = (self.key?, self.shared);
         let now = shared.clock();
         let settings = &shared.snapshot.settings;
-        let (fresh_for, probe_after) = (settings.fresh_for.get(), settings.liveness_after.get());
+        let probe_after = settings.liveness_after.get();
         let waiter = shared.peek(|state| {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
@@ -75,7 +75,7 @@ impl<'a, M: Manager> Wait<'a, M> {
                 result.as_ref().ok().filter(|assigned| assigned.source == Source::Reused)?;
             let meta = &assigned.conn.meta;
             let needs_no_probe = meta.uses > 0
-                && meta.is_fit(version, fresh_for, now)
+                && meta.is_fit(version, shared.snapshot.fresh_for(version, now), now)
                 && !now.is_past(meta.idle_since, probe_after);
             if needs_no_probe { machine.queue.remove(key) } else { None }
         })?;

@@ -111,7 +111,7 @@ impl<M: Manager> Maintenance<M> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let closing = shared.with(|locked| {
+        let closing = shared.with_clocks(|locked, _| {
             let some = locked.state.closing.len().min(BATCH);
             locked.state.closing.drain(..some).collect::<Vec<_>>()
         });

@@ -87,6 +87,10 @@ impl Runtime for CountingRuntime {
         Instant::from_nanos(now - now % self.counts.grain.load(Ordering::SeqCst))
     }
 
+    fn wall(&self) -> Instant {
+        self.sim.wall()
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.sim.sleep_until(at)
     }

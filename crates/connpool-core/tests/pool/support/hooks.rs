@@ -46,6 +46,10 @@ impl Runtime for HookedRuntime {
         self.sim.now()
     }
 
+    fn wall(&self) -> Instant {
+        self.sim.wall()
+    }
+
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         self.sim.sleep_until(at)
     }

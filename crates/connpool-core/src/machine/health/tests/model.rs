@@ -69,12 +69,13 @@ prop_compose! {
         kind in prop::sample::select(vec![
             CheckKind::Reused, CheckKind::Fresh, CheckKind::Immediate, CheckKind::Sweep,
         ]),
-        (meta, rules, cleared, suspect) in (meta(), rules(), 0..2_u64, 0..3_u64),
+        (meta, rules, cleared) in (meta(), rules(), 0..2_u64),
+        (suspect, leapt) in (0..3_u64, 0..3_u64),
         spare in any::<bool>(),
         now in moment(),
         result in [result(), result(), result(), result()],
     ) -> Case {
-        let versions = Versions { current: 2, cleared, suspect };
+        let versions = Versions { current: 2, cleared, suspect, leapt };
         Case { kind, meta, rules, versions, spare, now, result }
     }
 }
@@ -115,9 +116,11 @@ impl Case {
     fn questions(&self) -> Vec<Step> {
         let Case { meta, rules, .. } = self;
         let suspect = meta.verified.version() < self.versions.suspect;
+        let leapt = meta.verified.version() < self.versions.leapt;
         let mut questions = Vec::new();
         if self.kind == CheckKind::Fresh
             || suspect
+            || leapt
             || self.is_older_than(meta.last_alive, rules.liveness_after)
         {
             questions.push(Step::Probe);
@@ -125,9 +128,11 @@ impl Case {
         if self.kind == CheckKind::Reused || self.kind == CheckKind::Sweep {
             let before = questions.len();
             let is_checkout = self.kind == CheckKind::Reused;
-            let kept_alive =
-                rules.keepalive == Nanos::ZERO || (suspect && rules.keepalive != Nanos::NEVER);
-            let too_old = suspect || self.is_older_than(meta.last_alive, rules.ping_after);
+            let kept_alive = rules.keepalive == Nanos::ZERO
+                || ((suspect || leapt) && rules.keepalive != Nanos::NEVER);
+            let too_old = suspect
+                || (leapt && rules.ping_after != Nanos::NEVER)
+                || self.is_older_than(meta.last_alive, rules.ping_after);
             if (is_checkout && too_old) || (!is_checkout && kept_alive) {
                 questions.push(Step::Ping);
             }

@@ -31,7 +31,7 @@ pub(crate) struct Projection {
     pinging: usize,
     closed: bool,
     paused: bool,
-    /// The ranks of the current, cleared and suspect versions, and of those of connections.
+    /// The ranks of the current, cleared, suspect and leapt versions, and of those of connections.
     versions: Vec<usize>,
 }
 
@@ -40,7 +40,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn projection(&self, now: Instant, versions: &[u64]) -> Projection {
         let until = |at: Instant| at.since(now).min(HORIZON);
         let mine = self.versions;
-        let mut all = vec![mine.current, mine.cleared, mine.suspect];
+        let mut all = vec![mine.current, mine.cleared, mine.suspect, mine.leapt];
         all.extend(versions);
         let mut ranks = all.clone();
         ranks.sort_unstable();
