@@ -67,11 +67,7 @@ impl<M: Manager<Connection: Connection>> Balancer<M> {
                 // Fail at once if this backend is down: others can serve the request.
                 .max_waiters(0)
                 // Bounds the delay until a recovered backend is noticed.
-                .backoff(Backoff::new(
-                    Backoff::default().first,
-                    Duration::from_millis(100),
-                    Backoff::default().factor,
-                ))
+                .backoff(Backoff::new(Duration::from_millis(50), Duration::from_millis(100), 2.0))
                 .build()
                 .await?;
             pools.push(pool);
