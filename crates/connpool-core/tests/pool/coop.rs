@@ -75,6 +75,14 @@ impl Case {
         Case { runtime, fake, pool }
     }
 
+    /// Creates a pool whose next `get` yields this many times.
+    fn about_to_yield(reset: bool, times: usize) -> Self {
+        let case = Case::new(reset);
+        case.until_next_asks();
+        case.yields(times);
+        case
+    }
+
     fn asked(&self) -> usize {
         self.runtime.script.asked.load(Ordering::SeqCst)
     }
@@ -122,9 +130,7 @@ fn every_32nd_get_of_an_idle_connection_asks_whether_to_yield() {
 #[test]
 fn get_that_yields_wakes_its_task_and_then_takes_the_connection() {
     for reset in [false, true] {
-        let case = Case::new(reset);
-        case.until_next_asks();
-        case.yields(2);
+        let case = Case::about_to_yield(reset, 2);
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
@@ -144,9 +150,7 @@ fn get_that_yields_wakes_its_task_and_then_takes_the_connection() {
 fn get_dropped_while_it_yields_loses_nothing() {
     for reset in [false, true] {
         for owned in [false, true] {
-            let case = Case::new(reset);
-            case.until_next_asks();
-            case.yields(1);
+            let case = Case::about_to_yield(reset, 1);
             let success = case.pool.stats().success;
             if owned {
                 assert!(poll_once(pin!(case.pool.get_owned())).is_pending());
@@ -163,9 +167,7 @@ fn get_dropped_while_it_yields_loses_nothing() {
 #[test]
 fn connection_is_there_for_others_while_a_get_yields() {
     for reset in [false, true] {
-        let case = Case::new(reset);
-        case.until_next_asks();
-        case.yields(1);
+        let case = Case::about_to_yield(reset, 1);
         let mut get = pin!(case.pool.get());
         assert!(poll_once(get.as_mut()).is_pending());
         let other = hold(&case.runtime.sim, &case.pool, 1);
@@ -180,9 +182,7 @@ fn connection_is_there_for_others_while_a_get_yields() {
 #[test]
 fn get_that_yields_while_the_pool_closes_takes_nothing() {
     for reset in [false, true] {
-        let case = Case::new(reset);
-        case.until_next_asks();
-        case.yields(1);
+        let case = Case::about_to_yield(reset, 1);
         let mut get = pin!(case.pool.get());
         assert!(poll_once(get.as_mut()).is_pending());
         case.runtime.sim.block_on(case.pool.close(SECOND));
