@@ -27,8 +27,8 @@ pub(crate) struct BackoffState {
     has_connected: bool,
     /// When the last connection opened.
     opened_at: Option<Instant>,
-    /// The number of permanent failures in a row.
-    permanent: Count,
+    /// The number of permanent failures in a row, two at most.
+    permanent: u8,
     /// When the pause ends or ended, if no caller asks.
     pub(crate) retry_at: Option<Instant>,
     /// The start and the random draw of the pause that is shortened while a caller asks.
@@ -93,7 +93,7 @@ impl BackoffState {
     /// cut to the longest they allow.
     pub(crate) fn reconfigure(&mut self, config: &PoolConfig) {
         self.fail_fast_after = config.fail_fast_after;
-        if self.permanent.get() > 0 {
+        if self.permanent > 0 {
             self.forget();
         }
         let (backoff, breaker) = (config.backoff, config.breaker);
@@ -132,14 +132,12 @@ impl BackoffState {
             self.failing_since = began;
         }
         let was_permanent = self.is_permanent();
-        if !is_permanent {
-            self.permanent = Count::default();
-        } else if self.permanent.get() > 0 || !beside_open {
-            // One beside something open stops nothing, two in a row do.
-            (0..2_usize.saturating_sub(self.permanent.get())).for_each(|_| self.permanent.inc());
-        } else {
-            self.permanent.inc();
-        }
+        // One beside something open stops nothing, two in a row do.
+        self.permanent = match (is_permanent, self.permanent, beside_open) {
+            (false, ..) => 0,
+            (true, 0, true) => 1,
+            (true, ..) => 2,
+        };
         let counts_as_one = self.breaker != BreakerState::HalfOpen && self.backing_off(now, true);
         if counts_as_one && was_permanent == self.is_permanent() {
             return;
@@ -163,7 +161,7 @@ impl BackoffState {
 
     /// Returns whether connects are pointless until the settings or the pool change.
     pub(crate) fn is_permanent(&self) -> bool {
-        self.permanent.get() >= 2
+        self.permanent == 2
     }
 
     /// Records the start of a connect.
@@ -223,7 +221,7 @@ impl BackoffState {
 
     /// Ends the pause, as if no connect had failed.
     pub(crate) fn forget(&mut self) {
-        (self.failures, self.permanent) = (Count::default(), Count::default());
+        (self.failures, self.permanent) = (Count::default(), 0);
         self.retry_at = None;
         self.lent_at = None;
         self.breaker = self.breaker.after(Input::Succeeded);

@@ -335,8 +335,7 @@ impl<W> PoolMachine<W> {
     }
 
     fn rejection(&mut self, now: Instant) -> Option<Rejected> {
-        if self.tells_at(now).is_some_and(|at| at <= now) {
-            self.told = !self.backoff.is_permanent();
+        if self.tells(now) {
             return Some(Rejected::Unreachable);
         }
         let max_waiters = self.max_waiters?;
@@ -382,11 +381,17 @@ impl<W> PoolMachine<W> {
 
     /// Takes all waiters out of the queue if they are to hear the last error.
     pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
-        if self.queue.len() == 0 || self.tells_at(now).is_none_or(|at| at > now) {
-            return Vec::new();
+        let any = self.queue.len() > 0;
+        if any && self.tells(now) { self.queue.drain() } else { Vec::new() }
+    }
+
+    /// Returns whether callers are told now that connects fail, and notes that they are.
+    fn tells(&mut self, now: Instant) -> bool {
+        let tells = self.tells_at(now).is_some_and(|at| at <= now);
+        if tells {
+            self.told = !self.backoff.is_permanent();
         }
-        self.told = !self.backoff.is_permanent();
-        self.queue.drain()
+        tells
     }
 
     /// Returns when callers are told that connects fail, if nothing changes until then.
