@@ -54,7 +54,7 @@ pub fn assert_stats(stats: &Stats, observed: &Observed, max_size: usize, detache
         details()
     );
     assert!(
-        observed.connecting <= stats.connecting,
+        observed.connecting() <= stats.connecting,
         "a connect that the statistics do not count: {}",
         details()
     );

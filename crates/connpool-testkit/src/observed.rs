@@ -12,8 +12,6 @@ const HANGS_AFTER: Duration = Duration::from_millis(800);
 pub struct Observed {
     /// The number of connects that succeeded. Connections are numbered from 1 to this number.
     pub opened: u64,
-    /// The number of pending connects.
-    pub connecting: usize,
     /// The largest number of pending connects at any time.
     pub most_connecting: usize,
     /// The largest number of connections, open or being opened, at any time.
@@ -39,6 +37,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Returns the number of pending connects.
+    pub fn connecting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Returns the number of connection objects that exist.
     pub fn alive(&self) -> usize {
         self.alive.len()
@@ -59,13 +62,11 @@ impl Observed {
         let is_alone = self.pending.iter().all(is_over);
         self.concurrent_after_failure += usize::from(self.failing && !is_alone);
         self.connects_at.push(now);
-        self.connecting += 1;
         self.pending.insert(self.connects_at.len(), now);
         self.update_maxima();
     }
 
     pub(crate) fn connect_ended(&mut self, number: usize, now: Duration, succeeded: bool) {
-        self.connecting -= 1;
         let began = self.pending.remove(&number).unwrap_or(now);
         if succeeded {
             self.failing = false;
@@ -85,7 +86,7 @@ impl Observed {
     /// Takes the pool's number of pending connects. Once the backend has seen all of them, later
     /// connects at the backend were started after the last clear.
     pub fn update_outdated(&mut self, pending: usize) {
-        if self.outdated == usize::MAX && pending == self.connecting {
+        if self.outdated == usize::MAX && pending == self.connecting() {
             self.outdated = self.connects_at.len();
         }
     }
@@ -104,7 +105,7 @@ impl Observed {
     }
 
     fn update_maxima(&mut self) {
-        self.most_connecting = self.most_connecting.max(self.connecting);
-        self.peak = self.peak.max(self.alive() + self.connecting);
+        self.most_connecting = self.most_connecting.max(self.connecting());
+        self.peak = self.peak.max(self.alive() + self.connecting());
     }
 }
