@@ -14,7 +14,7 @@ mod save;
 mod table;
 mod units;
 
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use crate::result::Result;
 use environment::Environment;
@@ -59,10 +59,4 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
         save::all(&tables, &records, &environment)?;
     }
     Ok(())
-}
-
-/// Runs every benchmark once without measuring, to check that it works.
-pub(crate) fn run_each_once(sh: &Shell) -> Result {
-    // Built like the tests, so that nothing is built twice.
-    Ok(cmd!(sh, "cargo test --workspace --all-features --bench *").run()?)
 }
