@@ -1,6 +1,7 @@
 //! A single-threaded runtime in virtual time.
 
 mod state;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -16,7 +17,8 @@ use connpool_core::{BoxFuture, Instant, Runtime};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use self::state::{State, Task, Timer};
+use self::state::{State, Timer};
+use self::tasks::Tasks;
 use self::trace::Trace;
 use crate::wake_flag::WakeFlag;
 
@@ -56,7 +58,7 @@ impl SimRuntime {
                 now: Instant::ORIGIN,
                 wall_ahead: START_OF_WALL,
                 rng: StdRng::seed_from_u64(seed),
-                tasks: Vec::new(),
+                tasks: Tasks::default(),
                 timers: BTreeMap::new(),
                 next_timer: 0,
                 spawned: 0,
@@ -168,7 +170,7 @@ impl SimRuntime {
         let tasks = {
             let mut state = self.state();
             state.shut_down = true;
-            std::mem::take(&mut state.tasks)
+            state.tasks.remove_all()
         };
         drop(tasks);
     }
@@ -188,52 +190,43 @@ impl SimRuntime {
 
     /// Polls one ready task. Returns false if no task is ready.
     pub fn run_one(&self) -> bool {
-        let (future, flag) = {
-            let mut state = self.state();
-            let ready = state.ready();
-            if ready.is_empty() {
+        let (number, mut future, waker) = {
+            let State { tasks, rng, trace, .. } = &mut *self.state();
+            let Some(task) = tasks.start_poll(|ready| rng.random_range(0..ready)) else {
                 return false;
-            }
-            let chosen = ready[state.rng.random_range(0..ready.len())];
-            let State { tasks, trace, .. } = &mut *state;
-            let task = &mut tasks[chosen];
-            trace.record(task.number as u64);
-            task.flag.take();
-            (task.future.take(), Arc::clone(&task.flag))
+            };
+            trace.record(task.0 as u64);
+            task
         };
-        let Some(mut future) = future else {
-            return true;
-        };
-        let waker = Waker::from(Arc::clone(&flag));
+        let waker = Waker::from(waker);
         let ended = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        let mut state = self.state();
-        let index = state.tasks.iter().position(|task| Arc::ptr_eq(&task.flag, &flag));
-        match index {
-            Some(index) if ended => drop(state.tasks.swap_remove(index)),
-            Some(index) => {
-                state.tasks[index].future = Some(future);
-                return true;
+        let rest = {
+            let tasks = &mut self.state().tasks;
+            if ended {
+                tasks.remove(number);
+                Some(future)
+            } else {
+                tasks.end_poll(number, future)
             }
-            // The task has shut the runtime down.
-            None => {}
-        }
-        drop(state);
-        drop(future);
+        };
+        // Foreign code: dropped after unlocking.
+        drop(rest);
         true
     }
 
     fn advance_to_next_timer(&self) -> bool {
-        let woken: Vec<Waker> = {
-            let mut state = self.state();
-            let Some((at, _)) = state.timers.keys().next().copied() else {
+        let mut woken = Vec::new();
+        {
+            let State { now, timers, trace, .. } = &mut *self.state();
+            let Some((at, _)) = timers.keys().next().copied() else {
                 return false;
             };
-            state.now = state.now.max(at);
-            let now = state.now;
-            state.trace.record(now.as_nanos());
-            let later = state.timers.split_off(&(now, u64::MAX));
-            std::mem::replace(&mut state.timers, later).into_values().collect()
-        };
+            *now = at.max(*now);
+            trace.record(now.as_nanos());
+            while let Some(first) = timers.first_entry().filter(|timer| timer.key().0 <= *now) {
+                woken.push(first.remove());
+            }
+        }
         woken.into_iter().for_each(Waker::wake);
         true
     }
@@ -260,7 +253,7 @@ impl Runtime for SimRuntime {
         state.spawned += 1;
         if !state.shut_down {
             let number = state.spawned;
-            state.tasks.push(Task { number, future: Some(task), flag: WakeFlag::raised() });
+            state.tasks.insert(number, task);
             return;
         }
         drop(state);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use connpool_core::{BoxFuture, Instant};
+use connpool_core::Instant;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::tasks::Tasks;
 use super::trace::Trace;
-use crate::wake_flag::WakeFlag;
 
 /// The state shared by the clones of a `SimRuntime`.
 pub(super) struct State {
@@ -17,7 +17,7 @@ pub(super) struct State {
     /// How far the wall clock is ahead of `now`, in nanoseconds.
     pub(super) wall_ahead: u64,
     pub(super) rng: StdRng,
-    pub(super) tasks: Vec<Task>,
+    pub(super) tasks: Tasks,
     pub(super) timers: BTreeMap<(Instant, u64), Waker>,
     pub(super) next_timer: u64,
     pub(super) spawned: usize,
@@ -26,25 +26,10 @@ pub(super) struct State {
     pub(super) trace: Trace,
 }
 
-pub(super) struct Task {
-    pub(super) number: usize,
-    /// `None` while the task is being polled.
-    pub(super) future: Option<BoxFuture>,
-    pub(super) flag: Arc<WakeFlag>,
-}
-
 impl State {
-    /// Returns the indices of the tasks that are ready. Excludes a task that is being polled: it is
-    /// polled again afterwards.
-    pub(super) fn ready(&self) -> Vec<usize> {
-        let is_ready = |task: &Task| task.future.is_some() && task.flag.is_raised();
-        let indices = 0..self.tasks.len();
-        indices.filter(|index| is_ready(&self.tasks[*index])).collect()
-    }
-
     /// Draws whether `block_on` polls its own future next rather than one of the ready tasks.
     pub(super) fn draws_main(&mut self) -> bool {
-        let others = self.ready().len();
+        let others = self.tasks.ready();
         self.rng.random_range(0..=others) == 0
     }
 }

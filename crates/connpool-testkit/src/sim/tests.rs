@@ -119,3 +119,23 @@ fn trace_hash_follows_from_seed_and_tasks() {
     assert_ne!(trace(7, 9), trace(8, 9));
     assert_ne!(trace(7, 9), trace(7, 8));
 }
+
+#[test]
+fn task_woken_twice_is_polled_once() {
+    let sim = SimRuntime::new(1);
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&polls);
+    sim.spawn(Box::pin(poll_fn(move |cx| {
+        seen.lock().unwrap().push(cx.waker().clone());
+        Poll::<()>::Pending
+    })));
+    sim.settle();
+    let waker = polls.lock().unwrap()[0].clone();
+    waker.wake_by_ref();
+    waker.wake();
+    sim.settle();
+    assert_eq!(polls.lock().unwrap().len(), 2);
+    sim.shut_down();
+    polls.lock().unwrap().drain(..).for_each(Waker::wake);
+    assert!(!sim.run_one(), "a task that is gone is not ready");
+}
