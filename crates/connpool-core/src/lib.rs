@@ -70,6 +70,7 @@ pub use error::diagnosis::{Diagnosis, Phase};
 pub use error::failed_check::FailedCheck;
 pub use error::{BuildError, GetError};
 pub use machine::breaker::BreakerState;
+pub use machine::home::RuntimeId;
 #[cfg(feature = "dyn")]
 pub use manager::boxed::BoxManager;
 pub use manager::closures::{FromFn, object_fn, stream_fn};

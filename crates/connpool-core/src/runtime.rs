@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::machine::home::RuntimeId;
 use crate::time::Instant;
 
 /// A boxed future: a background task, or a timer.
@@ -94,8 +95,42 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Runs `task` to its end in the background, or drops it if that is not possible. Never panics.
     ///
-    /// Dropping the task is allowed: everything it held returns to the pool.
+    /// Dropping the task is allowed: everything it held returns to the pool. Where there are several
+    /// runtimes, the task goes to the [current](Runtime::current) one, or else to the
+    /// [home](Runtime::home).
     fn spawn(&self, task: BoxFuture);
+
+    /// Returns the id of the runtime that polls the calling code; `None` outside of any, or if there is
+    /// only one. Default: `None`.
+    ///
+    /// With tokio, a pool may be used from several runtimes, of which one ends, or is no longer polled,
+    /// while the others go on. What a runtime opened lives only as long as it does. So the pool connects,
+    /// and maintains itself, on its home.
+    ///
+    /// - A connect that the home does not begin within 100 ms is begun by a caller that waits for it, on
+    ///   its own runtime.
+    /// - A connection that was opened there and idle for 100 ms is checked out by a caller elsewhere only if
+    ///   the home answers within 100 ms. Else it is closed as
+    ///   [`RuntimeGone`](crate::CloseReason::RuntimeGone). With settings that read no clock in `get`, see
+    ///   [`wall`](Runtime::wall), the home is not asked.
+    /// - If the home ends, or does not run the pool's maintenance task for 2 s although it has work, the
+    ///   task moves to the runtime of a caller, and so do connects. Idle connections of the old home are
+    ///   closed. An observer receives [`TakenOver`](crate::Event::TakenOver). If the home goes on later, the task moves back.
+    fn current(&self) -> Option<RuntimeId> {
+        None
+    }
+
+    /// Returns the id of the runtime that the pool is at home on; `None` if there is only one, or if the
+    /// pool was not built on any. It is then at home on the first that polls one of its futures. Must not
+    /// change. Default: `None`.
+    fn home(&self) -> Option<RuntimeId> {
+        None
+    }
+
+    /// Like [`spawn`](Runtime::spawn), but on the [home](Runtime::home), whoever calls. Default: `spawn`.
+    fn spawn_at_home(&self, task: BoxFuture) {
+        self.spawn(task);
+    }
 
     /// Returns a random number, uniform over all of `u64`. Used for jitter, not for secrets.
     fn random(&self) -> u64;
@@ -142,6 +177,18 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn spawn(&self, task: BoxFuture) {
         (**self).spawn(task);
+    }
+
+    fn current(&self) -> Option<RuntimeId> {
+        (**self).current()
+    }
+
+    fn home(&self) -> Option<RuntimeId> {
+        (**self).home()
+    }
+
+    fn spawn_at_home(&self, task: BoxFuture) {
+        (**self).spawn_at_home(task);
     }
 
     fn random(&self) -> u64 {

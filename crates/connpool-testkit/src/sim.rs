@@ -8,17 +8,17 @@ mod trace;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::{BoxFuture, Instant, Runtime};
+use connpool_core::{BoxFuture, Instant, Runtime, RuntimeId};
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
-use self::state::{State, Timer};
-use self::tasks::Tasks;
+use self::state::{Executor, State, Timer};
 use self::trace::Trace;
 use crate::wake_flag::WakeFlag;
 
@@ -48,25 +48,64 @@ use crate::wake_flag::WakeFlag;
 #[derive(Clone)]
 pub struct SimRuntime {
     state: Arc<Mutex<State>>,
+    executor: usize,
 }
 
 impl SimRuntime {
     /// Creates a runtime at the origin of time. The schedule and all random numbers follow from `seed`.
     pub fn new(seed: u64) -> Self {
         SimRuntime {
+            executor: 0,
             state: Arc::new(Mutex::new(State {
                 now: Instant::ORIGIN,
                 wall_ahead: START_OF_WALL,
                 rng: StdRng::seed_from_u64(seed),
-                tasks: Tasks::default(),
+                executors: vec![Executor::default()],
+                current: None,
                 timers: BTreeMap::new(),
                 next_timer: 0,
                 spawned: 0,
                 timers_created: 0,
-                shut_down: false,
                 trace: Trace::default(),
             })),
         }
+    }
+
+    /// Creates another runtime on the same clock, as where a program has several: each with tasks of its
+    /// own, and each can be shut down or frozen while the others go on.
+    ///
+    /// Call this before pools are built on either, which are then told of
+    /// [the runtime they are at home on](Runtime::home).
+    ///
+    /// ```
+    /// use connpool_core::{CloseReason, object_fn, Pool};
+    /// use connpool_testkit::SimRuntime;
+    /// use std::time::Duration;
+    ///
+    /// let home = SimRuntime::new(42);
+    /// let elsewhere = home.another();
+    /// let manager = object_fn(|| async { Ok::<_, std::io::Error>(()) });
+    /// let pool = Pool::builder(manager, home.clone()).build_lazy().unwrap();
+    /// home.block_on(async { drop(pool.get().await.unwrap()) });
+    /// home.shut_down();
+    /// elsewhere.block_on(async { drop(pool.get().await.unwrap()) });
+    /// assert_eq!(pool.stats().closed.get(CloseReason::RuntimeGone), 1);
+    /// ```
+    pub fn another(&self) -> Self {
+        let mut state = self.state();
+        state.executors.push(Executor::default());
+        SimRuntime { state: Arc::clone(&self.state), executor: state.executors.len() - 1 }
+    }
+
+    /// Polls no task of this runtime until [`thaw`](SimRuntime::thaw), as if its thread did something
+    /// else.
+    pub fn freeze(&self) {
+        self.state().executors[self.executor].frozen = true;
+    }
+
+    /// Polls the tasks of this runtime again.
+    pub fn thaw(&self) {
+        self.state().executors[self.executor].frozen = false;
     }
 
     /// Runs `future` to completion together with the spawned tasks. Advances the clock when nothing is
@@ -84,8 +123,14 @@ impl SimRuntime {
             let poll_main = flag.is_raised() && self.state().draws_main();
             if poll_main {
                 flag.take();
-                self.state().trace.record(u64::MAX);
-                if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                let before = {
+                    let mut state = self.state();
+                    state.trace.record(u64::MAX);
+                    state.current.replace(self.executor)
+                };
+                let poll = future.as_mut().poll(&mut cx);
+                self.state().current = before;
+                if let Poll::Ready(output) = poll {
                     return output;
                 }
             } else if !self.run_one() {
@@ -161,23 +206,36 @@ impl SimRuntime {
 
     /// Returns the number of tasks that have not ended.
     pub fn tasks(&self) -> usize {
-        self.state().tasks.len()
+        self.state().executors.iter().map(|executor| executor.tasks.len()).sum()
     }
 
     /// Shuts the runtime down: drops all tasks, and every task spawned later. The clock and timers
     /// keep working for futures polled elsewhere.
     pub fn shut_down(&self) {
         let tasks = {
-            let mut state = self.state();
-            state.shut_down = true;
-            state.tasks.remove_all()
+            let executor = &mut self.state().executors[self.executor];
+            executor.shut_down = true;
+            executor.tasks.remove_all()
         };
         drop(tasks);
     }
 
     /// Accepts tasks again after [`shut_down`](SimRuntime::shut_down).
     pub fn restart(&self) {
-        self.state().shut_down = false;
+        self.state().executors[self.executor].shut_down = false;
+    }
+
+    fn spawn_on(&self, executor: usize, task: BoxFuture) {
+        let mut state = self.state();
+        state.spawned += 1;
+        let number = state.spawned;
+        let executor = &mut state.executors[executor];
+        if !executor.shut_down {
+            executor.tasks.insert(number, task);
+            return;
+        }
+        drop(state);
+        drop(task);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,25 +248,10 @@ impl SimRuntime {
 
     /// Polls one ready task. Returns false if no task is ready.
     pub fn run_one(&self) -> bool {
-        let (number, mut future, waker) = {
-            let State { tasks, rng, trace, .. } = &mut *self.state();
-            let Some(task) = tasks.start_poll(|ready| rng.random_range(0..ready)) else {
-                return false;
-            };
-            trace.record(task.0 as u64);
-            task
-        };
-        let waker = Waker::from(waker);
-        let ended = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        let rest = {
-            let tasks = &mut self.state().tasks;
-            if ended {
-                tasks.remove(number);
-                Some(future)
-            } else {
-                tasks.end_poll(number, future)
-            }
-        };
+        let Some(mut polled) = self.state().start_poll() else { return false };
+        let waker = Waker::from(Arc::clone(&polled.waker));
+        let ended = polled.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let rest = self.state().end_poll(polled, ended);
         // Foreign code: dropped after unlocking.
         drop(rest);
         true
@@ -249,20 +292,32 @@ impl Runtime for SimRuntime {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        let mut state = self.state();
-        state.spawned += 1;
-        if !state.shut_down {
-            let number = state.spawned;
-            state.tasks.insert(number, task);
-            return;
-        }
-        drop(state);
-        drop(task);
+        let here = self.state().current.unwrap_or(self.executor);
+        self.spawn_on(here, task);
+    }
+
+    fn current(&self) -> Option<RuntimeId> {
+        let state = self.state();
+        state.current.filter(|_| state.executors.len() > 1).map(runtime_id)
+    }
+
+    fn home(&self) -> Option<RuntimeId> {
+        (self.state().executors.len() > 1).then(|| runtime_id(self.executor))
+    }
+
+    fn spawn_at_home(&self, task: BoxFuture) {
+        self.spawn_on(self.executor, task);
     }
 
     fn random(&self) -> u64 {
         self.state().rng.next_u64()
     }
+}
+
+fn runtime_id(executor: usize) -> RuntimeId {
+    let number =
+        u32::try_from(executor).ok().and_then(|number| NonZeroU32::MIN.checked_add(number));
+    RuntimeId::new(number.unwrap_or(NonZeroU32::MAX))
 }
 
 /// The wall clock at the origin of time: some day of 2020. No two clocks should agree by accident.

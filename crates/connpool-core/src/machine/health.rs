@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::machine::check_limit::RoundTrips;
+use crate::machine::home::RuntimeId;
 use crate::observe::close_reason::CloseReason;
 use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
 
@@ -91,6 +92,8 @@ pub(crate) struct Versions {
     /// The version of the last leap of the clock. Connections verified under an older one may have been
     /// idle for longer than they seem.
     pub(crate) leapt: u64,
+    /// The runtime that the pool is at home on.
+    pub(crate) home: Option<RuntimeId>,
 }
 
 impl Versions {
@@ -120,10 +123,31 @@ pub(crate) struct ConnMeta {
     pub(crate) last_alive: Instant,
     /// How often it was borrowed.
     pub(crate) uses: u64,
-    /// The pool's version when its connect started.
-    pub(crate) version: u64,
+    pub(crate) origin: Origin,
     pub(crate) verified: VerifiedAt,
     pub(crate) round_trips: RoundTrips,
+}
+
+/// The pool's version when a connect started, and the runtime that it ran on, if that is known: 40 bits,
+/// a thousand changes a second for 34 years, and 24 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin(u64);
+
+impl Origin {
+    pub(crate) fn new(version: u64, runtime: Option<RuntimeId>) -> Self {
+        let number = runtime.map_or(0, |runtime| runtime.get().min(RuntimeId::MAX));
+        Origin(version << RuntimeId::BITS | u64::from(number))
+    }
+
+    #[inline]
+    pub(crate) fn version(self) -> u64 {
+        self.0 >> RuntimeId::BITS
+    }
+
+    #[inline]
+    pub(crate) fn runtime(self) -> Option<RuntimeId> {
+        RuntimeId::of_bits(self.0)
+    }
 }
 
 /// The pool's version when a connection last gave a sign of life, and whether it was in order in
@@ -180,14 +204,17 @@ impl ConnMeta {
         // compares only one, so it must not take such a connection.
         let longest = rules.max_lifetime.after(self.created_at);
         let has_one_end = longest.is_none_or(|end| self.expires_at <= end);
-        let in_order = has_one_end && !self.is_stale(versions) && self.uses < rules.max_uses;
+        let in_order = has_one_end
+            && self.origin.runtime() == versions.home
+            && !self.is_stale(versions)
+            && self.uses < rules.max_uses;
         self.verified = VerifiedAt::new(versions.current, in_order);
     }
 
     /// Returns whether its connect started before the last `clear`.
     #[inline]
     pub(crate) fn is_stale(&self, versions: Versions) -> bool {
-        versions.outdates(self.version)
+        versions.outdates(self.origin.version())
     }
 
     /// Returns whether the full check of a connection that was borrowed before would ask for nothing
@@ -354,6 +381,13 @@ impl Check {
             }
         }
         if probe_due { check } else { check.after(StepResult::Quiet) }
+    }
+
+    /// Returns the check of a connection whose runtime is gone: it is closed.
+    #[cold]
+    pub(crate) fn of_stranded() -> Check {
+        let step = Step::Close(CloseReason::RuntimeGone);
+        Check { step, ping_due: false, reset_due: false, probes: false }
     }
 
     /// Returns the outcome of a check in which only a liveness probe was due.

@@ -17,6 +17,7 @@
 //! | `breaker`        | whether the backend is used or only probed                 |
 //! | `failure_burst`  | whether several broken connections make the others suspect |
 //! | `clock_leap`     | whether time has passed that the clock did not count       |
+//! | `home`           | on which runtime the pool is maintained, and connects      |
 //! | `sweep_schedule` | when the maintenance task sweeps                           |
 //! | `pool`           | all of it together, as `PoolMachine`                       |
 
@@ -31,6 +32,7 @@ pub(crate) mod count;
 pub(crate) mod disposition;
 pub(crate) mod failure_burst;
 pub(crate) mod health;
+pub(crate) mod home;
 pub(crate) mod pool;
 pub(crate) mod sweep_schedule;
 pub(crate) mod wait_queue;

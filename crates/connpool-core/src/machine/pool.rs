@@ -11,6 +11,7 @@ use crate::machine::connects::Connects;
 use crate::machine::count::Count;
 use crate::machine::failure_burst::BurstDetector;
 use crate::machine::health::Versions;
+use crate::machine::home::{Home, Move, NOWHERE, RuntimeId};
 use crate::machine::sweep_schedule::SweepSchedule;
 use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
 use crate::time::{Instant, earliest};
@@ -22,6 +23,13 @@ pub(crate) struct ConnectTicket {
     pub(crate) version: u64,
     id: u64,
     limit_epoch: u64,
+}
+
+impl ConnectTicket {
+    /// Returns the number of the connect. Later ones have larger numbers.
+    pub(crate) fn id(self) -> u64 {
+        self.id
+    }
 }
 
 /// Why a caller is not queued.
@@ -70,6 +78,7 @@ pub(crate) struct PoolMachine<W> {
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
     leaps: LeapDetector,
+    pub(crate) home: Home,
     pub(crate) schedule: SweepSchedule,
     pub(crate) versions: Versions,
     pub(crate) closed: bool,
@@ -92,6 +101,7 @@ impl<W> PoolMachine<W> {
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
             leaps: LeapDetector::new(config),
+            home: Home::default(),
             schedule: SweepSchedule::new(config),
             versions: Versions::default(),
             closed: false,
@@ -258,6 +268,46 @@ impl<W> PoolMachine<W> {
             self.versions.leapt = self.versions.current;
         }
         leap
+    }
+
+    /// Sets the runtime that the pool is built on.
+    pub(crate) fn built_on(&mut self, runtime: Option<RuntimeId>) {
+        self.home = Home::new(runtime);
+        self.versions.home = runtime;
+    }
+
+    /// Starts another maintenance task on `runtime`. After a move, connections of the old home are checked
+    /// soon, and closed.
+    pub(crate) fn maintenance_starts_on(
+        &mut self,
+        runtime: Option<RuntimeId>,
+        now: Instant,
+    ) -> Move {
+        let moved = self.home.starts_on(runtime);
+        if self.versions.home != runtime {
+            self.versions.advance();
+            self.versions.home = runtime;
+        }
+        if moved != Move::None {
+            self.schedule.sweep_by(Some(now));
+        }
+        moved
+    }
+
+    /// Records that the maintenance task was dropped by its runtime, which has ended if there can be
+    /// several.
+    pub(crate) fn maintenance_dropped(&mut self) {
+        if self.home.ended() {
+            self.versions.advance();
+            self.versions.home = Some(NOWHERE);
+        }
+    }
+
+    /// Gives up a connect whose runtime does not answer.
+    pub(crate) fn connect_stuck(&mut self, ticket: ConnectTicket) {
+        if let Some(began) = self.connects.end(ticket.id) {
+            self.connects.was_in_vain(began);
+        }
     }
 
     /// Records that a user returned a connection that cannot be used again.

@@ -34,6 +34,9 @@ pub enum CloseReason {
     Cancelled,
     /// Code of its manager or of its user panicked.
     Panicked,
+    /// The runtime that it was opened on has ended, or does not answer, see
+    /// [`Runtime::current`](crate::Runtime::current).
+    RuntimeGone,
     /// It was opened before the last [`clear`](crate::Pool::clear).
     Cleared,
     /// `max_size` was lowered.
@@ -63,6 +66,7 @@ impl CloseReason {
         CloseReason::NotReusable,
         CloseReason::Cancelled,
         CloseReason::Panicked,
+        CloseReason::RuntimeGone,
         CloseReason::Cleared,
         CloseReason::Shrunk,
         CloseReason::Overflow,
@@ -87,6 +91,7 @@ impl CloseReason {
             CloseReason::NotReusable => "not_reusable",
             CloseReason::Cancelled => "cancelled",
             CloseReason::Panicked => "panicked",
+            CloseReason::RuntimeGone => "runtime_gone",
             CloseReason::Cleared => "cleared",
             CloseReason::Shrunk => "shrunk",
             CloseReason::Overflow => "overflow",

@@ -121,6 +121,12 @@ pub enum Event<'a> {
     /// since are pinged before they are checked out, or only probed if `ping_after` is `None`.
     #[non_exhaustive]
     ClockLeap { by: Duration },
+    /// The pool moved to the runtime of a caller: its own has ended if `ended`, and has else not answered
+    /// for 2 s. See [`Runtime::current`](crate::Runtime::current).
+    #[non_exhaustive]
+    TakenOver { ended: bool },
+    /// After `TakenOver`, the pool's own runtime went on, and the pool is back on it.
+    MovedBack,
     /// [`pause`](crate::Pool::pause) was called.
     Paused,
     /// [`resume`](crate::Pool::resume) was called, or the paused pool was closed.
@@ -157,6 +163,8 @@ impl Event<'_> {
             Event::Breaker { .. } => "breaker",
             Event::Burst => "burst",
             Event::ClockLeap { .. } => "clock_leap",
+            Event::TakenOver { .. } => "taken_over",
+            Event::MovedBack => "moved_back",
             Event::Paused => "paused",
             Event::Resumed => "resumed",
             Event::LeakSuspected { .. } => "leak_suspected",
@@ -185,6 +193,8 @@ impl Event<'_> {
             | Event::Breaker { .. }
             | Event::Burst
             | Event::ClockLeap { .. }
+            | Event::TakenOver { .. }
+            | Event::MovedBack
             | Event::Paused
             | Event::Resumed
             | Event::Panicked { .. } => None,
@@ -241,6 +251,13 @@ impl fmt::Display for Event<'_> {
                 f,
                 "the clock stood still for {by:.1?}: idle connections are checked before use"
             ),
+            Event::TakenOver { ended } => {
+                let because = if *ended { "has ended" } else { "does not answer" };
+                write!(f, "the pool's runtime {because}: the pool moves to that of a caller")
+            }
+            Event::MovedBack => {
+                f.write_str("the pool's runtime answers again: the pool moves back")
+            }
             Event::Paused => f.write_str("paused: no connection is checked out"),
             Event::Resumed => f.write_str("resumed"),
             Event::LeakSuspected { holder } => {

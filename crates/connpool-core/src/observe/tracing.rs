@@ -41,11 +41,13 @@ mod on {
             | Event::CheckFailed { .. }
             | Event::ConfigWarning { .. }
             | Event::SlowGet { .. }
+            | Event::TakenOver { .. }
             | Event::LeakSuspected { .. }
             | Event::Panicked { .. } => emit!(Level::WARN),
             Event::Breaker { .. }
             | Event::Burst
             | Event::ClockLeap { .. }
+            | Event::MovedBack
             | Event::Paused
             | Event::Resumed
             | Event::LeakReturned { .. } => emit!(Level::INFO),

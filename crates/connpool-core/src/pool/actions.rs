@@ -6,14 +6,13 @@ use event_listener::Event as Signal;
 
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
-use crate::pool::conn::{SlotOwner, StartedConnect};
 use crate::pool::events::EventSink;
 
 /// Everything that runs foreign code or spawns. Collected under the lock, performed without it.
 ///
-/// `C` is a connection, `P` the pool.
+/// `C` is a connection.
 #[must_use]
-pub(crate) struct Actions<C, P: SlotOwner> {
+pub(crate) struct Actions<C> {
     // A hand-over wakes one task, without an allocation. More are rare.
     waker: Option<Waker>,
     wakers: Vec<Waker>,
@@ -31,12 +30,14 @@ pub(crate) struct Actions<C, P: SlotOwner> {
     /// The number of callers that wait for a slot that a graceful close may hold.
     pub(crate) expedite_close: usize,
     /// For polled futures only, since drops never spawn.
-    pub(crate) spawns: Spawns<P>,
+    pub(crate) spawns: Spawns,
 }
 
-/// The tasks to be spawned.
-pub(crate) struct Spawns<P: SlotOwner> {
-    pub(crate) connects: Vec<StartedConnect<P>>,
+/// Which tasks are to be spawned.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spawns {
+    /// Connects were decided.
+    pub(crate) connects: bool,
     pub(crate) maintenance: bool,
 }
 
@@ -44,13 +45,15 @@ pub(crate) struct Spawns<P: SlotOwner> {
 #[derive(Default)]
 pub(crate) struct Signals {
     pub(crate) maintenance: Signal,
+    /// The maintenance task runs.
+    pub(crate) answered: Signal,
     pub(crate) state_changed: Signal,
     pub(crate) closing: Signal,
     pub(crate) connects_end: Signal,
     pub(crate) expedite_close: Signal,
 }
 
-impl<C, P: SlotOwner> Actions<C, P> {
+impl<C> Actions<C> {
     pub(crate) fn new(observed: bool) -> Self {
         Actions {
             waker: None,
@@ -63,7 +66,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
             closing: false,
             connects_end: false,
             expedite_close: 0,
-            spawns: Spawns { connects: Vec::new(), maintenance: false },
+            spawns: Spawns::default(),
         }
     }
 
@@ -92,7 +95,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
         events: &EventSink,
         signals: &Signals,
         discard: impl Fn(C, CloseReason),
-    ) -> Spawns<P> {
+    ) -> Spawns {
         let quiet = self.events.is_empty()
             && self.discarded.is_empty()
             && self.wakers.is_empty()
@@ -114,7 +117,7 @@ impl<C, P: SlotOwner> Actions<C, P> {
         sink: &EventSink,
         signals: &Signals,
         discard: impl Fn(C, CloseReason),
-    ) -> Spawns<P> {
+    ) -> Spawns {
         for event in self.events {
             sink.announce(&event);
         }
@@ -126,9 +129,9 @@ impl<C, P: SlotOwner> Actions<C, P> {
         for waker in self.waker.into_iter().chain(self.wakers) {
             sink.guarded("wake", || waker.wake());
         }
-        // `notify(n)` counts listeners that were notified before and have not run yet. That is meant:
-        // one notification of the maintenance task is enough, and a graceful close that was asked to
-        // hurry need not be asked again. `notify_additional` would differ.
+        // `notify(n)` counts listeners that were notified before and have not run yet. That is meant: a
+        // graceful close that was asked to hurry need not be asked again. `notify_additional` would
+        // differ.
         let notify = |signal: &Signal, listeners: usize| {
             if listeners > 0 {
                 sink.guarded("wake", || signal.notify(listeners));
@@ -139,7 +142,8 @@ impl<C, P: SlotOwner> Actions<C, P> {
         notify(&signals.connects_end, all_if(self.connects_end));
         notify(&signals.expedite_close, self.expedite_close);
         notify(&signals.state_changed, all_if(self.state_changed));
-        notify(&signals.maintenance, usize::from(self.notify_maintenance));
+        // All, since a task that was replaced may listen as well, on a runtime that does not run it.
+        notify(&signals.maintenance, all_if(self.notify_maintenance));
         self.spawns
     }
 }

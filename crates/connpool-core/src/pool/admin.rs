@@ -262,19 +262,22 @@ impl<M: Manager> Pool<M> {
     pub fn add(&self, conn: M::Connection) -> Result<(), AddError<M::Connection>> {
         let shared = self.shared();
         let now = shared.runtime.now();
-        let (started, conn) = shared.with(|locked| {
+        let here = shared.runtime.current();
+        let (begun, conn) = shared.with(|locked| {
             if locked.state.machine.closed {
                 return Err(AddError::Closed(conn));
             }
             if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
                 return Err(AddError::Full(conn));
             }
-            match locked.start_connect(now) {
-                Some(started) => Ok((started, conn)),
+            // Begun under the same lock: nobody must dial for it.
+            let id = locked.start_connect(now);
+            match id.and_then(|id| Some((id, locked.state.connecting.begin(id, here)?))) {
+                Some(begun) => Ok((begun, conn)),
                 None => Err(AddError::Full(conn)),
             }
         })?;
-        ConnectTask::new(Arc::clone(shared), started).succeed(conn);
+        ConnectTask::begun(Arc::clone(shared), begun, here).succeed(conn);
         Ok(())
     }
 

@@ -1,9 +1,13 @@
 //! The end of a pool: with a report, or with its last handle.
 
+use std::pin::pin;
 use std::time::Duration;
+
+use futures_lite::future::or;
 
 use crate::manager::Manager;
 use crate::observe::holders::Holder;
+use crate::pool::background::attend::attend;
 use crate::pool::background::spawn;
 use crate::pool::report::gauges;
 use crate::pool::shared::{Shared, TaskState};
@@ -32,6 +36,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
     deadline.begin(shared.runtime.now());
     shut(shared, true);
     let mut is_late = false;
+    let mut attends = pin!(attend(shared));
     loop {
         let changed = shared.signals.state_changed.listen();
         let (gauges, _) = gauges(shared);
@@ -44,7 +49,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
             };
         }
         let time_is_up = deadline.passed(&*shared.runtime);
-        is_late = timed_out(changed, time_is_up).await;
+        is_late = timed_out(or(changed, &mut attends), time_is_up).await;
     }
 }
 

@@ -6,7 +6,8 @@ use crate::error::connect_error::ConnectError;
 use crate::machine::capacity::SlotState;
 use crate::machine::check_limit::RoundTrips;
 use crate::machine::disposition::Disposition;
-use crate::machine::health::{ConnId, ConnMeta, VerifiedAt};
+use crate::machine::health::{ConnId, ConnMeta, Origin, VerifiedAt, Versions};
+use crate::machine::home::RuntimeId;
 use crate::machine::pool::ConnectTicket;
 use crate::machine::wait_queue::Source;
 use crate::manager::{Manager, Severity};
@@ -21,45 +22,74 @@ use crate::util::timeout::{Completion, run_guarded};
 /// A new connection that fails its first check later than this has lived.
 const DEAD_ON_ARRIVAL_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connect that owns its slot. Dropped before it ends, it counts as failed and frees the slot.
+/// A connect, as a task that was offered to a runtime. Dropped before it ends, it counts as failed and
+/// frees the slot.
 pub(crate) struct ConnectTask<M: Manager> {
     shared: Arc<Shared<M>>,
-    slot: Option<Slot<Shared<M>>>,
-    ticket: ConnectTicket,
-    /// A coarse clock may lag behind the time that a timer proved when this began.
-    began: Instant,
+    id: u64,
+    /// The runtime that it was offered to.
+    runtime: Option<RuntimeId>,
+    begun: Option<Begun>,
     /// Drawn at the start: in a drop, the runtime's random numbers may be gone.
     draw: u64,
 }
 
+#[derive(Clone, Copy)]
+struct Begun {
+    ticket: ConnectTicket,
+    /// A coarse clock may lag behind the time that a timer proved when this was decided.
+    at: Instant,
+}
+
 impl<M: Manager> ConnectTask<M> {
-    pub(crate) fn new(shared: Arc<Shared<M>>, started: StartedConnect<Shared<M>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<M>>, id: u64, runtime: Option<RuntimeId>) -> Self {
         let draw = shared.runtime.random();
-        ConnectTask {
-            shared,
-            slot: Some(started.slot),
-            ticket: started.ticket,
-            began: started.at,
-            draw,
+        ConnectTask { shared, id, runtime, begun: None, draw }
+    }
+
+    /// Creates a connect that was begun already.
+    pub(crate) fn begun(
+        shared: Arc<Shared<M>>,
+        (id, (ticket, at)): (u64, (ConnectTicket, Instant)),
+        runtime: Option<RuntimeId>,
+    ) -> Self {
+        let mut connect = ConnectTask::new(shared, id, runtime);
+        connect.begun = Some(Begun { ticket, at });
+        connect
+    }
+
+    /// Begins the connect, unless another task has, or the pool does without it.
+    fn begin(&mut self) -> bool {
+        let (id, runtime) = (self.id, self.runtime);
+        let now = self.shared.runtime.now();
+        let begins = |state: &mut State<M>| {
+            let (ticket, at) = state.connecting.begin(id, runtime)?;
+            let withdrawn = state.machine.should_abort(ticket, now.max(at));
+            Some((Begun { ticket, at }, withdrawn))
+        };
+        let Some((begun, withdrawn)) = self.shared.peek(begins) else { return false };
+        if withdrawn {
+            // The slot alone: nothing was tried, so nothing failed.
+            let slot = self.shared.with(|locked| {
+                locked.state.machine.connect_withdrawn(begun.ticket);
+                locked.state.connecting.end(id)
+            });
+            drop(slot);
+            return false;
         }
+        self.begun = Some(begun);
+        true
     }
 
     pub(crate) async fn run(mut self) {
-        if self.shared.snapshot.is_closed() {
+        if !self.begin() || self.shared.snapshot.is_closed() {
             return;
         }
-        let now = self.now();
-        let should_abort = self.shared.peek(|state| state.machine.should_abort(self.ticket, now));
-        if should_abort {
-            // The slot alone: nothing was tried, so nothing failed.
-            self.shared.with(|locked| locked.state.machine.connect_withdrawn(self.ticket));
-            drop(self.slot.take());
-            return;
-        }
+        let Some(begun) = self.begun else { return };
         let shared = &self.shared;
         let limit = shared.snapshot.config().connect_timeout;
         let connect = async { shared.manager.connect_within(limit).await };
-        let is_useless = self.is_useless();
+        let is_useless = self.is_useless(begun.ticket);
         let completion = run_guarded(&*shared.runtime, || limit, is_useless, connect).await;
         let failure = match completion {
             Completion::Done(Ok(inner)) => return self.succeed(inner),
@@ -75,11 +105,11 @@ impl<M: Manager> ConnectTask<M> {
     }
 
     /// Waits until the pool is closed, or a `clear` abandons this connect.
-    async fn is_useless(&self) {
+    async fn is_useless(&self, ticket: ConnectTicket) {
         let shared = &self.shared;
         loop {
             let ends = shared.signals.connects_end.listen();
-            let abandoned = || shared.peek(|state| state.machine.is_abandoned(self.ticket));
+            let abandoned = || shared.peek(|state| state.machine.is_abandoned(ticket));
             if shared.snapshot.is_closed() || abandoned() {
                 return;
             }
@@ -87,19 +117,15 @@ impl<M: Manager> ConnectTask<M> {
         }
     }
 
-    fn now(&self) -> Instant {
-        self.shared.runtime.now().max(self.began)
-    }
-
     /// Ends with a connection, opened here or made elsewhere.
     pub(crate) fn succeed(&mut self, inner: M::Connection) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some((slot, Begun { ticket, at: began })) = self.end() else { return };
         let shared = &self.shared;
-        let now = self.now();
+        let now = shared.runtime.now().max(began);
         // Read before the settings: under the same version, they are the same.
-        let version = shared.snapshot.versions().current;
+        let Versions { current: version, home, .. } = shared.snapshot.versions();
         let config = shared.snapshot.config();
-        let took = now.since(self.began);
+        let took = now.since(began);
         let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
         let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
@@ -110,8 +136,8 @@ impl<M: Manager> ConnectTask<M> {
             idle_since: now,
             last_alive: now,
             uses: 0,
-            version: self.ticket.version,
-            verified: VerifiedAt::new(version, true),
+            origin: Origin::new(ticket.version, self.runtime),
+            verified: VerifiedAt::new(version, self.runtime == home),
             round_trips: RoundTrips::connected(took),
         };
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
@@ -121,15 +147,32 @@ impl<M: Manager> ConnectTask<M> {
                 cell.opened(id);
             }
             conn.slot.state = SlotState::Open;
-            locked.actions.notify_maintenance |= locked.state.machine.connected(self.ticket, now);
+            locked.actions.notify_maintenance |= locked.state.machine.connected(ticket, now);
             locked.actions.state_changed = true;
             locked.deliver(conn, Source::Fresh, now);
             locked.rebalance(now);
         });
     }
 
+    /// Takes the slot, from which on this has ended. There is none if another task began the connect, or
+    /// if the pool moved away from the runtime of this one.
+    fn end(&mut self) -> Option<(Slot<Shared<M>>, Begun)> {
+        let (id, runtime) = (self.id, self.runtime);
+        match self.begun.take() {
+            Some(begun) => {
+                let slot = self.shared.peek(|state| state.connecting.end(id))?;
+                Some((slot, begun))
+            }
+            None => {
+                let unbegun = self.shared.peek(|state| state.connecting.take_back(id, runtime))?;
+                let StartedConnect { slot, ticket, at } = unbegun;
+                Some((slot, Begun { ticket, at }))
+            }
+        }
+    }
+
     fn fail(&mut self, failure: ConnectError<M::Error>) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some((slot, Begun { ticket, at: began })) = self.end() else { return };
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectError::Dropped);
         let is_permanent = match &failure {
@@ -140,12 +183,12 @@ impl<M: Manager> ConnectTask<M> {
             _ => false,
         };
         let told = shared.events.is_observed().then(|| failure.clone());
-        let now = self.now();
+        let now = shared.runtime.now().max(began);
         let (abandoned, failures, last) = shared.with(|locked| {
             let State { machine, last_failure, .. } = &mut *locked.state;
             locked.actions.state_changed = true;
-            let abandoned = dropped && (machine.closed || machine.is_abandoned(self.ticket));
-            let counts = machine.connect_failed(self.ticket, is_permanent, dropped, now, self.draw);
+            let abandoned = dropped && (machine.closed || machine.is_abandoned(ticket));
+            let counts = machine.connect_failed(ticket, is_permanent, dropped, now, self.draw);
             let last = if counts { last_failure.replace(failure) } else { Some(failure) };
             let failures = machine.backoff.failures.get();
             if !abandoned {
@@ -166,7 +209,7 @@ impl<M: Manager> ConnectTask<M> {
         if let Some(error) = told {
             shared.events.tell(|| Event::ConnectFailed {
                 error: &error,
-                took: now.since(self.began),
+                took: now.since(began),
                 failures,
             });
         }

@@ -1,6 +1,6 @@
 //! The shell: it owns connections, wakers and the lock, asks `machine` what to do, and does it.
 //!
-//! Imports run one way: `conn`, `idle`, `snapshot`, `waiter`, `events` and `actions` know nothing of
+//! Imports run one way: `conn`, `connecting`, `idle`, `snapshot`, `waiter`, `events` and `actions` know nothing of
 //! the pool; `shared` is made of them; everything else works on `shared`.
 
 // First, so that rustdoc lists its `impl Pool` first.
@@ -14,6 +14,7 @@ mod batch;
 pub(crate) mod close;
 mod conn;
 mod connect;
+mod connecting;
 mod events;
 pub(crate) mod guard;
 mod idle;

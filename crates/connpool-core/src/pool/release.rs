@@ -50,7 +50,7 @@ fn keep<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, unobstructed: bool) {
     if !unobstructed {
         return shared.hand_over(conn, Source::Reused);
     }
-    let version = conn.meta.version;
+    let version = conn.meta.origin.version();
     if let Err(conn) = shared.idle.push_local(conn) {
         return settle(shared, conn, Disposition::Close(CloseReason::Overflow));
     }

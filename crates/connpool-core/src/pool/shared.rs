@@ -4,6 +4,7 @@
 //! snapshot, unlock, and perform the [`Actions`]. No foreign code runs under the lock.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use crate::config::PoolConfig;
@@ -12,6 +13,7 @@ use crate::error::failed_check::FailedChecks;
 use crate::machine::capacity::SlotState;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
+use crate::machine::home::{Move, RuntimeId};
 use crate::machine::pool::{Gauges, PoolMachine};
 use crate::machine::wait_queue::Source;
 use crate::manager::Manager;
@@ -21,6 +23,7 @@ use crate::observe::holders::{CallSite, LeaseIndex, LeaseIndexes, Leases};
 use crate::observe::stats::Counters;
 use crate::pool::actions::{Actions, Signals, Spawns};
 use crate::pool::conn::{Conn, Slot, SlotOwner, StartedConnect};
+use crate::pool::connecting::Connecting;
 use crate::pool::events::EventSink;
 use crate::pool::idle::IdleSet;
 use crate::pool::snapshot::{self, Snapshot};
@@ -55,6 +58,7 @@ pub(crate) struct Shared<M: Manager> {
 pub(crate) struct State<M: Manager> {
     pub(crate) machine: PoolMachine<Waiter<BoxConn<M>, M::Error>>,
     lease_indexes: LeaseIndexes,
+    pub(crate) connecting: Connecting<Shared<M>>,
     /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
@@ -69,7 +73,7 @@ pub(crate) struct State<M: Manager> {
 pub(crate) struct Locked<'a, M: Manager> {
     shared: &'a Shared<M>,
     pub(crate) state: &'a mut State<M>,
-    pub(crate) actions: &'a mut Actions<BoxConn<M>, Shared<M>>,
+    pub(crate) actions: &'a mut Actions<BoxConn<M>>,
 }
 
 /// The state of the maintenance task.
@@ -82,7 +86,8 @@ pub(crate) struct Locked<'a, M: Manager> {
 /// | Running  | dropped or ended                          | Absent   |
 ///
 /// Only the fall from Running wakes the first waiter, whose poll then starts another task: a runtime
-/// that takes no tasks would be asked again and again.
+/// that takes no tasks would be asked again and again. A task that was replaced by one on another runtime
+/// changes nothing when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TaskState {
     Absent,
@@ -97,11 +102,14 @@ impl<M: Manager> Shared<M> {
         mut config: PoolConfig,
         observer: Option<Box<dyn Observer>>,
     ) -> Arc<Self> {
+        let home = runtime.home();
         let mut machine = PoolMachine::new(&config);
+        machine.built_on(home);
         machine.compare_clocks(runtime.recent(), runtime.wall());
         let state = State {
             machine,
             lease_indexes: LeaseIndexes::default(),
+            connecting: Connecting::default(),
             closing: VecDeque::new(),
             maintenance: TaskState::Absent,
             last_failure: None,
@@ -111,7 +119,7 @@ impl<M: Manager> Shared<M> {
         let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
         let pool = Arc::from(config.name.get_or_insert_with(generated).as_str());
         let idle = IdleSet::new(config.idle_order, config.max_idle);
-        let snapshot = Snapshot::new(config, manager.needs_reset(), manager.has_liveness());
+        let snapshot = Snapshot::new(config, home, manager.needs_reset(), manager.has_liveness());
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
@@ -138,7 +146,7 @@ impl<M: Manager> Shared<M> {
     pub(crate) fn with_spawns<R>(
         &self,
         change: impl FnOnce(&mut Locked<'_, M>) -> R,
-    ) -> (R, Spawns<Shared<M>>) {
+    ) -> (R, Spawns) {
         let observed = self.events.is_observed();
         let mut actions = Actions::new(observed);
         let result = {
@@ -148,6 +156,9 @@ impl<M: Manager> Shared<M> {
             let result = change(&mut locked);
             if let Some(before) = before {
                 locked.tell_changes(before);
+            }
+            if locked.actions.notify_maintenance {
+                locked.state.machine.home.asked();
             }
             self.publish(locked.state);
             result
@@ -371,19 +382,17 @@ impl<M: Manager> Locked<'_, M> {
         self.actions.state_changed |= self.state.machine.is_drained();
     }
 
-    /// Takes a slot for a connect that starts now.
-    pub(crate) fn start_connect(&mut self, now: Instant) -> Option<StartedConnect<Shared<M>>> {
+    /// Decides a connect, which takes a slot. Returns its number.
+    pub(crate) fn start_connect(&mut self, now: Instant) -> Option<u64> {
         // The block before the index: without one, no index may be lost.
         let index = self.state.lease_indexes.take()?;
         let Some(block) = self.shared.leases.block(index) else {
             self.state.lease_indexes.free.push(index);
             return None;
         };
-        Some(StartedConnect {
-            slot: Slot::connecting(index, block),
-            ticket: self.state.machine.connect_started(now),
-            at: now,
-        })
+        let ticket = self.state.machine.connect_started(now);
+        let slot = Slot::connecting(index, block);
+        Some(self.state.connecting.add(StartedConnect { slot, ticket, at: now }))
     }
 
     /// Collects the tasks that are wanted: the maintenance task, and connects.
@@ -394,9 +403,55 @@ impl<M: Manager> Locked<'_, M> {
             // The maintenance task has to know when they hang; and work under the lock is bounded.
             self.actions.notify_maintenance = true;
             let wanted = wanted.min(BATCH);
-            let connects = (0..wanted).map_while(|_| self.start_connect(now));
-            self.actions.spawns.connects = connects.collect();
+            let started = (0..wanted).map_while(|_| self.start_connect(now)).count();
+            self.actions.spawns.connects = started > 0;
         }
+    }
+
+    /// Does without a maintenance task: closes what it was to close, and withdraws the connects that only
+    /// the home could begin. Returns their slots, to be dropped after unlocking.
+    pub(crate) fn maintenance_is_gone(&mut self) -> Vec<StartedConnect<Shared<M>>> {
+        let State { machine, connecting, closing, maintenance, .. } = &mut *self.state;
+        *maintenance = TaskState::Absent;
+        for (conn, reason) in mem::take(closing) {
+            self.actions.discard(conn, reason);
+        }
+        let home = machine.home.id();
+        if home.is_none() {
+            // Each is dropped with its task.
+            return Vec::new();
+        }
+        let withdrawn = connecting.take_unoffered(home);
+        for started in &withdrawn {
+            machine.connect_withdrawn(started.ticket);
+        }
+        withdrawn
+    }
+
+    /// Has another maintenance task run on `runtime`, in place of the one there was. Returns its epoch.
+    pub(crate) fn install_maintenance(
+        &mut self,
+        runtime: Option<RuntimeId>,
+        state: TaskState,
+        now: Instant,
+    ) -> u64 {
+        self.state.maintenance = state;
+        match self.state.machine.maintenance_starts_on(runtime, now) {
+            Move::None => {}
+            Move::Over { ended } => self.actions.tell(Event::TakenOver { ended }),
+            Move::Back => self.actions.tell(Event::MovedBack),
+        }
+        // Something is to be done on every start, and the task that was replaced ends.
+        self.actions.notify_maintenance = true;
+        self.state.machine.home.epoch
+    }
+
+    /// Returns whether the home has something to do that a caller elsewhere may have to see to.
+    #[inline]
+    pub(crate) fn home_owes(&self) -> bool {
+        let asks = self.actions.notify_maintenance;
+        let home = &self.state.machine.home;
+        home.id().is_some() && (asks || home.owes(self.state.connecting.unbegun_since()))
     }
 
     /// Leaves a connection to the maintenance task, or discards it if there is none.
@@ -406,6 +461,8 @@ impl<M: Manager> Locked<'_, M> {
             conn.slot.state = SlotState::Closing;
         }
         match self.state.maintenance {
+            // The task may be on the runtime that does not answer, and the slot is needed.
+            _ if reason == CloseReason::RuntimeGone => self.actions.discard(conn, reason),
             TaskState::Absent => self.actions.discard(conn, reason),
             TaskState::Starting | TaskState::Running => {
                 self.state.closing.push_back((conn, reason));
@@ -438,13 +495,13 @@ impl<M: Manager> Locked<'_, M> {
     /// Has missing connects started by a task that may spawn: the maintenance task, or else the
     /// first waiter.
     pub(crate) fn request_connects(&mut self) {
-        match self.state.maintenance {
-            TaskState::Absent => {
-                let queue = &mut self.state.machine.queue;
-                let first = queue.head().and_then(|key| queue.payload(key));
-                self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
-            }
-            TaskState::Starting | TaskState::Running => self.actions.notify_maintenance = true,
+        let is_absent = self.state.maintenance == TaskState::Absent;
+        self.actions.notify_maintenance |= !is_absent;
+        // A waiter on another runtime sees to it that the connects begin.
+        if is_absent || self.state.machine.home.has_strangers {
+            let queue = &mut self.state.machine.queue;
+            let first = queue.head().and_then(|key| queue.payload(key));
+            self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
         }
     }
 

@@ -11,9 +11,12 @@
 //! it had come a moment earlier or later. The version changes after all of them, so a connection that
 //! is verified under the new version was verified by the new settings.
 
+use std::num::NonZeroU32;
+
 use crate::config::PoolConfig;
 use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::health::{Clock, Rules, Versions};
+use crate::machine::home::RuntimeId;
 use crate::time::{Instant, Nanos};
 use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Relaxed};
 
@@ -51,6 +54,8 @@ pub(crate) struct Snapshot {
     suspect: Relaxed,
     /// Like `suspect`.
     leapt: Relaxed,
+    /// The number of the home; zero if there is none. A stale read costs one connection.
+    home: Relaxed,
     /// Until when the last comparison of the clocks by a `get` is good enough, in nanoseconds. Written after
     /// the version that followed from the comparison.
     compared_until: AtomicU64,
@@ -97,18 +102,25 @@ impl Setting {
 
 impl Snapshot {
     /// Creates the snapshot of a pool in which nothing has happened yet.
-    pub(crate) fn new(config: PoolConfig, needs_reset: bool, has_liveness: bool) -> Self {
+    pub(crate) fn new(
+        config: PoolConfig,
+        home: Option<RuntimeId>,
+        needs_reset: bool,
+        has_liveness: bool,
+    ) -> Self {
         let snapshot = Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
             cleared: AtomicU64::new(0),
             suspect: Relaxed::default(),
             leapt: Relaxed::default(),
+            home: Relaxed::default(),
             compared_until: AtomicU64::new(0),
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             needs_reset,
             has_liveness,
         };
+        snapshot.set_home(home);
         snapshot.configure(config);
         snapshot
     }
@@ -123,6 +135,7 @@ impl Snapshot {
         // The version last: a reader that sees it finds the others of the same version, or later.
         self.suspect.set(versions.suspect);
         self.leapt.set(versions.leapt);
+        self.set_home(versions.home);
         self.cleared.store(versions.cleared, Ordering::SeqCst);
         self.state.store(state, Ordering::SeqCst);
     }
@@ -235,7 +248,19 @@ impl Snapshot {
             cleared: self.cleared.load(Ordering::SeqCst),
             suspect: self.suspect.get(),
             leapt: self.leapt.get(),
+            home: self.home(),
         }
+    }
+
+    fn set_home(&self, home: Option<RuntimeId>) {
+        self.home.set(home.map_or(0, |home| home.get().into()));
+    }
+
+    /// Returns the runtime that the pool is at home on.
+    #[inline]
+    pub(crate) fn home(&self) -> Option<RuntimeId> {
+        let number = u32::try_from(self.home.get()).ok();
+        number.and_then(NonZeroU32::new).map(RuntimeId::new)
     }
 
     // The comparison of the clocks.

@@ -33,3 +33,4 @@ mod support;
 mod sweep;
 mod threads;
 mod try_get_and_limits;
+mod two_runtimes;

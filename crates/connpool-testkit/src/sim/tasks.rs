@@ -64,19 +64,12 @@ impl Tasks {
         lock(&self.ready).len()
     }
 
-    /// Takes the future of a ready task out for a poll. `choose` draws one of that many.
+    /// Takes the future of one of the ready tasks out for a poll.
     pub(super) fn start_poll(
         &mut self,
-        choose: impl FnOnce(usize) -> usize,
+        chosen: usize,
     ) -> Option<(usize, BoxFuture, Arc<TaskWaker>)> {
-        let number = {
-            let mut ready = lock(&self.ready);
-            if ready.is_empty() {
-                return None;
-            }
-            let chosen = choose(ready.len());
-            ready.swap_remove(chosen)
-        };
+        let number = lock(&self.ready).swap_remove(chosen);
         let task = self.tasks.get_mut(&number)?;
         *lock(&task.waker.phase) = Phase::Polled;
         Some((number, task.future.take()?, Arc::clone(&task.waker)))

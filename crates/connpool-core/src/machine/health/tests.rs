@@ -6,7 +6,7 @@ use CloseReason::*;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
-const VERSIONS: Versions = Versions { current: 12, cleared: 7, suspect: 11, leapt: 11 };
+const VERSIONS: Versions = Versions { current: 12, cleared: 7, suspect: 11, leapt: 11, home: None };
 
 fn at(seconds: u64) -> Instant {
     Instant::ORIGIN.checked_add(SECOND * seconds as u32).unwrap()
@@ -20,7 +20,7 @@ fn meta() -> ConnMeta {
         idle_since: at(0),
         last_alive: at(0),
         uses: 1,
-        version: 7,
+        origin: Origin::new(7, None),
         verified: VerifiedAt::new(11, true),
         round_trips: RoundTrips::default(),
     }
@@ -123,7 +123,7 @@ fn the_cheapest_check_comes_first() {
     assert_eq!(check.step, Step::Probe);
     assert_eq!(check.after(StepResult::Quiet).step, Step::Ping);
     assert_eq!(check.after(StepResult::Quiet).after(StepResult::Done).step, Step::Reset);
-    meta.version = 6;
+    meta.origin = Origin::new(6, None);
     assert_eq!(begin(CheckKind::Reused, &meta, &rules, 9), Step::Close(Cleared));
 }
 

@@ -3,13 +3,14 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use futures_lite::future::yield_now;
+use futures_lite::future::{or, yield_now};
 
 use crate::error::GetError;
 use crate::error::diagnosis::Phase;
 use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Step};
+use crate::machine::home::RuntimeId;
 use crate::machine::wait_queue::{Accepts, Source};
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
@@ -18,6 +19,7 @@ use crate::observe::tracing;
 use crate::pool::acquire::verify::{Checkout, begin_check, probe};
 use crate::pool::acquire::wait::Wait;
 use crate::pool::acquire::watch::GetWatch;
+use crate::pool::background::attend::{home_answers, look_after};
 use crate::pool::connect::report_first_check;
 use crate::pool::idle::NotTaken;
 use crate::pool::release::settle;
@@ -186,8 +188,29 @@ pub(crate) async fn acquire<M: Manager>(
         };
         let mut conn = assigned.conn;
         let checked_at = now.take().unwrap_or_else(|| shared.clock());
+        let is_stray = conn.meta.origin.runtime() != shared.snapshot.home();
+        if is_stray {
+            look_after(shared, elsewhere(shared), shared.runtime.now());
+        }
         if checked_at.is_past(conn.meta.idle_since, COMPARED_AFTER) {
             shared.compare_clocks(checked_at);
+            let here = elsewhere(shared).filter(|_| mode == Mode::Wait && !is_stray);
+            if here.is_some() {
+                let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
+                let answers = or(home_answers(shared, here), async {
+                    deadline.passed(&*shared.runtime).await;
+                    false
+                });
+                // A request on it would wait for a runtime that nobody runs.
+                if !answers.await {
+                    checkout.settle(Disposition::Close(CloseReason::RuntimeGone));
+                    search_idle = false;
+                    failed = TRIES;
+                    continue;
+                }
+                let Some(still) = checkout.conn.take() else { continue };
+                conn = still;
+            }
         }
         let check = begin_check(shared, &mut conn, kind, checked_at);
         let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
@@ -227,6 +250,12 @@ pub(crate) async fn acquire<M: Manager>(
         }
         failed = failed.saturating_add(1);
     }
+}
+
+/// Returns the runtime of the caller, if the pool is at home on another one.
+fn elsewhere<M: Manager>(shared: &Shared<M>) -> Option<RuntimeId> {
+    let home = shared.snapshot.home()?;
+    shared.runtime.current().filter(|here| *here != home)
 }
 
 /// Takes an idle connection, if no caller waits and nothing else obstructs it.

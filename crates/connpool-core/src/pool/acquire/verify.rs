@@ -9,6 +9,7 @@ use futures_lite::future::{or, pending};
 use crate::machine::check_limit::CheckLimit;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
+use crate::machine::home::is_stranded;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
@@ -29,6 +30,9 @@ pub(crate) fn begin_check<M: Manager>(
     now: Instant,
 ) -> Check {
     let (versions, rules) = shared.snapshot.versions_and_rules();
+    if is_stranded(conn.meta.origin.runtime(), versions.home, || shared.runtime.current()) {
+        return Check::of_stranded();
+    }
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
     if check.step == Step::Close(CloseReason::Idle)
@@ -215,7 +219,7 @@ impl<M: Manager> Checkout<'_, M> {
         let conn = self.conn.take().ok_or(CloseReason::Cancelled)?;
         let reason = if self.shared.snapshot.is_closed() {
             CloseReason::PoolClosed
-        } else if self.shared.snapshot.outdates(conn.meta.version) {
+        } else if self.shared.snapshot.outdates(conn.meta.origin.version()) {
             CloseReason::Cleared
         } else {
             return Ok(conn);

@@ -8,6 +8,7 @@ use crate::machine::pool::Rejected;
 use crate::machine::wait_queue::{Accepts, Key, Source, WaiterState};
 use crate::manager::Manager;
 use crate::observe::event::Event;
+use crate::pool::background::attend::Attendance;
 use crate::pool::background::spawn;
 use crate::pool::report::QueuePlace;
 use crate::pool::shared::{BoxConn, Locked, Shared, State, TaskState};
@@ -30,6 +31,7 @@ pub(super) struct Wait<'a, M: Manager> {
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
+    attendance: Attendance,
     /// Where it stood when its time was up.
     pub(super) place: QueuePlace,
 }
@@ -44,6 +46,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             waiting_since: None,
             has_waited: false,
             is_announced: false,
+            attendance: Attendance::default(),
             place: QueuePlace::default(),
         }
     }
@@ -93,16 +96,19 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = shared.runtime.now();
         deadline.begin(now);
         let mut waker = Some(cx.waker().clone());
-        let (result, spawns) = shared.with_spawns(|locked| {
+        let ((result, owes), spawns) = shared.with_spawns(|locked| {
             let result = self.queue(locked, deadline, now, &mut waker);
             locked.collect_spawns(now);
-            result
+            (result, locked.home_owes())
         });
         // Foreign code runs after unlocking, and the waker is dropped last, since its drop may panic.
         spawn(shared, spawns);
         drop(waker);
         if let Some(result) = result {
             return Poll::Ready(result);
+        }
+        if owes || self.attendance.is_set() {
+            self.attendance.poll(cx, shared, now);
         }
         let passed = deadline.poll_passed(cx, &*shared.runtime, || now);
         if passed.is_ready() {

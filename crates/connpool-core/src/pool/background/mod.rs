@@ -2,23 +2,23 @@
 //!
 //! It holds the pool weakly while it sleeps, so a forgotten pool ends.
 
-use std::mem;
-
 use event_listener::EventListener;
 use futures_lite::future::yield_now;
 
+use crate::machine::home::{Duty, Place, RuntimeId};
 use crate::manager::Manager;
 use crate::pool::actions::Spawns;
 use crate::pool::background::graceful_close::close_connection;
 use crate::pool::background::leaks::LeakWatch;
 use crate::pool::background::sweep::Sweep;
 use crate::pool::connect::ConnectTask;
-use crate::pool::shared::{BATCH, Shared, TaskState};
+use crate::pool::shared::{BATCH, Locked, Shared, State, TaskState};
 use crate::runtime::Runtime;
 use crate::time::{Instant, earliest};
 use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::timed_out;
 
+pub(crate) mod attend;
 mod graceful_close;
 mod keepalive;
 mod leaks;
@@ -27,20 +27,30 @@ pub(crate) mod warm_up;
 
 /// Spawns what was decided under the lock. Called from polled futures only.
 #[inline]
-pub(crate) fn spawn<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
-    if spawns.maintenance || !spawns.connects.is_empty() {
+pub(crate) fn spawn<M: Manager>(shared: &Shared<M>, spawns: Spawns) {
+    if spawns.maintenance || spawns.connects {
         spawn_all(shared, spawns);
     }
 }
 
 #[cold]
-fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns<Shared<M>>) {
+fn spawn_all<M: Manager>(shared: &Shared<M>, spawns: Spawns) {
+    let here = shared.runtime.current();
     if spawns.maintenance {
-        start(shared);
+        start(shared, here);
     }
-    for started in spawns.connects {
+    // Elsewhere it is left to the maintenance task, which was notified.
+    if spawns.connects && shared.peek(|state| state.machine.home.id() == here) {
+        begin_connects(shared, here);
+    }
+}
+
+/// Begins the connects that were decided, on the runtime of the caller. Called from polled futures only.
+pub(crate) fn begin_connects<M: Manager>(shared: &Shared<M>, here: Option<RuntimeId>) {
+    let offered = shared.peek(|state| state.connecting.offer(here, BATCH));
+    for id in offered {
         if let Some(pool) = shared.weak_self.upgrade() {
-            shared.runtime.spawn(Box::pin(ConnectTask::new(pool, started).run()));
+            shared.runtime.spawn(Box::pin(ConnectTask::new(pool, id, here).run()));
         }
     }
 }
@@ -55,24 +65,90 @@ pub(crate) fn spawn_wanted<M: Manager>(shared: &Shared<M>, now: Instant) {
     spawn(shared, spawns);
 }
 
-fn start<M: Manager>(shared: &Shared<M>) {
-    let task = Maintenance {
-        shared: shared.weak_self.clone(),
-        runtime: Arc::clone(&shared.runtime),
-        sweep: Sweep::default(),
-        leaks: LeakWatch::default(),
-    };
-    shared.runtime.spawn(Box::pin(task.run()));
+/// Starts the maintenance task at home, or here if the home has ended.
+fn start<M: Manager>(shared: &Shared<M>, here: Option<RuntimeId>) {
+    let now = shared.runtime.now();
+    let mut tried = None;
+    loop {
+        let install = |locked: &mut Locked<'_, M>| {
+            let place = locked.state.machine.home.place(here);
+            // A runtime that has just dropped the task is not asked again.
+            let Some(place) = place.filter(|place| tried != Some(*place)) else {
+                let absent = locked.state.maintenance != TaskState::Running;
+                return Err(absent.then(|| locked.maintenance_is_gone()));
+            };
+            let (Place::Original(runtime) | Place::Here(runtime)) = place;
+            let epoch = locked.install_maintenance(runtime, TaskState::Starting, now);
+            Ok((place, epoch))
+        };
+        let (place, epoch) = match shared.with(install) {
+            Ok(installed) => installed,
+            // Their slots are freed without the lock.
+            Err(withdrawn) => return drop(withdrawn),
+        };
+        if launch(shared, place, epoch) {
+            return;
+        }
+        tried = Some(place);
+    }
+}
+
+/// Moves the maintenance task to the runtime of the caller, since the home does not answer.
+fn take_over<M: Manager>(shared: &Shared<M>, here: Option<RuntimeId>, now: Instant) {
+    let moved = shared.with(|locked| {
+        let unbegun = locked.state.connecting.unbegun_since();
+        if locked.state.machine.home.duty(here, unbegun, now) != Duty::TakeOver {
+            return None;
+        }
+        let old = locked.state.machine.home.id();
+        let stuck = locked.state.connecting.take_from(old);
+        for (ticket, _) in &stuck {
+            locked.state.machine.connect_stuck(*ticket);
+        }
+        locked.actions.connects_end = true;
+        let epoch = locked.install_maintenance(here, TaskState::Starting, now);
+        Some((stuck, epoch))
+    });
+    if let Some((stuck, epoch)) = moved {
+        // Their slots are freed without the lock.
+        drop(stuck);
+        launch(shared, Place::Here(here), epoch);
+    }
+}
+
+/// Spawns the maintenance task that was installed. Returns whether its runtime has taken it.
+fn launch<M: Manager>(shared: &Shared<M>, place: Place, epoch: u64) -> bool {
+    let (Place::Original(at) | Place::Here(at)) = place;
+    let task = Box::pin(
+        Maintenance {
+            shared: shared.weak_self.clone(),
+            runtime: Arc::clone(&shared.runtime),
+            at,
+            epoch,
+            sweep: Sweep::default(),
+            leaks: LeakWatch::default(),
+        }
+        .run(),
+    );
+    match place {
+        Place::Original(_) => shared.runtime.spawn_at_home(task),
+        Place::Here(_) => shared.runtime.spawn(task),
+    }
     shared.with(|locked| {
-        if locked.state.maintenance == TaskState::Starting {
+        let is_current = locked.state.machine.home.epoch == epoch;
+        if is_current && locked.state.maintenance == TaskState::Starting {
             locked.state.maintenance = TaskState::Running;
         }
-    });
+        !is_current || locked.state.maintenance != TaskState::Absent
+    })
 }
 
 struct Maintenance<M: Manager> {
     shared: Weak<Shared<M>>,
     runtime: Arc<dyn Runtime>,
+    /// The runtime that it runs on.
+    at: Option<RuntimeId>,
+    epoch: u64,
     sweep: Sweep,
     leaks: LeakWatch,
 }
@@ -106,17 +182,34 @@ impl<M: Manager> Maintenance<M> {
         }
     }
 
-    /// Does what is due; `None` if the pool is gone, or closed and nothing is left to do.
+    /// Does what is due; `None` if the pool is gone, or closed and nothing is left to do, or if another
+    /// task has taken over.
     async fn step(&mut self, proven: Instant) -> Option<(EventListener, Next)> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let closing = shared.with_clocks(|locked, _| {
-            let some = locked.state.closing.len().min(BATCH);
-            locked.state.closing.drain(..some).collect::<Vec<_>>()
-        });
+        let original = self.runtime.home();
+        let (closing, unbegun) = shared.with_clocks(|locked, _| {
+            let home = &mut locked.state.machine.home;
+            if home.epoch != self.epoch {
+                // That this runs shows that the home answers again.
+                if self.at != original || home.id() == self.at {
+                    return None;
+                }
+                self.epoch = locked.install_maintenance(self.at, TaskState::Running, now);
+            }
+            let State { machine, closing, connecting, .. } = &mut *locked.state;
+            machine.home.answered(now);
+            let some = closing.len().min(BATCH);
+            let closing = closing.drain(..some).collect::<Vec<_>>();
+            Some((closing, connecting.unbegun_since().is_some()))
+        })?;
+        shared.signals.answered.notify(usize::MAX);
         for (conn, reason) in closing {
             close_connection(&shared, conn, reason).await;
+        }
+        if unbegun {
+            begin_connects(&shared, self.at);
         }
         spawn_wanted(&shared, now);
         if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
@@ -147,19 +240,22 @@ impl<M: Manager> Maintenance<M> {
 impl<M: Manager> Drop for Maintenance<M> {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let final_owner = shared.with(|locked| {
-            let was = mem::replace(&mut locked.state.maintenance, TaskState::Absent);
-            for (conn, reason) in mem::take(&mut locked.state.closing) {
-                locked.actions.discard(conn, reason);
+        let (final_owner, withdrawn) = shared.with(|locked| {
+            if locked.state.machine.home.epoch != self.epoch {
+                return (None, Vec::new());
             }
+            let was = locked.state.maintenance;
+            locked.state.machine.maintenance_dropped();
+            let withdrawn = locked.maintenance_is_gone();
             if was == TaskState::Running {
                 locked.request_connects();
                 // A `build` may be waiting for what this task was to start.
                 locked.actions.state_changed = true;
             }
-            locked.state.final_owner.take()
+            (locked.state.final_owner.take(), withdrawn)
         });
-        // Breaks the cycle outside of the lock.
+        // Breaks the cycle, and frees slots, outside of the lock.
+        drop(withdrawn);
         drop(final_owner);
     }
 }

@@ -1,7 +1,12 @@
 //! Opens the first `min_size` connections of a pool.
 
+use std::pin::pin;
+
+use futures_lite::future::or;
+
 use crate::error::connect_error::ConnectError;
 use crate::manager::Manager;
+use crate::pool::background::attend::attend;
 use crate::pool::background::spawn_wanted;
 use crate::pool::shared::{Shared, TaskState};
 use crate::util::timeout::{Deadline, timed_out};
@@ -40,6 +45,7 @@ pub(crate) async fn open_min_size<M: Manager>(
     deadline: &mut Deadline,
 ) -> Result<(), Shortfall<M::Error>> {
     let _asker = Asker::new(shared);
+    let mut attends = pin!(attend(shared));
     loop {
         let changed = shared.signals.state_changed.listen();
         let now = shared.runtime.now();
@@ -72,7 +78,7 @@ pub(crate) async fn open_min_size<M: Manager>(
                 None => changed.await,
             }
         };
-        if timed_out(woken, deadline.passed(&*shared.runtime)).await {
+        if timed_out(or(woken, &mut attends), deadline.passed(&*shared.runtime)).await {
             return Err(Shortfall::TimedOut(shared.peek(|state| state.last_failure.clone())));
         }
     }

@@ -41,7 +41,7 @@ prop_compose! {
         (version, verified_at) in (0..2_u64, 0..3_u64),
     ) -> ConnMeta {
         let expires_at = expires_at.unwrap_or(Instant::NEVER);
-        ConnMeta { id: ConnId::new(1), created_at, expires_at, idle_since, last_alive, uses, version, verified: VerifiedAt::new(verified_at, true), round_trips: RoundTrips::default() }
+        ConnMeta { id: ConnId::new(1), created_at, expires_at, idle_since, last_alive, uses, origin: Origin::new(version, None), verified: VerifiedAt::new(verified_at, true), round_trips: RoundTrips::default() }
     }
 }
 
@@ -75,7 +75,7 @@ prop_compose! {
         now in moment(),
         result in [result(), result(), result(), result()],
     ) -> Case {
-        let versions = Versions { current: 2, cleared, suspect, leapt };
+        let versions = Versions { current: 2, cleared, suspect, leapt, home: None };
         Case { kind, meta, rules, versions, spare, now, result }
     }
 }
@@ -100,7 +100,7 @@ impl Case {
         let over_age = self.is_over_age();
         let over_idle = self.is_older_than(meta.idle_since, rules.idle_timeout)
             && (meta.uses > 0 || self.now.since(meta.created_at) >= Duration::from_millis(1));
-        if meta.version < self.versions.cleared {
+        if meta.origin.version() < self.versions.cleared {
             Some(CloseReason::Cleared)
         } else if over_age && !is_new {
             Some(CloseReason::Lifetime)
@@ -243,7 +243,7 @@ proptest! {
     fn return_is_classified_as_by_the_model(case in case()) {
         let Case { meta, rules, versions, now, .. } = &case;
         let reasons = [
-            (meta.version < versions.cleared, CloseReason::Cleared),
+            (meta.origin.version() < versions.cleared, CloseReason::Cleared),
             (case.is_over_age(), CloseReason::Lifetime),
             (meta.uses >= rules.max_uses, CloseReason::MaxUses),
         ];
