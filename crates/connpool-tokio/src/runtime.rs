@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::{BoxFuture, Instant, Runtime};
+use connpool_core::{BoxFuture, Instant, Runtime, RuntimeId};
 use connpool_tcp::RecentClock;
 use pin_project_lite::pin_project;
 use rand::Rng;
@@ -16,9 +16,15 @@ use tokio::time;
 
 /// Runs a pool on tokio. Pass it to [`Pool::builder`](connpool_core::Pool::builder).
 ///
-/// Tasks and timers go to the tokio runtime of the calling code. Outside of any runtime they go to
-/// the one in which this value was created. If there is neither, tasks are dropped and timers fire
-/// at once, so a `get` that has to wait fails with a timeout.
+/// The pool is at home on the tokio runtime in which this value was created, or on the one given to
+/// [`on`](TokioRuntime::on): its connects and its maintenance task run there, whichever runtime a `get`
+/// comes from. So a pool in a `static` can be used from the short-lived runtimes of tests, or from
+/// threads that each have their own. Created outside of any runtime, the pool is at home on the first
+/// that polls one of its futures. If the home ends or is no longer polled, the runtime of a caller takes
+/// over, see [`Runtime::current`]. If there is no runtime at all, tasks are dropped and timers fire at
+/// once, so a `get` that has to wait fails with a timeout.
+///
+/// The timer of a `get` that waits belongs to the runtime of its caller.
 ///
 /// The clock is tokio's, which the timers use as well. With `tokio::time::pause`, which needs the
 /// feature `test-util`, the pool's time stands still, too. In a program that cannot pause it, ages
@@ -31,24 +37,54 @@ use tokio::time;
 /// Without the time driver, tokio panics when the pool arms its first timer.
 #[derive(Debug, Clone)]
 pub struct TokioRuntime {
-    fallback: Option<Handle>,
+    home: Option<Home>,
     start: time::Instant,
     recent: RecentClock,
 }
 
+#[derive(Debug, Clone)]
+struct Home {
+    handle: Handle,
+    id: RuntimeId,
+}
+
 impl TokioRuntime {
-    /// Creates a runtime that remembers the tokio runtime it is created in, if any, as the fallback
-    /// for calls from outside.
+    /// Creates a runtime whose home is the tokio runtime that it is created in, if any.
     pub fn new() -> Self {
+        TokioRuntime::at_home(Handle::try_current().ok())
+    }
+
+    /// Creates a runtime whose home is that of `handle`, wherever it is created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connpool_tokio::{Pool, TcpManager, TokioRuntime};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let background = tokio::runtime::Runtime::new()?;
+    /// let runtime = TokioRuntime::on(background.handle().clone());
+    /// let pool = Pool::builder(TcpManager::new("127.0.0.1:9090"), runtime).build_lazy()?;
+    /// # let _ = pool; Ok(()) }
+    /// ```
+    pub fn on(handle: Handle) -> Self {
+        TokioRuntime::at_home(Some(handle))
+    }
+
+    fn at_home(handle: Option<Handle>) -> Self {
         TokioRuntime {
-            fallback: Handle::try_current().ok(),
+            home: handle.map(|handle| Home { id: ids::of(&handle), handle }),
             start: time::Instant::now(),
             recent: RecentClock::new(),
         }
     }
 
+    fn home_handle(&self) -> Option<&Handle> {
+        self.home.as_ref().map(|home| &home.handle)
+    }
+
     fn handle(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| self.fallback.clone())
+        Handle::try_current().ok().or_else(|| self.home_handle().cloned())
     }
 }
 
@@ -64,7 +100,7 @@ impl Runtime for TokioRuntime {
         #[cfg(feature = "test-util")]
         let _entered = match Handle::try_current() {
             Ok(_) => None,
-            Err(_) => self.fallback.as_ref().map(Handle::enter),
+            Err(_) => self.home_handle().map(Handle::enter),
         };
         let elapsed = time::Instant::now().saturating_duration_since(self.start);
         Instant::ORIGIN.checked_add(elapsed).unwrap_or_default()
@@ -109,6 +145,26 @@ impl Runtime for TokioRuntime {
         }
     }
 
+    fn current(&self) -> Option<RuntimeId> {
+        let here = ids::of(&Handle::try_current().ok()?);
+        // In a test whose paused clock runs ahead, time that has passed says nothing about the home.
+        match self.home() {
+            Some(home) if pause_support::clock_runs_ahead() => Some(home),
+            _ => Some(here),
+        }
+    }
+
+    fn home(&self) -> Option<RuntimeId> {
+        self.home.as_ref().map(|home| home.id)
+    }
+
+    fn spawn_at_home(&self, task: BoxFuture) {
+        match self.home_handle() {
+            Some(home) => drop(home.spawn(task)),
+            None => self.spawn(task),
+        }
+    }
+
     fn random(&self) -> u64 {
         rand::rng().next_u64()
     }
@@ -128,6 +184,49 @@ impl Runtime for TokioRuntime {
     fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Outside of a runtime there is no budget, and this is ready.
         coop::poll_proceed(cx).map(|unit| unit.made_progress())
+    }
+}
+
+/// The ids of tokio's runtimes.
+///
+/// tokio may use the id of a runtime again when that has ended. So each runtime gets a number of its own
+/// here, and a task that does nothing: when it is dropped, the runtime has ended.
+mod ids {
+    use std::collections::HashMap;
+    use std::future::pending;
+    use std::num::NonZeroU32;
+    use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+    use connpool_core::RuntimeId;
+    use tokio::runtime::{Handle, Id};
+
+    #[derive(Default)]
+    struct Ids {
+        last: u32,
+        runtimes: HashMap<Id, (RuntimeId, Weak<()>)>,
+    }
+
+    static IDS: LazyLock<Mutex<Ids>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn of(handle: &Handle) -> RuntimeId {
+        let mut ids = IDS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((id, is_running)) = ids.runtimes.get(&handle.id()) {
+            if is_running.strong_count() > 0 {
+                return *id;
+            }
+        }
+        // The largest number is never used. After it, runtimes would share their numbers.
+        ids.last = ids.last.saturating_add(1).min(u32::MAX - 1);
+        let id = RuntimeId::new(NonZeroU32::new(ids.last).unwrap_or(NonZeroU32::MIN));
+        let running = Arc::new(());
+        ids.runtimes.retain(|_, (_, is_running)| is_running.strong_count() > 0);
+        ids.runtimes.insert(handle.id(), (id, Arc::downgrade(&running)));
+        drop(ids);
+        drop(handle.spawn(async move {
+            let _running = running;
+            pending::<()>().await;
+        }));
+        id
     }
 }
 
@@ -153,6 +252,15 @@ mod pause_support {
     fn pause() -> NotAvailable {
         NotAvailable
     }
+
+    /// Returns whether the clock of the current runtime was paused and has run ahead of the system's.
+    pub(super) fn clock_runs_ahead() -> bool {
+        let system = std::time::Instant::now();
+        is_available() && tokio::time::Instant::now().into_std() > system + MARGIN
+    }
+
+    /// Longer than it takes to read two clocks, shorter than any wait for a home.
+    const MARGIN: std::time::Duration = std::time::Duration::from_millis(50);
 
     struct NotAvailable;
 

@@ -1,10 +1,11 @@
 //! Pools across several tokio runtimes, and tokio's paused clock.
 
+use std::io;
 use std::pin::pin;
 use std::thread;
 use std::time::{self, Duration};
 
-use connpool_tokio::{BuildError, CloseReason, GetError, Phase, Pool, TcpManager};
+use connpool_tokio::{BuildError, CloseReason, GetError, Phase, Pool, TcpManager, TokioRuntime};
 use futures_lite::future::{block_on, poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +16,7 @@ use suites::server::{Echo, FullServer, LIMIT};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -54,7 +56,7 @@ fn pool_continues_in_another_runtime() {
                 echo(&mut *conn, b"second").await.unwrap();
                 guards.push(conn);
             }
-            wait_until_closed(&pool, CloseReason::Dead, 4).await;
+            wait_until_closed(&pool, CloseReason::RuntimeGone, 4).await;
         });
         assert!(counts_add_up(&pool.stats()));
     }
@@ -72,7 +74,132 @@ fn connection_of_an_ended_runtime_is_not_lent() {
     assert_eq!(pool.stats().available, 1);
     drop(runtime);
     assert!(matches!(pool.try_get(), Err(GetError::Exhausted(_))));
-    assert_eq!(pool.stats().closed.get(CloseReason::Dead), 1);
+    assert_eq!(pool.stats().closed.get(CloseReason::RuntimeGone), 1);
+}
+
+/// Runs `part` on a runtime of its own, in a thread of its own, as a test of a user does.
+fn in_a_short_lived_runtime<T: Send + 'static>(
+    part: impl Future<Output = T> + Send + 'static,
+) -> thread::JoinHandle<T> {
+    thread::spawn(move || one_thread().block_on(part))
+}
+
+async fn request(pool: &Pool<TcpManager>) -> io::Result<()> {
+    let mut conn = pool.get().await.map_err(io::Error::other)?;
+    echo(&mut *conn, b"hello").await
+}
+
+/// Creates a pool that is at home on `runtime`, without a task of that runtime.
+fn pool_at_home_on(runtime: &Runtime, address: String, max_size: usize) -> Pool<TcpManager> {
+    let runtime = TokioRuntime::on(runtime.handle().clone());
+    Pool::builder(TcpManager::new(address), runtime).max_size(max_size).build_lazy().unwrap()
+}
+
+#[test]
+fn short_lived_runtimes_share_one_connection() {
+    let server = Echo::start();
+    let program = two_threads();
+    let pool = pool_at_home_on(&program, server.address(), 4);
+    for _ in 0..20 {
+        let pool = pool.clone();
+        in_a_short_lived_runtime(async move { request(&pool).await }).join().unwrap().unwrap();
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.created, stats.available), (1, 1), "{stats}");
+}
+
+#[test]
+fn eighty_short_lived_runtimes_share_a_pool_that_lives_longer() {
+    let server = Echo::start();
+    let program = two_threads();
+    let pool = pool_at_home_on(&program, server.address(), 4);
+    for _ in 0..10 {
+        let tests = [2, 4, 6, 8, 10, 12, 14, 16].map(|requests| {
+            let pool = pool.clone();
+            in_a_short_lived_runtime(async move {
+                for _ in 0..requests {
+                    request(&pool).await?;
+                }
+                io::Result::Ok(())
+            })
+        });
+        for test in tests {
+            test.join().unwrap().unwrap();
+        }
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.closed.get(CloseReason::RuntimeGone), 0, "{stats}");
+    assert!(stats.created <= 4 && counts_add_up(&stats), "{stats}");
+}
+
+#[test]
+fn no_get_fails_on_a_pool_of_short_lived_runtimes() {
+    let server = Echo::start();
+    let address = server.address();
+    // Built in the first of them, as a `static` is.
+    let pool = in_a_short_lived_runtime(async move { pool_of(address).max_size(4).build().await });
+    let pool = pool.join().unwrap().unwrap();
+    for _ in 0..10 {
+        let tests = [(); 8].map(|()| {
+            let pool = pool.clone();
+            in_a_short_lived_runtime(async move {
+                let conn = pool.get().await;
+                conn.map(|conn| conn.id())
+            })
+        });
+        for test in tests {
+            test.join().unwrap().unwrap();
+        }
+    }
+    // One after the other, the requests do not fail either.
+    for _ in 0..10 {
+        let pool = pool.clone();
+        in_a_short_lived_runtime(async move { request(&pool).await }).join().unwrap().unwrap();
+    }
+    assert!(counts_add_up(&pool.stats()));
+}
+
+#[test]
+fn thread_that_asks_once_and_polls_no_more_holds_up_nobody() {
+    let server = Echo::start();
+    let program = two_threads();
+    let pool = pool_at_home_on(&program, server.address(), 1);
+    let theirs = one_thread();
+    theirs.block_on(request(&pool)).unwrap();
+    for _ in 0..3 {
+        let answer = program.block_on(async { timeout(LIMIT, request(&pool)).await });
+        answer.unwrap().unwrap();
+    }
+    assert_eq!(pool.stats().created, 1);
+}
+
+#[test]
+fn pool_whose_runtime_is_not_polled_is_served_and_closed_from_another() {
+    let server = Echo::start();
+    let (first, second) = (one_thread(), two_threads());
+    let pool = first.block_on(async {
+        let builder = connpool_tokio::builder(TcpManager::new(server.address()));
+        let pool = builder.min_size(1).max_size(2).build().await.unwrap();
+        request(&pool).await.unwrap();
+        pool
+    });
+    // Its connection has been idle for more than a moment.
+    thread::sleep(Duration::from_millis(150));
+    second.block_on(async {
+        let start = time::Instant::now();
+        let has_moved = || pool.stats().available > 0 && start.elapsed() > 3 * SECOND;
+        while !has_moved() {
+            timeout(LIMIT, request(&pool)).await.unwrap().unwrap();
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Maintained from here: what `clear` removes is replaced.
+        pool.clear();
+        wait_until(&pool, |stats| stats.closed.get(CloseReason::Cleared) >= 1).await;
+        wait_until(&pool, |stats| stats.available == 1).await;
+        let report = pool.close(LIMIT).await;
+        assert!(!report.timed_out, "{report:?}");
+    });
+    drop(first);
 }
 
 #[test]
