@@ -223,8 +223,13 @@ impl BackoffState {
     pub(crate) fn forget(&mut self) {
         (self.failures, self.permanent) = (Count::default(), 0);
         self.retry_at = None;
-        self.lent_at = None;
         self.breaker = self.breaker.after(Input::Succeeded);
+    }
+
+    /// Like [`forget`](BackoffState::forget), and no open connection can come back.
+    pub(crate) fn clear(&mut self) {
+        self.forget();
+        self.lent_at = None;
     }
 
     /// Returns when the next connect is due; `None` if it is not held up. `asked` says that a caller

@@ -520,7 +520,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn clear(&mut self) -> bool {
         self.versions.advance();
         self.versions.cleared = self.versions.current;
-        self.backoff.forget();
+        self.backoff.clear();
         self.connects.abandon()
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 fn at(millis: u64) -> Instant {
     Instant::from_nanos(millis * 1_000_000)
 }
@@ -358,4 +360,18 @@ fn leap_puts_connections_in_doubt_and_is_no_burst() {
     let config = PoolConfig { ping_after: Some(Duration::from_secs(60)), ..PoolConfig::default() };
     machine.reconfigure(&config);
     assert_eq!(machine.compare_clocks(at(3), at(70_103)), None);
+}
+
+#[test]
+fn resume_does_not_forget_what_is_borrowed() {
+    let mut machine = machine(|c| (c.max_size, c.fail_fast_after) = (2, Some(3 * SECOND)));
+    open(&mut machine);
+    machine.succeeded(at(0));
+    join(&mut machine);
+    let hanging = machine.connect_started(at(0));
+    machine.backoff.count_lendings(1, at(4_000));
+    machine.pause();
+    machine.resume();
+    assert!(machine.connect_failed(hanging, false, false, at(4_001), 0));
+    assert_eq!(machine.give_up(at(4_001)), [], "the connection was just borrowed");
 }

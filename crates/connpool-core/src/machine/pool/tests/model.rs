@@ -338,7 +338,7 @@ impl Naive {
     }
 
     fn forget(&mut self) {
-        (self.failures, self.permanent, self.retry_at, self.lent_at) = (0, 0, None, None);
+        (self.failures, self.permanent, self.retry_at) = (0, 0, None);
         self.breaker = BreakerState::Closed;
     }
 
@@ -644,6 +644,7 @@ impl Both {
                 naive.started_at_clear = naive.started;
                 naive.forget();
                 assert_eq!(machine.clear(), any);
+                naive.lent_at = None;
                 naive.changes += 1;
                 naive.stale.iter_mut().for_each(|(_, stale)| *stale = true);
             }
