@@ -148,6 +148,20 @@ fn get_takes_a_new_connection_after_three_failed_pings() {
 
 /// A firewall has forgotten all idle connections, while the backend is well.
 #[test]
+fn idle_connection_serves_a_get_whose_own_connect_hangs() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).ping_after(Duration::ZERO).build_lazy().unwrap();
+    fill(&sim, &pool, 2);
+    fake.next(Call::Ping, [Behavior::Hang]);
+    fake.always(Call::Connect, Behavior::Hang);
+    let job = spawn_get(&sim, &pool);
+    sim.advance(1_000 * MILLI);
+    assert!(!job.has_ended(), "a ping of 250 ms, and a connect that may still succeed");
+    sim.advance(51 * MILLI);
+    assert!(matches!(job.take(), Some(Ok(_))), "{}", pool.stats());
+}
+
+#[test]
 fn silent_connections_cost_a_get_a_quarter_of_a_second_and_a_connect() {
     for get_timeout in [10_000, 2_000, 900] {
         let (sim, fake) = new(1);

@@ -59,6 +59,8 @@ pub(crate) fn begin_connects<M: Manager>(shared: &Shared<M>, here: Option<Runtim
 pub(crate) fn spawn_wanted<M: Manager>(shared: &Shared<M>, now: Instant) {
     let ((), spawns) = shared.with_spawns(|locked| {
         locked.state.machine.tick(now);
+        // For a connect that hangs by now, a waiter may take an idle connection instead.
+        locked.serve(now);
         locked.give_up(now);
         locked.collect_spawns(now);
     });
