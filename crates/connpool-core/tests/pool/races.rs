@@ -123,6 +123,27 @@ fn connection_returned_between_idle_check_and_enqueue_is_found() {
 }
 
 #[test]
+fn connection_returned_between_idle_check_and_enqueue_is_found_while_connects_fail() {
+    let (sim, fake) = new(1);
+    let runtime = HookedRuntime::new(&sim);
+    let pool = Pool::builder(fake.clone(), runtime.clone())
+        .max_size(2)
+        .ping_after(None)
+        .build_lazy()
+        .unwrap();
+    let held = hold(&sim, &pool, 1);
+    fake.always(Call::Connect, Behavior::Fail);
+    sim.advance(4 * SECOND);
+    let told = spawn_get(&sim, &pool);
+    sim.advance(4 * SECOND);
+    assert!(matches!(told.take(), Some(Err(GetError::Connect(_)))));
+    // The clock is read as in the test above.
+    runtime.on_next_now(move || drop(held));
+    let mut get = pin!(pool.get());
+    assert!(matches!(poll_once(get.as_mut()), Poll::Ready(Ok(_))), "{}", pool.stats());
+}
+
+#[test]
 fn concurrent_connects_do_not_share_the_last_slot() {
     let (sim, fake) = new(1);
     let runtime = HookedRuntime::new(&sim);

@@ -184,7 +184,10 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn rejected(&self, state: &State<M>, rejected: Rejected, now: Instant) -> WaitResult<M> {
         match rejected {
             Rejected::Closed => Err(WaitError::Closed),
-            Rejected::Unreachable => Err(WaitError::Connect(state.last_failure())),
+            // A connection may have come back since the idle set was searched.
+            Rejected::Unreachable => self
+                .take_unwanted_idle(state, now)
+                .ok_or_else(|| WaitError::Connect(state.last_failure())),
             Rejected::Exhausted => self.take_unwanted_idle(state, now).ok_or(WaitError::Exhausted),
         }
     }
