@@ -354,6 +354,9 @@ impl BackoffState {
 }
 
 #[cfg(test)]
+mod projection;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -131,3 +131,30 @@ impl Connects {
         earliest([hangs, oldest.and_then(|began| began.checked_add(A_SECOND))])
     }
 }
+
+#[cfg(test)]
+impl Connects {
+    /// Adds what later decisions can see.
+    ///
+    /// # Panics
+    ///
+    /// Panics near the limit per second: which connects were in vain, and when, is left out.
+    pub(crate) fn project(&self, into: &mut crate::machine::projection::Projector) {
+        let Connects { ids, running, first_fresh, fresh: _, cleared, in_vain } = self;
+        assert!(in_vain.len() + running.len() < MOST_IN_VAIN / 2, "too many for this projection");
+        into.number(usize::try_from(ids.last() - cleared).unwrap_or(2).min(2));
+        into.number(running.len());
+        for (id, began) in running {
+            into.time(*began);
+            into.flag(id >= first_fresh);
+            into.flag(id <= cleared);
+            into.flag(*id == ids.last());
+        }
+    }
+
+    /// Returns the number of connects under way that began before this one, or more of them than
+    /// there are if it is not under way.
+    pub(crate) fn rank(&self, id: u64) -> usize {
+        if self.is_running(id) { self.running.range(..id).count() } else { usize::MAX }
+    }
+}

@@ -35,6 +35,15 @@ impl BurstDetector {
 }
 
 #[cfg(test)]
+impl BurstDetector {
+    /// Adds what later decisions can see.
+    pub(crate) fn project(&self, into: &mut crate::machine::projection::Projector) {
+        let BurstDetector { found, raised_at } = self;
+        found.iter().chain([raised_at]).for_each(|at| into.age(*at, WITHIN));
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -34,5 +34,7 @@ pub(crate) mod failure_burst;
 pub(crate) mod health;
 pub(crate) mod home;
 pub(crate) mod pool;
+#[cfg(test)]
+pub(crate) mod projection;
 pub(crate) mod sweep_schedule;
 pub(crate) mod wait_queue;

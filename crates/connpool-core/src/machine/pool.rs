@@ -570,4 +570,6 @@ impl<W> PoolMachine<W> {
 }
 
 #[cfg(test)]
+mod projection;
+#[cfg(test)]
 mod tests;

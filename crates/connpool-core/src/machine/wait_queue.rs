@@ -276,14 +276,22 @@ impl<W> WaitQueue<W> {
 
 #[cfg(test)]
 impl<W> WaitQueue<W> {
-    /// Returns what each queued waiter accepts and its deadline, in order.
-    pub(crate) fn queued(&self) -> Vec<(Accepts, Option<Instant>)> {
-        let queued = self.waiters.iter().map(|(_, waiter)| waiter);
-        let mut queued: Vec<_> = queued.filter(|w| w.state == WaiterState::Queued).collect();
-        queued.sort_by_key(|waiter| waiter.ticket);
-        let deadline = |at: Instant| Some(at).filter(|at| *at < Instant::NEVER);
-        let row = |waiter: &Waiter<W>| (waiter.accepts, deadline(waiter.deadline));
-        queued.into_iter().map(row).collect()
+    /// Adds what later decisions can see: all waiters in the order of their tickets, and the `name`
+    /// of each.
+    pub(crate) fn project(
+        &self,
+        into: &mut crate::machine::projection::Projector,
+        name: impl Fn(&W) -> usize,
+    ) {
+        let mut waiters: Vec<_> = self.waiters.iter().map(|(_, waiter)| waiter).collect();
+        waiters.sort_by_key(|waiter| waiter.ticket);
+        into.number(waiters.len());
+        for waiter in waiters {
+            into.number(name(&waiter.payload));
+            into.number(waiter.accepts as usize);
+            into.number(waiter.state as usize);
+            into.due(Some(waiter.deadline).filter(|at| *at < Instant::NEVER));
+        }
     }
 }
 

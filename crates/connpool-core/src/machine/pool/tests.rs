@@ -1,5 +1,4 @@
 mod model;
-mod projection;
 
 use std::time::Duration;
 
