@@ -42,6 +42,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
+    step("stateright", || model::stateright(sh, &model::Stateright::default()))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
     step("soak", || soak::run(sh, &soak::Args::short()))?;

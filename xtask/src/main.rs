@@ -33,6 +33,8 @@ enum Command {
     Loom(model::Loom),
     /// Check the large model of the core in random task schedules with shuttle
     Shuttle(model::Shuttle),
+    /// Check the machine of the core in all its states with stateright
+    Stateright(model::Stateright),
     /// Run every example in release mode
     Examples,
     /// Run random operations in virtual time; a violation prints its seed and a short history
@@ -67,6 +69,7 @@ fn run(command: Command) -> Result {
         Command::Counts => ci::counts(&sh),
         Command::Loom(args) => model::loom(&sh, &args),
         Command::Shuttle(args) => model::shuttle(&sh, &args),
+        Command::Stateright(args) => model::stateright(&sh, &args),
         Command::Examples => examples::run(&sh),
         Command::Sim(args) => sim::run(&sh, &args),
         Command::Release => ci::release(&sh),

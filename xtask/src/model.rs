@@ -1,4 +1,5 @@
-//! `cargo xtask loom` and `cargo xtask shuttle`: run the core under its model checkers.
+//! `cargo xtask loom`, `cargo xtask shuttle` and `cargo xtask stateright`: run the core under its model
+//! checkers.
 
 use std::path::PathBuf;
 
@@ -31,6 +32,20 @@ pub(crate) struct Shuttle {
     harness: Vec<String>,
 }
 
+/// The arguments of `cargo xtask stateright`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Stateright {
+    /// Run the searches that are too large for every change; they take minutes and gigabytes
+    #[arg(long)]
+    large: bool,
+    /// The depth of the searches that do not end by themselves, instead of 8, or 10 with `--large`
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Arguments for the tests, such as a part of their names
+    #[arg(last = true)]
+    harness: Vec<String>,
+}
+
 /// Checks the small models in every schedule.
 pub(crate) fn loom(sh: &Shell, args: &Loom) -> Result {
     let preemptions = args.preemptions.map(|most| most.to_string());
@@ -51,6 +66,14 @@ pub(crate) fn shuttle(sh: &Shell, args: &Shuttle) -> Result {
     };
     let env = [("CONNPOOL_ITERATIONS", iterations), ("CONNPOOL_REPLAY", replay)];
     run(sh, "shuttle", &args.harness, env)
+}
+
+/// Checks the machine of the pool in every state.
+pub(crate) fn stateright(sh: &Shell, args: &Stateright) -> Result {
+    let depth = args.depth.map(|depth| depth.to_string());
+    let large = args.large.then(|| "1".to_owned());
+    let env = [("CONNPOOL_DEPTH", depth), ("CONNPOOL_LARGE", large)];
+    run(sh, "stateright", &args.harness, env)
 }
 
 fn run<const N: usize>(

@@ -54,7 +54,7 @@ mod config;
 mod error;
 mod machine;
 mod manager;
-#[cfg(all(test, any(connpool_loom, connpool_shuttle)))]
+#[cfg(all(test, any(connpool_loom, connpool_shuttle, connpool_stateright)))]
 mod model_tests;
 mod observe;
 mod runtime;
