@@ -251,11 +251,16 @@ pub struct PoolConfig {
 /// Pauses after failed connects.
 ///
 /// The pause after the first failure is `first`, after the next one `first * factor`, and so on up to
-/// `max`. A working connection resets it. Each pause is shortened by up to 15 % at random, so that many
-/// pools do not connect at the same time.
+/// `max`. A working connection resets it. Each pause is shortened by up to 15 % at random, and the first one
+/// while a caller waits by up to 40 %, so that many pools do not connect at the same time.
 ///
 /// While a caller waits, no pause is longer than 250 ms in the first five seconds of an outage, and than
 /// 1 s afterwards. Whatever the settings say, at most 20 connects fail in any second.
+///
+/// If connects fail and succeed by turns within 10 s, the backend is up but accepts fewer than its clients
+/// start. A pool that has a connection then starts one connect at a time, 2 s apart, or half of that for
+/// each that succeeded since the last failure. The first success after a failure holds up the next connect
+/// for a quarter of a second. Neither applies while the pool has no open connection.
 ///
 /// # Examples
 ///

@@ -56,6 +56,11 @@ const JITTER: f64 = 0.15;
 const YOUNG_PAUSE: Duration = Duration::from_millis(250);
 const YOUNG: Duration = Duration::from_secs(5);
 
+/// The jitter of the first of these pauses. The clients of a backend fail at the same moment, and their next
+/// attempts should not come at one moment too. With more, an outage could begin with six attempts in a
+/// second.
+const FIRST_JITTER: f64 = 0.4;
+
 /// The longest pause while a caller asks.
 const ASKED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -114,16 +119,16 @@ impl BackoffState {
         }
     }
 
-    /// Records a failed connect, or a connection that was dead on arrival. Its slot is freed
-    /// separately.
+    /// Records a failed connect, or a connection that was dead on arrival, and returns whether it says
+    /// anything about the backend as it is now. Its slot is freed separately.
     ///
     /// Connects that fail during a pause started before it and count as one with the failure that
     /// began it, unless the failed connect is the probe. One that began before the last success says
     /// nothing about the backend as it is now.
-    pub(crate) fn failed(&mut self, failure: Failure, now: Instant) {
+    pub(crate) fn failed(&mut self, failure: Failure, now: Instant) -> bool {
         let Failure { began, is_permanent, beside_open, was_dropped, draw } = failure;
         if self.has_connected && began < self.succeeded_at {
-            return;
+            return false;
         }
         let is_probe = self.failures.get() > 0 && began >= self.failed_at;
         (self.failed_at, self.was_dropped) = (now, was_dropped);
@@ -140,7 +145,7 @@ impl BackoffState {
         };
         let counts_as_one = self.breaker != BreakerState::HalfOpen && self.backing_off(now, true);
         if counts_as_one && was_permanent == self.is_permanent() {
-            return;
+            return true;
         }
         let ceiling = self.ceiling();
         self.failures.inc();
@@ -152,11 +157,13 @@ impl BackoffState {
         // Attempts are a pause apart, however long each takes; and others have followed one that hung.
         let from_start = is_probe || now.is_past(began, HANGS_AFTER);
         (self.paused_at, self.draw) = (if from_start { began } else { now }, draw);
-        if self.is_permanent() {
-            return self.pause(now, self.backoff.max.max(TOLD_FOR));
-        }
         let longest = breaker.map_or(ceiling, |breaker| breaker.probe_every);
-        self.pause(now, jittered(longest, JITTER, draw));
+        let pause = match self.is_permanent() {
+            true => self.backoff.max.max(TOLD_FOR),
+            false => jittered(longest, JITTER, draw),
+        };
+        self.pause(now, pause);
+        true
     }
 
     /// Returns whether connects are pointless until the settings or the pool change.
@@ -239,11 +246,19 @@ impl BackoffState {
         if self.is_permanent() {
             return Some(if asked { retry_at } else { Instant::NEVER });
         }
-        let is_old = self.paused_at.is_past(self.failing_since, YOUNG);
-        let longest = if is_old { ASKED_PAUSE } else { YOUNG_PAUSE };
-        let pause = jittered(longest, JITTER, self.draw);
-        let sooner = self.paused_at.checked_add(pause).filter(|_| asked);
+        let sooner = self.paused_at.checked_add(self.asked_pause()).filter(|_| asked);
         earliest([Some(retry_at), sooner])
+    }
+
+    /// Returns the longest pause while a caller asks.
+    fn asked_pause(&self) -> Duration {
+        let is_old = self.paused_at.is_past(self.failing_since, YOUNG);
+        let (longest, jitter) = match self.failures.get() {
+            _ if is_old => (ASKED_PAUSE, JITTER),
+            1 => (YOUNG_PAUSE, FIRST_JITTER),
+            _ => (YOUNG_PAUSE, JITTER),
+        };
+        jittered(longest, jitter, self.draw)
     }
 
     pub(crate) fn backing_off(&self, now: Instant, asked: bool) -> bool {
@@ -380,7 +395,7 @@ mod tests {
 
     impl BackoffState {
         fn fail(&mut self, now: Instant, draw: u64) {
-            self.failed(failure(now, draw), now);
+            assert!(self.failed(failure(now, draw), now));
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `capacity`       | how many connects may start, and what is surplus           |
 //! | `connects`       | which connects hang, and how many more may start           |
 //! | `backoff`        | when to connect again after failures, and who hears of it  |
+//! | `contention`     | how far apart connects are that fail and succeed by turns  |
 //! | `breaker`        | whether the backend is used or only probed                 |
 //! | `failure_burst`  | whether several broken connections make the others suspect |
 //! | `clock_leap`     | whether time has passed that the clock did not count       |
@@ -28,6 +29,7 @@ pub(crate) mod check_doubt;
 pub(crate) mod check_limit;
 pub(crate) mod clock_leap;
 pub(crate) mod connects;
+pub(crate) mod contention;
 pub(crate) mod count;
 pub(crate) mod disposition;
 pub(crate) mod failure_burst;

@@ -8,6 +8,7 @@ use crate::machine::breaker::BreakerState;
 use crate::machine::capacity::{Capacity, SlotState};
 use crate::machine::clock_leap::LeapDetector;
 use crate::machine::connects::Connects;
+use crate::machine::contention::Contention;
 use crate::machine::count::Count;
 use crate::machine::failure_burst::BurstDetector;
 use crate::machine::health::Versions;
@@ -68,6 +69,7 @@ pub(crate) struct PoolMachine<W> {
     pub(crate) queue: WaitQueue<W>,
     pub(crate) backoff: BackoffState,
     connects: Connects,
+    contention: Contention,
     /// The number of futures, `build` among them, that wait for connections without a place in the
     /// queue.
     pub(crate) askers: Count,
@@ -96,6 +98,7 @@ impl<W> PoolMachine<W> {
             queue: WaitQueue::default(),
             backoff: BackoffState::new(config),
             connects: Connects::default(),
+            contention: Contention::default(),
             askers: Count::default(),
             told: false,
             broken: BurstDetector::default(),
@@ -120,7 +123,16 @@ impl<W> PoolMachine<W> {
         if missing == 0 || self.backoff.backing_off(now, self.is_asked()) {
             return 0;
         }
-        missing.min(room).min(self.connects_allowed())
+        missing.min(room).min(self.connects_allowed()).min(self.paced(now))
+    }
+
+    /// Returns how many connects contention allows. While nothing is open, it allows any number.
+    fn paced(&self, now: Instant) -> usize {
+        if self.capacity.open.get() == 0 { usize::MAX } else { self.contention.allowed(now) }
+    }
+
+    fn paced_until(&self) -> Option<Instant> {
+        self.contention.due_at().filter(|_| self.capacity.open.get() > 0)
     }
 
     fn connects_allowed(&self) -> usize {
@@ -149,17 +161,18 @@ impl<W> PoolMachine<W> {
         self.capacity.missing(callers.saturating_sub(self.on_their_way()), self.connects.fresh())
     }
 
-    /// Returns whether a missing connection has to wait for the end of a backoff pause.
-    pub(crate) fn is_held_up_by_backoff(&self, now: Instant) -> bool {
-        self.backoff.retry_at.is_some()
-            && self.missing() > 0
-            && self.backoff.backing_off(now, self.is_asked())
+    /// Returns whether a missing connection has to wait, for the end of a backoff pause or in contention.
+    pub(crate) fn is_held_up(&self, now: Instant) -> bool {
+        let is_backing_off =
+            || self.backoff.retry_at.is_some() && self.backoff.backing_off(now, self.is_asked());
+        (is_backing_off() || self.paced(now) == 0) && self.missing() > 0
     }
 
     /// Takes a slot for a connect that starts now.
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
         self.capacity.connecting.inc();
         self.backoff.connect_started(now);
+        self.contention.connect_started(now);
         self.told = false;
         ConnectTicket {
             version: self.versions.current,
@@ -185,6 +198,9 @@ impl<W> PoolMachine<W> {
         }
         self.capacity.connected();
         self.backoff.connected(now, self.capacity.max_size);
+        if !self.backoff.is_unproven() {
+            self.contention.succeeded(now);
+        }
         let check_by = self.probe_check_at();
         self.schedule.sweep_by(check_by);
         check_by.is_some()
@@ -211,7 +227,7 @@ impl<W> PoolMachine<W> {
         if counts {
             let beside_open = self.capacity.open.get() > 0;
             let failure = Failure { began, is_permanent, beside_open, was_dropped, draw };
-            self.backoff.failed(failure, now);
+            self.failed(failure, now);
         }
         counts
     }
@@ -219,7 +235,13 @@ impl<W> PoolMachine<W> {
     /// Records that a connection opened at `created_at` failed its first check.
     pub(crate) fn dead_on_arrival(&mut self, created_at: Instant, now: Instant, draw: u64) {
         self.connects.was_in_vain(created_at);
-        self.backoff.failed(Failure { began: created_at, draw, ..Failure::default() }, now);
+        self.failed(Failure { began: created_at, draw, ..Failure::default() }, now);
+    }
+
+    fn failed(&mut self, failure: Failure, now: Instant) {
+        if self.backoff.failed(failure, now) {
+            self.contention.failed(now, failure.draw);
+        }
     }
 
     /// Records that the user was told that `min_size` connections are open.
@@ -242,9 +264,14 @@ impl<W> PoolMachine<W> {
 
     /// Records that a connection opened at `created_at` passed a check. Returns whether no failure
     /// is left.
-    pub(crate) fn succeeded(&mut self, created_at: Instant) -> bool {
+    pub(crate) fn succeeded(&mut self, created_at: Instant, now: Instant) -> bool {
+        let was_unproven = self.backoff.is_unproven();
         self.backoff.succeeded(created_at);
-        !self.backoff.is_unproven()
+        let is_proven = !self.backoff.is_unproven();
+        if was_unproven && is_proven {
+            self.contention.succeeded(now);
+        }
+        is_proven
     }
 
     /// Records that a check found a connection broken. A burst makes all others suspect and starts
@@ -255,6 +282,7 @@ impl<W> PoolMachine<W> {
             self.versions.advance();
             self.versions.suspect = self.versions.current;
             self.backoff.narrow_to(1);
+            self.contention.forget();
         }
         burst
     }
@@ -317,6 +345,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn returned_broken(&mut self, now: Instant) {
         if self.returned_broken.record(now) {
             self.backoff.narrow_to(CAUTIOUS_LIMIT);
+            self.contention.forget();
         }
     }
 
@@ -491,7 +520,8 @@ impl<W> PoolMachine<W> {
         }
         let missing = self.missing() > 0 && self.capacity.room() > 0;
         let can_connect = missing && self.connects_allowed() > 0;
-        let due_at = self.backoff.due_at(self.is_asked()).filter(|_| can_connect);
+        let due_at = self.backoff.due_at(self.is_asked()).max(self.paced_until());
+        let due_at = due_at.filter(|_| can_connect);
         let waiting = self.queue.len() > 0;
         let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
         let connects = self.connects.next_deadline();
@@ -521,6 +551,7 @@ impl<W> PoolMachine<W> {
         self.versions.advance();
         self.versions.cleared = self.versions.current;
         self.backoff.clear();
+        self.contention.forget();
         self.connects.abandon()
     }
 
@@ -540,6 +571,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn resume(&mut self) {
         self.paused = false;
         self.backoff.forget();
+        self.contention.forget();
     }
 
     /// Applies new settings from now on. A sweep that was scheduled by an old interval is scheduled

@@ -252,7 +252,7 @@ pub(crate) fn report_first_check<M: Manager>(
             locked.state.machine.dead_on_arrival(meta.created_at, now, draw);
             return locked.state.last_failure.replace(ConnectError::DeadOnArrival(reason));
         }
-        if !locked.state.machine.succeeded(meta.created_at) {
+        if !locked.state.machine.succeeded(meta.created_at, now) {
             return None;
         }
         // Other waiters may have been waiting for the end of the pause that is over now.

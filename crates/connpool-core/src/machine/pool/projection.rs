@@ -18,11 +18,14 @@ impl<W> PoolMachine<W> {
             queue,
             backoff,
             connects,
+            contention,
             askers,
             told,
             broken,
             returned_broken,
             leaps: _,
+            // There is one runtime.
+            home: _,
             schedule,
             // Connections and tickets carry one, of which only `outdates` is seen.
             versions: _,
@@ -35,6 +38,7 @@ impl<W> PoolMachine<W> {
         queue.project(into, name);
         backoff.project(into, open.get() > 0, lendings);
         connects.project(into);
+        contention.project(into);
         into.number(askers.get());
         into.flag(*told);
         broken.project(into);

@@ -177,7 +177,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         // The maintenance task may sleep for longer than the pause that this waiter waits for.
         let machine = &locked.state.machine;
         locked.actions.notify_maintenance |=
-            machine.is_held_up_by_backoff(now) || machine.tells_at(now).is_some();
+            machine.is_held_up(now) || machine.tells_at(now).is_some();
         taken(locked.state, key)
     }
 

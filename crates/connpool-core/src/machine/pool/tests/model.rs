@@ -161,6 +161,7 @@ struct Naive {
     /// The number of connects that started, and the number at the last `clear`.
     started: u64,
     started_at_clear: u64,
+    contention: NaiveContention,
     told: bool,
     lendings: u64,
     lent_at: Option<Instant>,
@@ -206,6 +207,7 @@ impl Naive {
             in_vain: Vec::new(),
             started: 0,
             started_at_clear: 0,
+            contention: NaiveContention::default(),
             told: false,
             lendings: 0,
             lent_at: None,
@@ -290,7 +292,11 @@ impl Naive {
             (false, true) => {
                 let is_young = self.paused_at.since(self.failing_since) < MILLI * 5_000;
                 let longest = if is_young { 250 } else { 1_000 };
-                let pause = (MILLI * longest).mul_f64(self.share);
+                let share = match is_young && self.failures == 1 {
+                    true => 1.0 - (1.0 - self.share) / 0.15 * 0.4,
+                    false => self.share,
+                };
+                let pause = (MILLI * longest).mul_f64(share);
                 Some(retry_at.min(self.paused_at.checked_add(pause).unwrap()))
             }
         }
@@ -358,10 +364,20 @@ impl Naive {
         missing
     }
 
+    fn paced(&self) -> usize {
+        match self.contention.pause(self.now) {
+            Some(pause) if self.open > 0 => {
+                usize::from(self.now.since(self.contention.since) >= pause)
+            }
+            _ => usize::MAX,
+        }
+    }
+
     fn wanted(&self, room: usize) -> usize {
+        let paced = self.paced();
         match self.pausing() {
             true => 0,
-            false => *[self.missing(), room, self.may_start()].iter().min().unwrap(),
+            false => *[self.missing(), room, self.may_start(), paced].iter().min().unwrap(),
         }
     }
 
@@ -435,6 +451,54 @@ impl Naive {
     }
 }
 
+/// Two seconds after a failure that follows a success, which follows a failure; half of that after each
+/// further success.
+#[derive(Debug, Default)]
+struct NaiveContention {
+    outcomes: Vec<(Instant, bool)>,
+    /// The pause in quarters of a second.
+    quarters: u32,
+    since: Instant,
+    share: f64,
+}
+
+impl NaiveContention {
+    fn last_failure(&self) -> Option<Instant> {
+        self.outcomes.iter().rev().find(|(_, good)| !good).map(|(at, _)| *at)
+    }
+
+    fn is_recent(&self, now: Instant) -> bool {
+        self.last_failure().is_some_and(|at| now.since(at) < MILLI * 10_000)
+    }
+
+    fn pause(&self, now: Instant) -> Option<Duration> {
+        let pause = (MILLI * 250 * self.quarters).mul_f64(self.share);
+        (self.quarters > 0 && self.is_recent(now)).then_some(pause)
+    }
+
+    fn failed(&mut self, now: Instant, draw: u64) {
+        let follows_a_success = self.outcomes.last().is_some_and(|(_, good)| *good);
+        let is_contended = self.is_recent(now) && (follows_a_success || self.quarters > 0);
+        self.quarters = if is_contended { 8 } else { 0 };
+        self.share = 1.0 - 0.15 * (draw as f64 / u64::MAX as f64);
+        self.outcomes.push((now, false));
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        let follows_a_failure = self.outcomes.last().is_some_and(|(_, good)| !good);
+        self.quarters = match self.quarters {
+            0 if follows_a_failure && self.is_recent(now) => 1,
+            quarters => quarters / 2,
+        };
+        self.outcomes.push((now, true));
+        self.since = now;
+    }
+
+    fn forget(&mut self) {
+        *self = NaiveContention { since: self.since, ..NaiveContention::default() };
+    }
+}
+
 /// Three within a second make a burst, and then none for a second.
 #[derive(Debug, Default)]
 struct Burst {
@@ -503,6 +567,7 @@ impl Both {
                     let nth = naive.started;
                     let connect = NaiveConnect { ticket, nth, began: now, is_stale, is_abandoned };
                     naive.connects.push(connect);
+                    naive.contention.since = now;
                     naive.start = Some((ticket, false));
                     if let (BreakerState::Open | BreakerState::HalfOpen, Some(breaker)) =
                         (naive.breaker, naive.config.breaker)
@@ -524,6 +589,7 @@ impl Both {
                 }
                 if naive.failures == 0 && naive.has_connected {
                     naive.succeeded_at = now;
+                    naive.contention.succeeded(now);
                 }
                 if naive.breaker == BreakerState::HalfOpen {
                     naive.sweep_at = naive.sweep_at.min(naive.retry_at).or(naive.retry_at);
@@ -553,8 +619,11 @@ impl Both {
             Input::Succeeded(age) => {
                 let born = now.since(at(age)).as_nanos() as u64;
                 let born = Instant::from_nanos(born);
-                let good = machine.succeeded(born);
+                let good = machine.succeeded(born, now);
                 if born >= naive.failed_at {
+                    if naive.failures > 0 || !naive.has_connected {
+                        naive.contention.succeeded(now);
+                    }
                     naive.has_connected = true;
                     naive.succeeded_at = naive.succeeded_at.max(born);
                     naive.forget();
@@ -567,6 +636,7 @@ impl Both {
                     naive.changes += 1;
                     naive.bursts += 1;
                     naive.narrow_limit(1);
+                    naive.contention.forget();
                 }
                 assert_eq!(machine.found_broken(now), raised);
             }
@@ -574,6 +644,7 @@ impl Both {
                 machine.returned_broken(now);
                 if naive.lost.is_enough_with(now) {
                     naive.narrow_limit(4);
+                    naive.contention.forget();
                 }
             }
             Input::CloseStarted if naive.open > 0 => {
@@ -615,6 +686,7 @@ impl Both {
                 machine.resume();
                 naive.paused = false;
                 naive.forget();
+                naive.contention.forget();
             }
             Input::GiveUp => {
                 let mut told = Vec::new();
@@ -643,6 +715,7 @@ impl Both {
                 }
                 naive.started_at_clear = naive.started;
                 naive.forget();
+                naive.contention.forget();
                 assert_eq!(machine.clear(), any);
                 naive.lent_at = None;
                 naive.changes += 1;
@@ -724,6 +797,7 @@ impl Both {
         if naive.has_connected && began < naive.succeeded_at {
             return;
         }
+        naive.contention.failed(now, draw);
         let follows_a_failure = naive.failures > 0 && began >= naive.failed_at;
         naive.failed_at = now;
         naive.connect_limit = 1;
@@ -821,8 +895,8 @@ impl Both {
             false => 0,
         };
         assert_eq!(machine.held_up_by_closing(), held_up, "held up");
-        let pause = naive.pausing() && naive.missing() > 0;
-        assert_eq!(machine.is_held_up_by_backoff(now), pause, "waits for a pause");
+        let held_up = (naive.pausing() || naive.paced() == 0) && naive.missing() > 0;
+        assert_eq!(machine.is_held_up(now), held_up, "is held up");
         let connecting =
             !naive.paused && (!naive.connects.is_empty() || (naive.failures > 0 && room > 0));
         assert_eq!(machine.is_connecting(), connecting, "is connecting");
