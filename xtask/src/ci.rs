@@ -39,6 +39,7 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("benches", || benches(sh))?;
     step("instructions", || counts(sh))?;
     step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
+    step("fleet", || sim::small_fleet(sh))?;
     step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
