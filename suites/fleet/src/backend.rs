@@ -34,7 +34,7 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
 }
 
-/// What becomes of a connect that finds the backlog full.
+/// The treatment of a connect that finds the backlog full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
     /// It is refused at once.
@@ -53,7 +53,7 @@ impl fmt::Display for Overflow {
     }
 }
 
-/// What becomes of a connect to a dead address.
+/// The treatment of a connect to a dead address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadAddress {
     /// It is refused at once.

@@ -12,7 +12,7 @@
 //! A backend that is down refuses. When it goes down, all connections are lost, and requests under way
 //! fail at once.
 //!
-//! A connect goes to one of five addresses, the next one each time: what a pool makes of a dead address
+//! A connect goes to one of five addresses, the next one each time: this shows how a pool copes with a dead address
 //! without the help of a manager that tries several.
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What happens to a fleet, second by second and pool by pool.
+//! The counts of a run, for each second and each pool.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ pub(crate) struct Second {
     pub(crate) given_up: usize,
 }
 
-/// What happened to one pool since it has to recover.
+/// The recovery of one pool.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PoolCounts {
     /// When the backend is back, or the pool is built; `None` if not yet.

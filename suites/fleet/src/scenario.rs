@@ -42,7 +42,7 @@ pub struct Fleet {
     pub seed: u64,
 }
 
-/// What happens to a fleet.
+/// An event that a fleet has to recover from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
     /// All pools start at once.
