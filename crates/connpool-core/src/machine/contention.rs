@@ -75,7 +75,8 @@ impl Contention {
     pub(crate) fn due_at(&self) -> Option<Instant> {
         let left = u32::try_from(self.left.get()).ok().filter(|left| *left > 0)?;
         let halvings = u32::try_from(ENOUGH).unwrap_or(left).saturating_sub(left);
-        let pause = jittered(LONGEST_PAUSE, JITTER, self.draw) / 2_u32.saturating_pow(halvings);
+        let longest = jittered(LONGEST_PAUSE, JITTER, self.draw);
+        let pause = longest.checked_div(2_u32.saturating_pow(halvings))?;
         let forgotten_at = self.failed_at.and_then(|at| at.checked_add(WITHIN));
         earliest([self.since.checked_add(pause), forgotten_at])
     }
