@@ -258,9 +258,9 @@ pub struct PoolConfig {
 /// 1 s afterwards. Whatever the settings say, at most 20 connects fail in any second.
 ///
 /// If connects fail and succeed by turns within 10 s, the backend is up but accepts fewer than its clients
-/// start. A pool that has a connection then starts one connect at a time, 2 s apart, or half of that for
+/// start. A pool that has a connection then starts one connect at a time, 1 s apart, or half of that for
 /// each that succeeded since the last failure. The first success after a failure holds up the next connect
-/// for a quarter of a second. Neither applies while the pool has no open connection.
+/// for half a second, and the second one for a quarter. Neither applies while the pool has no open connection.
 ///
 /// # Examples
 ///

@@ -5,12 +5,15 @@ use std::time::Duration;
 use crate::machine::count::Count;
 use crate::time::{Instant, earliest, jittered};
 
-/// The longest time from one connect to the next, after a failure. It is longer than the pauses of a pool
-/// that has no connection, so that such pools get theirs first.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest time from one connect to the next, after a failure. A pool that has no connection tries more
+/// often, so that such pools get theirs first; a caller that waits is still tried for once a second.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The number of successes that end contention. Each halves the pause.
-const ENOUGH: usize = 4;
+const ENOUGH: usize = 3;
+
+/// The number of successes that are left after the first one that follows a failure.
+const ENOUGH_AT_FIRST: usize = 2;
 
 /// The largest fraction by which a pause is shortened at random.
 const JITTER: f64 = 0.15;
@@ -23,7 +26,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// A backend that is down fails every connect, and one that is back accepts each. If a connect fails
 /// soon after a success has ended an outage, the backend accepts fewer connects than its clients start:
 /// a pool that has a connection and starts the next one at once takes the place of a pool that has none.
-/// The first success after a failure counts as a quarter of that already, since all clients of a backend
+/// The first success after a failure is treated alike, but for a shorter time: all clients of a backend
 /// return at the same moment.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Contention {
@@ -60,7 +63,7 @@ impl Contention {
         if self.left.get() > 0 {
             self.left.dec();
         } else if is_first && is_recent {
-            self.left.inc();
+            (0..ENOUGH_AT_FIRST).for_each(|_| self.left.inc());
         }
         self.since = now;
     }
@@ -133,40 +136,43 @@ mod tests {
     }
 
     #[test]
-    fn first_success_after_failures_holds_up_the_next_connect_for_a_quarter_of_a_second() {
+    fn first_success_after_failures_holds_up_the_next_connects() {
         let mut state = Contention::default();
         state.succeeded(millis(0));
         assert_eq!(state.due_at(), None, "without a failure nothing is held up");
         state.failed(millis(10), 0);
         state.succeeded(millis(100));
-        assert_eq!([349, 350].map(|at| state.allowed(millis(at))), [0, 1]);
-        state.connect_started(millis(350));
-        state.succeeded(millis(360));
-        assert_eq!(state.allowed(millis(360)), usize::MAX);
+        assert_eq!([599, 600].map(|at| state.allowed(millis(at))), [0, 1]);
+        state.connect_started(millis(600));
+        state.succeeded(millis(600));
+        assert_eq!([849, 850].map(|at| state.allowed(millis(at))), [0, 1]);
+        state.connect_started(millis(850));
+        state.succeeded(millis(850));
+        assert_eq!(state.allowed(millis(850)), usize::MAX);
     }
 
     #[test]
-    fn failure_after_a_success_keeps_connects_two_seconds_apart() {
+    fn failure_after_a_success_keeps_connects_a_second_apart() {
         let mut state = failed_again(500);
-        assert_eq!([2_499, 2_500].map(|at| state.allowed(millis(at))), [0, 1]);
-        state.connect_started(millis(2_500));
-        state.failed(millis(2_501), u64::MAX);
-        let due_in = state.due_at().map(|at| at.since(millis(2_500)).as_millis());
-        assert!((1_700..=1_701).contains(&due_in.unwrap()), "shortened by up to 15 %: {due_in:?}");
+        assert_eq!([1_499, 1_500].map(|at| state.allowed(millis(at))), [0, 1]);
+        state.connect_started(millis(1_500));
+        state.failed(millis(1_501), u64::MAX);
+        let due_in = state.due_at().map(|at| at.since(millis(1_500)).as_millis());
+        assert!((850..=851).contains(&due_in.unwrap()), "shortened by up to 15 %: {due_in:?}");
     }
 
     #[test]
-    fn each_success_halves_the_pause_and_the_fourth_ends_it() {
+    fn each_success_halves_the_pause_and_the_third_ends_it() {
         let mut state = failed_again(500);
         let mut pauses = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..3 {
             pauses.push(state.due_at().map(|at| at.since(millis(500)).as_millis()));
             state.succeeded(millis(500));
         }
-        assert_eq!(pauses, [Some(2_000), Some(1_000), Some(500), Some(250)]);
+        assert_eq!(pauses, [Some(1_000), Some(500), Some(250)]);
         assert_eq!(state.due_at(), None);
         state.failed(millis(900), 0);
-        assert_eq!(state.due_at(), Some(millis(2_500)), "it is back with the next failure");
+        assert_eq!(state.due_at(), Some(millis(1_500)), "it is back with the next failure");
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn one_successful_connect_ends_the_backoff() {
 }
 
 #[test]
-fn connects_that_fail_and_succeed_by_turns_are_two_seconds_apart_while_something_is_open() {
+fn connects_that_fail_and_succeed_by_turns_are_a_second_apart_while_something_is_open() {
     let (sim, fake) = new(1);
     let pool = fake.pool().fail_fast_after(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Succeed, Behavior::Fail]);
@@ -181,7 +181,7 @@ fn connects_that_fail_and_succeed_by_turns_are_two_seconds_apart_while_something
     let start = sim.elapsed();
     let more = hold(&sim, &pool, 1);
     let took = sim.elapsed() - start;
-    assert!((1_700 * MILLI..=2_250 * MILLI).contains(&took), "{took:?}");
+    assert!((1_275 * MILLI..=1_500 * MILLI).contains(&took), "{took:?}");
     drop((held, more));
 }
 
@@ -191,12 +191,12 @@ fn waiter_that_comes_during_contention_gets_its_connect_in_time() {
     let pool = fake.pool().fail_fast_after(None).evict_interval(None).build_lazy().unwrap();
     fake.next(Call::Connect, [Behavior::Fail, Behavior::Succeed, Behavior::Fail]);
     let held = hold(&sim, &pool, 1);
-    let limit = 300 * MILLI;
+    let limit = 600 * MILLI;
     assert!(sim.block_on(pool.get_timeout(limit)).is_err(), "contention has begun");
     sim.advance(500 * MILLI);
     let start = sim.elapsed();
     let more = hold(&sim, &pool, 1);
-    assert!(sim.elapsed() - start <= 1_500 * MILLI, "{:?}", sim.elapsed() - start);
+    assert!(sim.elapsed() - start <= 500 * MILLI, "{:?}", sim.elapsed() - start);
     drop((held, more));
 }
 

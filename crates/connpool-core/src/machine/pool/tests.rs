@@ -365,7 +365,7 @@ fn leap_puts_connections_in_doubt_and_is_no_burst() {
 fn resume_does_not_forget_what_is_borrowed() {
     let mut machine = machine(|c| (c.max_size, c.fail_fast_after) = (2, Some(3 * SECOND)));
     open(&mut machine);
-    machine.succeeded(at(0));
+    machine.succeeded(at(0), at(0));
     join(&mut machine);
     let hanging = machine.connect_started(at(0));
     machine.backoff.count_lendings(1, at(4_000));

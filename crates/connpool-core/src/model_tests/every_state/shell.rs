@@ -206,8 +206,7 @@ impl Shell {
                 }
                 self.give_up();
                 let (machine, now) = (&self.machine, self.now);
-                self.notified |=
-                    machine.is_held_up_by_backoff(now) || machine.tells_at(now).is_some();
+                self.notified |= machine.is_held_up(now) || machine.tells_at(now).is_some();
             }
             Err(rejected) => {
                 self.notified |= rejected == Rejected::Unreachable;
@@ -286,7 +285,9 @@ impl Shell {
         }
         if passed {
             self.history.succeeded(conn.created_at);
-            if self.machine.backoff.is_unproven() && self.machine.succeeded(conn.created_at) {
+            if self.machine.backoff.is_unproven()
+                && self.machine.succeeded(conn.created_at, self.now)
+            {
                 self.rebalance();
             }
         } else if self.now.since(conn.created_at).as_secs() < 1 {

@@ -479,7 +479,7 @@ impl NaiveContention {
     fn failed(&mut self, now: Instant, draw: u64) {
         let follows_a_success = self.outcomes.last().is_some_and(|(_, good)| *good);
         let is_contended = self.is_recent(now) && (follows_a_success || self.quarters > 0);
-        self.quarters = if is_contended { 8 } else { 0 };
+        self.quarters = if is_contended { 4 } else { 0 };
         self.share = 1.0 - 0.15 * (draw as f64 / u64::MAX as f64);
         self.outcomes.push((now, false));
     }
@@ -487,7 +487,7 @@ impl NaiveContention {
     fn succeeded(&mut self, now: Instant) {
         let follows_a_failure = self.outcomes.last().is_some_and(|(_, good)| !good);
         self.quarters = match self.quarters {
-            0 if follows_a_failure && self.is_recent(now) => 1,
+            0 if follows_a_failure && self.is_recent(now) => 2,
             quarters => quarters / 2,
         };
         self.outcomes.push((now, true));
