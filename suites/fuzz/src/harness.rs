@@ -53,6 +53,8 @@ pub(crate) struct Harness {
     /// The number of events that make the pool back off, and the time of the last one.
     failures: u64,
     last_failure_at: Option<Instant>,
+    created: u64,
+    last_created_at: Option<Instant>,
     /// The runtime is shut down.
     runtime_down: bool,
     /// When the runtime was last restarted. Connects that it dropped are told to nobody.
@@ -112,6 +114,8 @@ impl Harness {
             slow_gets: 0,
             failures: 0,
             last_failure_at: None,
+            created: 0,
+            last_created_at: None,
             runtime_down: false,
             restarted_at: Instant::ORIGIN,
         }

@@ -259,7 +259,7 @@ pub struct PoolConfig {
 ///
 /// If connects fail and succeed by turns within 10 s, the backend is up but accepts fewer than its clients
 /// start. A pool that has a connection then starts one connect at a time, 1 s apart, or half of that for
-/// each that succeeded since the last failure. The first success after a failure holds up the next connect
+/// each that succeeded since the last failure. The success that ends an outage holds up the next connect
 /// for half a second, and the second one for a quarter. Neither applies while the pool has no open connection.
 ///
 /// # Examples

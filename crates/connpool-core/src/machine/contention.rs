@@ -21,12 +21,15 @@ const JITTER: f64 = 0.15;
 /// Failures that are further apart are no contention.
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// A success this long after a failure ended no outage: connects are at most a second apart in one.
+const ENDS_AN_OUTAGE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Detects that connects fail and succeed by turns, and keeps them apart then.
 ///
 /// A backend that is down fails every connect, and one that is back accepts each. If a connect fails
 /// soon after a success has ended an outage, the backend accepts fewer connects than its clients start:
 /// a pool that has a connection and starts the next one at once takes the place of a pool that has none.
-/// The first success after a failure is treated alike, but for a shorter time: all clients of a backend
+/// The success that ends an outage is treated alike, but for a shorter time: all clients of a backend
 /// return at the same moment.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Contention {
@@ -58,11 +61,12 @@ impl Contention {
 
     /// Records a new connection that proved good, or brought no doubt.
     pub(crate) fn succeeded(&mut self, now: Instant) {
-        let is_recent = self.failed_at.is_some_and(|at| !now.is_past(at, WITHIN));
+        let ends_an_outage =
+            self.failed_at.is_some_and(|at| !now.is_past(at, ENDS_AN_OUTAGE_WITHIN));
         let is_first = !std::mem::replace(&mut self.has_succeeded, true);
         if self.left.get() > 0 {
             self.left.dec();
-        } else if is_first && is_recent {
+        } else if is_first && ends_an_outage {
             (0..ENOUGH_AT_FIRST).for_each(|_| self.left.inc());
         }
         self.since = now;
@@ -149,6 +153,11 @@ mod tests {
         state.connect_started(millis(850));
         state.succeeded(millis(850));
         assert_eq!(state.allowed(millis(850)), usize::MAX);
+        state.failed(millis(9_000), 0);
+        state.forget();
+        state.failed(millis(9_000), 0);
+        state.succeeded(millis(11_000));
+        assert_eq!(state.due_at(), None, "that failure was no outage");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use connpool_core::{BreakerState, CloseReason, Holder, Pool, Runtime};
+use connpool_core::{BreakerState, CloseReason, Holder, Instant, Pool, Runtime};
 
 use super::Harness;
 use crate::callers::Kind;
@@ -128,8 +128,12 @@ impl Harness {
             }
         };
         let failures = stats.connect_failed + died + probes;
+        let now = Some(self.sim.now());
         if std::mem::replace(&mut self.failures, failures) != failures {
-            self.last_failure_at = Some(self.sim.now());
+            self.last_failure_at = now;
+        }
+        if std::mem::replace(&mut self.created, stats.created) != stats.created {
+            self.last_created_at = now;
         }
     }
 
@@ -147,8 +151,12 @@ impl Harness {
             return;
         }
         // The default backoff is at most five seconds.
-        let backing_off =
-            (self.last_failure_at).is_some_and(|at| now.since(at) < Duration::from_secs(5));
+        let within = |at: Option<Instant>, seconds| {
+            at.is_some_and(|at| now.since(at) < Duration::from_secs(seconds))
+        };
+        // In contention, connects are at most a second apart.
+        let backing_off = within(self.last_failure_at, 5)
+            || within(self.last_failure_at, 10) && within(self.last_created_at, 1);
         assert_no_lost_wakeup(&self.pool, backing_off);
         // A caller that finds no failure of the last 1.1 s waits for the probe that it starts.
         let failed_lately = (self.last_failure_at)

@@ -468,7 +468,11 @@ impl NaiveContention {
     }
 
     fn is_recent(&self, now: Instant) -> bool {
-        self.last_failure().is_some_and(|at| now.since(at) < MILLI * 10_000)
+        self.is_recent_by(now, MILLI * 10_000)
+    }
+
+    fn is_recent_by(&self, now: Instant, span: Duration) -> bool {
+        self.last_failure().is_some_and(|at| now.since(at) < span)
     }
 
     fn pause(&self, now: Instant) -> Option<Duration> {
@@ -487,7 +491,7 @@ impl NaiveContention {
     fn succeeded(&mut self, now: Instant) {
         let follows_a_failure = self.outcomes.last().is_some_and(|(_, good)| !good);
         self.quarters = match self.quarters {
-            0 if follows_a_failure && self.is_recent(now) => 2,
+            0 if follows_a_failure && self.is_recent_by(now, MILLI * 2_000) => 2,
             quarters => quarters / 2,
         };
         self.outcomes.push((now, true));
