@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use connpool_core::{BoxFuture, Instant, Runtime};
+use connpool_core::{BoxFuture, Instant, Runtime, RuntimeId};
 
 /// Forwards every call to the runtime under test and counts it. Can drop new tasks, replace the random
 /// numbers, and let the wall clock leap.
@@ -64,6 +64,21 @@ impl CountingRuntime {
     }
 }
 
+impl CountingRuntime {
+    /// Counts a task. Drops it and returns `None` if tasks are refused.
+    fn counted(&self, task: BoxFuture) -> Option<BoxFuture> {
+        self.spawned.fetch_add(1, Ordering::SeqCst);
+        if self.refuses_tasks.load(Ordering::SeqCst) {
+            return None;
+        }
+        let alive = Alive::begin(&self.alive);
+        Some(Box::pin(async move {
+            let _alive = alive;
+            task.await;
+        }))
+    }
+}
+
 impl Runtime for CountingRuntime {
     fn now(&self) -> Instant {
         self.runtime.now()
@@ -80,15 +95,23 @@ impl Runtime for CountingRuntime {
     }
 
     fn spawn(&self, task: BoxFuture) {
-        self.spawned.fetch_add(1, Ordering::SeqCst);
-        if self.refuses_tasks.load(Ordering::SeqCst) {
-            return drop(task);
+        if let Some(task) = self.counted(task) {
+            self.runtime.spawn(task);
         }
-        let alive = Alive::begin(&self.alive);
-        self.runtime.spawn(Box::pin(async move {
-            let _alive = alive;
-            task.await;
-        }));
+    }
+
+    fn current(&self) -> Option<RuntimeId> {
+        self.runtime.current()
+    }
+
+    fn home(&self) -> Option<RuntimeId> {
+        self.runtime.home()
+    }
+
+    fn spawn_at_home(&self, task: BoxFuture) {
+        if let Some(task) = self.counted(task) {
+            self.runtime.spawn_at_home(task);
+        }
     }
 
     fn random(&self) -> u64 {

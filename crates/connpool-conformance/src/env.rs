@@ -69,6 +69,11 @@ impl Env {
         self.runtime.leap(span);
     }
 
+    /// Returns the runtime for a pool with a manager of the scenario's own.
+    pub(crate) fn shared_runtime(&self) -> Arc<CountingRuntime> {
+        Arc::clone(&self.runtime)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.runtime.now()
     }

@@ -58,6 +58,22 @@ pub(crate) async fn close_cancels_a_keepalive_ping(env: Env) {
     assert_eq!((backend.graceful_closes().len(), backend.alive()), (1, 0));
 }
 
+/// As many pings run at once as their duration demands, and no more than a tenth of the idle connections.
+pub(crate) async fn many_idle_connections_are_pinged_several_at_once(env: Env) {
+    let backend = env.backend();
+    backend.always(Call::Ping, Behavior::Hold);
+    let builder = kept_alive(&backend).max_size(40).ping_timeout(LONG);
+    let pool = builder.build_lazy().unwrap();
+    drop(env.hold(&pool, 40).await);
+    // How long a ping takes is not known yet.
+    env.until(|| backend.held(Call::Ping) == 1).await;
+    env.sleep(MILLI * 50).await;
+    env.release(&backend, Call::Ping, Behavior::Succeed).await;
+    env.until(|| backend.held(Call::Ping) >= 3).await;
+    assert!(backend.held(Call::Ping) <= 4, "{}", backend.held(Call::Ping));
+    assert!(!pool.close(LONG).await.timed_out);
+}
+
 /// Builds a pool that pings connections idle for 2 ms and makes no other check.
 fn kept_alive(backend: &FaultyManager) -> Builder<FaultyManager> {
     backend.pool().keepalive(2 * MILLI).evict_interval(None).ping_after(None)

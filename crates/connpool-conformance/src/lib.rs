@@ -71,6 +71,7 @@ mod holders;
 mod join_handle;
 mod keepalive;
 mod maintenance;
+mod outage;
 mod panics;
 mod pause;
 mod races;
@@ -82,9 +83,11 @@ mod wait_queue;
 mod watchdog;
 
 use std::future::Future;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use connpool_core::Runtime;
 use libtest_mimic::{Arguments, Trial};
@@ -110,7 +113,11 @@ pub fn main(runtimes: &[(&str, Runner)]) -> ExitCode {
             })
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Scenarios mostly wait.
+    let threads = || 8 * thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert_with(threads);
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 macro_rules! scenarios {
@@ -138,6 +145,8 @@ scenarios! {
         task_is_woken_from_another_thread
         random_numbers_vary_in_every_bit
         unconstrained_runs_its_probe_exactly_once
+        task_spawned_at_home_runs_there
+        poll_coop_lets_its_task_go_on
     }
     get {
         closed_pool_fails_every_get
@@ -313,6 +322,17 @@ scenarios! {
         burst_of_three_broken_connections_has_the_others_pinged
         leap_of_the_clock_has_idle_connections_pinged
     }
+    outage {
+        restart_fails_no_get
+        zero_fail_fast_after_tells_the_first_failure
+        hanging_connect_holds_up_no_other
+        clear_abandons_hanging_connects
+        nothing_is_dialled_while_paused
+        permanent_error_is_told_and_not_retried_unasked
+        start_opens_min_size_in_the_background
+        failed_check_says_why_and_shows_no_debug
+        only_a_lack_of_time_is_a_timeout
+    }
     pause {
         paused_pool_keeps_callers_waiting
         waiter_of_a_paused_pool_keeps_its_deadline
@@ -324,6 +344,7 @@ scenarios! {
         connection_that_fails_its_keepalive_is_replaced
         get_does_not_wait_for_a_keepalive_ping
         close_cancels_a_keepalive_ping
+        many_idle_connections_are_pinged_several_at_once
     }
     cancel {
         get_can_be_dropped_at_every_poll_of_a_connect

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use connpool_core::Instant;
+use connpool_core::{Instant, Runtime};
 use futures_lite::future::poll_once;
 
 use crate::env::{Env, MILLI, SHORT};
+use crate::join_handle::JoinHandle;
 
 /// `now` is monotonic and advances.
 pub(crate) async fn clock_advances_and_never_goes_back(env: Env) {
@@ -150,4 +151,23 @@ pub(crate) async fn unconstrained_runs_its_probe_exactly_once(env: Env) {
     let mut runs = 0;
     env.runtime().unconstrained(&mut || runs += 1);
     assert_eq!(runs, 1);
+}
+
+/// A task that is spawned at home runs on the runtime that `home` names, which never changes.
+pub(crate) async fn task_spawned_at_home_runs_there(env: Env) {
+    let home = env.runtime().home();
+    let runtime = env.shared_runtime();
+    let (task, completer) = JoinHandle::new();
+    env.runtime().spawn_at_home(Box::pin(async move {
+        completer.complete(runtime.current());
+    }));
+    assert_eq!(task.await, home);
+    assert_eq!(env.runtime().home(), home);
+}
+
+/// `poll_coop` may make its task yield, but not for ever.
+pub(crate) async fn poll_coop_lets_its_task_go_on(env: Env) {
+    for _ in 0..1_000 {
+        poll_fn(|cx| env.runtime().poll_coop(cx)).await;
+    }
 }
