@@ -357,15 +357,16 @@ pub(crate) async fn hanging_ping_does_not_extend_the_deadline(env: Env) {
         env.fill(&pool, 5).await;
         backend.always(Call::Ping, Behavior::Hang);
         backend.next(Call::Connect, [Behavior::Hold]);
-        let available = match pool.get_timeout(SHORT).await {
-            Err(GetError::Timeout { phase: Phase::Connect, .. }) => 5,
+        match pool.get_timeout(SHORT).await {
             // On a busy machine the time may be up before the ping has had its share.
-            Err(GetError::Timeout { phase: Phase::Check, .. }) => 4,
+            Err(GetError::Timeout { phase: Phase::Connect | Phase::Check, .. }) => {}
             other => panic!("{other:?}"),
-        };
-        backend.release(Call::Connect, Behavior::Succeed);
+        }
+        let released = || backend.release(Call::Connect, Behavior::Succeed);
+        env.until(|| released() || pool.stats().connecting == 0).await;
         let stats = env.until_at_rest(&pool, &backend, 0).await;
-        assert_eq!((backend.calls(Call::Ping), stats.available), (1, available));
+        assert_eq!(backend.calls(Call::Ping), 1);
+        assert!((4..=5).contains(&stats.available), "{stats}");
         assert_eq!(closed(&pool, CloseReason::Cancelled), 1);
     }
 }

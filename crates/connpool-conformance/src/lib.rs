@@ -83,11 +83,9 @@ mod wait_queue;
 mod watchdog;
 
 use std::future::Future;
-use std::num::NonZero;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 
 use connpool_core::Runtime;
 use libtest_mimic::{Arguments, Trial};
@@ -113,11 +111,7 @@ pub fn main(runtimes: &[(&str, Runner)]) -> ExitCode {
             })
         })
     });
-    let mut arguments = Arguments::from_args();
-    // Scenarios mostly wait.
-    let threads = || 8 * thread::available_parallelism().map_or(1, NonZero::get);
-    arguments.test_threads.get_or_insert_with(threads);
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
 macro_rules! scenarios {
