@@ -135,7 +135,7 @@ pub(crate) struct Origin(u64);
 
 impl Origin {
     pub(crate) fn new(version: u64, runtime: Option<RuntimeId>) -> Self {
-        let number = runtime.map_or(0, |runtime| runtime.get().min(RuntimeId::MAX));
+        let number = runtime.map_or(0, RuntimeId::get);
         Origin(version << RuntimeId::BITS | u64::from(number))
     }
 

@@ -18,7 +18,7 @@ pub struct RuntimeId(NonZeroU32);
 impl RuntimeId {
     /// The number of bits of a number that count.
     pub(crate) const BITS: u32 = 24;
-    pub(crate) const MAX: u32 = (1 << RuntimeId::BITS) - 1;
+    const MAX: u32 = (1 << RuntimeId::BITS) - 1;
 
     /// Creates an id from a number that no other runtime of the process has or had. Numbers of 2^24 and
     /// above count as the same.
@@ -59,7 +59,7 @@ pub(crate) struct Home {
     /// When a caller first noticed that.
     silent_since: Option<Instant>,
     answered_at: Option<Instant>,
-    /// Whether a caller of another runtime ever had to look after the home.
+    /// Whether a caller on another runtime ever had to do the work of the home.
     pub(crate) has_strangers: bool,
 }
 
@@ -69,6 +69,13 @@ pub(crate) enum Place {
     Original(Option<RuntimeId>),
     /// On the runtime of the caller.
     Here(Option<RuntimeId>),
+}
+
+impl Place {
+    pub(crate) fn runtime(self) -> Option<RuntimeId> {
+        let (Place::Original(runtime) | Place::Here(runtime)) = self;
+        runtime
+    }
 }
 
 /// How a start of the maintenance task changes the home.
@@ -82,7 +89,7 @@ pub(crate) enum Move {
     Back,
 }
 
-/// What a caller of another runtime does for the home.
+/// The work that a caller on another runtime does for the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duty {
     /// Nothing, or nothing until then.
@@ -125,6 +132,12 @@ impl Home {
         }
     }
 
+    /// Returns whether a maintenance task on `runtime` that was replaced takes the pool back. That it runs
+    /// shows that the pool's own runtime answers again.
+    pub(crate) fn takes_back(&self, runtime: Option<RuntimeId>) -> bool {
+        runtime == self.original && runtime != self.id
+    }
+
     /// Records that the home dropped the maintenance task. Returns whether it is known to have ended.
     pub(crate) fn ended(&mut self) -> bool {
         self.has_ended = self.id.is_some();
@@ -153,7 +166,7 @@ impl Home {
     }
 
     /// Returns whether something is left to be done by the home. `unbegun` says when the oldest connect
-    /// was decided that nobody has begun.
+    /// was decided that has not begun.
     #[inline]
     pub(crate) fn owes(&self, unbegun: Option<Instant>) -> bool {
         self.id.is_some() && (self.is_asked || unbegun.is_some())
@@ -186,9 +199,9 @@ impl Home {
 }
 
 /// The home of a pool whose own has ended: no connection was opened there.
-pub(crate) const NOWHERE: RuntimeId = RuntimeId(NonZeroU32::MAX);
+pub(crate) const NOWHERE: RuntimeId = RuntimeId::new(NonZeroU32::MAX);
 
-/// Returns whether a connection must not be lent, since its runtime is neither the pool's nor the
+/// Returns whether a connection must not be checked out, since its runtime is neither the pool's nor the
 /// caller's.
 pub(crate) fn is_stranded(
     opened_on: Option<RuntimeId>,
@@ -252,7 +265,9 @@ mod tests {
         assert_eq!(home.starts_on(runtime(2)), Move::Over { ended: false });
         assert_eq!((home.epoch, home.id()), (2, runtime(2)));
         assert!(!home.owes(None), "the new task was asked for nothing yet");
+        assert!(home.takes_back(runtime(1)) && !home.takes_back(runtime(2)));
         assert_eq!(home.starts_on(runtime(1)), Move::Back);
+        assert!(!home.takes_back(runtime(1)), "it is there already");
         assert!(home.ended());
         assert_eq!(home.starts_on(runtime(2)), Move::Over { ended: true });
         let mut nowhere = Home::new(None);

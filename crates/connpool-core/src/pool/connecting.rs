@@ -87,10 +87,9 @@ impl<P: SlotOwner> Connecting<P> {
 
     /// Takes back the connects that were not offered to any runtime, or to none but `ended`.
     pub(crate) fn take_unoffered(&mut self, ended: Option<RuntimeId>) -> Vec<StartedConnect<P>> {
-        let nobodys = |unbegun: &Unbegun<P>| unbegun.offered_to.is_none_or(|to| to == ended);
-        let ids = self.unbegun.iter().filter(|(_, unbegun)| nobodys(unbegun));
-        let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
-        ids.iter().filter_map(|id| Some(self.unbegun.remove(id)?.started)).collect()
+        let unoffered = |unbegun: &Unbegun<P>| unbegun.offered_to.is_none_or(|to| to == ended);
+        let taken = take_where(&mut self.unbegun, unoffered);
+        taken.into_iter().map(|unbegun| unbegun.started).collect()
     }
 
     /// Takes the slot of a connect that ends, if it still has it.
@@ -103,9 +102,13 @@ impl<P: SlotOwner> Connecting<P> {
         &mut self,
         runtime: Option<RuntimeId>,
     ) -> Vec<(ConnectTicket, Slot<P>)> {
-        let stuck = self.begun.iter().filter(|(_, begun)| begun.on == runtime);
-        let stuck: Vec<_> = stuck.map(|(id, _)| *id).collect();
-        let taken = stuck.iter().filter_map(|id| self.begun.remove(id));
-        taken.map(|Begun { slot, ticket, .. }| (ticket, slot)).collect()
+        let taken = take_where(&mut self.begun, |begun| begun.on == runtime);
+        taken.into_iter().map(|Begun { slot, ticket, .. }| (ticket, slot)).collect()
     }
+}
+
+/// Removes the entries that match, and returns them.
+fn take_where<V>(map: &mut BTreeMap<u64, V>, matches: impl Fn(&V) -> bool) -> Vec<V> {
+    let ids: Vec<_> = map.iter().filter(|(_, entry)| matches(entry)).map(|(id, _)| *id).collect();
+    ids.iter().filter_map(|id| map.remove(id)).collect()
 }

@@ -11,8 +11,6 @@
 //! it had come a moment earlier or later. The version changes after all of them, so a connection that
 //! is verified under the new version was verified by the new settings.
 
-use std::num::NonZeroU32;
-
 use crate::config::PoolConfig;
 use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::health::{Clock, Rules, Versions};
@@ -259,8 +257,7 @@ impl Snapshot {
     /// Returns the runtime that the pool is at home on.
     #[inline]
     pub(crate) fn home(&self) -> Option<RuntimeId> {
-        let number = u32::try_from(self.home.get()).ok();
-        number.and_then(NonZeroU32::new).map(RuntimeId::new)
+        RuntimeId::of_bits(self.home.get())
     }
 
     // The comparison of the clocks.

@@ -79,8 +79,7 @@ fn start<M: Manager>(shared: &Shared<M>, here: Option<RuntimeId>) {
                 let absent = locked.state.maintenance != TaskState::Running;
                 return Err(absent.then(|| locked.maintenance_is_gone()));
             };
-            let (Place::Original(runtime) | Place::Here(runtime)) = place;
-            let epoch = locked.install_maintenance(runtime, TaskState::Starting, now);
+            let epoch = locked.install_maintenance(place.runtime(), TaskState::Starting, now);
             Ok((place, epoch))
         };
         let (place, epoch) = match shared.with(install) {
@@ -120,12 +119,11 @@ fn take_over<M: Manager>(shared: &Shared<M>, here: Option<RuntimeId>, now: Insta
 
 /// Spawns the maintenance task that was installed. Returns whether its runtime has taken it.
 fn launch<M: Manager>(shared: &Shared<M>, place: Place, epoch: u64) -> bool {
-    let (Place::Original(at) | Place::Here(at)) = place;
     let task = Box::pin(
         Maintenance {
             shared: shared.weak_self.clone(),
             runtime: Arc::clone(&shared.runtime),
-            at,
+            at: place.runtime(),
             epoch,
             sweep: Sweep::default(),
             leaks: LeakWatch::default(),
@@ -190,12 +188,10 @@ impl<M: Manager> Maintenance<M> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let original = self.runtime.home();
         let (closing, unbegun) = shared.with_clocks(|locked, _| {
             let home = &mut locked.state.machine.home;
             if home.epoch != self.epoch {
-                // That this runs shows that the home answers again.
-                if self.at != original || home.id() == self.at {
+                if !home.takes_back(self.at) {
                     return None;
                 }
                 self.epoch = locked.install_maintenance(self.at, TaskState::Running, now);
