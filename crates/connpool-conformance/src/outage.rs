@@ -1,4 +1,4 @@
-//! What callers hear of a backend that is down, and what a pool does meanwhile.
+//! Backends that are down: the errors that callers get, and the connects of the pool meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use connpool_testkit::{Behavior, Call, FaultyConn, FaultyManager, ScriptedError}
 
 use crate::env::{Env, LONG, MILLI, SHORT, all_waiting, waiting};
 
-/// A pool that was connected waits for the backend, and tells nobody.
+/// A pool that was connected waits for the backend, and no `get` fails.
 pub(crate) async fn restart_fails_no_get(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(2).build_lazy().unwrap();
@@ -94,7 +94,7 @@ impl Manager for Rejected {
     }
 }
 
-/// After a permanent error nothing is dialled unless a caller asks, and callers are told at once.
+/// After a permanent error no connect starts unless a caller waits, and callers get the error at once.
 pub(crate) async fn permanent_error_is_told_and_not_retried_unasked(env: Env) {
     let backend = env.backend();
     backend.always(Call::Connect, Behavior::Fail);
@@ -105,7 +105,7 @@ pub(crate) async fn permanent_error_is_told_and_not_retried_unasked(env: Env) {
     assert!(matches!(error, GetError::Connect(_)), "{error}");
     let calls = backend.calls(Call::Connect);
     env.sleep(MILLI * 600).await;
-    assert_eq!(backend.calls(Call::Connect), calls, "it was dialled although nobody asked");
+    assert_eq!(backend.calls(Call::Connect), calls, "it connected although no caller waits");
     // A new password, perhaps.
     backend.clear_script();
     pool.clear();

@@ -127,7 +127,7 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
-    /// Like [`spawn`](Runtime::spawn), but on the [home](Runtime::home), whoever calls. Default: `spawn`.
+    /// Like [`spawn`](Runtime::spawn), but always on the [home](Runtime::home). Default: `spawn`.
     fn spawn_at_home(&self, task: BoxFuture) {
         self.spawn(task);
     }

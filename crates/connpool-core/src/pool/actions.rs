@@ -33,7 +33,7 @@ pub(crate) struct Actions<C> {
     pub(crate) spawns: Spawns,
 }
 
-/// Which tasks are to be spawned.
+/// The kinds of tasks to be spawned.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spawns {
     /// Connects were decided.

@@ -270,7 +270,7 @@ impl<M: Manager> Pool<M> {
             if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
                 return Err(AddError::Full(conn));
             }
-            // Begun under the same lock: nobody must dial for it.
+            // Begun under the same lock, so that no task connects for it.
             let id = locked.start_connect(now);
             match id.and_then(|id| Some((id, locked.state.connecting.begin(id, here)?))) {
                 Some(begun) => Ok((begun, conn)),

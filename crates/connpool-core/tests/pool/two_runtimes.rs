@@ -290,7 +290,7 @@ fn connect_that_a_silent_home_has_begun_gives_its_slot_back() {
     home.settle();
     assert_eq!(fake.calls(Call::Connect), 1);
     home.freeze();
-    // Somebody asks the home for something, and hears nothing.
+    // A caller asks the home for something, and gets no answer.
     elsewhere.block_on(pool.get_timeout(50 * MILLI)).map(drop).unwrap_err();
     elsewhere.advance(3 * SECOND);
     assert!(got.has_ended());

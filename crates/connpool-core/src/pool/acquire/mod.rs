@@ -201,7 +201,7 @@ pub(crate) async fn acquire<M: Manager>(
                     deadline.passed(&*shared.runtime).await;
                     false
                 });
-                // A request on it would wait for a runtime that nobody runs.
+                // A request on it would wait for a runtime that does not run.
                 if !answers.await {
                     checkout.settle(Disposition::Close(CloseReason::RuntimeGone));
                     search_idle = false;

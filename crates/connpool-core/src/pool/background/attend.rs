@@ -1,4 +1,4 @@
-//! What a caller does for the pool while the pool's own runtime does not answer.
+//! The work of callers for a pool whose own runtime does not answer.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
