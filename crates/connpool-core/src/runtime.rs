@@ -70,8 +70,8 @@ pub trait Runtime: Send + Sync + 'static {
     }
 
     /// Returns the time on a clock that goes on while the machine is suspended, in nanoseconds since any
-    /// epoch. It may be coarse, and it may be set forward and back. Default: [`now`](Runtime::now), with which
-    /// no suspend is noticed.
+    /// epoch. It may be coarse, and it may be set forward and back. Default: [`recent`](Runtime::recent), with
+    /// which no suspend is noticed.
     ///
     /// Most monotonic clocks stand still while a machine is suspended, a virtual machine paused or a function
     /// frozen. Connections that their peers closed meanwhile then look fresh. So the pool compares this clock
@@ -80,12 +80,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// connections are pinged before they are lent, or only probed if `ping_after` is `None`. A clock that is
     /// set forward costs one round of pings, a clock that is set back nothing.
     ///
-    /// The clocks are compared when the maintenance task runs, and when a `get` finds a connection that has
-    /// been idle for 100 ms, unless another `get` compared them less than 100 ms ago. With settings that read
-    /// no clock in `get`, such as `ping_after` `None` without an age limit, only the maintenance task compares
-    /// them. A pause that the clocks of the guest never show stays unnoticed.
+    /// A `get` of an idle connection tells the time by this clock, as it was set at the last comparison, and
+    /// compares the clocks before it lends a connection that was returned more than 100 ms ago or later than
+    /// now. So a leap is noticed by the first `get` after it. The maintenance task compares them too. With
+    /// settings that read no clock in `get`, such as `ping_after` `None` without an age limit, only the
+    /// maintenance task does. A pause that the clocks of the guest never show stays unnoticed.
     fn wall(&self) -> Instant {
-        self.now()
+        self.recent()
     }
 
     /// Returns a future that is ready at `at`, or soon after, on this runtime's clock.

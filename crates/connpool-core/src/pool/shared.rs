@@ -11,6 +11,7 @@ use crate::config::PoolConfig;
 use crate::error::connect_error::ConnectError;
 use crate::error::failed_check::FailedChecks;
 use crate::machine::capacity::SlotState;
+use crate::machine::clock_leap::COMPARED_AFTER;
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Clock;
 use crate::machine::home::{Move, RuntimeId};
@@ -105,7 +106,8 @@ impl<M: Manager> Shared<M> {
         let home = runtime.home();
         let mut machine = PoolMachine::new(&config);
         machine.built_on(home);
-        machine.compare_clocks(runtime.recent(), runtime.wall());
+        let (now, wall) = (runtime.recent(), runtime.wall());
+        machine.compare_clocks(now, wall);
         let state = State {
             machine,
             lease_indexes: LeaseIndexes::default(),
@@ -120,6 +122,7 @@ impl<M: Manager> Shared<M> {
         let pool = Arc::from(config.name.get_or_insert_with(generated).as_str());
         let idle = IdleSet::new(config.idle_order, config.max_idle);
         let snapshot = Snapshot::new(config, home, manager.needs_reset(), manager.has_liveness());
+        snapshot.set_wall(now, wall);
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
@@ -240,6 +243,24 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    /// Like [`clock`](Shared::clock), for an idle connection that is lent without a look at both clocks. Told
+    /// by the wall clock, so that no connection looks fresh that was idle while the monotonic clock stood
+    /// still; `None` if that is so for all of them.
+    #[inline]
+    pub(crate) fn clock_through_leaps(&self) -> Option<Instant> {
+        match self.snapshot.clock() {
+            Clock::Recent => Some(self.snapshot.time_by_wall(self.runtime.wall())),
+            Clock::None => Some(Instant::ORIGIN),
+            Clock::Precise => Some(self.runtime.now()).filter(|now| !self.have_clocks_parted(*now)),
+        }
+    }
+
+    /// Returns whether one of the clocks has leapt since they were last compared, however little.
+    pub(crate) fn have_clocks_parted(&self, now: Instant) -> bool {
+        let by_wall = self.snapshot.time_by_wall(self.runtime.wall());
+        now.is_past(by_wall, COMPARED_AFTER) || by_wall.is_past(now, COMPARED_AFTER)
+    }
+
     /// Returns the time, as precisely as the settings need it.
     pub(crate) fn coarse_now(&self) -> Instant {
         match self.snapshot.clock() {
@@ -248,12 +269,13 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Compares the monotonic clock with the wall clock, for a `get` at `now`, unless another one did lately.
-    /// After a leap, connections that are idle are checked before they are lent.
+    /// Compares the monotonic clock with the wall clock, for a `get` at `now`, unless another one did lately
+    /// and nothing has happened since. After a leap, connections that are idle are checked before they are
+    /// lent.
     #[cold]
     #[inline(never)]
     pub(crate) fn compare_clocks(&self, now: Instant) {
-        if now >= self.snapshot.compared_until() {
+        if now >= self.snapshot.compared_until() || self.have_clocks_parted(now) {
             let now = self.with_clocks(|_, now| now);
             self.snapshot.compared(now);
         }
@@ -271,6 +293,7 @@ impl<M: Manager> Shared<M> {
             if let Some(by) = locked.state.machine.compare_clocks(now, wall) {
                 locked.actions.tell(Event::ClockLeap { by });
             }
+            self.snapshot.set_wall(now, wall);
             change(locked, now)
         })
     }

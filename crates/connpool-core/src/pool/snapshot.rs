@@ -57,6 +57,9 @@ pub(crate) struct Snapshot {
     /// Until when the last comparison of the clocks by a `get` is good enough, in nanoseconds. Written after
     /// the version that followed from the comparison.
     compared_until: AtomicU64,
+    /// What the wall clock lacked to the monotonic one when they were last compared, wrapping. A stale read
+    /// costs a comparison.
+    behind: Relaxed,
     pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
     pub(crate) needs_reset: bool,
@@ -113,6 +116,7 @@ impl Snapshot {
             leapt: Relaxed::default(),
             home: Relaxed::default(),
             compared_until: AtomicU64::new(0),
+            behind: Relaxed::default(),
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             needs_reset,
@@ -273,6 +277,18 @@ impl Snapshot {
     pub(crate) fn compared(&self, now: Instant) {
         let until = now.checked_add(COMPARED_AFTER).unwrap_or(Instant::NEVER);
         self.compared_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// Records the readings of a comparison.
+    pub(crate) fn set_wall(&self, now: Instant, wall: Instant) {
+        self.behind.set(now.as_nanos().wrapping_sub(wall.as_nanos()));
+    }
+
+    /// Returns the time of the monotonic clock as the wall clock tells it. Wrong by as much as one of them has
+    /// leapt since they were last compared.
+    #[inline]
+    pub(crate) fn time_by_wall(&self, wall: Instant) -> Instant {
+        Instant::from_nanos(wall.as_nanos().wrapping_add(self.behind.get()))
     }
 
     // Settings.

@@ -282,3 +282,68 @@ fn get_compares_the_clocks_however_lately_the_maintenance_task_did() {
     drop(hold(&sim, &pool, 1));
     assert_eq!(fake.calls(Call::Ping), 1);
 }
+
+/// As where a function is frozen after each answer: by its own clock, the pool was just used.
+#[test]
+fn leap_right_after_the_last_use_is_noticed_by_the_next_get() {
+    type Settings = fn(Builder<Fake>) -> Builder<Fake>;
+    let all: [Settings; 4] = [
+        |pool| pool,
+        |pool| pool.leak_warning(HOUR),
+        |pool| pool.keepalive(HOUR),
+        // Short ages are measured by the precise clock.
+        |pool| pool.leak_warning(200 * MILLI),
+    ];
+    for (number, settings) in all.into_iter().enumerate() {
+        for since_use in [Duration::ZERO, MILLI, 50 * MILLI] {
+            let (sim, fake, pool) = pool_of(2, settings);
+            sim.advance(200 * MILLI);
+            for pings in 1..4 {
+                drop(hold(&sim, &pool, 2));
+                sim.advance(since_use);
+                sim.leap(HOUR);
+                drop(hold(&sim, &pool, 2));
+                assert_eq!(fake.calls(Call::Ping), 2 * pings, "{number}, {since_use:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn leap_right_after_the_last_use_is_noticed_without_pings() {
+    let (sim, fake, pool) = pool_of(3, |pool| pool.ping_after(None).liveness_after(HOUR));
+    drop(hold(&sim, &pool, 3));
+    fake.set_liveness_with(|conn| match conn.id() {
+        1..=3 => Liveness::Closed,
+        _ => Liveness::Alive,
+    });
+    sim.leap(HOUR);
+    assert_eq!(hold(&sim, &pool, 1)[0].id(), 4);
+}
+
+#[test]
+fn leap_right_after_the_last_use_is_noticed_by_try_get() {
+    let (sim, fake, pool) = pool_of(2, |pool| pool.liveness_after(HOUR));
+    drop(hold(&sim, &pool, 2));
+    fake.set_liveness_with(|conn| match conn.id() {
+        2 => Liveness::Closed,
+        _ => Liveness::Alive,
+    });
+    sim.leap(HOUR);
+    assert_eq!(pool.try_get().unwrap().id(), 1);
+}
+
+/// By the wall clock, its last use lies in the future.
+#[test]
+fn old_connection_does_not_look_fresh_after_the_wall_clock_was_set_back() {
+    for back in [SECOND, 20 * SECOND, HOUR] {
+        let (sim, fake, pool) = pool_of(1, |pool| pool.ping_after(10 * SECOND));
+        sim.advance(HOUR);
+        drop(hold(&sim, &pool, 1));
+        let before = fake.calls(Call::Ping);
+        sim.set_wall_back(back);
+        sim.advance(15 * SECOND);
+        drop(hold(&sim, &pool, 1));
+        assert_eq!(fake.calls(Call::Ping), before + 1, "set back by {back:?}");
+    }
+}

@@ -42,8 +42,6 @@ const TRIES: u32 = 3;
 pub(crate) struct Miss {
     /// The number of connections that failed their check.
     failed: u32,
-    /// The time, if it was just read.
-    now: Option<Instant>,
     /// Whether nothing was taken because the runtime must be asked first.
     must_ask: bool,
 }
@@ -61,23 +59,25 @@ pub(crate) fn fast<M: Manager>(
     let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
         return Err(Miss::default());
     };
-    let now = shared.clock();
-    let is_fit =
-        |conn: &BoxConn<M>| conn.meta.is_fit(version, shared.snapshot.fresh_for(version, now), now);
+    let Some(now) = shared.clock_through_leaps() else { return Err(Miss::default()) };
+    // What was returned after `now` by far was so before the wall clock was set back.
+    let is_fit = |conn: &BoxConn<M>| {
+        conn.meta.is_fit(version, shared.snapshot.fresh_for(version, now), now)
+            && !conn.meta.idle_since.is_past(now, COMPARED_AFTER)
+    };
     let probe_after = shared.snapshot.settings.liveness_after.get();
     let probes = probe_after != Nanos::NEVER;
     // Counted where it is taken, unless a probe may still reject it.
-    let mut conn = shared.idle.pop_if(is_fit, !probes, may_ask).map_err(|why| Miss {
-        failed: 0,
-        now: Some(now),
-        must_ask: why == NotTaken::MustAsk,
-    })?;
+    let mut conn = shared
+        .idle
+        .pop_if(is_fit, !probes, may_ask)
+        .map_err(|why| Miss { failed: 0, must_ask: why == NotTaken::MustAsk })?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return Err(Miss { failed: 1, ..Miss::default() });
+                return Err(Miss { failed: 1, must_ask: false });
             }
         }
         shared.counters.request.inc();
@@ -142,7 +142,7 @@ pub(crate) async fn acquire<M: Manager>(
     }
     let mut watch = GetWatch::begin(shared);
     let mut wait = Wait::new(shared);
-    let Miss { mut failed, mut now, .. } = miss;
+    let Miss { mut failed, .. } = miss;
     let mut search_idle = true;
     let mut may_ask = true;
     loop {
@@ -155,14 +155,12 @@ pub(crate) async fn acquire<M: Manager>(
             Err(NotTaken::MustAsk) => {
                 cooperate(shared).await;
                 may_ask = false;
-                now = None;
                 continue;
             }
             Err(NotTaken::Nothing) if mode == Mode::Immediate => {
                 return Err(exhausted(shared, QueuePlace::default()));
             }
             Err(NotTaken::Nothing) => {
-                now = None;
                 wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline).await {
                     Ok(assigned) => assigned,
@@ -187,13 +185,16 @@ pub(crate) async fn acquire<M: Manager>(
             (Mode::Wait, Source::Fresh) => CheckKind::Fresh,
         };
         let mut conn = assigned.conn;
-        let checked_at = now.take().unwrap_or_else(|| shared.clock());
+        let checked_at = shared.clock();
         let is_stray = conn.meta.origin.runtime() != shared.snapshot.home();
         if is_stray {
             look_after(shared, elsewhere(shared), shared.runtime.now());
         }
-        if checked_at.is_past(conn.meta.idle_since, COMPARED_AFTER) {
+        let was_idle = checked_at.is_past(conn.meta.idle_since, COMPARED_AFTER);
+        if was_idle || shared.snapshot.needs_clock() && shared.have_clocks_parted(checked_at) {
             shared.compare_clocks(checked_at);
+        }
+        if was_idle {
             let here = elsewhere(shared).filter(|_| mode == Mode::Wait && !is_stray);
             if here.is_some() {
                 let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
