@@ -84,7 +84,7 @@ pub(crate) async fn close_waits_for_guards_and_graceful_closes(env: Env) {
         assert_eq!((report.still_out.len(), report.timed_out), (0, false));
     }
     assert_eq!(closed(&pool, CloseReason::PoolClosed), 3);
-    assert_eq!(backend.graceful_closes().len(), 2);
+    assert_eq!(backend.graceful_closes().len(), 3);
 }
 
 /// The graceful closes go on after `close` has returned.

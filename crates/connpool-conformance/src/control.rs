@@ -26,7 +26,7 @@ pub(crate) async fn clear_reaches_idle_borrowed_and_pending_connections(env: Env
     let stats = env.until_at_rest(&pool, &backend, 0).await;
     assert_eq!((stats.size, stats.created, stats.connect_failed), (0, 4, 0));
     assert_eq!(closed(&pool, CloseReason::Cleared), 4);
-    assert_eq!(backend.graceful_closes(), [0; 0]);
+    assert_eq!(backend.graceful_closes().len(), 4);
     assert_eq!(pool.get().await.unwrap().id(), 5);
     env.assert_full_capacity(&pool, &backend).await;
 }

@@ -1,30 +1,30 @@
-//! Graceful closes: which connections get them, and when they are cut short.
+//! `Manager::close`: called for every removal, and when it is cut short.
 
 use connpool_core::CloseReason;
 
 use crate::env::{Env, LONG, SHORT, closed, waiting};
 use connpool_testkit::{Behavior, Call};
 
-/// Broken, marked and cleared connections are dropped without a graceful close.
-pub(crate) async fn only_healthy_connections_are_closed_gracefully(env: Env) {
+/// Healthy or not, each goes through `close` with its reason.
+pub(crate) async fn every_removed_connection_goes_through_close_with_its_reason(env: Env) {
     let backend = env.backend();
     let pool = backend.pool().max_size(6).build_lazy().unwrap();
     let mut held = env.hold(&pool, 6).await;
     held[0].mark_unusable();
     drop(held);
     env.until_at_rest(&pool, &backend, 0).await;
-    assert_eq!(backend.graceful_closes(), [0; 0]);
+    assert_eq!(backend.closes(), [(1, CloseReason::Marked)]);
     pool.resize(4).unwrap();
     env.until_stats(&pool, |stats| stats.size == 4).await;
-    assert_eq!(backend.graceful_closes(), [2]);
+    assert_eq!(backend.closes().last(), Some(&(2, CloseReason::Shrunk)));
     backend.hang_up(6);
     assert_eq!(pool.get().await.unwrap().id(), 5);
     pool.clear();
     env.until_stats(&pool, |stats| stats.size == 0).await;
-    assert_eq!(backend.graceful_closes(), [2]);
+    assert!(backend.closes().contains(&(6, CloseReason::Dead)));
     env.fill(&pool, 2).await;
     pool.close(LONG).await;
-    assert_eq!(backend.graceful_closes(), [2, 8, 7]);
+    let closes = backend.closes();
     let reasons = [
         (CloseReason::Marked, 1),
         (CloseReason::Shrunk, 1),
@@ -34,6 +34,8 @@ pub(crate) async fn only_healthy_connections_are_closed_gracefully(env: Env) {
     ];
     for (reason, count) in reasons {
         assert_eq!(closed(&pool, reason), count, "{reason:?}");
+        let through_close = closes.iter().filter(|(_, why)| *why == reason);
+        assert_eq!(through_close.count() as u64, count, "{reason:?}");
     }
 }
 
@@ -72,11 +74,11 @@ pub(crate) async fn hanging_graceful_close_yields_its_slot_to_a_waiter(env: Env)
     env.until(|| backend.graceful_closes() == [1]).await;
     let guard = pool.get().await.unwrap();
     assert_eq!((guard.id(), backend.dropped()), (2, vec![1]));
-    // No graceful close starts while a caller waits.
+    // While a caller waits it is polled once.
     let get = waiting(pool.get()).await;
     drop(guard);
     let guard = get.await.unwrap();
-    assert_eq!((guard.id(), backend.graceful_closes()), (3, vec![1]));
+    assert_eq!((guard.id(), backend.graceful_closes()), (3, vec![1, 2]));
     backend.clear_script();
     drop(guard);
     let stats = env.until_at_rest(&pool, &backend, 0).await;
@@ -126,4 +128,35 @@ pub(crate) async fn hanging_graceful_close_does_not_block_the_others(env: Env) {
     env.release(&backend, Call::Close, Behavior::Succeed).await;
     env.until_stats(&pool, |stats| stats.size == 1).await;
     assert_eq!(closed(&pool, CloseReason::Shrunk), 4);
+}
+
+/// The slot of unfinished work stands for what goes on at the server: callers wait for it.
+pub(crate) async fn unfinished_work_keeps_its_slot_from_waiters(env: Env) {
+    let backend = env.backend();
+    let pool = backend.pool().max_size(1).abandon_timeout(None).build_lazy().unwrap();
+    let mut guard = pool.get_owned().await.unwrap();
+    let get = waiting(pool.get_owned()).await;
+    backend.next(Call::Close, [Behavior::Hold]);
+    guard.mark_unusable();
+    drop(guard);
+    env.until(|| backend.held(Call::Close) == 1).await;
+    assert_eq!((pool.stats().size, backend.calls(Call::Connect)), (1, 1));
+    env.release(&backend, Call::Close, Behavior::Succeed).await;
+    assert_eq!(get.await.unwrap().id(), 2);
+    env.until_at_rest(&pool, &backend, 0).await;
+    assert_eq!((backend.peak(), backend.closes()), (1, vec![(1, CloseReason::Marked)]));
+}
+
+/// It ends at `abandon_timeout`.
+pub(crate) async fn unfinished_work_keeps_its_slot_until_abandon_timeout(env: Env) {
+    let backend = env.backend();
+    let pool = backend.pool().max_size(1).abandon_timeout(SHORT).build_lazy().unwrap();
+    backend.always(Call::Close, Behavior::Hang);
+    let mut guard = pool.get_owned().await.unwrap();
+    let get = waiting(pool.get_owned()).await;
+    guard.mark_unusable();
+    drop(guard);
+    let guard = get.await.unwrap();
+    assert_eq!((guard.id(), backend.dropped(), backend.peak()), (2, vec![1], 1));
+    backend.clear_script();
 }

@@ -244,11 +244,13 @@ scenarios! {
         maintenance_task_ends_with_the_last_handle
         freed_slot_is_used_without_polling_the_waiter
         runtime_that_refuses_tasks_loses_no_capacity
-        connection_over_a_limit_is_dropped_without_a_maintenance_task
+        connection_returned_to_a_closed_pool_goes_through_close
     }
     graceful_close {
-        only_healthy_connections_are_closed_gracefully
+        every_removed_connection_goes_through_close_with_its_reason
         graceful_close_ends_at_close_timeout
+        unfinished_work_keeps_its_slot_from_waiters
+        unfinished_work_keeps_its_slot_until_abandon_timeout
         slow_graceful_close_holds_its_slot
         hanging_graceful_close_yields_its_slot_to_a_waiter
         graceful_closes_cut_short_equal_the_number_of_waiters

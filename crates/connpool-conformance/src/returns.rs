@@ -159,6 +159,7 @@ pub(crate) async fn slot_is_held_until_its_connection_is_dropped(env: Env) {
     });
     guard.mark_unusable();
     drop(guard);
+    env.until(|| seen.lock().unwrap().is_some()).await;
     assert_eq!(*seen.lock().unwrap(), Some((1, 1)));
     assert_eq!(get.await.unwrap().id(), 2);
     env.until_at_rest(&pool, &backend, 0).await;

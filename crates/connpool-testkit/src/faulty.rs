@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, Connection, Liveness, Manager, Pool, Runtime};
+use connpool_core::{Builder, CloseReason, Connection, Liveness, Manager, Pool, Runtime};
 use futures_lite::future::yield_now;
 
 use crate::backend::{Backend, CAPACITY, PendingConnect};
@@ -223,9 +223,15 @@ impl FaultyManager {
         self.0.script().observed.connects_at.clone()
     }
 
-    /// Returns the ids of the connections passed to `Manager::close`, in order.
+    /// Returns the ids of the connections passed to `Manager::close`, with their reasons, in order.
+    pub fn closes(&self) -> Vec<(u64, CloseReason)> {
+        self.0.script().observed.closes.clone()
+    }
+
+    /// Returns the ids of the healthy connections passed to `Manager::close`, in order.
     pub fn graceful_closes(&self) -> Vec<u64> {
-        self.0.script().observed.graceful_closes.clone()
+        let closes = self.closes();
+        closes.iter().filter(|(_, reason)| reason.is_healthy()).map(|(id, _)| *id).collect()
     }
 
     /// Returns the ids of the connections dropped so far, in order.
@@ -339,9 +345,9 @@ impl Manager for FaultyManager {
         is_reusable(conn)
     }
 
-    async fn close(&self, conn: FaultyConn) {
-        self.0.script().observed.graceful_closes.push(conn.id());
-        // A failed graceful close drops the connection as well.
+    async fn close(&self, conn: FaultyConn, reason: CloseReason) {
+        self.0.script().observed.closes.push((conn.id(), reason));
+        // A close that fails drops the connection as well.
         let _ = self.run_call(Call::Close).await;
         drop(conn);
     }

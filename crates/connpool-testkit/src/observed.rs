@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use connpool_core::CloseReason;
+
 /// A pool may start another connect beside one that takes at least this long.
 const HANGS_AFTER: Duration = Duration::from_millis(800);
 
@@ -22,7 +24,7 @@ pub struct Observed {
     /// The start of each connect, since the origin of the runtime's clock.
     pub connects_at: Vec<Duration>,
     /// The connections passed to `Manager::close`, in order.
-    pub graceful_closes: Vec<u64>,
+    pub closes: Vec<(u64, CloseReason)>,
     /// The connections dropped so far, in order.
     pub dropped: Vec<u64>,
     alive: BTreeSet<u64>,

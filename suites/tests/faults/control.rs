@@ -36,7 +36,7 @@ impl Manager for EndlessClose {
         conn.liveness()
     }
 
-    async fn close(&self, mut conn: TcpConn) {
+    async fn close(&self, mut conn: TcpConn, _: CloseReason) {
         while conn.write_all(&[0; 65536]).await.is_ok() {}
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use connpool_core::{Connection, Liveness, Manager};
+use connpool_core::{CloseReason, Connection, Liveness, Manager};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client_stats::ClientStats;
@@ -95,9 +95,11 @@ where
         self.tcp.is_reusable(conn)
     }
 
-    async fn close(&self, mut conn: T::Connection) {
-        // An error does not matter: the connection is dropped either way.
-        let _ = ask(&mut conn, &self.counted).await;
+    async fn close(&self, mut conn: T::Connection, reason: CloseReason) {
+        if reason.is_healthy() {
+            // An error does not matter: the connection is dropped either way.
+            let _ = ask(&mut conn, &self.counted).await;
+        }
     }
 }
 

@@ -126,6 +126,11 @@ impl<M: Manager> Builder<M> {
         self.set(|config| config.close_timeout = close_timeout.into())
     }
 
+    /// Sets [`abandon_timeout`](PoolConfig::abandon_timeout).
+    pub fn abandon_timeout(self, abandon_timeout: impl Into<Option<Duration>>) -> Self {
+        self.set(|config| config.abandon_timeout = abandon_timeout.into())
+    }
+
     /// Sets [`ping_after`](PoolConfig::ping_after).
     pub fn ping_after(self, ping_after: impl Into<Option<Duration>>) -> Self {
         self.set(|config| config.ping_after = ping_after.into())

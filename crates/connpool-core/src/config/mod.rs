@@ -130,11 +130,20 @@ pub struct PoolConfig {
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub reset_timeout: Option<Duration>,
 
-    /// Time limit for a graceful close ([`Manager::close`](crate::Manager::close)). Default: 10 s.
+    /// Time limit for [`Manager::close`](crate::Manager::close), except of a connection with unfinished
+    /// work. Default: 10 s.
     ///
-    /// With `None`, a graceful close that hangs keeps its slot until a caller waits for it.
+    /// With `None`, a close that hangs keeps its slot until a caller waits for it.
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub close_timeout: Option<Duration>,
+
+    /// Time limit for [`Manager::close`](crate::Manager::close) of a connection that its user left with
+    /// unfinished work, see [`CloseReason`](crate::CloseReason). Default: 1 s.
+    ///
+    /// Callers wait for its slot meanwhile, so that no more work goes on at the server than `max_size`
+    /// allows. With `None`, a close that hangs keeps its slot for good. With zero, it is polled once.
+    #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
+    pub abandon_timeout: Option<Duration>,
 
     /// Time since a connection was last known to be alive (opened, used, pinged or reset) after
     /// which it is pinged before checkout. Default: 1 s.
@@ -365,6 +374,7 @@ impl Default for PoolConfig {
             ping_timeout: Some(Duration::from_secs(1)),
             reset_timeout: Some(Duration::from_secs(1)),
             close_timeout: Some(Duration::from_secs(10)),
+            abandon_timeout: Some(Duration::from_secs(1)),
             ping_after: Some(Duration::from_secs(1)),
             liveness_after: Some(Duration::ZERO),
             max_waiters: None,

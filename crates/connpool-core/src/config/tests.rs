@@ -54,6 +54,7 @@ fn the_extremes_of_every_duration_and_number_are_legal() {
             &mut config.ping_timeout,
             &mut config.reset_timeout,
             &mut config.close_timeout,
+            &mut config.abandon_timeout,
             &mut config.ping_after,
             &mut config.liveness_after,
             &mut config.slow_get_warning,

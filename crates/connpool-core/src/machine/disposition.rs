@@ -47,7 +47,7 @@ pub(crate) enum Disposition {
     Reuse,
     /// The maintenance task closes it.
     Close(CloseReason),
-    /// It is dropped at once: it is broken, or work may be unfinished on it.
+    /// The same, for one that its user left unfit: broken, or with unfinished work.
     Discard(CloseReason),
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::manager::{Manager, Severity};
+use crate::observe::close_reason::CloseReason;
 use crate::stream::Liveness;
 
 /// Holds any [`Manager`] with connections `C` and errors `E`, so that pools over different managers have
@@ -74,8 +75,8 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
         self.0.dyn_is_reusable(conn)
     }
 
-    fn close(&self, conn: C) -> impl Future<Output = ()> + Send {
-        self.0.dyn_close(conn)
+    fn close(&self, conn: C, reason: CloseReason) -> impl Future<Output = ()> + Send {
+        self.0.dyn_close(conn, reason)
     }
 }
 
@@ -96,7 +97,7 @@ trait DynManager<C, E>: Send + Sync {
     fn dyn_liveness(&self, conn: &mut C) -> Liveness;
     fn dyn_has_liveness(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
-    async fn dyn_close(&self, conn: C);
+    async fn dyn_close(&self, conn: C, reason: CloseReason);
 }
 
 #[async_trait]
@@ -133,7 +134,7 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
         self.is_reusable(conn)
     }
 
-    async fn dyn_close(&self, conn: M::Connection) {
-        self.close(conn).await;
+    async fn dyn_close(&self, conn: M::Connection, reason: CloseReason) {
+        self.close(conn, reason).await;
     }
 }

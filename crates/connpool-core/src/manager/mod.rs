@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::observe::close_reason::CloseReason;
 use crate::stream::Liveness;
 
 /// What an error of [`Manager::connect`] says about the next attempt. See [`Manager::severity`].
@@ -26,7 +27,7 @@ pub enum Severity {
 /// Only [`connect`](Manager::connect) is required. Implementations write the methods as `async fn`.
 ///
 /// Every future is bounded by the pool (`connect_timeout`, `ping_timeout`, `reset_timeout`,
-/// `close_timeout`), may be dropped at any await point, and may panic: the connection it worked on is
+/// `close_timeout`, `abandon_timeout`), may be dropped at any await point, and may panic: the connection it worked on is
 /// then destroyed and its slot freed.
 ///
 /// # Examples
@@ -159,11 +160,43 @@ pub trait Manager: Send + Sync + 'static {
         true
     }
 
-    /// Closes the connection gracefully, e.g. by sending `QUIT`. The default drops it.
+    /// Closes a connection, whatever the `reason`: says `QUIT` if it is healthy, asks the server to give up
+    /// the work that was left on it, or drops it where blocking is allowed. The default drops it.
     ///
-    /// Called in the background for healthy connections (idle too long, too old, no longer wanted), for
-    /// `close_timeout` at most, and skipped while a caller waits for the slot.
-    fn close(&self, conn: Self::Connection) -> impl Future<Output = ()> + Send {
+    /// Called in the background, by the maintenance task, and polled at least once. Await a reply only if
+    /// [`reason.is_healthy()`](CloseReason::is_healthy): the peer of a broken connection does not answer,
+    /// and what comes from one with unfinished work may be the reply to that. How long the future may take,
+    /// and who waits for the slot meanwhile, follows from the [group of the reason](CloseReason). Without a
+    /// maintenance task, outside of any runtime or after its end, the connection is dropped where it is.
+    ///
+    /// # Examples
+    ///
+    /// A client whose drop blocks, for half a second perhaps, is dropped where it holds up no task:
+    ///
+    /// ```
+    /// # use connpool_core::{CloseReason, Manager};
+    /// # struct Client;
+    /// # struct Clients;
+    /// # mod tokio { pub mod task { pub async fn spawn_blocking(work: impl FnOnce()) { work() } } }
+    /// impl Manager for Clients {
+    ///     type Connection = Client;
+    ///     type Error = std::io::Error;
+    ///
+    ///     async fn connect(&self) -> Result<Client, Self::Error> {
+    ///         Ok(Client)
+    ///     }
+    ///
+    ///     async fn close(&self, client: Client, _reason: CloseReason) {
+    ///         _ = tokio::task::spawn_blocking(move || drop(client)).await;
+    ///     }
+    /// }
+    /// ```
+    fn close(
+        &self,
+        conn: Self::Connection,
+        reason: CloseReason,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = reason;
         async { drop(conn) }
     }
 }
@@ -204,7 +237,7 @@ impl<M: Manager> Manager for Arc<M> {
         (**self).is_reusable(conn)
     }
 
-    async fn close(&self, conn: M::Connection) {
-        (**self).close(conn).await;
+    async fn close(&self, conn: M::Connection, reason: CloseReason) {
+        (**self).close(conn, reason).await;
     }
 }

@@ -12,7 +12,8 @@ use futures_lite::future::yield_now;
 
 use crate::util::sync::{AtomicU64, Ordering};
 use crate::{
-    BoxFuture, Builder, Instant, Liveness, Manager, Pool, PooledConnection, Runtime, Stats,
+    BoxFuture, Builder, CloseReason, Instant, Liveness, Manager, Pool, PooledConnection, Runtime,
+    Stats,
 };
 
 /// The calls of the backend.
@@ -190,8 +191,8 @@ impl Manager for Fake {
         (self.0.play)(Op::Return).succeeds
     }
 
-    async fn close(&self, conn: Conn) {
-        // A graceful close that fails ends all the same.
+    async fn close(&self, conn: Conn, _: CloseReason) {
+        // A close that fails ends all the same.
         let _ = self.0.ask(Op::Close).await;
         drop(conn);
     }

@@ -1,6 +1,15 @@
 //! The reasons to close a connection.
 
 /// Why a connection was closed. Each reason has a counter in [`Stats`](crate::Stats).
+///
+/// Reasons fall into three groups, which decide how long [`Manager::close`](crate::Manager::close) may
+/// take, and who waits for the slot of the connection meanwhile:
+///
+/// | group      | reasons                             | `close` may take  | if a caller waits for the slot |
+/// |------------|-------------------------------------|-------------------|--------------------------------|
+/// | healthy    | `Idle`, `Lifetime`, `MaxUses`, `Cleared`, `Shrunk`, `Overflow`, `Evicted`, `PoolClosed` | `close_timeout` | `close` is polled once, then dropped |
+/// | broken     | `Dead`, `Unsolicited`, `PingFailed`, `PingTimeout`, `ResetFailed`, `ResetTimeout`, `Cancelled`, `Panicked`, `RuntimeGone` | `close_timeout` | `close` is polled once, then dropped |
+/// | unfinished | `Marked`, `Unfinished`, `NotReusable` | `abandon_timeout` | it waits: the slot stands for the work that goes on at the server |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -112,18 +121,25 @@ impl CloseReason {
         )
     }
 
-    /// Returns whether the connection is believed to be in good order, so that it is closed gracefully.
-    pub(crate) fn is_graceful(self) -> bool {
+    /// Returns whether the connection was in good order, so that it can be closed with a farewell to which
+    /// the peer replies.
+    pub const fn is_healthy(self) -> bool {
         matches!(
             self,
             CloseReason::Idle
                 | CloseReason::Lifetime
                 | CloseReason::MaxUses
+                | CloseReason::Cleared
                 | CloseReason::Shrunk
                 | CloseReason::Overflow
                 | CloseReason::Evicted
                 | CloseReason::PoolClosed
         )
+    }
+
+    /// Returns whether its user left the connection while work may go on at the server.
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, CloseReason::Marked | CloseReason::Unfinished | CloseReason::NotReusable)
     }
 }
 
@@ -139,5 +155,16 @@ mod tests {
         for (index, reason) in CloseReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
+    }
+
+    #[test]
+    fn no_reason_is_of_two_groups() {
+        let is = |group: fn(CloseReason) -> bool| {
+            CloseReason::ALL.iter().copied().filter(move |reason| group(*reason)).count()
+        };
+        assert_eq!(is(CloseReason::is_healthy), 8);
+        assert_eq!(is(CloseReason::is_unfinished), 3);
+        assert_eq!(is(|reason| reason.is_healthy() && reason.is_unfinished()), 0);
+        assert_eq!(is(|reason| reason.is_breakage() && reason.is_healthy()), 0);
     }
 }

@@ -94,10 +94,11 @@ pub enum Event<'a> {
     /// A connection was closed, `age` after it was opened.
     #[non_exhaustive]
     Closed { id: u64, reason: CloseReason, age: Duration },
-    /// A graceful close was abandoned, and the connection closed all the same: because of
-    /// `close_timeout` if `timed_out`, else because a caller waits for the slot.
+    /// [`Manager::close`](crate::Manager::close) was ended before it was done, and the connection dropped:
+    /// because of `close_timeout` or `abandon_timeout` if `timed_out`, else because a caller waits for the
+    /// slot, which is told for healthy connections only.
     #[non_exhaustive]
-    GracefulCloseFailed { id: u64, timed_out: bool },
+    CloseCutShort { id: u64, reason: CloseReason, timed_out: bool },
     /// [`clear`](crate::Pool::clear) was called.
     Cleared,
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
@@ -155,7 +156,7 @@ impl Event<'_> {
             Event::Returned { .. } => "returned",
             Event::Detached { .. } => "detached",
             Event::Closed { .. } => "closed",
-            Event::GracefulCloseFailed { .. } => "graceful_close_failed",
+            Event::CloseCutShort { .. } => "close_cut_short",
             Event::Cleared => "cleared",
             Event::Reconfigured => "reconfigured",
             Event::ConfigWarning { .. } => "config_warning",
@@ -181,7 +182,7 @@ impl Event<'_> {
             | Event::Returned { id, .. }
             | Event::Detached { id }
             | Event::Closed { id, .. }
-            | Event::GracefulCloseFailed { id, .. } => Some(*id),
+            | Event::CloseCutShort { id, .. } => Some(*id),
             Event::CheckFailed { check } => Some(check.id),
             Event::SlowGet { id, .. } => *id,
             Event::LeakSuspected { holder } | Event::LeakReturned { holder } => Some(holder.id),
@@ -228,13 +229,13 @@ impl fmt::Display for Event<'_> {
             Event::Closed { id, reason, age } => {
                 write!(f, "closed connection {id} ({}) {age:.1?} old", reason.label())
             }
-            Event::GracefulCloseFailed { id, timed_out } => {
-                let because = if *timed_out {
-                    "it took longer than close_timeout"
-                } else {
-                    "a caller waits for its slot"
+            Event::CloseCutShort { id, reason, timed_out } => {
+                let because = match timed_out {
+                    true if reason.is_unfinished() => "it took longer than abandon_timeout",
+                    true => "it took longer than close_timeout",
+                    false => "a caller waits for its slot",
                 };
-                write!(f, "graceful close of connection {id} abandoned: {because}")
+                write!(f, "close of connection {id} ({}) cut short: {because}", reason.label())
             }
             Event::Cleared => f.write_str("cleared: connections opened before are not used again"),
             Event::Reconfigured => f.write_str("settings changed"),

@@ -55,7 +55,7 @@ mod on {
             Event::Opened { .. }
             | Event::Detached { .. }
             | Event::Closed { .. }
-            | Event::GracefulCloseFailed { .. }
+            | Event::CloseCutShort { .. }
             | Event::Cleared
             | Event::Reconfigured => emit!(Level::DEBUG),
         }

@@ -229,7 +229,7 @@ impl<M: Manager> Pool<M> {
                         closed = closed.saturating_add(1);
                     }
                     Err(panic) => {
-                        shared.discard(conn, CloseReason::Panicked);
+                        settle(shared, conn, Disposition::Close(CloseReason::Panicked));
                         resume_unwind(panic);
                     }
                 }

@@ -58,6 +58,7 @@ pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> Cl
 pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
     shut(shared, false);
     shared.with(|locked| {
+        locked.state.is_abandoned = true;
         if locked.state.maintenance != TaskState::Absent && !locked.state.closing.is_empty() {
             locked.state.final_owner = Some(Arc::clone(shared));
         }

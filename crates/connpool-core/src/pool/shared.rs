@@ -65,8 +65,10 @@ pub(crate) struct State<M: Manager> {
     pub(crate) maintenance: TaskState,
     pub(crate) last_failure: Option<ConnectError<M::Error>>,
     pub(crate) failed_checks: FailedChecks,
-    /// The pool itself, left by the last handle to the maintenance task, which closes what is left
-    /// and then breaks this cycle.
+    /// The last handle is gone.
+    pub(crate) is_abandoned: bool,
+    /// The pool itself, from then on while something is to be closed: the maintenance task closes it and
+    /// then breaks this cycle.
     pub(crate) final_owner: Option<Arc<Shared<M>>>,
 }
 
@@ -116,6 +118,7 @@ impl<M: Manager> Shared<M> {
             maintenance: TaskState::Absent,
             last_failure: None,
             failed_checks: FailedChecks::default(),
+            is_abandoned: false,
             final_owner: None,
         };
         let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
@@ -343,7 +346,7 @@ impl<M: Manager> Locked<'_, M> {
             }
             Disposition::Discard(reason) => {
                 self.state.machine.returned_broken(now);
-                self.actions.discard(conn, reason);
+                self.close_later(conn, reason);
             }
         }
     }
@@ -402,7 +405,10 @@ impl<M: Manager> Locked<'_, M> {
         if self.state.machine.missing() > 0 {
             self.request_connects();
         }
-        self.actions.state_changed |= self.state.machine.is_drained();
+        let is_drained = self.state.machine.is_drained();
+        self.actions.state_changed |= is_drained;
+        // The maintenance task ends.
+        self.actions.notify_maintenance |= is_drained;
     }
 
     /// Decides a connect, which takes a slot. Returns its number.
@@ -490,6 +496,9 @@ impl<M: Manager> Locked<'_, M> {
             TaskState::Starting | TaskState::Running => {
                 self.state.closing.push_back((conn, reason));
                 self.actions.notify_maintenance = true;
+                if self.state.is_abandoned && self.state.final_owner.is_none() {
+                    self.state.final_owner = self.shared.weak_self.upgrade();
+                }
             }
         }
     }

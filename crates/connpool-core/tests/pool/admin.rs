@@ -93,6 +93,7 @@ fn panicking_retain_predicate_costs_one_connection_and_propagates() {
     fill(&sim, &pool, 3);
     let panicked = catch_unwind(AssertUnwindSafe(|| pool.retain(|_| panic!("scripted panic"))));
     assert!(panicked.is_err());
+    sim.settle();
     assert_eq!(fake.alive(), 2);
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
     assert_full_capacity(&sim, &fake, &pool);

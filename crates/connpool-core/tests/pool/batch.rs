@@ -237,11 +237,13 @@ fn pool_exchange_that_fails_is_dropped_or_panics_closes_its_connection() {
             sim.settle();
         }
     }
+    sim.settle();
     assert_eq!(closed(&pool, CloseReason::Unfinished), 2);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         sim.block_on(pool.exchange::<(), Failure>(async |_| panic!("scripted panic")))
     }));
     assert!(panicked.is_err());
+    sim.settle();
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
     assert_at_rest(&pool, &fake, 0);
 }

@@ -72,6 +72,7 @@ fn close_that_times_out_reports_borrowed_connections() {
     assert_eq!(numbers(report), (2, 3, true));
     assert_eq!(sim.elapsed(), 7 * SECOND);
     drop(held);
+    sim.settle();
     assert_eq!(fake.alive(), 0, "a closed pool kept a connection");
     let again = sim.block_on(pool.close(7 * SECOND));
     assert_eq!(numbers(again), (0, 0, false));

@@ -88,6 +88,7 @@ fn connection_that_is_not_reusable_is_destroyed_on_return() {
     let pool = fake.pool().build_lazy().unwrap();
     fake.set_is_reusable_with(|conn| conn.id() != 1);
     drop(hold(&sim, &pool, 2));
+    sim.settle();
     assert_eq!((fake.dropped(), pool.stats().available), (vec![1], 1));
     assert_eq!(closed(&pool, CloseReason::NotReusable), 1);
 }
@@ -139,6 +140,7 @@ fn exchange_that_fails_or_is_dropped_makes_its_connection_unusable() {
         }
         drop(guard);
         let kept = usize::from(matches!(outcome, Outcome::Ok | Outcome::ApplicationError));
+        sim.settle();
         assert_eq!(fake.alive(), kept, "{outcome:?}");
         assert_eq!(closed(&pool, CloseReason::Unfinished), 1 - kept as u64);
         assert_full_capacity(&sim, &fake, &pool);
@@ -186,6 +188,7 @@ fn stats_display_lists_all_counters() {
     let mut held = hold(&sim, &pool, 3);
     held.remove(0).mark_unusable();
     held.pop();
+    sim.settle();
     let text = pool.stats().to_string();
     assert!(text.starts_with("size=2 active=1 available=1 connecting=0 waiting=0 request=3"));
     assert!(text.ends_with("created=3 connect_failed=0 closed=1 (marked=1)"), "{text}");
@@ -208,6 +211,7 @@ where
     assert!(pool.try_get().is_err(), "needs_reset was not forwarded");
     fake.set_is_reusable_with(|_| false);
     drop(sim.block_on(pool.get()).unwrap());
+    sim.settle();
     assert_eq!(fake.dropped(), [1]);
     fake.clear_script();
     drop(sim.block_on(pool.get()).unwrap());
@@ -224,7 +228,13 @@ where
     sim.advance(SECOND);
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
-    assert_eq!((graceful_closes(fake), fake.alive()), (vec![4], 0));
+    let closes = [
+        (1, CloseReason::NotReusable),
+        (2, CloseReason::Dead),
+        (3, CloseReason::Cleared),
+        (4, CloseReason::PoolClosed),
+    ];
+    assert_eq!((fake.closes(), fake.alive()), (closes.to_vec(), 0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cancel;
 mod checks;
 mod clock_leap;
 mod close;
+mod closing;
 mod coarse_clock;
 mod control;
 mod coop;

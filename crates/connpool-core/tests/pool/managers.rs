@@ -54,6 +54,7 @@ fn with_is_reusable_decides_about_reuse() {
     let manager = object_fn(|| async { Ok::<u32, ScriptedError>(7) }).with_is_reusable(|_| false);
     let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
     drop(sim.block_on(pool.get()).unwrap());
+    sim.settle();
     assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
 }
 

@@ -276,7 +276,7 @@ fn observer_receives_slow_gets_whatever_their_outcome() {
 }
 
 #[test]
-fn observer_receives_abandoned_graceful_closes() {
+fn observer_receives_closes_that_are_cut_short() {
     let (sim, fake) = new(1);
     let (log, builder) = logged_pool(&fake);
     let pool = builder.max_size(1).max_uses(1).close_timeout(SECOND).build_lazy().unwrap();
@@ -287,10 +287,10 @@ fn observer_receives_abandoned_graceful_closes() {
     sim.settle();
     let guard = sim.block_on(pool.get()).unwrap();
     assert_eq!(
-        log.only("graceful_close_failed"),
+        log.only("close_cut_short"),
         [
-            "graceful close of connection 1 abandoned: it took longer than close_timeout",
-            "graceful close of connection 2 abandoned: a caller waits for its slot",
+            "close of connection 1 (max_uses) cut short: it took longer than close_timeout",
+            "close of connection 2 (max_uses) cut short: a caller waits for its slot",
         ]
     );
     drop(guard);
@@ -317,13 +317,14 @@ fn observer_receives_every_caught_panic() {
     let mut marked = sim.block_on(pool.get()).unwrap();
     marked.mark_unusable();
     drop(marked);
+    sim.settle();
     fake.at_drop(|_| ());
     fake.next(Call::Close, [Behavior::Panic]);
     drop(sim.block_on(pool.get()).unwrap());
     sim.block_on(pool.close(SECOND));
     let texts = log.only("panicked");
     let steps: Vec<_> = texts.iter().map(|text| text.split(' ').next().unwrap()).collect();
-    assert_eq!(steps, ["ping", "reset", "is_reusable", "drop", "close"], "{texts:?}");
+    assert_eq!(steps, ["ping", "reset", "is_reusable", "close", "close"], "{texts:?}");
 }
 
 // ---- observers that misbehave

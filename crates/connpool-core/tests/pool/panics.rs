@@ -151,6 +151,7 @@ fn panicking_exchange_makes_its_connection_unusable() {
     }));
     assert!(caught.is_err());
     drop(guard);
+    sim.settle();
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Unfinished), 1);
     assert_full_capacity(&sim, &fake, &pool);
@@ -176,6 +177,7 @@ fn guard_dropped_by_a_panicking_thread_destroys_its_connection() {
             .join()
     });
     let Err::<std::convert::Infallible, _>(_) = result;
+    sim.settle();
     assert_eq!(fake.alive(), 0);
     assert_eq!(pool.stats().closed.get(CloseReason::Panicked), 1);
     assert!(!called.load(Ordering::SeqCst), "is_reusable was called for a lost connection");
@@ -262,6 +264,7 @@ fn guard_can_be_dropped_by_the_drop_of_a_connection() {
     });
     held[0].mark_unusable();
     drop(held);
+    sim.settle();
     assert_eq!((pool.stats().available, fake.alive()), (1, 1));
     assert_full_capacity(&sim, &fake, &pool);
 }

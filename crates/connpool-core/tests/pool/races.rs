@@ -219,7 +219,8 @@ fn woken_waiter_sees_consistent_counters() {
     let polled = get.lock().unwrap().as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     sim.settle();
-    assert_eq!(*seen.lock().unwrap(), [(1, 1), (0, 0)]);
+    assert_eq!(*seen.lock().unwrap(), [(1, 1), (1, 1)]);
+    assert_eq!(pool.stats().size, 0);
 }
 
 /// The waiter must either get the assigned connection or keep its queue position.

@@ -8,7 +8,7 @@ use futures_lite::future::yield_now;
 use crate::machine::home::{Duty, Place, RuntimeId};
 use crate::manager::Manager;
 use crate::pool::actions::Spawns;
-use crate::pool::background::graceful_close::close_connection;
+use crate::pool::background::closing::close_connection;
 use crate::pool::background::leaks::LeakWatch;
 use crate::pool::background::sweep::Sweep;
 use crate::pool::connect::ConnectTask;
@@ -19,7 +19,8 @@ use crate::util::sync::{Arc, Weak};
 use crate::util::timeout::timed_out;
 
 pub(crate) mod attend;
-mod graceful_close;
+mod closing;
+
 mod keepalive;
 mod leaks;
 mod sweep;
@@ -182,8 +183,8 @@ impl<M: Manager> Maintenance<M> {
         }
     }
 
-    /// Does what is due; `None` if the pool is gone, or closed and nothing is left to do, or if another
-    /// task has taken over.
+    /// Does what is due; `None` if the pool is gone, or closed and everything else is, or if another task has
+    /// taken over.
     async fn step(&mut self, proven: Instant) -> Option<(EventListener, Next)> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
@@ -222,7 +223,7 @@ impl<M: Manager> Maintenance<M> {
             if !state.closing.is_empty() || sweeping {
                 return Some(Next::Again);
             }
-            if machine.closed {
+            if machine.is_drained() {
                 return None;
             }
             Some(match earliest([machine.next_deadline(now), self.leaks.next]) {

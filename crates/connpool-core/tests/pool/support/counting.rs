@@ -88,6 +88,7 @@ impl Runtime for CountingRuntime {
     }
 
     fn wall(&self) -> Instant {
+        self.counts.reads.fetch_add(1, Ordering::SeqCst);
         self.sim.wall()
     }
 

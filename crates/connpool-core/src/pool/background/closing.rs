@@ -1,4 +1,6 @@
-//! Closes connections, gracefully if they are in good order.
+//! Closes connections through their manager.
+
+use std::future::pending;
 
 use futures_lite::future::poll_once;
 
@@ -12,16 +14,13 @@ use crate::time::Instant;
 use crate::util::sync::Arc;
 use crate::util::timeout::{Completion, run_guarded};
 
-/// Closes a connection: gracefully, if its reason allows it and no caller waits for its slot.
+/// Closes a connection, in the background if that takes time.
 pub(super) async fn close_connection<M: Manager>(
     shared: &Arc<Shared<M>>,
     conn: BoxConn<M>,
     reason: CloseReason,
 ) {
-    if !reason.is_graceful() {
-        return shared.discard(conn, reason);
-    }
-    let mut close: BoxFuture = Box::pin(graceful_close(Arc::clone(shared), conn, reason));
+    let mut close: BoxFuture = Box::pin(close(Arc::clone(shared), conn, reason));
     // Most closes end at once, and only the others become tasks. Polled here once and then by another
     // task: `spawn` polls it again, which registers that task's waker.
     if poll_once(&mut close).await.is_none() {
@@ -29,11 +28,7 @@ pub(super) async fn close_connection<M: Manager>(
     }
 }
 
-async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: CloseReason) {
-    let expedited = shared.signals.expedite_close.listen();
-    if shared.peek(|state| state.machine.queue.len() > 0) {
-        return shared.discard(conn, reason);
-    }
+async fn close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: CloseReason) {
     let conn = *conn;
     let id = conn.meta.id();
     // Declared first, dropped last: counted, and its slot freed, when the connection is gone.
@@ -44,18 +39,36 @@ async fn graceful_close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, re
         created_at: conn.meta.created_at,
         _slot: conn.slot,
     };
-    let close = async { shared.manager.close(conn.inner).await };
-    let limit = shared.snapshot.config().close_timeout;
-    let timed_out = match run_guarded(&*shared.runtime, || limit, expedited, close).await {
+    let close = async { shared.manager.close(conn.inner, reason).await };
+    let limit = || {
+        let config = shared.snapshot.config();
+        if reason.is_unfinished() { config.abandon_timeout } else { config.close_timeout }
+    };
+    let is_in_the_way = is_in_the_way(&shared, reason);
+    let timed_out = match run_guarded(&*shared.runtime, limit, is_in_the_way, close).await {
         Completion::Done(()) => return,
         Completion::Panicked(message) => return shared.events.panicked("close", &message),
         Completion::TimedOut => true,
         Completion::Interrupted => false,
     };
-    shared.events.tell(|| Event::GracefulCloseFailed { id, timed_out });
+    if timed_out || reason.is_healthy() {
+        shared.events.tell(|| Event::CloseCutShort { id, reason, timed_out });
+    }
 }
 
-/// The slot of a connection that is being closed gracefully.
+/// Waits until a caller waits for the slot. The slot of unfinished work is in nobody's way: it stands for
+/// what still goes on at the server.
+async fn is_in_the_way<M: Manager>(shared: &Shared<M>, reason: CloseReason) {
+    if reason.is_unfinished() {
+        return pending().await;
+    }
+    let expedited = shared.signals.expedite_close.listen();
+    if shared.peek(|state| state.machine.queue.len() == 0) {
+        expedited.await;
+    }
+}
+
+/// The slot of a connection that is being closed.
 struct Closing<M: Manager> {
     shared: Arc<Shared<M>>,
     reason: CloseReason,
