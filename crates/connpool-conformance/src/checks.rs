@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connpool_core::{Builder, CloseReason, GetError, Liveness, Phase};
+use connpool_core::{Builder, CloseReason, GetError, Liveness, Phase, ResetWhen};
 
 use crate::env::{Env, LONG, MILLI, SHORT, closed, waiting};
 use connpool_testkit::FaultyManager;
@@ -134,6 +134,7 @@ pub(crate) async fn check_stops_at_the_first_failure(env: Env) {
         let pool = settings(backend.pool())
             .max_size(1)
             .ping_after(Duration::ZERO)
+            .reset_when(ResetWhen::OnGet)
             .evict_interval(None)
             .build_lazy()
             .unwrap();

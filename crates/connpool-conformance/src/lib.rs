@@ -75,6 +75,7 @@ mod outage;
 mod panics;
 mod pause;
 mod races;
+mod resets;
 mod returns;
 mod runtime;
 mod settings;
@@ -217,6 +218,14 @@ scenarios! {
         max_connecting_limits_concurrent_connects
         no_connect_starts_after_the_load_has_ended
         pending_connect_serves_the_next_waiter
+    }
+    resets {
+        returned_connection_is_reset_while_the_pool_is_idle
+        try_get_returns_a_connection_that_was_reset
+        returned_connection_that_is_to_be_reset_goes_to_a_waiter
+        connection_that_fails_its_reset_after_a_return_is_closed
+        reset_when_on_get_leaves_an_idle_connection_alone
+        close_does_not_wait_for_resets
     }
     returns {
         returned_connection_goes_to_the_first_waiter

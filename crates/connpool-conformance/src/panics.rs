@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connpool_core::{CloseReason, ConnectError, GetError, Liveness};
+use connpool_core::{CloseReason, ConnectError, GetError, Liveness, ResetWhen};
 
 use crate::env::{Env, MILLI, closed, waiting};
 use connpool_testkit::FaultyConn;
@@ -36,7 +36,8 @@ pub(crate) async fn panicking_check_closes_its_connection(env: Env) {
     for step in [None, Some(Call::Ping), Some(Call::Reset)] {
         let backend = env.backend();
         backend.require_reset();
-        let pool = backend.pool().max_size(1).ping_after(Duration::ZERO).build_lazy().unwrap();
+        let pool = backend.pool().max_size(1).ping_after(Duration::ZERO);
+        let pool = pool.reset_when(ResetWhen::OnGet).build_lazy().unwrap();
         env.fill(&pool, 1).await;
         match step {
             Some(call) => _ = backend.next(call, [Behavior::Panic]),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use connpool_core::CloseReason;
+use connpool_core::{CloseReason, ResetWhen};
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 
@@ -223,11 +223,12 @@ pub(crate) async fn guard_does_not_keep_its_pool_open(env: Env) {
     env.until(|| backend.dropped() == [1]).await;
 }
 
-/// A return makes no call, probe, task or timer.
+/// A return makes no call, probe, task or timer, unless it has to be reset.
 pub(crate) async fn return_calls_no_manager_method(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend.pool().ping_after(Duration::ZERO).evict_interval(None).build_lazy().unwrap();
+    let pool = backend.pool().ping_after(Duration::ZERO).reset_when(ResetWhen::OnGet);
+    let pool = pool.evict_interval(None).build_lazy().unwrap();
     let held = env.hold(&pool, 3).await;
     let calls = || (backend.probes(), Call::ALL.map(|call| backend.calls(call)));
     let before = (calls(), env.spawned_and_timers());

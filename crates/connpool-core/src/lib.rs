@@ -63,7 +63,7 @@ mod time;
 mod util;
 
 pub use config::builder::Builder;
-pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
+pub use config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig, ResetWhen};
 pub use error::add_error::AddError;
 pub use error::connect_error::ConnectError;
 pub use error::diagnosis::{Diagnosis, Phase};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
+use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig, ResetWhen};
 use crate::error::BuildError;
 use crate::manager::Manager;
 use crate::observe::event::{Event, Observer};
@@ -119,6 +119,11 @@ impl<M: Manager> Builder<M> {
     /// Sets [`reset_timeout`](PoolConfig::reset_timeout).
     pub fn reset_timeout(self, reset_timeout: impl Into<Option<Duration>>) -> Self {
         self.set(|config| config.reset_timeout = reset_timeout.into())
+    }
+
+    /// Sets [`reset_when`](PoolConfig::reset_when).
+    pub fn reset_when(self, reset_when: impl Into<Option<ResetWhen>>) -> Self {
+        self.set(|config| config.reset_when = reset_when.into())
     }
 
     /// Sets [`close_timeout`](PoolConfig::close_timeout).

@@ -130,6 +130,10 @@ pub struct PoolConfig {
     #[cfg_attr(feature = "serde", serde(with = "crate::config::serde"))]
     pub reset_timeout: Option<Duration>,
 
+    /// When a returned connection is reset. Default: as the manager says, see
+    /// [`Manager::reset_when`](crate::Manager::reset_when).
+    pub reset_when: Option<ResetWhen>,
+
     /// Time limit for [`Manager::close`](crate::Manager::close), except of a connection with unfinished
     /// work. Default: 10 s.
     ///
@@ -335,6 +339,22 @@ pub struct Breaker {
     pub probe_every: Duration,
 }
 
+/// When a connection is reset that was borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum ResetWhen {
+    /// After its return, in the background, unless a caller waits for it, who then has it reset. Locks and
+    /// transactions that its user left behind end within milliseconds, and the next `get` pays no round
+    /// trip. A pool whose first reset was ready at once leaves the next ones to `get`, where they cost nothing,
+    /// until one has to wait.
+    #[default]
+    OnReturn,
+    /// Before it is checked out again. What its user left behind stays as long as it is idle.
+    OnGet,
+}
+
 /// Order in which idle connections are handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(::serde::Serialize, ::serde::Deserialize))]
@@ -373,6 +393,7 @@ impl Default for PoolConfig {
             connect_timeout: Some(Duration::from_secs(5)),
             ping_timeout: Some(Duration::from_secs(1)),
             reset_timeout: Some(Duration::from_secs(1)),
+            reset_when: None,
             close_timeout: Some(Duration::from_secs(10)),
             abandon_timeout: Some(Duration::from_secs(1)),
             ping_after: Some(Duration::from_secs(1)),

@@ -16,6 +16,8 @@ impl GuardFlags {
     pub(crate) const UNFINISHED: GuardFlags = GuardFlags(2);
     /// The user set a label.
     pub(crate) const LABELED: GuardFlags = GuardFlags(4);
+    /// The connection was reset after it came back. Forgotten with the other flags at the next return.
+    pub(crate) const RESET: GuardFlags = GuardFlags(8);
 
     pub(crate) fn has(self, flag: GuardFlags) -> bool {
         self.0 & flag.0 != 0

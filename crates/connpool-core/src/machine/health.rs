@@ -396,6 +396,13 @@ impl Check {
         check.after(result).step
     }
 
+    /// Starts the check of a connection that came back and is reset before it becomes idle.
+    pub(crate) fn of_returned(rules: &Rules) -> Check {
+        let probes = rules.liveness_after != Nanos::NEVER;
+        let step = if probes { Step::Probe } else { Step::Reset };
+        Check { step, ping_due: false, reset_due: true, probes }
+    }
+
     /// Returns whether the check ended at a limit, without a probe.
     pub(crate) fn is_over_a_limit(self) -> bool {
         matches!(self.step, Step::Close(CloseReason::Lifetime | CloseReason::Idle))

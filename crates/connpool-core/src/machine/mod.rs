@@ -38,5 +38,6 @@ pub(crate) mod home;
 pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod projection;
+pub(crate) mod resets;
 pub(crate) mod sweep_schedule;
 pub(crate) mod wait_queue;

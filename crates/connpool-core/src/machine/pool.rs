@@ -13,6 +13,7 @@ use crate::machine::count::Count;
 use crate::machine::failure_burst::BurstDetector;
 use crate::machine::health::Versions;
 use crate::machine::home::{Home, Move, NOWHERE, RuntimeId};
+use crate::machine::resets::Resets;
 use crate::machine::sweep_schedule::SweepSchedule;
 use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
 use crate::time::{Instant, earliest};
@@ -49,6 +50,7 @@ pub(crate) struct Gauges {
     /// Open connections, including the closing ones.
     pub(crate) size: usize,
     pub(crate) closing: usize,
+    pub(crate) resetting: usize,
     pub(crate) connecting: usize,
     pub(crate) waiting: usize,
     pub(crate) breaker: BreakerState,
@@ -81,6 +83,7 @@ pub(crate) struct PoolMachine<W> {
     returned_broken: BurstDetector,
     leaps: LeapDetector,
     pub(crate) home: Home,
+    pub(crate) resets: Resets,
     pub(crate) schedule: SweepSchedule,
     pub(crate) versions: Versions,
     pub(crate) closed: bool,
@@ -105,6 +108,7 @@ impl<W> PoolMachine<W> {
             returned_broken: BurstDetector::default(),
             leaps: LeapDetector::new(config),
             home: Home::default(),
+            resets: Resets::new(config),
             schedule: SweepSchedule::new(config),
             versions: Versions::default(),
             closed: false,
@@ -149,6 +153,7 @@ impl<W> PoolMachine<W> {
     /// Notes what has changed by the clock alone.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.connects.tick(now);
+        self.resets.tick(now);
     }
 
     /// Returns how many connections are missing, whatever forbids to open them: for waiters for
@@ -390,7 +395,8 @@ impl<W> PoolMachine<W> {
 
     /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
-        self.connects.fresh().saturating_add(usize::from(self.schedule.probing))
+        let checked = usize::from(self.schedule.probing).saturating_add(self.resets.coming());
+        self.connects.fresh().saturating_add(checked)
     }
 
     /// Queues a caller, unless the pool is closed, connects fail and nothing can come back, or
@@ -420,8 +426,8 @@ impl<W> PoolMachine<W> {
         let max_waiters = self.max_waiters?;
         // One that hangs is on its way to nobody, but a caller may still wait in its place.
         let hanging = self.capacity.connecting.get().saturating_sub(self.connects.fresh());
-        let coming = self.coming(now).saturating_add(usize::from(self.schedule.probing));
-        let served = coming.saturating_add(hanging);
+        let checked = usize::from(self.schedule.probing).saturating_add(self.resets.coming());
+        let served = self.coming(now).saturating_add(checked).saturating_add(hanging);
         (self.queue.len().saturating_sub(served) > max_waiters).then_some(Rejected::Exhausted)
     }
 
@@ -480,7 +486,8 @@ impl<W> PoolMachine<W> {
     }
 
     fn outage_tells_at(&self, now: Instant) -> Option<Instant> {
-        let checking = self.schedule.probing || self.schedule.pinging.get() > 0;
+        let checking =
+            self.schedule.probing || self.schedule.pinging.get() > 0 || self.resets.len() > 0;
         if self.paused || self.closed || checking {
             return None;
         }
@@ -525,7 +532,8 @@ impl<W> PoolMachine<W> {
         let waiting = self.queue.len() > 0;
         let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
         let connects = self.connects.next_deadline();
-        earliest([due_at, tells_at, connects, self.schedule.sweep_at])
+        let resets = self.resets.next_deadline().filter(|_| waiting);
+        earliest([due_at, tells_at, connects, resets, self.schedule.sweep_at])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
@@ -583,6 +591,7 @@ impl<W> PoolMachine<W> {
         self.versions.advance();
         self.backoff.reconfigure(config);
         self.leaps.reconfigure(config);
+        self.resets.reconfigure(config);
         let probe_check_at = self.probe_check_at();
         self.schedule.reconfigure(config, probe_check_at);
     }
@@ -592,6 +601,7 @@ impl<W> PoolMachine<W> {
             max_size: self.capacity.max_size,
             size: self.capacity.open.get().saturating_add(self.capacity.closing.get()),
             closing: self.capacity.closing.get(),
+            resetting: self.resets.len(),
             connecting: self.capacity.connecting.get(),
             waiting: self.queue.len(),
             breaker: self.backoff.breaker,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::config::ResetWhen;
 use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::stream::Liveness;
@@ -63,6 +64,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
         self.0.dyn_needs_reset()
     }
 
+    fn reset_when(&self) -> ResetWhen {
+        self.0.dyn_reset_when()
+    }
+
     fn liveness(&self, conn: &mut C) -> Liveness {
         self.0.dyn_liveness(conn)
     }
@@ -94,6 +99,7 @@ trait DynManager<C, E>: Send + Sync {
     async fn dyn_ping(&self, conn: &mut C) -> Result<(), E>;
     async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
     fn dyn_needs_reset(&self) -> bool;
+    fn dyn_reset_when(&self) -> ResetWhen;
     fn dyn_liveness(&self, conn: &mut C) -> Liveness;
     fn dyn_has_liveness(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
@@ -120,6 +126,10 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
 
     fn dyn_needs_reset(&self) -> bool {
         self.needs_reset()
+    }
+
+    fn dyn_reset_when(&self) -> ResetWhen {
+        self.reset_when()
     }
 
     fn dyn_liveness(&self, conn: &mut M::Connection) -> Liveness {

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::ResetWhen;
 use crate::observe::close_reason::CloseReason;
 use crate::stream::Liveness;
 
@@ -114,8 +115,9 @@ pub trait Manager: Send + Sync + 'static {
     /// Resets what one user left behind (a transaction, a subscription, a selected database) before the
     /// next one gets the connection. An error destroys it.
     ///
-    /// Called before a connection is checked out again, for `reset_timeout` at most, and never for a
-    /// connection that was not borrowed yet. The default succeeds.
+    /// Called after each return, or before the connection is checked out again, see
+    /// [`reset_when`](Manager::reset_when); for `reset_timeout` at most, and never for a connection that was
+    /// not borrowed yet. The default succeeds.
     fn reset(
         &self,
         conn: &mut Self::Connection,
@@ -130,6 +132,12 @@ pub trait Manager: Send + Sync + 'static {
     /// [`try_get`](crate::Pool::try_get) return connections that were borrowed before.
     fn needs_reset(&self) -> bool {
         true
+    }
+
+    /// Returns when connections are reset, unless the setting
+    /// [`reset_when`](crate::PoolConfig::reset_when) says it. The default is [`ResetWhen::OnReturn`].
+    fn reset_when(&self) -> ResetWhen {
+        ResetWhen::OnReturn
     }
 
     /// Probes a connection passively: without waiting, and without consuming a byte of a reply.
@@ -223,6 +231,10 @@ impl<M: Manager> Manager for Arc<M> {
 
     fn needs_reset(&self) -> bool {
         (**self).needs_reset()
+    }
+
+    fn reset_when(&self) -> ResetWhen {
+        (**self).reset_when()
     }
 
     fn liveness(&self, conn: &mut M::Connection) -> Liveness {

@@ -29,8 +29,13 @@ pub struct Stats {
     pub size: usize,
     /// Idle connections.
     pub available: usize,
-    /// Open connections that are not idle: borrowed, being checked, or being closed.
+    /// Open connections that are not idle: borrowed, being checked or reset, or being closed.
     pub active: usize,
+    /// Connections that were returned and are being reset before they become idle, waiting for it included.
+    /// Part of `active`.
+    pub resetting: usize,
+    /// Connections being closed. Part of `active`.
+    pub closing: usize,
     /// Connections being opened. `size + connecting` is at most `max_size`, except for what is borrowed
     /// when `max_size` is lowered.
     pub connecting: usize,

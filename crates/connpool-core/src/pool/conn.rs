@@ -22,7 +22,7 @@ pub(crate) struct Conn<C, P: SlotOwner> {
 
 impl<C, P: SlotOwner> Stored for Box<Conn<C, P>> {
     fn is_used(&self) -> bool {
-        self.meta.uses > 0
+        self.meta.uses > 0 && !self.slot.flags.has(GuardFlags::RESET)
     }
 
     #[inline]
@@ -47,7 +47,7 @@ pub(crate) struct Slot<P: SlotOwner> {
     pub(crate) state: SlotState,
     /// The shard of the idle set where the connection was last.
     shard: u8,
-    /// The flags of the guard; none while there is no guard.
+    /// The flags of the guard. Without a guard, only whether it was reset.
     pub(crate) flags: GuardFlags,
 }
 

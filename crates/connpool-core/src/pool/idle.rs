@@ -32,7 +32,8 @@ pub(crate) struct IdleSet<T> {
 #[repr(align(128))]
 struct Shard<T>(Mutex<ShardState<T>>);
 
-/// Connections that were never borrowed are kept apart: `try_get` must not search for them.
+/// Connections that need no reset, never borrowed or reset since, are kept apart: `try_get` must not search
+/// for them.
 #[derive(Debug)]
 struct ShardState<T> {
     used: VecDeque<T>,
@@ -57,7 +58,7 @@ pub(crate) enum NotTaken {
 
 /// An element of the idle set.
 pub(crate) trait Stored {
-    /// Returns whether it was ever borrowed.
+    /// Returns whether it was borrowed, and not reset since.
     fn is_used(&self) -> bool;
 
     /// The shard it was in last.

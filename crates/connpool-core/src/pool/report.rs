@@ -22,6 +22,8 @@ pub(crate) fn stats<M: Manager>(shared: &Shared<M>) -> Stats {
         size: gauges.size,
         available: idle.idle,
         active: gauges.size.saturating_sub(idle.idle),
+        resetting: gauges.resetting,
+        closing: gauges.closing,
         connecting: gauges.connecting,
         waiting: gauges.waiting,
         breaker: gauges.breaker,

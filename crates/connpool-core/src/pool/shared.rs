@@ -26,7 +26,7 @@ use crate::pool::actions::{Actions, Signals, Spawns};
 use crate::pool::conn::{Conn, Slot, SlotOwner, StartedConnect};
 use crate::pool::connecting::Connecting;
 use crate::pool::events::EventSink;
-use crate::pool::idle::IdleSet;
+use crate::pool::idle::{IdleSet, Stored};
 use crate::pool::snapshot::{self, Snapshot};
 use crate::pool::waiter::{Assigned, WaitError, Waiter};
 use crate::runtime::Runtime;
@@ -60,6 +60,8 @@ pub(crate) struct State<M: Manager> {
     pub(crate) machine: PoolMachine<Waiter<BoxConn<M>, M::Error>>,
     lease_indexes: LeaseIndexes,
     pub(crate) connecting: Connecting<Shared<M>>,
+    /// The connections that the maintenance task is to reset, each with the number of its reset.
+    pub(crate) resetting: VecDeque<(u64, BoxConn<M>)>,
     /// The connections that the maintenance task is to close.
     pub(crate) closing: VecDeque<(BoxConn<M>, CloseReason)>,
     pub(crate) maintenance: TaskState,
@@ -110,10 +112,12 @@ impl<M: Manager> Shared<M> {
         machine.built_on(home);
         let (now, wall) = (runtime.recent(), runtime.wall());
         machine.compare_clocks(now, wall);
+        machine.resets.set_manager(manager.needs_reset(), manager.reset_when(), &config);
         let state = State {
             machine,
             lease_indexes: LeaseIndexes::default(),
             connecting: Connecting::default(),
+            resetting: VecDeque::new(),
             closing: VecDeque::new(),
             maintenance: TaskState::Absent,
             last_failure: None,
@@ -189,6 +193,7 @@ impl<M: Manager> Shared<M> {
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
             | flag(machine.backoff.is_unproven(), snapshot::FAILING)
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
+            | flag(machine.resets.are_on_return(), snapshot::RESETS)
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }
@@ -353,8 +358,23 @@ impl<M: Manager> Locked<'_, M> {
 
     /// Delivers a reusable connection to the first waiter, or else to the idle set.
     pub(crate) fn deliver(&mut self, conn: BoxConn<M>, source: Source, now: Instant) {
-        let Locked { shared, state: State { machine, .. }, actions } = self;
-        let unwanted = if machine.closed {
+        if let Some(reason) = self.unwanted(&conn) {
+            return self.close_later(conn, reason);
+        }
+        let Locked { state: State { machine, .. }, actions, .. } = self;
+        match machine.assign(source, now, |expired| actions.wake(expired.waker.take())) {
+            Some(waiter) => {
+                let assigned = Assigned::unverified(conn, source);
+                actions.wake(waiter.resolve(Ok(assigned)));
+            }
+            None => self.keep(conn, now),
+        }
+    }
+
+    /// Returns why the pool does not keep a connection in good order.
+    fn unwanted(&self, conn: &BoxConn<M>) -> Option<CloseReason> {
+        let machine = &self.state.machine;
+        if machine.closed {
             Some(CloseReason::PoolClosed)
         } else if conn.meta.is_stale(machine.versions) {
             Some(CloseReason::Cleared)
@@ -362,21 +382,65 @@ impl<M: Manager> Locked<'_, M> {
             Some(CloseReason::Shrunk)
         } else {
             None
-        };
-        if let Some(reason) = unwanted {
-            return self.close_later(conn, reason);
         }
-        match machine.assign(source, now, |expired| actions.wake(expired.waker.take())) {
-            Some(waiter) => {
-                let assigned = Assigned::unverified(conn, source);
-                actions.wake(waiter.resolve(Ok(assigned)));
-            }
-            None => {
-                if let Err(conn) = shared.idle.push(conn) {
-                    self.close_later(conn, CloseReason::Overflow);
+    }
+
+    /// Keeps a connection that no waiter wants.
+    fn keep(&mut self, conn: BoxConn<M>, now: Instant) {
+        if self.resets_later(&conn) {
+            self.reset_later(conn, now);
+        } else {
+            self.make_idle(conn);
+        }
+    }
+
+    fn make_idle(&mut self, conn: BoxConn<M>) {
+        if let Err(conn) = self.shared.idle.push(conn) {
+            self.close_later(conn, CloseReason::Overflow);
+        }
+    }
+
+    /// Returns whether a connection that no waiter wants is reset before it becomes idle.
+    fn resets_later(&self, conn: &BoxConn<M>) -> bool {
+        conn.is_used()
+            && self.state.machine.resets.are_on_return()
+            && self.state.maintenance != TaskState::Absent
+            && !self.shared.idle.is_full()
+    }
+
+    /// Leaves a connection to the maintenance task, to be reset.
+    fn reset_later(&mut self, conn: BoxConn<M>, now: Instant) {
+        let id = self.state.machine.resets.add(now);
+        self.state.resetting.push_back((id, conn));
+        self.actions.notify_maintenance = true;
+    }
+
+    /// Takes the connections whose reset may start now, each with its number.
+    pub(crate) fn start_resets(&mut self) -> Vec<(u64, BoxConn<M>)> {
+        let mut started = Vec::new();
+        while started.len() < BATCH
+            && self.state.machine.resets.may_start(self.state.machine.capacity.open.get())
+        {
+            let Some((id, conn)) = self.state.resetting.pop_front() else { break };
+            match self.unwanted(&conn) {
+                Some(reason) => {
+                    self.state.machine.resets.remove(id);
+                    self.close_later(conn, reason);
+                }
+                None => {
+                    self.state.machine.resets.started();
+                    started.push((id, conn));
                 }
             }
         }
+        started
+    }
+
+    /// Takes the connection that has waited longest for its reset. The caller has it reset.
+    fn take_unreset(&mut self) -> Option<BoxConn<M>> {
+        let (id, conn) = self.state.resetting.pop_front()?;
+        self.state.machine.resets.remove(id);
+        Some(conn)
     }
 
     /// Publishes the snapshot, then hands idle connections to waiters and closes what is surplus.
@@ -387,7 +451,7 @@ impl<M: Manager> Locked<'_, M> {
         let shared = self.shared;
         shared.publish(self.state);
         while self.state.machine.closed || self.state.machine.wants_reused(now) {
-            let Some(conn) = shared.idle.pop() else { return };
+            let Some(conn) = shared.idle.pop().or_else(|| self.take_unreset()) else { return };
             self.deliver(conn, Source::Reused, now);
         }
         let surplus = self.state.machine.capacity.surplus();
@@ -440,8 +504,11 @@ impl<M: Manager> Locked<'_, M> {
     /// Does without a maintenance task: closes what it was to close, and withdraws the connects that only
     /// the home could begin. Returns their slots, to be dropped after unlocking.
     pub(crate) fn maintenance_is_gone(&mut self) -> Vec<StartedConnect<Shared<M>>> {
-        let State { machine, connecting, closing, maintenance, .. } = &mut *self.state;
-        *maintenance = TaskState::Absent;
+        self.state.maintenance = TaskState::Absent;
+        while let Some(conn) = self.take_unreset() {
+            self.make_idle(conn);
+        }
+        let State { machine, connecting, closing, .. } = &mut *self.state;
         for (conn, reason) in mem::take(closing) {
             self.actions.discard(conn, reason);
         }

@@ -34,14 +34,18 @@ pub(crate) const PAUSED: u64 = 32;
 pub(crate) const OBSERVED: u64 = 64;
 /// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
 pub(crate) const CHECKS_FAIL: u64 = 128;
+/// Connections are reset when they come back.
+pub(crate) const RESETS: u64 = 256;
 
 /// The flags that keep a returned connection from the idle set.
-const OBSTRUCT_RETURN: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
+const OBSTRUCT_RETURN: u64 = OBSTRUCT_TRY | RESETS;
+/// The flags that keep a `try_get` from the idle set.
+const OBSTRUCT_TRY: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
 /// The flags that keep a `get` from the idle set, or that need its help.
-const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_RETURN | UNATTENDED;
+const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_TRY | UNATTENDED;
 
-/// The lowest bits of the state are for flags, the others for the version: 2^56 changes.
-const FLAG_BITS: u32 = 8;
+/// The lowest bits of the state are for flags, the others for the version: 2^54 changes.
+const FLAG_BITS: u32 = 10;
 
 /// The part of the pool's state that is read without its lock.
 pub(crate) struct Snapshot {
@@ -183,6 +187,18 @@ impl Snapshot {
     #[inline]
     pub(crate) fn allows_checkout(&self) -> bool {
         self.flags(OBSTRUCT_CHECKOUT) == 0
+    }
+
+    /// Returns whether a `try_get` may take from the idle set.
+    #[inline]
+    pub(crate) fn allows_try(&self) -> bool {
+        self.flags(OBSTRUCT_TRY) == 0
+    }
+
+    /// Returns whether a connection that comes back is reset before it becomes idle.
+    #[inline]
+    pub(crate) fn resets_on_return(&self) -> bool {
+        self.flags(RESETS) != 0
     }
 
     /// Returns whether a returned connection may become idle.

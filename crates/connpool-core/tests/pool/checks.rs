@@ -7,7 +7,7 @@ use crate::support::{
     Behavior, Call, Job, MILLI, SECOND, assert_full_capacity, closed, fill, graceful_closes, hold,
     new, spawn, spawn_get,
 };
-use connpool_core::{CloseReason, GetError, Liveness, Phase, Runtime};
+use connpool_core::{CloseReason, GetError, Liveness, Phase, ResetWhen, Runtime};
 
 // ---- deadlines
 
@@ -61,7 +61,8 @@ fn connect_timeout_reports_the_connect_phase() {
 fn check_with_no_time_left_reports_the_check_phase() {
     for resets in [false, true] {
         let (sim, fake) = new(1);
-        let mut builder = fake.pool().ping_timeout(None).reset_timeout(None);
+        let mut builder =
+            fake.pool().ping_timeout(None).reset_timeout(None).reset_when(ResetWhen::OnGet);
         if resets {
             fake.require_reset().always(Call::Reset, Behavior::Hang);
             // The pool calls `needs_reset` when it is built.
@@ -95,6 +96,7 @@ fn hanging_checks_do_not_extend_the_get_deadline() {
                 .ping_after(Duration::ZERO)
                 .ping_timeout(timeout)
                 .reset_timeout(timeout)
+                .reset_when(ResetWhen::OnGet)
                 .build_lazy()
                 .unwrap();
             fill(&sim, &pool, 10);

@@ -53,10 +53,14 @@ fn close_is_called_for_every_removal_with_its_reason() {
             drop(hold(sim, pool, 1));
         }),
         (CloseReason::ResetFailed, |sim, fake, pool| {
+            // The reset after the first return was ready at once: the next one is before a checkout.
+            drop(hold(sim, pool, 1));
             fake.next(Call::Reset, [Behavior::Fail]);
             drop(hold(sim, pool, 1));
         }),
         (CloseReason::ResetTimeout, |sim, fake, pool| {
+            // The reset after the first return was ready at once: the next one is before a checkout.
+            drop(hold(sim, pool, 1));
             fake.next(Call::Reset, [Behavior::Hang]);
             drop(hold(sim, pool, 1));
         }),
@@ -76,6 +80,8 @@ fn close_is_called_for_every_removal_with_its_reason() {
             sim.settle();
         }),
         (CloseReason::Panicked, |sim, fake, pool| {
+            // The reset after the first return was ready at once: the next one is before a checkout.
+            drop(hold(sim, pool, 1));
             fake.next(Call::Reset, [Behavior::Panic]);
             drop(hold(sim, pool, 1));
         }),

@@ -73,13 +73,14 @@ fn return_does_not_wait_for_the_peer() {
     let (sim, fake) = new(1);
     let pool = fake.require_reset().pool().max_size(1).build_lazy().unwrap();
     let held = hold(&sim, &pool, 1);
+    let reset_later = (0, 1);
     for op in [Call::Ping, Call::Reset, Call::Close] {
         fake.always(op, Behavior::Hang);
     }
     drop(held);
     sim.settle();
     let stats = pool.stats();
-    assert_eq!((stats.available, stats.active), (1, 0), "{stats}");
+    assert_eq!((stats.available, stats.resetting), reset_later, "{stats}");
 }
 
 #[test]

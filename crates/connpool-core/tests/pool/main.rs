@@ -29,6 +29,7 @@ mod panics;
 mod pause;
 mod races;
 mod reconfigure;
+mod resets;
 mod runtime_ends;
 mod support;
 mod sweep;

@@ -7,7 +7,7 @@ use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, fill, hold, new, poll_once,
     spawn, spawn_get,
 };
-use connpool_core::{Breaker, Event, Liveness, Observer, Pool, Runtime, WeakPool};
+use connpool_core::{Breaker, Event, Liveness, Observer, Pool, ResetWhen, Runtime, WeakPool};
 
 /// Records the text and the label of every event.
 #[derive(Default)]
@@ -81,7 +81,10 @@ fn ping_that_is_wrong_itself_is_told_after_three_new_connections() {
         let (sim, fake) = new(1);
         let (log, mut builder) = logged_pool(&fake);
         match call {
-            Call::Reset => drop(fake.require_reset()),
+            Call::Reset => {
+                fake.require_reset();
+                builder = builder.reset_when(ResetWhen::OnGet);
+            }
             _ => builder = builder.ping_after(Duration::ZERO),
         }
         let pool = builder.max_size(4).build_lazy().unwrap();
@@ -301,7 +304,12 @@ fn observer_receives_every_caught_panic() {
     let (sim, fake) = new(1);
     fake.require_reset();
     let (log, builder) = logged_pool(&fake);
-    let pool = builder.max_size(3).ping_after(Duration::ZERO).build_lazy().unwrap();
+    let pool = builder
+        .max_size(3)
+        .ping_after(Duration::ZERO)
+        .reset_when(ResetWhen::OnGet)
+        .build_lazy()
+        .unwrap();
     fill(&sim, &pool, 2);
     fake.next(Call::Ping, [Behavior::Panic]);
     fake.next(Call::Reset, [Behavior::Panic]);
@@ -312,6 +320,7 @@ fn observer_receives_every_caught_panic() {
     sim.advance(SECOND);
     fake.set_is_reusable_with(|_| panic!("scripted panic"));
     drop(sim.block_on(pool.get()).unwrap());
+    sim.settle();
     fake.set_is_reusable_with(|_| true);
     fake.at_drop(|_| panic!("scripted panic"));
     let mut marked = sim.block_on(pool.get()).unwrap();

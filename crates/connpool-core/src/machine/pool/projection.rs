@@ -26,6 +26,7 @@ impl<W> PoolMachine<W> {
             leaps: _,
             // There is one runtime.
             home: _,
+            resets,
             schedule,
             // Connections and tickets carry one, of which only `outdates` is seen.
             versions: _,
@@ -43,6 +44,7 @@ impl<W> PoolMachine<W> {
         into.flag(*told);
         broken.project(into);
         returned_broken.project(into);
+        resets.project(into);
         let SweepSchedule { sweep_at, probing, pinging, .. } = schedule;
         into.due(*sweep_at);
         into.flag(*probing);

@@ -262,6 +262,7 @@ fn opened_connection_takes_one_slot_throughout() {
             max_size: 1,
             size: 1,
             closing: 0,
+            resetting: 0,
             connecting: 0,
             waiting: 2,
             breaker: BreakerState::Closed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_lite::future::{or, pending};
 
 use crate::machine::check_limit::CheckLimit;
-use crate::machine::disposition::Disposition;
+use crate::machine::disposition::{Disposition, GuardFlags};
 use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
 use crate::machine::home::is_stranded;
 use crate::manager::Manager;
@@ -29,7 +29,8 @@ pub(crate) fn begin_check<M: Manager>(
     kind: CheckKind,
     now: Instant,
 ) -> Check {
-    let (versions, rules) = shared.snapshot.versions_and_rules();
+    let (versions, mut rules) = shared.snapshot.versions_and_rules();
+    rules.needs_reset &= !conn.slot.flags.has(GuardFlags::RESET);
     if is_stranded(conn.meta.origin.runtime(), versions.home, || shared.runtime.current()) {
         return Check::of_stranded();
     }
@@ -111,14 +112,22 @@ pub(crate) async fn run_check<M: Manager>(
                 let ping = async { manager.ping(inner).await };
                 let (result, took) =
                     run_step(shared, about, limit, deadline, interrupt, ping).await?;
-                conn.meta.round_trips.pinged(took);
+                conn.meta.round_trips.pinged(took.unwrap_or_default());
                 result
             }
             Step::Reset => {
                 let limit = shared.snapshot.config().reset_timeout;
                 let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                run_step(shared, about, limit, deadline, interrupt, reset).await?.0
+                let (result, took) =
+                    run_step(shared, about, limit, deadline, interrupt, reset).await?;
+                if took.is_some() || shared.snapshot.resets_on_return() {
+                    shared.with(|locked| locked.state.machine.resets.took(took));
+                }
+                if result == StepResult::Done {
+                    conn.slot.flags = conn.slot.flags.with(GuardFlags::RESET);
+                }
+                result
             }
         };
         if result == StepResult::Done {
@@ -135,8 +144,8 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset that may take `own` by itself, and returns how long it took; `None` if the
-/// deadline or the interrupt came first. What is ready at once took no time, and reads no clock.
+/// Runs a ping or a reset that may take `own` by itself, and returns how long it took, `None` if it was ready
+/// at once, which reads no clock. Returns `None` if the deadline or the interrupt came first.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
     about: (u64, Step),
@@ -144,7 +153,7 @@ async fn run_step<M: Manager>(
     deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = Result<(), M::Error>>,
-) -> Option<(StepResult, Duration)> {
+) -> Option<(StepResult, Option<Duration>)> {
     let runtime = &*shared.runtime;
     let left = deadline.left();
     let mut began = None;
@@ -175,7 +184,7 @@ async fn run_step<M: Manager>(
         }
         Completion::Interrupted => return None,
     };
-    Some((result, began.map_or(Duration::ZERO, |began| runtime.now().since(began))))
+    Some((result, began.map(|began| runtime.now().since(began))))
 }
 
 /// Records and tells why a ping or a reset failed. `counts` if that may be the fault of the check.

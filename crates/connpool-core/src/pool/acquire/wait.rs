@@ -174,10 +174,12 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
         locked.give_up(now);
         locked.actions.expedite_close = locked.state.machine.held_up_by_closing();
-        // The maintenance task may sleep for longer than the pause that this waiter waits for.
+        // The maintenance task may sleep for longer than what this waiter waits for: a pause, or a reset that
+        // takes too long.
         let machine = &locked.state.machine;
-        locked.actions.notify_maintenance |=
-            machine.is_held_up(now) || machine.tells_at(now).is_some();
+        locked.actions.notify_maintenance |= machine.is_held_up(now)
+            || machine.tells_at(now).is_some()
+            || machine.resets.coming() > 0;
         taken(locked.state, key)
     }
 

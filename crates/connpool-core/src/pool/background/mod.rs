@@ -1,4 +1,4 @@
-//! The maintenance task: connects, sweeps, keepalive, leak reports and graceful closes.
+//! The maintenance task: connects, sweeps, keepalive, resets, leak reports and closes.
 //!
 //! It holds the pool weakly while it sleeps, so a forgotten pool ends.
 
@@ -10,6 +10,7 @@ use crate::manager::Manager;
 use crate::pool::actions::Spawns;
 use crate::pool::background::closing::close_connection;
 use crate::pool::background::leaks::LeakWatch;
+use crate::pool::background::reset::reset_connection;
 use crate::pool::background::sweep::Sweep;
 use crate::pool::connect::ConnectTask;
 use crate::pool::shared::{BATCH, Locked, Shared, State, TaskState};
@@ -23,6 +24,7 @@ mod closing;
 
 mod keepalive;
 mod leaks;
+mod reset;
 mod sweep;
 pub(crate) mod warm_up;
 
@@ -189,7 +191,7 @@ impl<M: Manager> Maintenance<M> {
         let shared = self.shared.upgrade()?;
         let notified = shared.signals.maintenance.listen();
         let now = self.runtime.now().max(proven);
-        let (closing, unbegun) = shared.with_clocks(|locked, _| {
+        let (closing, resetting, unbegun) = shared.with_clocks(|locked, _| {
             let home = &mut locked.state.machine.home;
             if home.epoch != self.epoch {
                 if !home.takes_back(self.at) {
@@ -201,11 +203,15 @@ impl<M: Manager> Maintenance<M> {
             machine.home.answered(now);
             let some = closing.len().min(BATCH);
             let closing = closing.drain(..some).collect::<Vec<_>>();
-            Some((closing, connecting.unbegun_since().is_some()))
+            let unbegun = connecting.unbegun_since().is_some();
+            Some((closing, locked.start_resets(), unbegun))
         })?;
         shared.signals.answered.notify(usize::MAX);
         for (conn, reason) in closing {
             close_connection(&shared, conn, reason).await;
+        }
+        for reset in resetting {
+            reset_connection(&shared, reset).await;
         }
         if unbegun {
             begin_connects(&shared, self.at);

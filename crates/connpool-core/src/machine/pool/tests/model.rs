@@ -877,6 +877,7 @@ impl Both {
                 max_size: naive.config.max_size,
                 size: naive.open + naive.closing,
                 closing: naive.closing,
+                resetting: 0,
                 connecting: naive.connects.len(),
                 waiting: naive.waiting(),
                 breaker: naive.breaker,
