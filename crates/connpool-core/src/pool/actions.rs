@@ -104,7 +104,7 @@ impl<C> Actions<C> {
         match self.waker {
             None if quiet => self.spawns,
             Some(waker) if quiet => {
-                events.guarded("wake", || waker.wake());
+                events.wake(waker);
                 self.spawns
             }
             waker => Actions { waker, ..self }.perform_all(events, signals, discard),
@@ -127,14 +127,14 @@ impl<C> Actions<C> {
         // A waker that panics must not keep the others from being woken, nor leave a drop. `notify`
         // wakes its listeners itself.
         for waker in self.waker.into_iter().chain(self.wakers) {
-            sink.guarded("wake", || waker.wake());
+            sink.wake(waker);
         }
         // `notify(n)` counts listeners that were notified before and have not run yet. That is meant: a
         // graceful close that was asked to hurry need not be asked again. `notify_additional` would
         // differ.
         let notify = |signal: &Signal, listeners: usize| {
             if listeners > 0 {
-                sink.guarded("wake", || signal.notify(listeners));
+                sink.notify(signal, listeners);
             }
         };
         let all_if = |holds: bool| if holds { usize::MAX } else { 0 };

@@ -1,6 +1,9 @@
 //! Delivers events to the observer and to `tracing`, and catches the panics of foreign code.
 
 use std::cell::Cell;
+use std::task::Waker;
+
+use event_listener::Event as Signal;
 
 use crate::observe::event::{Event, Observer};
 use crate::observe::tracing;
@@ -61,6 +64,15 @@ impl EventSink {
                 None
             }
         }
+    }
+
+    #[inline]
+    pub(crate) fn wake(&self, waker: Waker) {
+        self.guarded("wake", || waker.wake());
+    }
+
+    pub(crate) fn notify(&self, signal: &Signal, listeners: usize) {
+        self.guarded("wake", || signal.notify(listeners));
     }
 
     #[cold]

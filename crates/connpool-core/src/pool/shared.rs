@@ -173,9 +173,15 @@ impl<M: Manager> Shared<M> {
             self.publish(locked.state);
             result
         };
+        (result, self.perform(actions))
+    }
+
+    /// Performs the actions, and returns the tasks to be spawned. Apart from `with_spawns`, which is
+    /// compiled once for every change.
+    #[inline]
+    fn perform(&self, actions: Actions<BoxConn<M>>) -> Spawns {
         let discard = |conn, reason| self.discard(conn, reason);
-        let spawns = actions.perform(&self.events, &self.signals, discard);
-        (result, spawns)
+        actions.perform(&self.events, &self.signals, discard)
     }
 
     /// Reads the state, or takes from it what changes no gauge and what no other task waits for.
