@@ -212,9 +212,9 @@ impl<M: Manager> Builder<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # sim.clone().block_on(async {
     /// let pool = Pool::builder(manager, sim).min_size(2).build().await?;
     /// assert_eq!(pool.stats().available, 2);
@@ -257,9 +257,9 @@ impl<M: Manager> Builder<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # sim.clone().block_on(async {
     /// let pool = Pool::builder(manager, sim).min_size(2).start()?;
     /// pool.warm_up().await?;

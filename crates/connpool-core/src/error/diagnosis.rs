@@ -18,9 +18,9 @@ use crate::time::HumanDuration;
 /// # Examples
 ///
 /// ```
-/// # use connpool_core::{object_fn, GetError, Pool};
+/// # use connpool_core::{GetError, Pool};
 /// # let sim = connpool_testkit::SimRuntime::new(1);
-/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
 /// # let pool = Pool::builder(manager, sim.clone()).max_size(1).build_lazy()?;
 /// let _conn = sim.block_on(pool.get())?;
 /// let Err(GetError::Exhausted(diagnosis)) = pool.try_get() else {

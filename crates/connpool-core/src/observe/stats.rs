@@ -12,9 +12,9 @@ use crate::util::sync::Relaxed;
 /// # Examples
 ///
 /// ```
-/// # use connpool_core::{object_fn, Pool};
+/// # use connpool_core::Pool;
 /// # let sim = connpool_testkit::SimRuntime::new(1);
-/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
 /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
 /// drop(sim.block_on(pool.get())?);
 /// let stats = pool.stats();

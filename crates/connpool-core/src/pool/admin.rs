@@ -34,9 +34,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = sim.block_on(Pool::builder(manager, sim.clone()).min_size(1).build())?;
     /// let before = pool.try_get()?.id();
     /// pool.clear();
@@ -59,9 +59,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim).build_lazy()?;
     /// pool.resize(20)?;
     /// assert!(pool.resize(0).is_err());
@@ -127,10 +127,10 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # use std::time::Duration;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// # sim.block_on(async {
     /// pool.pause();
@@ -290,10 +290,10 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # use std::time::Duration;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// # sim.block_on(async {
     /// let report = pool.close(Duration::from_secs(5)).await;

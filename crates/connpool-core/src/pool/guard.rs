@@ -59,9 +59,9 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// let mut conn = sim.block_on(pool.get())?;
     /// conn.mark_unusable();

@@ -101,10 +101,10 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # use std::time::Duration;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).max_size(1).build_lazy()?;
     /// # sim.block_on(async {
     /// let _conn = pool.get().await?;
@@ -188,9 +188,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// assert!(pool.try_get().is_err());
     /// drop(sim.block_on(pool.get())?);
@@ -282,9 +282,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// let pool = Pool::builder(manager, sim).max_size(4).build_lazy()?;
     /// assert_eq!(pool.config().max_size, 4);
     /// # Ok::<_, connpool_core::ConfigError>(())
@@ -322,9 +322,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
     /// let conn = sim.block_on(pool.get())?;
     /// assert_eq!((pool.stats().size, pool.stats().active), (1, 1));
@@ -345,9 +345,9 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// # use connpool_core::{object_fn, Pool};
+    /// # use connpool_core::Pool;
     /// # let sim = connpool_testkit::SimRuntime::new(1);
-    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let manager = connpool_testkit::FaultyManager::new(sim.clone());
     /// # let pool = Pool::builder(manager, sim).build_lazy()?;
     /// let weak = pool.downgrade();
     /// drop(pool);
