@@ -103,6 +103,9 @@ pub type Runner = fn(Scenario);
 ///
 /// Each element of `runtimes` is a name, which begins the names of its tests, and the function that
 /// runs a scenario. Returns failure if a test failed.
+///
+/// Sixteen scenarios run at a time, unless `--test-threads` says otherwise: they wait most of the
+/// time.
 pub fn main(runtimes: &[(&str, Runner)]) -> ExitCode {
     let trials = runtimes.iter().flat_map(|&(runtime, run)| {
         SCENARIOS.iter().map(move |&(name, scenario)| {
@@ -112,7 +115,9 @@ pub fn main(runtimes: &[(&str, Runner)]) -> ExitCode {
             })
         })
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(16);
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 macro_rules! scenarios {
