@@ -1,6 +1,7 @@
 //! The suites on smol.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use connpool_smol as adapter;
@@ -34,7 +35,12 @@ mod on_smol {
 }
 
 fn run<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    smol::block_on(or(test(), async {
+    // Boxed, so that the code of the runtime is compiled once, not for each test.
+    run_boxed(Box::pin(test()));
+}
+
+fn run_boxed(test: Pin<Box<dyn Future<Output = ()> + '_>>) {
+    smol::block_on(or(test, async {
         Timer::after(Duration::from_secs(60)).await;
         panic!("the test timed out");
     }));

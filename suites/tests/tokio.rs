@@ -1,6 +1,7 @@
 //! The suites on tokio, on one thread and on two.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use connpool_tokio as adapter;
@@ -46,13 +47,13 @@ mod both {
 }
 
 fn on_one_thread<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    run(Builder::new_current_thread(), test());
+    run(Builder::new_current_thread(), Box::pin(test()));
 }
 
 fn on_two_threads<F: Future<Output = ()>>(test: impl Fn() -> F) {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(2);
-    run(builder, test());
+    run(builder, Box::pin(test()));
 }
 
 fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
@@ -63,7 +64,8 @@ fn on_both<F: Future<Output = ()>>(test: impl Fn() -> F) {
     on_two_threads(&test);
 }
 
-fn run(mut builder: Builder, test: impl Future<Output = ()>) {
+/// Takes a box, so that the code of the runtime is compiled once, not for each test.
+fn run(mut builder: Builder, test: Pin<Box<dyn Future<Output = ()> + '_>>) {
     let runtime = builder.enable_all().build().unwrap();
     let in_time =
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await });
