@@ -385,7 +385,8 @@ pub(crate) async fn deadline_covers_wait_and_check(env: Env) {
     let held = env.hold(&pool, 1).await;
     backend.always(Call::Ping, Behavior::Hang);
     backend.next(Call::Connect, [Behavior::Hold]);
-    let get = waiting(pool.get_timeout(3 * SHORT)).await;
+    // Long enough for the connection to return in time on a busy machine.
+    let get = waiting(pool.get_timeout(50 * SHORT)).await;
     env.sleep(SHORT).await;
     drop(held);
     match get.await {
