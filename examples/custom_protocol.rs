@@ -6,7 +6,7 @@
 use std::{error::Error, io, time::Duration};
 
 use clap::Parser;
-use connpool_core::{Builder, Connection, Liveness, Manager};
+use connpool_core::{Builder, CloseReason, Connection, Liveness, Manager};
 use connpool_examples::args::{Args, Which};
 use smol::{Timer, future::FutureExt};
 
@@ -61,9 +61,11 @@ impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManage
         self.streams.is_reusable(conn)
     }
 
-    // Runs in the background.
-    async fn close(&self, mut conn: S::Connection) {
-        let _ = ask(&mut conn, "BYE").await;
+    // Runs in the background. A broken connection has nobody to say goodbye to.
+    async fn close(&self, mut conn: S::Connection, reason: CloseReason) {
+        if reason.is_healthy() {
+            let _ = ask(&mut conn, "BYE").await;
+        }
     }
 }
 

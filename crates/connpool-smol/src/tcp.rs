@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_io::{Async, Timer};
 use connpool_core::Liveness;
 use connpool_tcp::{Net, Prepare, Tcp, peek};
+use futures_lite::AsyncReadExt;
 use futures_lite::future::or;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -81,6 +82,11 @@ impl Net for SmolNet {
 
     fn socket(conn: &TcpConn) -> SockRef<'_> {
         SockRef::from(conn.get_ref().get_ref())
+    }
+
+    async fn read_to_end(conn: &mut TcpConn) -> io::Result<()> {
+        while conn.read(&mut [0; 1024]).await? > 0 {}
+        Ok(())
     }
 
     fn liveness(conn: &mut TcpConn) -> Liveness {

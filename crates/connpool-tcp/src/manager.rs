@@ -4,12 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connpool_core::{Liveness, Manager};
+use connpool_core::{CloseReason, Liveness, Manager};
 use socket2::SockRef;
 
 use crate::options::{TcpKeepalive, TcpOptions};
@@ -41,6 +41,9 @@ pub trait Net: Send + Sync + 'static {
     /// Returns a reference to the socket of a connection.
     fn socket(conn: &Self::Conn) -> SockRef<'_>;
 
+    /// Reads to the end of the stream.
+    fn read_to_end(conn: &mut Self::Conn) -> impl Future<Output = io::Result<()>> + Send;
+
     /// Probes an idle connection. Does not block and reads no byte.
     fn liveness(conn: &mut Self::Conn) -> Liveness;
 
@@ -69,6 +72,7 @@ pub struct Tcp<N: Net> {
     prepare: Option<Arc<Prepare>>,
     spread: bool,
     allow_unsolicited: bool,
+    linger: Option<Duration>,
     book: Arc<AddressBook>,
 }
 
@@ -114,6 +118,7 @@ impl<N: Net> Tcp<N> {
             prepare: None,
             spread: false,
             allow_unsolicited: false,
+            linger: None,
             book: Arc::default(),
         }
     }
@@ -175,6 +180,18 @@ impl<N: Net> Tcp<N> {
     /// that its server has closed after such bytes is closed all the same.
     pub fn allow_unsolicited(mut self, allow: bool) -> Self {
         self.allow_unsolicited = allow;
+        self
+    }
+
+    /// Sets how long the close of a healthy connection waits for its peer: the writing side is shut down,
+    /// and the slot is free when the peer has closed its side. Default: `None`, the socket is closed at
+    /// once.
+    ///
+    /// For servers that limit their clients: a connection counts there until the server has closed it. The
+    /// pool's [`close_timeout`](connpool_core::PoolConfig::close_timeout) applies as well, and a caller that
+    /// waits for the slot ends it.
+    pub fn linger(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.linger = limit.into();
         self
     }
 
@@ -273,6 +290,20 @@ impl<N: Net> Manager for Tcp<N> {
     fn is_reusable(&self, conn: &mut N::Conn) -> bool {
         N::is_clean(conn)
     }
+
+    async fn close(&self, mut conn: N::Conn, reason: CloseReason) {
+        let Some(limit) = self.linger.filter(|_| reason.is_healthy()) else { return };
+        let end = async {
+            N::socket(&conn).shutdown(Shutdown::Write)?;
+            N::read_to_end(&mut conn).await
+        };
+        // A peer that has reset the connection has closed it as well.
+        let _ = N::within(limit, end).await;
+    }
+
+    fn has_close(&self) -> bool {
+        self.linger.is_some()
+    }
 }
 
 /// The errors of a failed connect: one for each address tried, or that of the lookup. It is inside of
@@ -328,6 +359,7 @@ impl<N: Net> Clone for Tcp<N> {
             prepare: self.prepare.clone(),
             spread: self.spread,
             allow_unsolicited: self.allow_unsolicited,
+            linger: self.linger,
             book: Arc::clone(&self.book),
         }
     }
@@ -342,6 +374,7 @@ impl<N: Net> fmt::Debug for Tcp<N> {
             .field("before_connect", &self.prepare.is_some())
             .field("spread", &self.spread)
             .field("allow_unsolicited", &self.allow_unsolicited)
+            .field("linger", &self.linger)
             .finish()
     }
 }

@@ -82,6 +82,10 @@ impl Net for Fake {
         SockRef::from(conn)
     }
 
+    async fn read_to_end(_: &mut TcpStream) -> io::Result<()> {
+        unreachable!("no test sets `linger`")
+    }
+
     fn liveness(conn: &mut TcpStream) -> Liveness {
         peek(SockRef::from(&*conn))
     }

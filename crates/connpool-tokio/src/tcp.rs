@@ -9,6 +9,7 @@ use std::time::Duration;
 use connpool_core::Liveness;
 use connpool_tcp::{Net, Prepare, Tcp, peek};
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::stream::Io;
@@ -80,6 +81,11 @@ impl Net for TokioNet {
 
     fn socket(conn: &TcpConn) -> SockRef<'_> {
         SockRef::from(conn.get_ref())
+    }
+
+    async fn read_to_end(conn: &mut TcpConn) -> io::Result<()> {
+        while conn.read(&mut [0; 1024]).await? > 0 {}
+        Ok(())
     }
 
     fn liveness(conn: &mut TcpConn) -> Liveness {

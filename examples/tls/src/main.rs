@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use connpool_core::{Connection, IdleOrder, Liveness, Manager, Pool, Runtime};
+use connpool_core::{CloseReason, Connection, IdleOrder, Liveness, Manager, Pool, Runtime};
 use connpool_examples::args::{Args, Which};
 use connpool_examples::server::Server;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +31,7 @@ mod on_tokio {
     use std::io;
 
     use connpool_tokio::io::AsyncWriteExt;
-    use connpool_tokio::{Connection, Io, Liveness, Manager, TcpConn, TcpManager};
+    use connpool_tokio::{CloseReason, Connection, Io, Liveness, Manager, TcpConn, TcpManager};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
     use tokio_rustls::rustls::pki_types::ServerName;
@@ -66,7 +66,7 @@ mod on_tokio {
             conn.is_clean()
         }
 
-        async fn close(&self, mut conn: TlsConn) {
+        async fn close(&self, mut conn: TlsConn, _reason: CloseReason) {
             let _ = conn.shutdown().await;
         }
     }
@@ -89,7 +89,7 @@ mod on_smol {
     use std::io;
 
     use connpool_smol::io::AsyncWriteExt;
-    use connpool_smol::{Connection, Io, Liveness, Manager, TcpConn, TcpManager};
+    use connpool_smol::{CloseReason, Connection, Io, Liveness, Manager, TcpConn, TcpManager};
     use futures_rustls::TlsConnector;
     use futures_rustls::client::TlsStream;
     use futures_rustls::rustls::pki_types::ServerName;
@@ -121,7 +121,7 @@ mod on_smol {
             conn.is_clean()
         }
 
-        async fn close(&self, mut conn: TlsConn) {
+        async fn close(&self, mut conn: TlsConn, _reason: CloseReason) {
             let _ = conn.close().await;
         }
     }
@@ -193,7 +193,7 @@ where
     println!("  {} session tickets received", conn.tickets());
     println!("  {:?} handshake\n", handshakes.recv().await?);
     // Later handshakes are `Resumed`, which is shorter, as long as a ticket is left.
-    manager.close(conn).await;
+    manager.close(conn, CloseReason::Evicted).await;
 
     let pool = Pool::builder(manager, runtime)
         .name("tls")

@@ -219,7 +219,9 @@ pub(crate) async fn close_ends_idle_and_connecting_connections_and_waits_for_bor
 
     for (mut conn, mut end) in held {
         talk(&mut *conn, &mut end).await;
+        let size = pool.stats().size;
         drop(conn);
+        wait_until(&pool, |stats| stats.size < size).await;
         assert_eq!(end.read(&mut [0; 1]).unwrap(), 0);
     }
     let report = pool.close(LIMIT).await;

@@ -186,7 +186,7 @@ pub(crate) async fn panicking_drop_does_not_reach_the_caller_of_drop_or_close() 
     conn.mark_unusable();
     trigger.arm(Step::Drop);
     drop(conn);
-    assert_eq!(pool.stats().size, 0);
+    wait_until(&pool, |stats| stats.size == 0).await;
     assert_full_capacity(&pool, sockets).await;
     trigger.arm(Step::Drop);
     let report = pool.close(LIMIT).await;

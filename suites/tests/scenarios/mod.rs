@@ -9,6 +9,7 @@ pub(crate) mod erased;
 pub(crate) mod faults;
 pub(crate) mod idle;
 pub(crate) mod in_use;
+pub(crate) mod life;
 pub(crate) mod mass_disconnect;
 pub(crate) mod start;
 #[cfg(all(unix, not(connpool_portable)))]
@@ -103,6 +104,14 @@ macro_rules! scenarios_on {
                 stream_with_unsolicited_bytes_is_replaced
                 stream_with_a_pending_read_is_not_lent_again
                 ended_socket_is_found_by_the_kernel_probe
+            }
+            life {
+                lock_of_a_given_up_transaction_is_released_without_another_get
+                cancelled_requests_never_exceed_max_size_at_the_server
+                slow_drop_never_blocks_a_thread_of_the_runtime
+                lingering_close_waits_for_the_end_of_the_server
+                lingering_close_ends_at_its_limit
+                broken_connection_does_not_linger
             }
             erased {
                 type_erased_manager_works_the_same

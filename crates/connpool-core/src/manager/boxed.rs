@@ -83,6 +83,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
     fn close(&self, conn: C, reason: CloseReason) -> impl Future<Output = ()> + Send {
         self.0.dyn_close(conn, reason)
     }
+
+    fn has_close(&self) -> bool {
+        self.0.dyn_has_close()
+    }
 }
 
 impl<C, E> fmt::Debug for BoxManager<C, E> {
@@ -104,6 +108,7 @@ trait DynManager<C, E>: Send + Sync {
     fn dyn_has_liveness(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
     async fn dyn_close(&self, conn: C, reason: CloseReason);
+    fn dyn_has_close(&self) -> bool;
 }
 
 #[async_trait]
@@ -146,5 +151,9 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
 
     async fn dyn_close(&self, conn: M::Connection, reason: CloseReason) {
         self.close(conn, reason).await;
+    }
+
+    fn dyn_has_close(&self) -> bool {
+        self.has_close()
     }
 }

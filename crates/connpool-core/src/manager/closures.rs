@@ -112,6 +112,10 @@ where
         self.liveness.is_some()
     }
 
+    fn has_close(&self) -> bool {
+        false
+    }
+
     fn is_reusable(&self, conn: &mut C) -> bool {
         self.is_reusable.is_none_or(|tells| tells(conn))
     }

@@ -207,6 +207,15 @@ pub trait Manager: Send + Sync + 'static {
         let _ = reason;
         async { drop(conn) }
     }
+
+    /// Returns whether [`close`](Manager::close) does more than to drop the connection.
+    ///
+    /// `true` unless overridden, so that implementing `close` is enough. `false` saves the way to the
+    /// maintenance task: a connection that its user left unfit is dropped with its guard. Not for
+    /// connections whose drop blocks.
+    fn has_close(&self) -> bool {
+        true
+    }
 }
 
 impl<M: Manager> Manager for Arc<M> {
@@ -251,5 +260,9 @@ impl<M: Manager> Manager for Arc<M> {
 
     async fn close(&self, conn: M::Connection, reason: CloseReason) {
         (**self).close(conn, reason).await;
+    }
+
+    fn has_close(&self) -> bool {
+        (**self).has_close()
     }
 }

@@ -27,7 +27,7 @@ use crate::pool::conn::{Conn, Slot, SlotOwner, StartedConnect};
 use crate::pool::connecting::Connecting;
 use crate::pool::events::EventSink;
 use crate::pool::idle::{IdleSet, Stored};
-use crate::pool::snapshot::{self, Snapshot};
+use crate::pool::snapshot::{self, Provides, Snapshot};
 use crate::pool::waiter::{Assigned, WaitError, Waiter};
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -128,7 +128,12 @@ impl<M: Manager> Shared<M> {
         let generated = || format!("pool-{:08}", runtime.random() % 100_000_000);
         let pool = Arc::from(config.name.get_or_insert_with(generated).as_str());
         let idle = IdleSet::new(config.idle_order, config.max_idle);
-        let snapshot = Snapshot::new(config, home, manager.needs_reset(), manager.has_liveness());
+        let manager_has = Provides {
+            reset: manager.needs_reset(),
+            liveness: manager.has_liveness(),
+            close: manager.has_close(),
+        };
+        let snapshot = Snapshot::new(config, home, manager_has);
         snapshot.set_wall(now, wall);
         Arc::new_cyclic(|weak_self| Shared {
             manager,
@@ -357,7 +362,11 @@ impl<M: Manager> Locked<'_, M> {
             }
             Disposition::Discard(reason) => {
                 self.state.machine.returned_broken(now);
-                self.close_later(conn, reason);
+                if self.shared.snapshot.provides.close {
+                    self.close_later(conn, reason);
+                } else {
+                    self.actions.discard(conn, reason);
+                }
             }
         }
     }

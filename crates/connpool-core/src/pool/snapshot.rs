@@ -66,8 +66,15 @@ pub(crate) struct Snapshot {
     behind: Relaxed,
     pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
-    pub(crate) needs_reset: bool,
-    has_liveness: bool,
+    pub(crate) provides: Provides,
+}
+
+/// What a manager does, as it said when the pool was built.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Provides {
+    pub(crate) reset: bool,
+    pub(crate) liveness: bool,
+    pub(crate) close: bool,
 }
 
 /// The settings that fast paths read.
@@ -107,12 +114,7 @@ impl Setting {
 
 impl Snapshot {
     /// Creates the snapshot of a pool in which nothing has happened yet.
-    pub(crate) fn new(
-        config: PoolConfig,
-        home: Option<RuntimeId>,
-        needs_reset: bool,
-        has_liveness: bool,
-    ) -> Self {
+    pub(crate) fn new(config: PoolConfig, home: Option<RuntimeId>, provides: Provides) -> Self {
         let snapshot = Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
             cleared: AtomicU64::new(0),
@@ -123,8 +125,7 @@ impl Snapshot {
             behind: Relaxed::default(),
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
-            needs_reset,
-            has_liveness,
+            provides,
         };
         snapshot.set_home(home);
         snapshot.configure(config);
@@ -155,7 +156,7 @@ impl Snapshot {
         settings.max_uses.set(config.max_uses.unwrap_or(u64::MAX));
         settings.ping_after.set(config.ping_after);
         // A manager without liveness is not probed.
-        settings.liveness_after.set(config.liveness_after.filter(|_| self.has_liveness));
+        settings.liveness_after.set(config.liveness_after.filter(|_| self.provides.liveness));
         settings.keepalive.set(config.keepalive);
         settings.slow_get_warning.set(config.slow_get_warning);
         settings.leak_warning.set(config.leak_warning);
@@ -252,7 +253,7 @@ impl Snapshot {
             ping_after: self.settings.ping_after.get(),
             liveness_after: self.settings.liveness_after.get(),
             keepalive: self.settings.keepalive.get(),
-            needs_reset: self.needs_reset,
+            needs_reset: self.provides.reset,
         };
         (versions, rules)
     }

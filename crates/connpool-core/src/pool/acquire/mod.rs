@@ -269,7 +269,7 @@ fn take_idle<M: Manager>(
     match mode {
         Mode::Wait if shared.snapshot.allows_checkout() => shared.idle.pop_for_get(may_ask),
         Mode::Immediate if shared.snapshot.allows_try() => {
-            let idle = match shared.snapshot.needs_reset {
+            let idle = match shared.snapshot.provides.reset {
                 true => shared.idle.pop_oldest(false),
                 false => shared.idle.pop(),
             };

@@ -229,7 +229,12 @@ impl<M: Manager> Maintenance<M> {
             if !state.closing.is_empty() || sweeping {
                 return Some(Next::Again);
             }
-            if machine.is_drained() {
+            // What is still borrowed then needs this task for its close, if there is one.
+            let is_done = match shared.snapshot.provides.close {
+                true => machine.is_drained(),
+                false => machine.closed,
+            };
+            if is_done {
                 return None;
             }
             Some(match earliest([machine.next_deadline(now), self.leaks.next]) {
