@@ -250,6 +250,36 @@ fn a_close_ends_the_connects_under_way() {
 }
 
 #[test]
+fn a_get_gets_what_is_reset_after_its_return() {
+    check(|| {
+        let world = World::that_resets(1);
+        let [guard] = world.hold();
+        let getter = world.go(World::use_one);
+        world.give_back(guard);
+        getter.join().unwrap();
+        assert_eq!(world.pool.stats().created, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn a_close_reaches_what_is_reset_after_its_return() {
+    check(|| {
+        let world = World::that_resets(1);
+        let [guard] = world.hold();
+        let getter = world.go(World::use_one_unless_closed);
+        let giver = world.go(|world| world.give_back(guard));
+        world.close();
+        giver.join().unwrap();
+        getter.join().unwrap();
+        let report = world.close().expect("nothing is left to wait for");
+        assert_eq!((report.still_out.len(), report.timed_out), (0, false));
+        world.assert_at_rest();
+        world.vanish();
+    });
+}
+
+#[test]
 fn a_close_that_waits_is_told_when_everything_is_gone() {
     check(|| {
         let world = World::new(2);

@@ -89,7 +89,22 @@ impl World {
         play: impl Fn(Op) -> Act + Send + Sync + 'static,
         change: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
     ) -> Self {
-        let fake = Fake::new(false, play);
+        World::over(Fake::new(false, play), runtime, max_size, change)
+    }
+
+    /// A pool whose connections are reset after their return, which takes a second poll.
+    pub(super) fn that_resets(max_size: usize) -> Self {
+        let resets_wait = |op| if op == Op::Reset { Act { polls: 1, ..YES } } else { YES };
+        let no_look = |builder: Builder<Fake>| builder.liveness_after(None);
+        World::over(Fake::new(true, resets_wait), Inline::default(), max_size, no_look)
+    }
+
+    fn over(
+        fake: Fake,
+        runtime: Inline,
+        max_size: usize,
+        change: impl FnOnce(Builder<Fake>) -> Builder<Fake>,
+    ) -> Self {
         let builder = fake.pool(runtime.clone()).max_size(max_size);
         let pool = change(builder).build_lazy().expect("legal settings");
         World { runtime, pool, fake }
