@@ -6,7 +6,7 @@
 use std::{error::Error, io, time::Duration};
 
 use clap::Parser;
-use connpool_core::{Builder, CloseReason, Connection, Liveness, Manager};
+use connpool_core::{Builder, CloseReason, Connection, Manager, StreamOf};
 use connpool_examples::args::{Args, Which};
 use smol::{Timer, future::FutureExt};
 
@@ -15,7 +15,7 @@ mod kv;
 
 /// The error of the manager.
 #[derive(Debug, thiserror::Error)]
-enum KvError {
+pub(crate) enum KvError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("denied: {0}")]
@@ -23,9 +23,9 @@ enum KvError {
 }
 
 /// Connects over the streams of another manager, such as `TcpManager`.
-struct KvManager<S> {
-    streams: S,
-    token: &'static str,
+pub(crate) struct KvManager<S> {
+    pub(crate) streams: S,
+    pub(crate) token: &'static str,
 }
 
 impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManager<S> {
@@ -41,6 +41,12 @@ impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManage
         Ok(conn)
     }
 
+    // The pool probes this stream before each checkout, and reuses it only if no read or write was
+    // abandoned.
+    fn stream(&self) -> Option<StreamOf<S::Connection>> {
+        self.streams.stream()
+    }
+
     // Reads the whole answer: the pool would take leftover bytes for unsolicited data.
     async fn ping(&self, conn: &mut S::Connection) -> Result<(), KvError> {
         ask(conn, "PING").await?.map(drop).map_err(KvError::Denied)
@@ -51,17 +57,7 @@ impl<S: Manager<Connection: Connection, Error = io::Error>> Manager for KvManage
         ask(conn, "RESET").await?.map(drop).map_err(KvError::Denied)
     }
 
-    // Without this, the pool hands out connections that the server has closed.
-    fn liveness(&self, conn: &mut S::Connection) -> Liveness {
-        self.streams.liveness(conn)
-    }
-
-    // Without this, it reuses connections on which a read was abandoned.
-    fn is_reusable(&self, conn: &mut S::Connection) -> bool {
-        self.streams.is_reusable(conn)
-    }
-
-    // Runs in the background. A broken connection has nobody to say goodbye to.
+    // Runs in the background. The peer of a broken connection does not answer.
     async fn close(&self, mut conn: S::Connection, reason: CloseReason) {
         if reason.is_healthy() {
             let _ = ask(&mut conn, "BYE").await;

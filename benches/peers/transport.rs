@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use connpool_core::Manager;
+use connpool_core::{Manager, StreamOf};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, recv};
 
@@ -212,12 +212,19 @@ fn leave_no_trace(socket: impl AsFd) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Managed<K>(K);
 
+/// A connection that is never probed, as in the other pools. The runtimes would refuse a bare socket.
+pub(crate) struct Unprobed<C>(C);
+
 impl<K: Transport> Manager for Managed<K> {
-    type Connection = K::Conn;
+    type Connection = Unprobed<K::Conn>;
     type Error = io::Error;
 
-    fn connect(&self) -> impl Future<Output = io::Result<K::Conn>> + Send {
-        self.0.connect()
+    async fn connect(&self) -> io::Result<Self::Connection> {
+        self.0.connect().await.map(Unprobed)
+    }
+
+    fn stream(&self) -> Option<StreamOf<Self::Connection>> {
+        None
     }
 
     fn needs_reset(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connpool_core::{Connection, Liveness, Manager};
+use connpool_core::{Connection, Manager, StreamOf};
 use event_listener::Event;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use smol::Async;
@@ -171,6 +171,10 @@ where
         self.greeted(None).await
     }
 
+    fn stream(&self) -> Option<StreamOf<T::Connection>> {
+        self.0.stream()
+    }
+
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<T::Connection> {
         self.greeted(limit).await
     }
@@ -184,14 +188,6 @@ where
 
     fn needs_reset(&self) -> bool {
         false
-    }
-
-    fn liveness(&self, conn: &mut T::Connection) -> Liveness {
-        self.0.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut T::Connection) -> bool {
-        self.0.is_reusable(conn)
     }
 }
 

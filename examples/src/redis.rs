@@ -4,7 +4,7 @@ use std::io;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard};
 
-use connpool_core::{Connection, Liveness, Manager};
+use connpool_core::{Connection, Manager, StreamOf};
 
 use crate::resp;
 
@@ -49,6 +49,10 @@ where
         Ok(conn)
     }
 
+    fn stream(&self) -> Option<StreamOf<T::Connection>> {
+        self.tcp.stream()
+    }
+
     async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
         expect(conn, &["PING"], "PONG").await
     }
@@ -57,14 +61,6 @@ where
     /// then different, and the pool destroys the connection.
     async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
         expect(conn, &["UNWATCH"], "OK").await
-    }
-
-    fn liveness(&self, conn: &mut T::Connection) -> Liveness {
-        self.tcp.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut T::Connection) -> bool {
-        self.tcp.is_reusable(conn)
     }
 }
 

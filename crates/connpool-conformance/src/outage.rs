@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use connpool_core::{Event, GetError, Manager, Pool, Severity};
+use connpool_core::{Event, GetError, Manager, Pool, Severity, StreamOf};
 use connpool_testkit::{Behavior, Call, FaultyConn, FaultyManager, ScriptedError};
 
 use crate::env::{Env, LONG, MILLI, SHORT, all_waiting, waiting};
@@ -87,6 +87,10 @@ impl Manager for Rejected {
 
     async fn connect(&self) -> Result<FaultyConn, ScriptedError> {
         self.0.connect().await
+    }
+
+    fn stream(&self) -> Option<StreamOf<FaultyConn>> {
+        self.0.stream()
     }
 
     fn severity(&self, _: &ScriptedError) -> Severity {

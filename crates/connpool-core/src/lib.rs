@@ -60,6 +60,7 @@ mod observe;
 mod runtime;
 mod stream;
 mod time;
+mod tracked;
 mod util;
 
 pub use config::builder::Builder;
@@ -83,5 +84,6 @@ pub use pool::close::CloseReport;
 pub use pool::guard::PooledConnection;
 pub use pool::handle::{Pool, WeakPool};
 pub use runtime::{BoxFuture, Runtime};
-pub use stream::{Connection, Liveness, StreamState};
+pub use stream::{Connection, Liveness, Probe, StreamOf, StreamState};
 pub use time::Instant;
+pub use tracked::Tracked;

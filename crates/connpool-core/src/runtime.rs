@@ -1,5 +1,6 @@
 //! The trait that an async runtime implements for the pool.
 
+use std::any::TypeId;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,6 +55,12 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// #     .build_lazy().unwrap();
 /// # futures_lite::future::block_on(async { assert_eq!(*pool.get().await.unwrap(), 7) });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a runtime for a pool",
+    label = "does not implement `Runtime`",
+    note = "pass `TokioRuntime::new()` of connpool-tokio or `SmolRuntime::new()` of connpool-smol, or use \
+            `builder` of one of these crates, which takes only the manager"
+)]
 pub trait Runtime: Send + Sync + 'static {
     /// Returns the time on this runtime's monotonic clock. It may be coarse, and a simulated clock is moved
     /// by hand; it must never go back.
@@ -157,6 +164,17 @@ pub trait Runtime: Send + Sync + 'static {
         let _ = cx;
         Poll::Ready(())
     }
+
+    /// Returns what to write instead of `None` in [`Manager::stream`](crate::Manager::stream) if `connection`
+    /// is a type of stream of this runtime. Default: `None`, no type is.
+    ///
+    /// A pool with such connections is not built if its manager's `stream` returns `None`: closed and
+    /// half-used connections would be lent. The [`ConfigError`](crate::ConfigError) ends with the remedy, a
+    /// sentence without its full stop, such as ``return `Some(|conn| conn)` ``.
+    fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
+        let _ = connection;
+        None
+    }
 }
 
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {
@@ -202,5 +220,9 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_coop(cx)
+    }
+
+    fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
+        (**self).remedy_for_unprobed(connection)
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use connpool_core::{Builder, Manager, Pool, PooledConnection, object_fn};
+use connpool_core::{Builder, Manager, Pool, PooledConnection, StreamOf, object_fn};
 use connpool_testkit::SimRuntime;
 use support::counting::CountingRuntime;
 use support::{SECOND, Wakes, poll_once};
@@ -45,6 +45,10 @@ impl Manager for Numbers {
 
     async fn connect(&self) -> Result<u64, NoError> {
         Ok(7)
+    }
+
+    fn stream(&self) -> Option<StreamOf<u64>> {
+        None
     }
 
     fn needs_reset(&self) -> bool {

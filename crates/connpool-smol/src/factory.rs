@@ -2,25 +2,17 @@
 
 use std::error::Error;
 use std::future::Future;
-#[cfg(all(unix, not(connpool_portable)))]
-use std::os::fd::AsFd;
 
-use connpool_core::Manager;
-#[cfg(all(unix, not(connpool_portable)))]
-use connpool_core::{Connection, Liveness};
-#[cfg(all(unix, not(connpool_portable)))]
-use connpool_tcp::peek;
+use connpool_core::FromFn;
 use futures_lite::{AsyncRead, AsyncWrite};
-#[cfg(all(unix, not(connpool_portable)))]
-use socket2::SockRef;
 
 use crate::stream::Io;
 
 /// Creates a manager of the byte streams that `connect` opens, each wrapped in an [`Io`].
 ///
 /// A stream that has ended or holds unread bytes is closed and not checked out. A stream on which
-/// a read or a write was abandoned halfway is not reused. (`connpool_core::stream_fn` takes any
-/// `futures-io` stream as it is and does not track abandoned operations.)
+/// a read or a write was abandoned halfway is not reused. [`Io`] says which streams are probed in the
+/// kernel.
 ///
 /// # Examples
 ///
@@ -29,28 +21,25 @@ use crate::stream::Io;
 /// use smol::net::unix::UnixStream;
 ///
 /// # fn main() -> Result<(), connpool_smol::ConfigError> {
-/// let pool = builder(io_fn(|| UnixStream::connect("/run/app.sock"))).build_lazy()?;
+/// let manager = io_fn(|| UnixStream::connect("/run/app.sock")).strict(true);
+/// let pool = builder(manager).build_lazy()?;
 /// # let _ = pool; Ok(()) }
 /// ```
-pub fn io_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
+pub fn io_fn<F, Fut, S, E>(connect: F) -> FromFn<F, S, Io<S>>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<S, E>> + Send,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    let connect = move || {
-        let connecting = connect();
-        async move { connecting.await.map(Io::new) }
-    };
-    connpool_core::stream_fn(connect).with_is_reusable(Io::is_clean)
+    FromFn::wrapping(connect, Io::new)
 }
 
-/// Creates a manager of the sockets that `connect` opens, like [`io_fn`], but probes them in the
-/// kernel.
+/// Creates a manager of the sockets that `connect` opens, like [`io_fn`], but takes only sockets and
+/// probes every type of them in the kernel.
 ///
-/// The probe also sees what the runtime has not noticed yet. Use it for Unix sockets. Do not use it
-/// for TLS: TLS records on the wire are not always data for the application.
+/// Use it for Unix sockets, and for sockets that [`Io`] does not know. Do not use it for TLS: TLS
+/// records on the wire are not always data for the application.
 ///
 /// # Examples
 ///
@@ -63,21 +52,20 @@ where
 /// # let _ = pool; Ok(()) }
 /// ```
 #[cfg(all(unix, not(connpool_portable)))]
-pub fn socket_fn<F, Fut, S, E>(connect: F) -> impl Manager<Connection = Io<S>, Error = E>
+pub fn socket_fn<F, Fut, S, E>(connect: F) -> FromFn<F, S, Io<S>>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<S, E>> + Send,
-    S: AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: std::os::fd::AsFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    let connect = move || {
-        let connecting = connect();
-        async move { connecting.await.map(Io::new) }
-    };
-    let probe = |conn: &mut Io<S>| match peek(SockRef::from(conn.get_ref())) {
-        // A read also reports errors of the reactor, which the kernel does not know.
+    use connpool_core::Liveness;
+    use connpool_tcp::peek;
+    use socket2::SockRef;
+
+    io_fn(connect).with_liveness(|conn| match peek(SockRef::from(conn.get_ref())) {
+        // The kernel does not know what the runtime does, such as that it has ended.
         Liveness::Alive => conn.liveness(),
-        other => other,
-    };
-    connpool_core::stream_fn(connect).with_liveness(probe).with_is_reusable(Io::is_clean)
+        seen => seen,
+    })
 }

@@ -40,8 +40,10 @@
 
 mod factory;
 mod runtime;
+mod socket;
 mod stream;
 mod tcp;
+mod unprobed;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{AddressErrors, PingFn, SockRef, TcpKeepalive};
@@ -55,6 +57,9 @@ pub use stream::Io;
 pub use tcp::{SmolNet, TcpConn, TcpManager};
 
 /// Starts building a pool that uses `manager` and runs on smol.
+///
+/// The pool is not built if its connections are [`TcpConn`], another `Io` of a socket of smol, or such
+/// a socket itself, and [`Manager::stream`] returns `None`.
 pub fn builder<M: Manager>(manager: M) -> Builder<M> {
     Pool::builder(manager, SmolRuntime::new())
 }

@@ -1,5 +1,6 @@
 //! The pool's runtime on smol.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::future::pending;
 use std::task::{Context, Poll};
@@ -10,6 +11,8 @@ use connpool_core::{BoxFuture, Instant, Runtime};
 use connpool_tcp::RecentClock;
 use futures_lite::FutureExt;
 use rand::Rng;
+
+use crate::unprobed;
 
 /// Runs a pool on smol's global executor and timers. Pass it to
 /// [`Pool::builder`](connpool_core::Pool::builder).
@@ -83,5 +86,9 @@ impl Runtime for SmolRuntime {
                 Poll::Pending
             }
         }
+    }
+
+    fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
+        unprobed::remedy_for_unprobed(connection)
     }
 }

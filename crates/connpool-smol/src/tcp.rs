@@ -6,8 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use connpool_core::Liveness;
-use connpool_tcp::{Net, Prepare, Tcp, peek};
+use connpool_tcp::{Net, Prepare, Tcp};
 use futures_lite::AsyncReadExt;
 use futures_lite::future::or;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -33,13 +32,6 @@ pub type TcpManager = Tcp<SmolNet>;
 
 /// A pooled TCP stream on async-io's reactor.
 pub type TcpConn = Io<Async<TcpStream>>;
-
-impl TcpConn {
-    /// Probes the connection in the kernel. Does not block and consumes no byte.
-    pub fn liveness(&mut self) -> Liveness {
-        peek(SockRef::from(self.get_ref().get_ref()))
-    }
-}
 
 /// The smol implementation of [`Net`]. Named only as the parameter of [`TcpManager`].
 #[derive(Debug)]
@@ -89,12 +81,8 @@ impl Net for SmolNet {
         Ok(())
     }
 
-    fn liveness(conn: &mut TcpConn) -> Liveness {
-        conn.liveness()
-    }
-
-    fn is_clean(conn: &TcpConn) -> bool {
-        conn.is_clean()
+    fn allow_unsolicited(conn: &mut TcpConn) {
+        conn.set_allow_unsolicited(true);
     }
 }
 

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connpool_core::{CloseReason, Liveness, Manager};
+use connpool_core::{CloseReason, Manager, Probe, StreamOf};
 use socket2::SockRef;
 
 use crate::options::{TcpKeepalive, TcpOptions};
@@ -17,8 +17,8 @@ use crate::race::{self, AddressBook};
 
 /// The TCP operations of a runtime.
 pub trait Net: Send + Sync + 'static {
-    /// The runtime's TCP stream.
-    type Conn: Send + 'static;
+    /// The runtime's TCP stream. Its probe asks the kernel and reads no byte.
+    type Conn: Probe + Send + 'static;
 
     /// Resolves `host:port` to socket addresses, in the order in which they are tried.
     fn resolve(address: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
@@ -44,12 +44,8 @@ pub trait Net: Send + Sync + 'static {
     /// Reads to the end of the stream.
     fn read_to_end(conn: &mut Self::Conn) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Probes an idle connection. Does not block and reads no byte.
-    fn liveness(conn: &mut Self::Conn) -> Liveness;
-
-    /// Returns `true` if no operation on the connection is unfinished, and none has failed or seen
-    /// the end of the stream.
-    fn is_clean(conn: &Self::Conn) -> bool;
+    /// Makes probes of this connection take unread bytes for a quiet stream.
+    fn allow_unsolicited(conn: &mut Self::Conn);
 }
 
 /// Connects to `host:port` over TCP.
@@ -71,6 +67,7 @@ pub struct Tcp<N: Net> {
     ping: Option<Ping<N::Conn>>,
     prepare: Option<Arc<Prepare>>,
     spread: bool,
+    strict: bool,
     allow_unsolicited: bool,
     linger: Option<Duration>,
     book: Arc<AddressBook>,
@@ -117,6 +114,7 @@ impl<N: Net> Tcp<N> {
             ping: None,
             prepare: None,
             spread: false,
+            strict: false,
             allow_unsolicited: false,
             linger: None,
             book: Arc::default(),
@@ -128,7 +126,7 @@ impl<N: Net> Tcp<N> {
     ///
     /// Takes an async closure without captures or an async function. For a ping that needs state,
     /// implement [`Manager`]. The ping must read the reply completely: leftover bytes count as
-    /// [`Liveness::Unsolicited`], and the pool closes the connection.
+    /// [`Liveness::Unsolicited`](connpool_core::Liveness::Unsolicited), and the pool closes the connection.
     pub fn ping<F>(mut self, ping: F) -> Self
     where
         F: AsyncFn(&mut N::Conn) -> io::Result<()>
@@ -172,12 +170,29 @@ impl<N: Net> Tcp<N> {
         self
     }
 
+    /// Sets whether a connection is reused only if something was read after the last write, for protocols
+    /// in which every request is answered. Default: `false`.
+    ///
+    /// With `true`, a connection that is returned before the reply to its last request was read is closed.
+    /// With `false`, it is closed only if the reply arrives before the next checkout; a reply that arrives
+    /// later is read by the next user, unless the request was made in an
+    /// [`exchange`](connpool_core::PooledConnection::exchange). Neither detects a reply of which only a part
+    /// was read before the rest arrived.
+    ///
+    /// The setting belongs to the connection, so it also holds in a manager that connects through this one.
+    /// A stream around the connection, such as TLS, needs its own: `Io::new(stream).strict(true)`.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// Sets whether the server may send bytes while a connection is idle, such as notices and
     /// heartbeats. Default: `false`, a connection with such bytes is
-    /// [`Liveness::Unsolicited`] and closed.
+    /// [`Liveness::Unsolicited`](connpool_core::Liveness::Unsolicited) and closed.
     ///
     /// With `true` the bytes stay in the stream, for the next user to read. On Linux, a connection
-    /// that its server has closed after such bytes is closed all the same.
+    /// that its server has closed after such bytes is closed all the same. The setting belongs to the
+    /// connection, so it also holds in a manager that connects through this one.
     pub fn allow_unsolicited(mut self, allow: bool) -> Self {
         self.allow_unsolicited = allow;
         self
@@ -217,7 +232,7 @@ impl<N: Net> Tcp<N> {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> io::Result<N::Conn> {
-        let conn = match &self.prepare {
+        let mut conn = match &self.prepare {
             Some(prepare) => N::connect_prepared(address, &**prepare).await?,
             None => N::connect(address).await?,
         };
@@ -229,6 +244,10 @@ impl<N: Net> Tcp<N> {
             ));
         }
         self.options.apply(socket)?;
+        conn.set_strict(self.strict);
+        if self.allow_unsolicited {
+            N::allow_unsolicited(&mut conn);
+        }
         Ok(conn)
     }
 }
@@ -248,6 +267,10 @@ impl<N: Net> Manager for Tcp<N> {
     /// Dropping the future drops all attempts.
     async fn connect(&self) -> io::Result<N::Conn> {
         self.connect_within(None).await
+    }
+
+    fn stream(&self) -> Option<StreamOf<N::Conn>> {
+        Some(|conn| conn)
     }
 
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<N::Conn> {
@@ -280,16 +303,6 @@ impl<N: Net> Manager for Tcp<N> {
         false
     }
 
-    fn liveness(&self, conn: &mut N::Conn) -> Liveness {
-        match N::liveness(conn) {
-            Liveness::Unsolicited if self.allow_unsolicited => Liveness::Alive,
-            seen => seen,
-        }
-    }
-
-    fn is_reusable(&self, conn: &mut N::Conn) -> bool {
-        N::is_clean(conn)
-    }
 
     async fn close(&self, mut conn: N::Conn, reason: CloseReason) {
         let Some(limit) = self.linger.filter(|_| reason.is_healthy()) else { return };
@@ -358,6 +371,7 @@ impl<N: Net> Clone for Tcp<N> {
             ping: self.ping.clone(),
             prepare: self.prepare.clone(),
             spread: self.spread,
+            strict: self.strict,
             allow_unsolicited: self.allow_unsolicited,
             linger: self.linger,
             book: Arc::clone(&self.book),
@@ -373,6 +387,7 @@ impl<N: Net> fmt::Debug for Tcp<N> {
             .field("ping", &self.ping.is_some())
             .field("before_connect", &self.prepare.is_some())
             .field("spread", &self.spread)
+            .field("strict", &self.strict)
             .field("allow_unsolicited", &self.allow_unsolicited)
             .field("linger", &self.linger)
             .finish()

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::time::Duration;
 
-use connpool_core::{Liveness, Manager};
+use connpool_core::{Liveness, Manager, Probe};
 use connpool_tcp::{Net, Prepare, Tcp, peek};
 use futures_lite::future::{block_on, poll_once};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -44,7 +44,7 @@ fn calls() -> Vec<Call> {
 }
 
 impl Net for Fake {
-    type Conn = TcpStream;
+    type Conn = Conn;
 
     async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
         record(Call::Resolve(address.to_owned()));
@@ -57,16 +57,16 @@ impl Net for Fake {
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))
     }
 
-    async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(address: SocketAddr) -> io::Result<Conn> {
         record(Call::Connect(address));
         match address.ip() {
             IpAddr::V4(HANGS) => pending().await,
-            IpAddr::V4(SELF) => self_connect(),
-            _ => TcpStream::connect(address),
+            IpAddr::V4(SELF) => self_connect().map(Conn),
+            _ => TcpStream::connect(address).map(Conn),
         }
     }
 
-    async fn connect_prepared(_: SocketAddr, _: &Prepare) -> io::Result<TcpStream> {
+    async fn connect_prepared(_: SocketAddr, _: &Prepare) -> io::Result<Conn> {
         unreachable!("no test sets `before_connect`")
     }
 
@@ -78,21 +78,38 @@ impl Net for Fake {
         result
     }
 
-    fn socket(conn: &TcpStream) -> SockRef<'_> {
-        SockRef::from(conn)
+    fn socket(conn: &Conn) -> SockRef<'_> {
+        SockRef::from(&conn.0)
     }
 
-    async fn read_to_end(_: &mut TcpStream) -> io::Result<()> {
+    async fn read_to_end(_: &mut Conn) -> io::Result<()> {
         unreachable!("no test sets `linger`")
     }
 
-    fn liveness(conn: &mut TcpStream) -> Liveness {
-        peek(SockRef::from(&*conn))
+    fn allow_unsolicited(_: &mut Conn) {
+        unreachable!("no test sets `allow_unsolicited`")
+    }
+}
+
+#[derive(Debug)]
+struct Conn(TcpStream);
+
+impl Conn {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+impl Probe for Conn {
+    fn probe(&mut self) -> Liveness {
+        peek(SockRef::from(&self.0))
     }
 
-    fn is_clean(_: &TcpStream) -> bool {
+    fn is_clean(&self) -> bool {
         true
     }
+
+    fn set_strict(&mut self, _: bool) {}
 }
 
 /// Creates a self-connection, as Linux does on a connect to a free port that it picks as the local
@@ -129,7 +146,7 @@ fn self_address() -> SocketAddr {
 }
 
 /// Connects to these addresses with this time limit.
-fn connect(addresses: &[SocketAddr], limit: Option<Duration>) -> io::Result<TcpStream> {
+fn connect(addresses: &[SocketAddr], limit: Option<Duration>) -> io::Result<Conn> {
     let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
     block_on(Tcp::<Fake>::new(names.join(",")).connect_within(limit))
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connpool_core::{Connection, Instant, Liveness, Runtime};
+use connpool_core::{Instant, Liveness, Probe, Runtime};
 
 use crate::conn::{DropListener, FaultyConn};
 use crate::hold::HeldCalls;
@@ -41,7 +41,7 @@ impl Backend {
             plans: Default::default(),
             held: Default::default(),
             needs_reset: false,
-            probe: Arc::new(|conn| conn.liveness()),
+            probe: Arc::new(|conn| conn.probe()),
             is_reusable: Arc::new(|conn| conn.is_clean()),
             at_drop: Arc::new(|_| ()),
             probes: 0,

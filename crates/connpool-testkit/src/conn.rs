@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use connpool_core::StreamState;
+use connpool_core::{Liveness, Probe};
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::stream::SimStream;
@@ -25,7 +25,6 @@ pub struct FaultyConn {
     /// The number of pings and resets that were started and did not succeed.
     unfinished_checks: u32,
     stream: SimStream,
-    state: StreamState,
     drop_listener: Arc<dyn DropListener>,
 }
 
@@ -36,15 +35,7 @@ impl FaultyConn {
         stream: SimStream,
         drop_listener: Arc<dyn DropListener>,
     ) -> Self {
-        FaultyConn {
-            id,
-            connect,
-            user: None,
-            unfinished_checks: 0,
-            stream,
-            state: StreamState::new(),
-            drop_listener,
-        }
+        FaultyConn { id, connect, user: None, unfinished_checks: 0, stream, drop_listener }
     }
 
     /// Returns the number of the connection among all that were opened, from 1.
@@ -89,9 +80,19 @@ impl FaultyConn {
     pub fn clear_user_state(&mut self) {
         self.user = None;
     }
+}
 
-    pub(crate) fn is_clean(&self) -> bool {
-        self.state.is_clean()
+impl Probe for FaultyConn {
+    fn probe(&mut self) -> Liveness {
+        self.stream.probe()
+    }
+
+    fn is_clean(&self) -> bool {
+        self.stream.is_clean()
+    }
+
+    fn set_strict(&mut self, strict: bool) {
+        self.stream.set_strict(strict);
     }
 }
 
@@ -109,39 +110,28 @@ impl fmt::Debug for FaultyConn {
 
 impl AsyncRead for FaultyConn {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let FaultyConn { stream, state, .. } = self.get_mut();
-        let result = Pin::new(stream).poll_read(cx, buf);
-        state.read(cx, &result, buf.len());
-        result
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for FaultyConn {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let FaultyConn { stream, state, .. } = self.get_mut();
-        let result = Pin::new(stream).poll_write(cx, buf);
-        state.write(&result);
-        result
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let FaultyConn { stream, state, .. } = self.get_mut();
-        let result = Pin::new(stream).poll_flush(cx);
-        state.flush(&result);
-        result
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let FaultyConn { stream, state, .. } = self.get_mut();
-        state.shutdown();
-        Pin::new(stream).poll_close(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }

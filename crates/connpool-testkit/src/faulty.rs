@@ -6,7 +6,9 @@ use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, CloseReason, Connection, Liveness, Manager, Pool, Runtime};
+use connpool_core::{
+    Builder, CloseReason, Liveness, Manager, Pool, Probe, Runtime, StreamOf,
+};
 use futures_lite::future::yield_now;
 
 use crate::backend::{Backend, CAPACITY, PendingConnect};
@@ -109,7 +111,7 @@ impl FaultyManager {
     /// state of the connection. Calls in progress or held are not affected.
     pub fn clear_script(&self) -> &Self {
         self.0.script().plans.iter_mut().for_each(Plan::clear);
-        self.set_liveness_with(|conn| conn.liveness());
+        self.set_liveness_with(|conn| conn.probe());
         self.set_is_reusable_with(|conn| conn.is_clean());
         self
     }
@@ -312,6 +314,10 @@ impl Manager for FaultyManager {
         };
         self.apply_peer_action(behavior, id);
         Ok(FaultyConn::new(id, number, here, self.0.clone()))
+    }
+
+    fn stream(&self) -> Option<StreamOf<FaultyConn>> {
+        Some(|conn| conn)
     }
 
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {

@@ -6,6 +6,7 @@ mod tasks;
 mod tests;
 mod trace;
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;
@@ -20,6 +21,8 @@ use rand::{Rng, SeedableRng};
 
 use self::state::{Executor, State, Timer};
 use self::trace::Trace;
+use crate::conn::FaultyConn;
+use crate::stream::SimStream;
 use crate::wake_flag::WakeFlag;
 
 /// A simulated runtime with virtual time and a seeded schedule.
@@ -307,6 +310,12 @@ impl Runtime for SimRuntime {
 
     fn spawn_at_home(&self, task: BoxFuture) {
         self.spawn_on(self.executor, task);
+    }
+
+    fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
+        [TypeId::of::<SimStream>(), TypeId::of::<FaultyConn>()]
+            .contains(&connection)
+            .then_some("return `Some(|conn| conn)`")
     }
 
     fn random(&self) -> u64 {

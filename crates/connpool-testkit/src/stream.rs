@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use connpool_core::{Connection, Liveness, Probe, StreamState};
 use futures_lite::{AsyncRead, AsyncWrite};
 
 /// Creates the two ends of an in-memory connection. Bytes written to one end are read from the other.
@@ -32,15 +33,19 @@ pub fn pipe(capacity: usize) -> (SimStream, SimStream) {
     let end = |incoming: &Arc<Direction>, outgoing: &Arc<Direction>| SimStream {
         incoming: Arc::clone(incoming),
         outgoing: Arc::clone(outgoing),
+        state: StreamState::new(),
     };
     (end(&back, &there), end(&there, &back))
 }
 
 /// One end of an in-memory connection. Created by [`pipe`].
+///
+/// Tracks its use, so that a manager can hand it out as its [`stream`](connpool_core::Manager::stream).
 #[derive(Debug)]
 pub struct SimStream {
     incoming: Arc<Direction>,
     outgoing: Arc<Direction>,
+    state: StreamState,
 }
 
 /// One direction of a connection.
@@ -111,17 +116,9 @@ impl SimStream {
     }
 }
 
-fn reset() -> io::Error {
-    io::Error::new(ErrorKind::ConnectionReset, "the simulated connection was reset")
-}
-
-impl AsyncRead for SimStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut flow = self.incoming.flow();
+impl Direction {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut flow = self.flow();
         if flow.reset {
             return Poll::Ready(Err(reset()));
         }
@@ -138,22 +135,16 @@ impl AsyncRead for SimStream {
         writer.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(count))
     }
-}
 
-impl AsyncWrite for SimStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut flow = self.outgoing.flow();
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut flow = self.flow();
         if flow.reset {
             return Poll::Ready(Err(reset()));
         }
         if flow.ended || flow.reader_dropped {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
-        let room = self.outgoing.capacity.saturating_sub(flow.bytes.len());
+        let room = self.capacity.saturating_sub(flow.bytes.len());
         let count = buf.len().min(room);
         if count == 0 && !buf.is_empty() {
             flow.writer = Some(cx.waker().clone());
@@ -165,12 +156,55 @@ impl AsyncWrite for SimStream {
         reader.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(count))
     }
+}
+
+fn reset() -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, "the simulated connection was reset")
+}
+
+impl Probe for SimStream {
+    fn probe(&mut self) -> Liveness {
+        self.liveness()
+    }
+
+    fn is_clean(&self) -> bool {
+        self.state.is_clean()
+    }
+
+    fn set_strict(&mut self, strict: bool) {
+        self.state.set_strict(strict);
+    }
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = self.incoming.poll_read(cx, buf);
+        self.state.read(cx, &result, buf.len());
+        result
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = self.outgoing.poll_write(cx, buf);
+        self.state.write(&result);
+        result
+    }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.shutdown();
         self.hang_up();
         Poll::Ready(Ok(()))
     }
@@ -186,7 +220,6 @@ impl Drop for SimStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connpool_core::{Connection, Liveness};
     use futures_lite::future::{block_on, poll_once};
     use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
@@ -215,6 +248,30 @@ mod tests {
         let (mut here, there) = pipe(8);
         there.reset();
         assert_eq!(here.liveness(), Liveness::Closed);
+    }
+
+    #[test]
+    fn abandoned_read_leaves_the_stream_unclean() {
+        block_on(async {
+            let (mut here, _there) = pipe(8);
+            assert_eq!(here.probe(), Liveness::Alive);
+            assert!(here.is_clean());
+            assert!(poll_once(here.read(&mut [0])).await.is_none());
+            assert!(!here.is_clean());
+        });
+    }
+
+    #[test]
+    fn strict_stream_is_clean_after_its_answer() {
+        block_on(async {
+            let (mut here, there) = pipe(8);
+            here.set_strict(true);
+            here.write_all(b"?").await.unwrap();
+            assert!(!here.is_clean());
+            there.send(b"!");
+            here.read_exact(&mut [0]).await.unwrap();
+            assert!(here.is_clean());
+        });
     }
 
     #[test]

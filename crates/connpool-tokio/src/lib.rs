@@ -49,8 +49,10 @@
 
 mod factory;
 mod runtime;
+mod socket;
 mod stream;
 mod tcp;
+mod unprobed;
 
 pub use connpool_core::*;
 pub use connpool_tcp::{AddressErrors, PingFn, SockRef, TcpKeepalive};
@@ -67,6 +69,9 @@ pub use tokio::io;
 ///
 /// If the caller is outside of any tokio runtime, the pool runs on the one that first polls its
 /// `get`.
+///
+/// The pool is not built if its connections are [`TcpConn`], `Io<UnixStream>` or tokio's sockets
+/// themselves, and [`Manager::stream`] returns `None`.
 pub fn builder<M: Manager>(manager: M) -> Builder<M> {
     Pool::builder(manager, TokioRuntime::new())
 }

@@ -1,5 +1,6 @@
 //! The pool's runtime on tokio.
 
+use std::any::TypeId;
 use std::future::{Future, pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -13,6 +14,8 @@ use rand::Rng;
 use tokio::runtime::Handle;
 use tokio::task::coop;
 use tokio::time;
+
+use crate::unprobed;
 
 /// Runs a pool on tokio. Pass it to [`Pool::builder`](connpool_core::Pool::builder).
 ///
@@ -184,6 +187,10 @@ impl Runtime for TokioRuntime {
     fn poll_coop(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Outside of a runtime there is no budget, and this is ready.
         coop::poll_proceed(cx).map(|unit| unit.made_progress())
+    }
+
+    fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
+        unprobed::remedy_for_unprobed(connection)
     }
 }
 

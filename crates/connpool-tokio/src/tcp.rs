@@ -3,11 +3,9 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use connpool_core::Liveness;
-use connpool_tcp::{Net, Prepare, Tcp, peek};
+use connpool_tcp::{Net, Prepare, Tcp};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -33,26 +31,6 @@ pub type TcpManager = Tcp<TokioNet>;
 
 /// A pooled tokio TCP stream.
 pub type TcpConn = Io<TcpStream>;
-
-impl TcpConn {
-    /// Probes the connection in the kernel. Does not block and consumes no byte.
-    ///
-    /// Returns [`Liveness::Closed`] also if the runtime of the stream has ended.
-    pub fn liveness(&mut self) -> Liveness {
-        let liveness = peek(SockRef::from(self.get_ref()));
-        if liveness != Liveness::Alive {
-            return liveness;
-        }
-        // Only an error matters here: it means that the runtime of the socket has ended. Must be
-        // called outside of tokio's cooperative budget, as the pool does: with a used-up budget,
-        // readiness is pending.
-        let mut cx = Context::from_waker(Waker::noop());
-        match self.get_ref().poll_read_ready(&mut cx) {
-            Poll::Ready(Err(_)) => Liveness::Closed,
-            Poll::Ready(Ok(())) | Poll::Pending => Liveness::Alive,
-        }
-    }
-}
 
 /// The tokio implementation of [`Net`]. Named only as the parameter of [`TcpManager`].
 #[derive(Debug)]
@@ -88,11 +66,7 @@ impl Net for TokioNet {
         Ok(())
     }
 
-    fn liveness(conn: &mut TcpConn) -> Liveness {
-        conn.liveness()
-    }
-
-    fn is_clean(conn: &TcpConn) -> bool {
-        conn.is_clean()
+    fn allow_unsolicited(conn: &mut TcpConn) {
+        conn.set_allow_unsolicited(true);
     }
 }

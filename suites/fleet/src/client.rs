@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use connpool_core::{GetError, Liveness, Manager, Pool, Runtime};
+use connpool_core::{GetError, Liveness, Manager, Pool, Runtime, StreamOf};
 use connpool_testkit::SimRuntime;
 
 use crate::backend::{ADDRESSES, Backend, Conn, Refused};
@@ -37,6 +37,10 @@ impl Manager for FleetManager {
     async fn connect(&self) -> Result<Conn, Refused> {
         let address = self.connects.fetch_add(1, Ordering::Relaxed) % ADDRESSES;
         self.backend.connect(self.pool, address).await
+    }
+
+    fn stream(&self) -> Option<StreamOf<Conn>> {
+        None
     }
 
     async fn ping(&self, conn: &mut Conn) -> Result<(), Refused> {

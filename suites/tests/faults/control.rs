@@ -11,7 +11,7 @@ use super::client::{counts_add_up, echo, pool_of, talk, wait_until, wait_until_c
 use super::handshake::{HandshakeServer, send_hello};
 use super::kernel::eventually;
 use crate::adapter::{
-    Builder, CloseReason, GetError, Liveness, Manager, TcpConn, TcpManager, builder,
+    Builder, CloseReason, GetError, Manager, StreamOf, TcpConn, TcpManager, builder,
 };
 use suites::server::{Echo, LIMIT, Server};
 
@@ -28,12 +28,12 @@ impl Manager for EndlessClose {
         self.0.connect().await
     }
 
-    fn needs_reset(&self) -> bool {
-        false
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        Some(|conn| conn)
     }
 
-    fn liveness(&self, conn: &mut TcpConn) -> Liveness {
-        conn.liveness()
+    fn needs_reset(&self) -> bool {
+        false
     }
 
     async fn close(&self, mut conn: TcpConn, _: CloseReason) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::adapter::{Liveness, Manager};
+use crate::adapter::{Liveness, Manager, StreamOf};
 
 /// Wraps a manager and counts the calls of the pool.
 pub(crate) struct CountingManager<M> {
@@ -57,6 +57,10 @@ impl<M: Manager> Manager for CountingManager<M> {
         self.inner.connect().await
     }
 
+    fn stream(&self) -> Option<StreamOf<M::Connection>> {
+        self.inner.stream()
+    }
+
     async fn connect_within(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
         let _in_progress = ConnectInProgress::begin(&self.count);
         self.inner.connect_within(limit).await
@@ -78,10 +82,6 @@ impl<M: Manager> Manager for CountingManager<M> {
             self.count.missed.fetch_add(1, SeqCst);
         }
         seen
-    }
-
-    fn is_reusable(&self, conn: &mut M::Connection) -> bool {
-        self.inner.is_reusable(conn)
     }
 }
 

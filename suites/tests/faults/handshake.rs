@@ -8,7 +8,7 @@ use std::thread;
 use futures_lite::AsyncReadExt;
 
 use super::kernel::eventually;
-use crate::adapter::{Liveness, Manager, TcpConn, TcpManager};
+use crate::adapter::{Manager, StreamOf, TcpConn, TcpManager};
 use suites::server::Server;
 
 pub(crate) const HELLO: &[u8; 5] = b"hello";
@@ -65,15 +65,11 @@ impl Manager for HandshakeManager {
         Ok(conn)
     }
 
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        Some(|conn| conn)
+    }
+
     fn needs_reset(&self) -> bool {
         false
-    }
-
-    fn liveness(&self, conn: &mut TcpConn) -> Liveness {
-        conn.liveness()
-    }
-
-    fn is_reusable(&self, conn: &mut TcpConn) -> bool {
-        conn.is_clean()
     }
 }

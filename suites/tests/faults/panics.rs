@@ -10,7 +10,9 @@ use futures_lite::future::poll_once;
 
 use super::client::{counts_add_up, wait_readable, wait_until, wait_until_closed};
 use super::kernel::{open_sockets, wait_until_open_sockets_are};
-use crate::adapter::{Builder, CloseReason, Liveness, Manager, Pool, TcpConn, TcpManager, builder};
+use crate::adapter::{
+    Builder, CloseReason, Liveness, Manager, Pool, StreamOf, TcpConn, TcpManager, builder,
+};
 use socket2::SockRef;
 use suites::server::{LIMIT, Server};
 
@@ -66,6 +68,10 @@ impl Manager for PanickingManager {
         self.trigger.reach(Step::Connect);
         let trigger = Arc::clone(&self.trigger);
         Ok(PanickingConn { tcp, trigger })
+    }
+
+    fn stream(&self) -> Option<StreamOf<PanickingConn>> {
+        Some(|conn| &mut conn.tcp)
     }
 
     async fn ping(&self, _: &mut PanickingConn) -> io::Result<()> {

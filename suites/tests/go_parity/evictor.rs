@@ -9,7 +9,7 @@ use futures_lite::future::{poll_once, yield_now};
 use socket2::SockRef;
 
 use super::clock::Clock;
-use crate::adapter::{CloseReason, Liveness, Manager, TcpConn, TcpManager, builder};
+use crate::adapter::{CloseReason, Liveness, Manager, StreamOf, TcpConn, TcpManager, builder};
 use crate::client::{SocketWatch, echo, pool_of, talk, wait_until, wait_until_closed};
 use suites::server::{Echo, LIMIT, Server};
 
@@ -191,6 +191,10 @@ impl Manager for ProbeCounter {
         self.tcp.connect().await
     }
 
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        self.tcp.stream()
+    }
+
     fn needs_reset(&self) -> bool {
         false
     }
@@ -198,9 +202,5 @@ impl Manager for ProbeCounter {
     fn liveness(&self, conn: &mut TcpConn) -> Liveness {
         self.probes.fetch_add(1, Ordering::SeqCst);
         self.tcp.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut TcpConn) -> bool {
-        self.tcp.is_reusable(conn)
     }
 }

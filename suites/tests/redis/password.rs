@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use connpool_core::{CloseReason, GetError, Liveness, Manager, Pool};
+use connpool_core::{CloseReason, GetError, Manager, Pool, StreamOf};
 use connpool_examples::redis::Redis;
 use connpool_examples::redis_server::RedisServer;
 use futures_lite::future::{poll_once, zip};
@@ -141,15 +141,11 @@ where
         Ok(conn)
     }
 
+    fn stream(&self) -> Option<StreamOf<Self::Connection>> {
+        self.redis.stream()
+    }
+
     async fn reset(&self, conn: &mut Self::Connection) -> io::Result<()> {
         self.redis.reset(conn).await
-    }
-
-    fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
-        self.redis.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
-        self.redis.is_reusable(conn)
     }
 }

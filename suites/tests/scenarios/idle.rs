@@ -1,13 +1,13 @@
 //! Connections that break while idle are found before the next checkout.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 
 use futures_lite::AsyncReadExt;
 use socket2::SockRef;
 use suites::server::{self, Server};
 
-use crate::adapter::{CloseReason, GetError, TcpManager};
+use crate::adapter::{CloseReason, GetError, Manager, StreamOf, TcpConn, TcpManager};
 use crate::client::{SocketWatch, pool_of, talk, wait_until_closed};
 
 pub(crate) async fn connection_closed_while_idle_is_replaced() {
@@ -153,6 +153,32 @@ pub(crate) async fn quiet_connection_is_lent_again() {
 pub(crate) async fn idle_connection_may_receive_bytes_if_allowed() {
     let server = Server::start();
     let manager = TcpManager::new(server.address()).allow_unsolicited(true);
+    assert_lent_with_a_notice(&server, manager).await;
+}
+
+pub(crate) async fn allowed_bytes_are_allowed_to_managers_that_connect_through_tcp() {
+    let server = Server::start();
+    let manager = Through(TcpManager::new(server.address()).allow_unsolicited(true));
+    assert_lent_with_a_notice(&server, manager).await;
+}
+
+/// A manager as in the documentation, with the required methods only.
+struct Through(TcpManager);
+
+impl Manager for Through {
+    type Connection = TcpConn;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<TcpConn> {
+        self.0.connect().await
+    }
+
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        Some(|conn| conn)
+    }
+}
+
+async fn assert_lent_with_a_notice<M: Manager<Connection = TcpConn>>(server: &Server, manager: M) {
     let pool = crate::adapter::builder(manager).ping_after(None).build().await.unwrap();
     let conn = pool.get().await.unwrap();
     let id = conn.id();

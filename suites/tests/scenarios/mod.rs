@@ -38,6 +38,7 @@ macro_rules! scenarios_on {
                 dead_connection_among_healthy_ones_costs_only_itself
                 quiet_connection_is_lent_again
                 idle_connection_may_receive_bytes_if_allowed
+                allowed_bytes_are_allowed_to_managers_that_connect_through_tcp
                 end_behind_allowed_bytes_is_found
             }
             mass_disconnect {
@@ -103,7 +104,10 @@ macro_rules! scenarios_on {
                 stream_closed_by_its_peer_is_replaced
                 stream_with_unsolicited_bytes_is_replaced
                 stream_with_a_pending_read_is_not_lent_again
-                ended_socket_is_found_by_the_kernel_probe
+                ended_socket_of_io_fn_is_found_by_the_kernel_probe
+                ended_socket_of_socket_fn_is_found_by_the_kernel_probe
+                ended_socket_below_another_stream_is_found_by_the_kernel_probe
+                pool_of_sockets_without_a_stream_is_not_built
             }
             life {
                 lock_of_a_given_up_transaction_is_released_without_another_get

@@ -1,14 +1,18 @@
 //! Streams other than TCP: Unix sockets in the adapter's `Io`, probed by a read.
 
+use std::future::{Ready, ready};
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use futures_lite::future::{poll_once, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{
-    CloseReason, Connection, Io, Liveness, Manager, Pool, builder, io_fn, socket_fn,
+    CloseReason, Connection, FromFn, Io, Manager, Pool, StreamOf, TcpConn, builder, io_fn,
+    socket_fn,
 };
 use crate::client::wait_until_closed;
 use crate::{UnixIo, unix};
@@ -25,16 +29,12 @@ impl Manager for Sockets {
         pair(&self.0)
     }
 
+    fn stream(&self) -> Option<StreamOf<UnixIo>> {
+        Some(|conn| conn)
+    }
+
     fn needs_reset(&self) -> bool {
         false
-    }
-
-    fn liveness(&self, conn: &mut UnixIo) -> Liveness {
-        conn.liveness()
-    }
-
-    fn is_reusable(&self, conn: &mut UnixIo) -> bool {
-        conn.is_clean()
     }
 }
 
@@ -135,15 +135,48 @@ pub(crate) async fn stream_with_unsolicited_bytes_is_replaced() {
     .await;
 }
 
+pub(crate) async fn ended_socket_of_io_fn_is_found_by_the_kernel_probe() {
+    assert_ends_are_found(io_fn).await;
+}
+
+pub(crate) async fn ended_socket_of_socket_fn_is_found_by_the_kernel_probe() {
+    assert_ends_are_found(socket_fn).await;
+}
+
+pub(crate) async fn ended_socket_below_another_stream_is_found_by_the_kernel_probe() {
+    // The outer `Io` knows no socket and probes by a read.
+    let (sender, ends) = channel();
+    let connect = move || {
+        let stream = pair(&sender);
+        async move { stream }
+    };
+    assert_ends_are_found_in(builder(io_fn(connect)).max_size(1).build().await.unwrap(), ends)
+        .await;
+}
+
+type Bare = <UnixIo as Inside>::Stream;
+type Connect = Box<dyn Fn() -> Ready<io::Result<Bare>> + Send + Sync>;
+
+trait Inside {
+    type Stream;
+}
+
+impl<S> Inside for Io<S> {
+    type Stream = S;
+}
+
+async fn assert_ends_are_found(manager: impl Fn(Connect) -> FromFn<Connect, Bare, UnixIo>) {
+    let (sender, ends) = channel();
+    let manager = manager(Box::new(move || ready(pair(&sender).map(Io::into_inner))));
+    assert_ends_are_found_in(builder(manager).max_size(1).build().await.unwrap(), ends).await;
+}
+
 /// The runtime cannot notice: the peer closes after a reply, and the next `get` runs before the
 /// thread polls the reactor.
-pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
-    let (sender, ends) = channel();
-    let manager = socket_fn(move || {
-        let stream = pair(&sender).map(Io::into_inner);
-        async move { stream }
-    });
-    let pool = builder(manager).max_size(1).build().await.unwrap();
+async fn assert_ends_are_found_in<M: Manager<Connection: Connection>>(
+    pool: Pool<M>,
+    ends: Receiver<UnixStream>,
+) {
     for round in 1..=100 {
         let mut conn = pool.get().await.unwrap();
         assert_eq!(conn.id(), round, "got a connection that had ended");
@@ -155,6 +188,54 @@ pub(crate) async fn ended_socket_is_found_by_the_kernel_probe() {
     }
     let conn = pool.get().await.unwrap();
     assert_eq!(conn.id(), 101);
+}
+
+/// Connections of type `C`, which it never opens, without a stream.
+struct NoStream<C>(PhantomData<fn() -> C>);
+
+impl<C: Send + 'static> Manager for NoStream<C> {
+    type Connection = C;
+    type Error = io::Error;
+
+    async fn connect(&self) -> io::Result<C> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn stream(&self) -> Option<StreamOf<C>> {
+        None
+    }
+}
+
+fn build_without_stream<C: Send + 'static>() -> Result<(), String> {
+    let pool = builder(NoStream::<C>(PhantomData)).build_lazy();
+    pool.map(drop).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn pool_of_sockets_without_a_stream_is_not_built() {
+    let advice = "closed and half-used connections would be lent; ";
+    for of_wrapped in [build_without_stream::<TcpConn>(), build_without_stream::<UnixIo>()] {
+        assert_eq!(
+            of_wrapped,
+            Err(format!(
+                "Manager::stream is None: {advice}return `Some(|conn| conn)`, or replace `object_fn` by \
+                 `io_fn`"
+            ))
+        );
+    }
+    assert_eq!(
+        build_without_stream::<Bare>(),
+        Err(format!(
+            "Manager::stream is None: {advice}wrap the socket in `Io` and return `Some(|conn| conn)`, or \
+             use `io_fn`"
+        ))
+    );
+    let arc = builder(Arc::new(NoStream::<TcpConn>(PhantomData))).start();
+    assert_eq!(arc.unwrap_err().field(), "Manager::stream");
+    assert_eq!(
+        build_without_stream::<Io<Io<Bare>>>(),
+        Ok(()),
+        "a stream around it may be anything"
+    );
 }
 
 pub(crate) async fn stream_with_a_pending_read_is_not_lent_again() {

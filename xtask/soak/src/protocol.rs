@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use connpool_core::{CloseReason, Connection, Liveness, Manager};
+use connpool_core::{CloseReason, Connection, Manager, StreamOf};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client_stats::ClientStats;
@@ -75,6 +75,10 @@ where
         self.tcp.connect().await
     }
 
+    fn stream(&self) -> Option<StreamOf<T::Connection>> {
+        self.tcp.stream()
+    }
+
     async fn connect_within(&self, limit: Option<Duration>) -> io::Result<T::Connection> {
         self.tcp.connect_within(limit).await
     }
@@ -85,14 +89,6 @@ where
 
     async fn reset(&self, conn: &mut T::Connection) -> io::Result<()> {
         ask(conn, &self.counted).await
-    }
-
-    fn liveness(&self, conn: &mut T::Connection) -> Liveness {
-        self.tcp.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut T::Connection) -> bool {
-        self.tcp.is_reusable(conn)
     }
 
     async fn close(&self, mut conn: T::Connection, reason: CloseReason) {

@@ -1,5 +1,6 @@
 //! Builds a pool from its settings.
 
+use std::any::TypeId;
 use std::fmt;
 use std::time::Duration;
 
@@ -225,7 +226,8 @@ impl<M: Manager> Builder<M> {
     ///
     /// # Errors
     ///
-    /// * [`BuildError::Config`] if a setting is not allowed.
+    /// * [`BuildError::Config`] if a setting is not allowed, or if connections are a type of stream of the
+    ///   runtime and [`Manager::stream`] returns `None`.
     /// * [`BuildError::NoRuntime`] if the runtime takes no tasks.
     /// * The first failed connect, unless others succeed or `fail_fast_after` is `None`. The last failed
     ///   connect if `min_size` connections were not open within `get_timeout`. Connections opened so far
@@ -271,7 +273,8 @@ impl<M: Manager> Builder<M> {
     ///
     /// # Errors
     ///
-    /// Returns an error if a setting is not allowed, or if the runtime takes no tasks.
+    /// Returns an error if a setting is not allowed, if the runtime takes no tasks, or if connections are a
+    /// type of stream of the runtime and [`Manager::stream`] returns `None`.
     pub fn start(self) -> Result<Pool<M>, ConfigError> {
         let pool = self.build_lazy()?;
         let shared = pool.shared();
@@ -287,9 +290,16 @@ impl<M: Manager> Builder<M> {
     ///
     /// # Errors
     ///
-    /// Returns an error if a setting is not allowed.
+    /// Returns an error if a setting is not allowed, or if connections are a type of stream of the runtime
+    /// and [`Manager::stream`] returns `None`.
     pub fn build_lazy(self) -> Result<Pool<M>, ConfigError> {
         self.config.validate()?;
+        if self.manager.stream().is_none() {
+            let connection = TypeId::of::<M::Connection>();
+            if let Some(remedy) = self.runtime.remedy_for_unprobed(connection) {
+                return Err(ConfigError::unprobed(remedy));
+            }
+        }
         let warning = self.config.warning();
         let shared = Shared::new(self.manager, self.runtime, self.config, self.observer);
         if let Some(message) = warning {

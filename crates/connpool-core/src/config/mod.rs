@@ -498,7 +498,7 @@ impl PoolConfig {
 }
 
 impl ConfigError {
-    /// Returns the name of the setting, as in [`PoolConfig`].
+    /// Returns the name of the setting, as in [`PoolConfig`], or of the method whose value is not allowed.
     pub fn field(&self) -> &'static str {
         self.field
     }
@@ -508,6 +508,14 @@ impl ConfigError {
             field: "runtime",
             value: String::from("not running"),
             rule: String::from("it must take tasks; call `start` on a runtime that runs"),
+        }
+    }
+
+    pub(crate) fn unprobed(remedy: &str) -> Self {
+        ConfigError {
+            field: "Manager::stream",
+            value: String::from("None"),
+            rule: format!("closed and half-used connections would be lent; {remedy}"),
         }
     }
 

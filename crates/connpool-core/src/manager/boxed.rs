@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::config::ResetWhen;
 use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
-use crate::stream::Liveness;
+use crate::stream::{Liveness, StreamOf};
 
 /// Holds any [`Manager`] with connections `C` and errors `E`, so that pools over different managers have
 /// one type, `Pool<BoxManager<C, E>>`.
@@ -42,6 +42,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
 
     fn connect(&self) -> impl Future<Output = Result<C, E>> + Send {
         self.0.dyn_connect(None)
+    }
+
+    fn stream(&self) -> Option<StreamOf<C>> {
+        self.0.dyn_stream()
     }
 
     fn connect_within(&self, limit: Option<Duration>) -> impl Future<Output = Result<C, E>> + Send {
@@ -99,6 +103,7 @@ impl<C, E> fmt::Debug for BoxManager<C, E> {
 #[async_trait]
 trait DynManager<C, E>: Send + Sync {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<C, E>;
+    fn dyn_stream(&self) -> Option<StreamOf<C>>;
     fn dyn_severity(&self, error: &E) -> Severity;
     async fn dyn_ping(&self, conn: &mut C) -> Result<(), E>;
     async fn dyn_reset(&self, conn: &mut C) -> Result<(), E>;
@@ -115,6 +120,10 @@ trait DynManager<C, E>: Send + Sync {
 impl<M: Manager> DynManager<M::Connection, M::Error> for M {
     async fn dyn_connect(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
         self.connect_within(limit).await
+    }
+
+    fn dyn_stream(&self) -> Option<StreamOf<M::Connection>> {
+        self.stream()
     }
 
     fn dyn_severity(&self, error: &M::Error) -> Severity {

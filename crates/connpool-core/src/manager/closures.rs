@@ -4,14 +4,19 @@ use std::error::Error;
 use std::fmt;
 
 use crate::manager::Manager;
-use crate::stream::{Connection, Liveness};
+use crate::stream::{Connection, Liveness, Probe, StreamOf};
+use crate::tracked::Tracked;
 
-/// A manager made of a closure that connects. Created by [`object_fn`] and [`stream_fn`].
-pub struct FromFn<F, C> {
+/// A manager made of a closure that connects. Created by [`object_fn`] and [`stream_fn`], and by `io_fn` and
+/// `socket_fn` of the adapter crates.
+///
+/// `S` is the type that the closure connects, and `C` the type of the connections that the pool lends.
+pub struct FromFn<F, S, C = S> {
     connect: F,
-    /// `None` if liveness is unknown.
+    wrap: fn(S) -> C,
+    stream: Option<StreamOf<C>>,
+    strict: bool,
     liveness: Option<fn(&mut C) -> Liveness>,
-    /// `None` if every connection is reusable.
     is_reusable: Option<fn(&C) -> bool>,
 }
 
@@ -20,7 +25,8 @@ pub struct FromFn<F, C> {
 /// An object counts as alive and reusable until [`with_liveness`](FromFn::with_liveness),
 /// [`with_is_reusable`](FromFn::with_is_reusable) or
 /// [`mark_unusable`](crate::PooledConnection::mark_unusable) says otherwise. Not for streams: a socket
-/// would never be probed. Use [`stream_fn`], or a constructor of the adapter crates.
+/// would never be probed, and a pool of the runtime's own sockets is not built. Use [`stream_fn`], or `io_fn`
+/// and `socket_fn` of the adapter crates.
 ///
 /// The closure is called for each connection, so it clones what its future needs.
 ///
@@ -44,15 +50,17 @@ where
     C: Send + 'static,
     E: Error + Send + Sync + 'static,
 {
-    FromFn { connect, liveness: None, is_reusable: None }
+    let wrap = |object| object;
+    FromFn { connect, wrap, stream: None, strict: false, liveness: None, is_reusable: None }
 }
 
-/// Creates a manager of byte streams from a closure that connects one.
+/// Creates a manager of the byte streams that `connect` opens, each wrapped in a [`Tracked`].
 ///
 /// A stream that was closed, or that holds bytes that were not requested, is found and replaced before it
-/// is checked out. A user that gave up in the middle of a read goes unnoticed unless the stream keeps
-/// track and [`with_is_reusable`](FromFn::with_is_reusable) asks it; `io_fn` of the adapter crates does
-/// both.
+/// is checked out. A stream on which a read or a write was abandoned halfway is not reused.
+///
+/// Takes streams in the sense of `futures-io`. `io_fn` of the adapter crates takes those of their runtime, and
+/// probes sockets in the kernel.
 ///
 /// # Examples
 ///
@@ -63,33 +71,50 @@ where
 /// let manager = stream_fn(|| async { Ok::<_, Error>(Cursor::new(Vec::<u8>::new())) });
 /// # let _ = manager;
 /// ```
-pub fn stream_fn<F, Fut, C, E>(connect: F) -> FromFn<F, C>
+pub fn stream_fn<F, Fut, S, E>(connect: F) -> FromFn<F, S, Tracked<S>>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<C, E>> + Send,
-    C: Connection,
+    Fut: Future<Output = Result<S, E>> + Send,
+    S: Connection,
     E: Error + Send + Sync + 'static,
 {
-    FromFn { connect, liveness: Some(C::liveness), is_reusable: None }
+    FromFn::wrapping(connect, Tracked::new)
 }
 
-impl<F, C> FromFn<F, C> {
-    /// Sets the liveness probe, for example one that asks the kernel about a socket.
+impl<F, S, C: Probe> FromFn<F, S, C> {
+    /// Creates a manager of the streams that `connect` opens, each wrapped by `wrap`. For adapters whose
+    /// wrapper is not [`Tracked`].
+    pub fn wrapping(connect: F, wrap: fn(S) -> C) -> Self {
+        let stream: StreamOf<C> = |conn| conn;
+        let stream = Some(stream);
+        FromFn { connect, wrap, stream, strict: false, liveness: None, is_reusable: None }
+    }
+
+    /// Sets whether a connection is reused only if something was read after the last write, see
+    /// [`Probe::set_strict`]. Default: `false`.
+    pub fn strict(self, strict: bool) -> Self {
+        FromFn { strict, ..self }
+    }
+}
+
+impl<F, S, C> FromFn<F, S, C> {
+    /// Sets the liveness probe, instead of that of the stream, if the connection is one.
     pub fn with_liveness(self, liveness: fn(&mut C) -> Liveness) -> Self {
         FromFn { liveness: Some(liveness), ..self }
     }
 
-    /// Sets the check of a returned connection, for example of a stream that knows whether it was left in
-    /// the middle of a read.
+    /// Sets a check of returned connections. If the connection is a stream, it must also be
+    /// [clean](Probe::is_clean).
     pub fn with_is_reusable(self, is_reusable: fn(&C) -> bool) -> Self {
         FromFn { is_reusable: Some(is_reusable), ..self }
     }
 }
 
-impl<F, Fut, C, E> Manager for FromFn<F, C>
+impl<F, Fut, S, C, E> Manager for FromFn<F, S, C>
 where
     F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<C, E>> + Send,
+    Fut: Future<Output = Result<S, E>> + Send,
+    S: 'static,
     C: Send + 'static,
     E: Error + Send + Sync + 'static,
 {
@@ -97,7 +122,19 @@ where
     type Error = E;
 
     fn connect(&self) -> impl Future<Output = Result<C, E>> + Send {
-        (self.connect)()
+        let connecting = (self.connect)();
+        let (wrap, strict) = (self.wrap, self.stream.filter(|_| self.strict));
+        async move {
+            let mut conn = wrap(connecting.await?);
+            if let Some(stream) = strict {
+                stream(&mut conn).set_strict(true);
+            }
+            Ok(conn)
+        }
+    }
+
+    fn stream(&self) -> Option<StreamOf<C>> {
+        self.stream
     }
 
     fn needs_reset(&self) -> bool {
@@ -105,11 +142,15 @@ where
     }
 
     fn liveness(&self, conn: &mut C) -> Liveness {
-        self.liveness.map_or(Liveness::Unknown, |look| look(conn))
+        match (self.liveness, self.stream) {
+            (Some(liveness), _) => liveness(conn),
+            (None, Some(stream)) => stream(conn).probe(),
+            (None, None) => Liveness::Unknown,
+        }
     }
 
     fn has_liveness(&self) -> bool {
-        self.liveness.is_some()
+        self.liveness.is_some() || self.stream.is_some()
     }
 
     fn has_close(&self) -> bool {
@@ -117,11 +158,12 @@ where
     }
 
     fn is_reusable(&self, conn: &mut C) -> bool {
-        self.is_reusable.is_none_or(|tells| tells(conn))
+        self.stream.is_none_or(|stream| stream(conn).is_clean())
+            && self.is_reusable.is_none_or(|is_reusable| is_reusable(conn))
     }
 }
 
-impl<F, C> fmt::Debug for FromFn<F, C> {
+impl<F, S, C> fmt::Debug for FromFn<F, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FromFn")
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::ResetWhen;
 use crate::observe::close_reason::CloseReason;
-use crate::stream::Liveness;
+use crate::stream::{Liveness, StreamOf};
 
 /// What an error of [`Manager::connect`] says about the next attempt. See [`Manager::severity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -25,7 +25,12 @@ pub enum Severity {
 
 /// Opens connections, and checks, resets and closes them.
 ///
-/// Only [`connect`](Manager::connect) is required. Implementations write the methods as `async fn`.
+/// [`connect`](Manager::connect) and [`stream`](Manager::stream) are required. Implementations write the
+/// async methods as `async fn`.
+///
+/// These two suffice for the pool to lend no stream that has ended, that holds unread bytes, or on which an
+/// operation was abandoned halfway. They do not detect a reply that is still on its way, see
+/// [`Pool::get`](crate::Pool::get).
 ///
 /// Every future is bounded by the pool (`connect_timeout`, `ping_timeout`, `reset_timeout`,
 /// `close_timeout`, `abandon_timeout`), may be dropped at any await point, and may panic: the connection it worked on is
@@ -34,10 +39,11 @@ pub enum Severity {
 /// # Examples
 ///
 /// ```
-/// use connpool_core::{Connection, Liveness, Manager};
+/// use connpool_core::{Manager, StreamOf, Tracked};
 /// use futures_lite::{io, AsyncReadExt, AsyncWriteExt};
-/// # type Stream = futures_lite::io::Cursor<Vec<u8>>;
-/// # async fn dial() -> io::Result<Stream> { Ok(io::Cursor::new(Vec::new())) }
+/// # async fn dial() -> io::Result<io::Cursor<Vec<u8>>> { Ok(io::Cursor::new(Vec::new())) }
+///
+/// type Stream = Tracked<io::Cursor<Vec<u8>>>;
 ///
 /// struct Lines;
 ///
@@ -46,7 +52,11 @@ pub enum Severity {
 ///     type Error = io::Error;
 ///
 ///     async fn connect(&self) -> io::Result<Stream> {
-///         dial().await
+///         dial().await.map(Tracked::new)
+///     }
+///
+///     fn stream(&self) -> Option<StreamOf<Stream>> {
+///         Some(|conn| conn)
 ///     }
 ///
 ///     async fn ping(&self, conn: &mut Stream) -> io::Result<()> {
@@ -55,12 +65,14 @@ pub enum Severity {
 ///         conn.read_exact(&mut reply).await?;
 ///         if &reply == b"PONG\n" { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 ///     }
-///
-///     fn liveness(&self, conn: &mut Stream) -> Liveness {
-///         conn.liveness()
-///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a manager of connections",
+    label = "does not implement `Manager`",
+    note = "implement `Manager`, or make a manager of a closure that connects: `io_fn` or `socket_fn` of \
+            the adapter crate for streams, `object_fn` for client objects"
+)]
 pub trait Manager: Send + Sync + 'static {
     /// The pooled type: a byte stream, or any client object.
     type Connection: Send + 'static;
@@ -75,6 +87,23 @@ pub trait Manager: Send + Sync + 'static {
     /// Runs as a task of the pool, for `connect_timeout` at most. A caller that gives up does not cancel
     /// it: the connection goes to the next waiter or becomes idle.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
+
+    /// Returns a function that borrows the byte stream inside a connection, or `None` if its socket is out of
+    /// reach.
+    ///
+    /// The pool checks this stream by itself: [`liveness`](Manager::liveness) and
+    /// [`is_reusable`](Manager::is_reusable) ask it unless they are overridden. Return
+    ///
+    /// * `Some(|conn| conn)` if the connection is a stream that implements [`Probe`](crate::Probe), such as
+    ///   `TcpConn` and `Io` of the adapter crates and [`Tracked`](crate::Tracked);
+    /// * `Some(|conn| &mut conn.stream)`, or `Some(|framed| framed.get_mut())`, if the stream is inside;
+    /// * `self.inner.stream()` if `connect` returns the connections of another manager, `inner`;
+    /// * `None` if the stream is owned by a task or by a library that does not hand it out. The connection
+    ///   then counts as alive and reusable, and `liveness`, `is_reusable` and `ping` should ask the client.
+    ///
+    /// Must not change: the pool also asks before there is a connection. A pool is not built if the
+    /// connection is a socket of its runtime and this method returns `None`.
+    fn stream(&self) -> Option<StreamOf<Self::Connection>>;
 
     /// Opens a connection within `limit`, or without a limit if it is `None`.
     ///
@@ -142,11 +171,10 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Probes a connection passively: without waiting, and without consuming a byte of a reply.
     ///
-    /// The default returns [`Liveness::Unknown`], which counts as alive. For a stream, return
-    /// [`Connection::liveness`](crate::Connection::liveness), or ask the kernel.
+    /// The default [probes](crate::Probe::probe) the [`stream`](Manager::stream). Without one it returns
+    /// [`Liveness::Unknown`], which counts as alive.
     fn liveness(&self, conn: &mut Self::Connection) -> Liveness {
-        let _ = conn;
-        Liveness::Unknown
+        self.stream().map_or(Liveness::Unknown, |stream| stream(conn).probe())
     }
 
     /// Returns whether [`liveness`](Manager::liveness) can tell anything.
@@ -158,14 +186,12 @@ pub trait Manager: Send + Sync + 'static {
     }
 
     /// Returns whether a returned connection can be used again. Called in the drop of the guard, so it must
-    /// be quick and must not block. The default returns `true`.
+    /// be quick and must not block.
     ///
-    /// A manager of streams should reject one that was left in the middle of a read or a write: `is_clean`
-    /// of the adapters' `TcpConn` and `Io` tells. Other streams can keep a
-    /// [`StreamState`](crate::StreamState).
+    /// The default returns whether the [`stream`](Manager::stream) is [clean](crate::Probe::is_clean).
+    /// Without one it returns `true`. A method that overrides it should ask the stream too.
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
-        let _ = conn;
-        true
+        self.stream().is_none_or(|stream| stream(conn).is_clean())
     }
 
     /// Closes a connection, whatever the `reason`: says `QUIT` if it is healthy, asks the server to give up
@@ -182,7 +208,7 @@ pub trait Manager: Send + Sync + 'static {
     /// A client whose drop blocks, for half a second perhaps, is dropped where it holds up no task:
     ///
     /// ```
-    /// # use connpool_core::{CloseReason, Manager};
+    /// # use connpool_core::{CloseReason, Manager, StreamOf};
     /// # struct Client;
     /// # struct Clients;
     /// # mod tokio { pub mod task { pub async fn spawn_blocking(work: impl FnOnce()) { work() } } }
@@ -192,6 +218,10 @@ pub trait Manager: Send + Sync + 'static {
     ///
     ///     async fn connect(&self) -> Result<Client, Self::Error> {
     ///         Ok(Client)
+    ///     }
+    ///
+    ///     fn stream(&self) -> Option<StreamOf<Client>> {
+    ///         None
     ///     }
     ///
     ///     async fn close(&self, client: Client, _reason: CloseReason) {
@@ -226,8 +256,16 @@ impl<M: Manager> Manager for Arc<M> {
         (**self).connect().await
     }
 
+    fn stream(&self) -> Option<StreamOf<M::Connection>> {
+        (**self).stream()
+    }
+
     async fn connect_within(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
         (**self).connect_within(limit).await
+    }
+
+    fn severity(&self, error: &M::Error) -> Severity {
+        (**self).severity(error)
     }
 
     async fn ping(&self, conn: &mut M::Connection) -> Result<(), M::Error> {

@@ -168,6 +168,10 @@ impl Manager for Fake {
         Ok(Conn { is_borrowed: false, _alive: alive })
     }
 
+    fn stream(&self) -> Option<StreamOf<Conn>> {
+        None
+    }
+
     async fn ping(&self, _: &mut Conn) -> Result<(), Refused> {
         self.0.ask(Op::Ping).await
     }

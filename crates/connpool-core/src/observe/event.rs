@@ -40,11 +40,17 @@ use crate::observe::holders::Holder;
 /// assert_eq!(opened.load(Ordering::Relaxed), 1);
 /// # Ok::<_, connpool_core::ConfigError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an observer of a pool",
+    label = "does not implement `Observer`",
+    note = "pass a closure that is `Send`, `Sync` and `'static`: `|pool: &str, event: &Event<'_>| ..`"
+)]
 pub trait Observer: Send + Sync + 'static {
     /// Receives an event of the pool named `pool`.
     fn on_event(&self, pool: &str, event: &Event<'_>);
 }
 
+#[diagnostic::do_not_recommend]
 impl<F: Fn(&str, &Event<'_>) + Send + Sync + 'static> Observer for F {
     fn on_event(&self, pool: &str, event: &Event<'_>) {
         self(pool, event);

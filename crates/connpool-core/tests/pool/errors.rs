@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::{Behavior, Call, MILLI, SECOND, ScriptedError, hold, new, spawn};
 use connpool_core::{
     BuildError, Builder, CloseReason, ConnectError, Event, GetError, Manager, Pool, PoolConfig,
-    object_fn,
+    StreamOf, object_fn,
 };
 use connpool_testkit::SimRuntime;
 
@@ -147,6 +147,10 @@ impl Manager for FailingPings {
 
     async fn connect(&self) -> Result<u8, LoginError> {
         Ok(1)
+    }
+
+    fn stream(&self) -> Option<StreamOf<u8>> {
+        None
     }
 
     async fn ping(&self, _: &mut u8) -> Result<(), LoginError> {

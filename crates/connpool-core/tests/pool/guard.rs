@@ -9,7 +9,7 @@ use crate::support::{
     Behavior, Call, Fake, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
     closed, fill, graceful_closes, hold, new, poll_once, spawn_get,
 };
-use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool};
+use connpool_core::{BoxManager, CloseReason, GetError, Liveness, Manager, Pool, StreamOf};
 use connpool_testkit::SimRuntime;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
@@ -301,6 +301,10 @@ fn manager_receives_connect_timeout_as_the_limit() {
 
         async fn connect(&self) -> Result<(), ScriptedError> {
             Err(ScriptedError(0))
+        }
+
+        fn stream(&self) -> Option<StreamOf<()>> {
+            None
         }
 
         async fn connect_within(&self, limit: Option<Duration>) -> Result<(), ScriptedError> {

@@ -7,7 +7,7 @@ use crate::support::{
     Behavior, Call, Fake, Job, MILLI, SECOND, assert_full_capacity, closed, fill, hold, new,
     spawn_get,
 };
-use connpool_core::{Builder, CloseReason, Instant, Liveness, Manager, Pool, Runtime};
+use connpool_core::{Builder, CloseReason, Instant, Liveness, Manager, Pool, Runtime, StreamOf};
 use connpool_testkit::SimRuntime;
 
 /// A pool that pings connections after ten seconds of idleness and makes no other checks.
@@ -115,6 +115,10 @@ impl Manager for Forgetful {
 
     async fn connect(&self) -> std::io::Result<Instant> {
         Ok(self.0.now())
+    }
+
+    fn stream(&self) -> Option<StreamOf<Instant>> {
+        None
     }
 
     async fn ping(&self, heard: &mut Instant) -> std::io::Result<()> {

@@ -1,10 +1,18 @@
-//! Minimal managers: defaults, `Arc`, and `object_fn`.
+//! Minimal managers: defaults, wrappers, `object_fn` and `stream_fn`.
 
-use std::sync::Arc;
+use std::future::{Ready, ready};
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use crate::support::ScriptedError;
-use connpool_core::{CloseReason, Liveness, Manager, Pool, object_fn};
-use connpool_testkit::SimRuntime;
+use connpool_core::{
+    BoxManager, CloseReason, FromFn, Liveness, Manager, Pool, Probe, StreamOf, Tracked, object_fn,
+    stream_fn,
+};
+use connpool_testkit::{SimRuntime, SimStream, pipe};
+use futures_lite::future::{block_on, poll_once};
+use futures_lite::io::Cursor;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 /// Implements only the required methods.
 struct Minimal;
@@ -15,6 +23,10 @@ impl Manager for Minimal {
 
     async fn connect(&self) -> Result<u32, ScriptedError> {
         Ok(7)
+    }
+
+    fn stream(&self) -> Option<StreamOf<u32>> {
+        None
     }
 }
 
@@ -70,6 +82,87 @@ fn with_liveness_sets_the_liveness_probe() {
     *sim.block_on(pool.get()).unwrap() = 5;
     assert_eq!(*sim.block_on(pool.get()).unwrap(), 4);
     assert_eq!(pool.stats().closed.get(CloseReason::Dead), 1);
+}
+
+/// Returns a manager of pipes, and the other ends of those that it connects.
+fn pipes()
+-> (FromFn<impl Fn() -> Ready<io::Result<SimStream>>, SimStream, Tracked<SimStream>>, Ends) {
+    let ends = Ends::default();
+    let kept = Arc::clone(&ends);
+    let manager = stream_fn(move || {
+        let (here, there) = pipe(64);
+        kept.lock().unwrap().push(there);
+        ready(Ok(here))
+    });
+    (manager, ends)
+}
+
+type Ends = Arc<Mutex<Vec<SimStream>>>;
+
+#[test]
+fn stream_fn_checks_the_streams_of_its_closure() {
+    let sim = SimRuntime::new(1);
+    let (manager, ends) = pipes();
+    assert!(manager.has_liveness());
+    let pool = Pool::builder(manager, sim.clone()).build_lazy().unwrap();
+    drop(sim.block_on(pool.get()).unwrap());
+    ends.lock().unwrap()[0].send(b"late");
+    let mut conn = sim.block_on(pool.get()).unwrap();
+    assert_eq!((conn.id(), pool.stats().closed.get(CloseReason::Unsolicited)), (2, 1));
+    assert!(sim.block_on(poll_once(conn.read(&mut [0]))).is_none());
+    drop(conn);
+    assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), 1);
+}
+
+#[test]
+fn strict_stream_fn_reuses_no_stream_without_an_answer() {
+    for strict in [false, true] {
+        let sim = SimRuntime::new(1);
+        let (manager, _ends) = pipes();
+        let pool = Pool::builder(manager.strict(strict), sim.clone()).build_lazy().unwrap();
+        let mut conn = sim.block_on(pool.get()).unwrap();
+        sim.block_on(conn.write_all(b"request")).unwrap();
+        drop(conn);
+        assert_eq!(pool.stats().closed.get(CloseReason::NotReusable), strict.into());
+    }
+}
+
+#[test]
+fn with_is_reusable_adds_to_the_check_of_a_stream() {
+    let accepts: fn(&Tracked<SimStream>) -> bool = |_| true;
+    let rejects: fn(&Tracked<SimStream>) -> bool = |_| false;
+    for (is_reusable, expected) in [(accepts, true), (rejects, false)] {
+        let manager = pipes().0.with_is_reusable(is_reusable);
+        let mut conn = Tracked::new(pipe(64).0);
+        assert_eq!(manager.is_reusable(&mut conn), expected);
+        conn.set_strict(true);
+        block_on(conn.write_all(b"request")).unwrap();
+        assert!(!manager.is_reusable(&mut conn));
+    }
+}
+
+#[test]
+fn wrappers_of_managers_forward_the_stream() {
+    let mut conn = Tracked::new(Cursor::new(Vec::new()));
+    let manager = || stream_fn(|| ready(Ok::<_, io::Error>(Cursor::new(Vec::new()))));
+    let arc = Arc::new(manager());
+    assert_eq!(arc.stream().unwrap()(&mut conn).probe(), Liveness::Closed);
+    let boxed = BoxManager::new(manager());
+    assert_eq!(boxed.stream().unwrap()(&mut conn).probe(), Liveness::Closed);
+    assert!(Arc::new(Minimal).stream().is_none());
+}
+
+#[test]
+fn pool_of_streams_without_a_stream_is_not_built() {
+    let sim = SimRuntime::new(1);
+    let manager = object_fn(|| ready(Ok::<_, io::Error>(pipe(64).0)));
+    let error = Pool::builder(manager, sim.clone()).build_lazy().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Manager::stream is None: closed and half-used connections would be lent; return `Some(|conn| conn)`"
+    );
+    let manager = object_fn(|| ready(Ok::<_, io::Error>(Tracked::new(pipe(64).0))));
+    assert!(Pool::builder(manager, sim).build_lazy().is_ok(), "this type is not the runtime's own");
 }
 
 #[test]

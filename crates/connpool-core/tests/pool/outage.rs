@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connpool_core::{
-    BuildError, ConnectError, GetError, Liveness, Manager, Pool, PoolConfig, Severity,
+    BuildError, ConnectError, GetError, Manager, Pool, PoolConfig, Severity, StreamOf,
 };
 use connpool_testkit::SimRuntime;
 
@@ -351,8 +351,8 @@ impl Manager for Limited {
         self.fake.connect().await
     }
 
-    fn liveness(&self, conn: &mut Conn) -> Liveness {
-        self.fake.liveness(conn)
+    fn stream(&self) -> Option<StreamOf<Conn>> {
+        self.fake.stream()
     }
 }
 
@@ -401,8 +401,8 @@ impl Manager for Login {
         self.fake.connect().await
     }
 
-    fn liveness(&self, conn: &mut Conn) -> Liveness {
-        self.fake.liveness(conn)
+    fn stream(&self) -> Option<StreamOf<Conn>> {
+        self.fake.stream()
     }
 
     fn severity(&self, _: &ScriptedError) -> Severity {

@@ -10,6 +10,7 @@ use crate::support::{
 };
 use connpool_core::{
     BuildError, CloseReason, ConnectError, GetError, Liveness, Manager, Pool, PooledConnection,
+    StreamOf,
 };
 
 fn scripted() -> ! {
@@ -286,6 +287,10 @@ fn panic_in_connect_before_its_future_is_caught() {
             }
             async { Ok(1) }
         }
+
+        fn stream(&self) -> Option<StreamOf<u8>> {
+            None
+        }
     }
     let (sim, _) = new(1);
     let pool = Pool::builder(Eager, sim.clone()).max_size(1).build_lazy().unwrap();
@@ -313,6 +318,10 @@ fn connect_that_panics_on_drop_at_connect_timeout_frees_its_slot() {
             }
             let _bomb = Bomb;
             std::future::pending().await
+        }
+
+        fn stream(&self) -> Option<StreamOf<u8>> {
+            None
         }
     }
     let (sim, _) = new(1);

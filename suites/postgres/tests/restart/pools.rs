@@ -4,7 +4,7 @@ use std::error::Error;
 
 use bb8_postgres::PostgresConnectionManager;
 use bb8_postgres::bb8;
-use connpool_tokio::{Liveness, Manager, Pool};
+use connpool_tokio::{Liveness, Manager, Pool, StreamOf};
 use tokio_postgres::{Client, Config, NoTls};
 
 pub(crate) const CONNECTIONS: usize = 8;
@@ -37,6 +37,11 @@ impl Manager for Postgres {
         let (client, connection) = self.0.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    // The task of the connection owns the socket.
+    fn stream(&self) -> Option<StreamOf<Client>> {
+        None
     }
 
     async fn ping(&self, client: &mut Client) -> Result<(), tokio_postgres::Error> {
