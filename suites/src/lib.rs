@@ -7,5 +7,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod left_out;
 pub mod requirement;
 pub mod server;

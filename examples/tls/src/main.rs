@@ -31,7 +31,7 @@ mod on_tokio {
     use std::io;
 
     use connpool_tokio::io::AsyncWriteExt;
-    use connpool_tokio::{CloseReason, Connection, Io, Liveness, Manager, TcpConn, TcpManager};
+    use connpool_tokio::{CloseReason, Io, Liveness, Manager, StreamOf, TcpConn, TcpManager};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
     use tokio_rustls::rustls::pki_types::ServerName;
@@ -53,17 +53,10 @@ mod on_tokio {
             self.tls.connect(self.host.clone(), tcp).await.map(Io::new)
         }
 
-        fn liveness(&self, conn: &mut TlsConn) -> Liveness {
-            // The kernel sees the end of the stream before tokio does. It does not know what
-            // received bytes mean: only TLS can tell a session ticket from unsolicited data.
-            match conn.get_mut().get_mut().0.liveness() {
-                Liveness::Closed => Liveness::Closed,
-                _ => conn.liveness(),
-            }
-        }
-
-        fn is_reusable(&self, conn: &mut TlsConn) -> bool {
-            conn.is_clean()
+        // The probe reads through TLS, which tells a session ticket from unsolicited data. Underneath, the
+        // `TcpConn` asks the kernel.
+        fn stream(&self) -> Option<StreamOf<TlsConn>> {
+            Some(|conn| conn)
         }
 
         async fn close(&self, mut conn: TlsConn, _reason: CloseReason) {
@@ -84,12 +77,12 @@ mod on_tokio {
     }
 }
 
-/// The TLS manager for smol. Apart from names, only its `liveness` differs from tokio's.
+/// The TLS manager for smol. It differs from that of tokio in names only.
 mod on_smol {
     use std::io;
 
     use connpool_smol::io::AsyncWriteExt;
-    use connpool_smol::{CloseReason, Connection, Io, Liveness, Manager, TcpConn, TcpManager};
+    use connpool_smol::{CloseReason, Io, Liveness, Manager, StreamOf, TcpConn, TcpManager};
     use futures_rustls::TlsConnector;
     use futures_rustls::client::TlsStream;
     use futures_rustls::rustls::pki_types::ServerName;
@@ -111,14 +104,9 @@ mod on_smol {
             self.tls.connect(self.host.clone(), tcp).await.map(Io::new)
         }
 
-        fn liveness(&self, conn: &mut TlsConn) -> Liveness {
-            // smol reads from the kernel directly. Only TLS can tell a session ticket from
-            // unsolicited data.
-            conn.liveness()
-        }
-
-        fn is_reusable(&self, conn: &mut TlsConn) -> bool {
-            conn.is_clean()
+        // The probe reads through TLS, which tells a session ticket from unsolicited data.
+        fn stream(&self) -> Option<StreamOf<TlsConn>> {
+            Some(|conn| conn)
         }
 
         async fn close(&self, mut conn: TlsConn, _reason: CloseReason) {
@@ -243,6 +231,14 @@ where
 /// Starts a server with a generated certificate. Returns the client configuration that trusts it
 /// and a channel of the handshakes that the server sees.
 fn start_server() -> Outcome<(Server, ClientConfig, Receiver<HandshakeKind>)> {
+    let (acceptor, client) = credentials()?;
+    let (tell, handshakes) = unbounded();
+    let serve = async move |stream| serve(&acceptor, &tell, stream).await;
+    Ok((Server::start(serve)?, client, handshakes))
+}
+
+/// Creates a certificate for the server, and the settings of clients that trust it.
+fn credentials() -> Outcome<(TlsAcceptor, ClientConfig)> {
     let own = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
     let certificate = own.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
@@ -261,10 +257,7 @@ fn start_server() -> Outcome<(Server, ClientConfig, Receiver<HandshakeKind>)> {
         .with_root_certificates(roots)
         .with_no_client_auth();
 
-    let acceptor = TlsAcceptor::from(Arc::new(server));
-    let (tell, handshakes) = unbounded();
-    let serve = async move |stream| serve(&acceptor, &tell, stream).await;
-    Ok((Server::start(serve)?, client, handshakes))
+    Ok((TlsAcceptor::from(Arc::new(server)), client))
 }
 
 /// Echoes everything, and closes the connection after a `leave` request.
@@ -284,4 +277,68 @@ async fn serve(
         stream.flush().await?;
     }
     stream.close().await
+}
+
+/// Managers that leave out any of their provided methods lend no connection whose last user gave up a
+/// request, as far as that is documented.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connpool_core::Builder;
+    use futures_rustls::rustls;
+    use std::net::SocketAddr;
+    use suites::left_out::{self, Gate, Wire, Without};
+
+    const LINES: Wire = Wire {
+        request: |number| vec![b'G', b'E', b'T', b' ', number, b'\n'],
+        ending: b"\n",
+        reply: |number| vec![number, b'\n'],
+        control: |_| b"+\n".to_vec(),
+    };
+
+    fn with_server<M: Manager>(
+        manager: impl Fn(SocketAddr, Arc<rustls::ClientConfig>, ServerName<'static>) -> M,
+        builder: fn(Without<M>) -> Builder<Without<M>>,
+    ) -> (M, Gate, impl FnOnce(Without<M>) -> Builder<Without<M>>) {
+        let (acceptor, client) = credentials().unwrap();
+        let gate = Gate::new();
+        let at_the_server = gate.clone();
+        let serve = async move |stream: Async<TcpStream>| {
+            let stream = acceptor.accept(stream).await?;
+            // The client closes some connections before their replies.
+            let _ = left_out::serve(stream, LINES, at_the_server.clone()).await;
+            Ok(())
+        };
+        let server = Server::start(serve).unwrap();
+        let host = ServerName::try_from(HOST).unwrap();
+        let manager = manager(server.address(), Arc::new(client), host);
+        // The server ends with the pool.
+        let keep = move |_: &M::Connection| _ = &server;
+        (manager, gate, move |manager| builder(manager.on_open(keep)))
+    }
+
+    #[test]
+    fn tls_connections_on_tokio() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let manager = |address: SocketAddr, tls: Arc<_>, host| on_tokio::TlsManager {
+            tcp: connpool_tokio::TcpManager::new(address),
+            tls: tls.into(),
+            host,
+        };
+        runtime.block_on(left_out::check(LINES, false, false, || {
+            with_server(manager, connpool_tokio::builder)
+        }));
+    }
+
+    #[test]
+    fn tls_connections_on_smol() {
+        let manager = |address: SocketAddr, tls: Arc<_>, host| on_smol::TlsManager {
+            tcp: connpool_smol::TcpManager::new(address),
+            tls: tls.into(),
+            host,
+        };
+        smol::block_on(left_out::check(LINES, false, false, || {
+            with_server(manager, connpool_smol::builder)
+        }));
+    }
 }
