@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connpool_core::{
-    Builder, CloseReason, Connection, Liveness, Manager, Pool, Severity, StreamOf,
+    Builder, CloseReason, Connection, Liveness, Manager, Pool, ResetWhen, Severity, StreamOf,
 };
 use futures_lite::future::poll_once;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,6 +25,8 @@ pub enum Provided {
     Reset,
     /// `needs_reset`
     NeedsReset,
+    /// `reset_when`
+    ResetWhen,
     /// `liveness`
     Liveness,
     /// `has_liveness`
@@ -33,6 +35,8 @@ pub enum Provided {
     IsReusable,
     /// `close`
     Close,
+    /// `has_close`
+    HasClose,
 }
 
 impl Provided {
@@ -43,10 +47,12 @@ impl Provided {
         Provided::Ping,
         Provided::Reset,
         Provided::NeedsReset,
+        Provided::ResetWhen,
         Provided::Liveness,
         Provided::HasLiveness,
         Provided::IsReusable,
         Provided::Close,
+        Provided::HasClose,
     ];
 }
 
@@ -161,10 +167,24 @@ impl<M: Manager> Manager for Without<M> {
         }
     }
 
-    async fn close(&self, conn: M::Connection) {
+    fn reset_when(&self) -> ResetWhen {
+        match self.has(Provided::ResetWhen) {
+            true => self.manager.reset_when(),
+            false => self.bare.reset_when(),
+        }
+    }
+
+    async fn close(&self, conn: M::Connection, reason: CloseReason) {
         match self.has(Provided::Close) {
-            true => self.manager.close(conn).await,
-            false => self.bare.close(conn).await,
+            true => self.manager.close(conn, reason).await,
+            false => self.bare.close(conn, reason).await,
+        }
+    }
+
+    fn has_close(&self) -> bool {
+        match self.has(Provided::HasClose) {
+            true => self.manager.has_close(),
+            false => self.bare.has_close(),
         }
     }
 }

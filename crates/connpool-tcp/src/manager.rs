@@ -303,7 +303,6 @@ impl<N: Net> Manager for Tcp<N> {
         false
     }
 
-
     async fn close(&self, mut conn: N::Conn, reason: CloseReason) {
         let Some(limit) = self.linger.filter(|_| reason.is_healthy()) else { return };
         let end = async {

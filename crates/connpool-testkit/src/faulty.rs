@@ -6,9 +6,7 @@ use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{
-    Builder, CloseReason, Liveness, Manager, Pool, Probe, Runtime, StreamOf,
-};
+use connpool_core::{Builder, CloseReason, Liveness, Manager, Pool, Probe, Runtime, StreamOf};
 use futures_lite::future::yield_now;
 
 use crate::backend::{Backend, CAPACITY, PendingConnect};

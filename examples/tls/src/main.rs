@@ -320,11 +320,12 @@ mod tests {
     #[test]
     fn tls_connections_on_tokio() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let manager = |address: SocketAddr, tls: Arc<_>, host| on_tokio::TlsManager {
-            tcp: connpool_tokio::TcpManager::new(address),
-            tls: tls.into(),
-            host,
-        };
+        let manager =
+            |address: SocketAddr, tls: Arc<rustls::ClientConfig>, host| on_tokio::TlsManager {
+                tcp: connpool_tokio::TcpManager::new(address),
+                tls: tls.into(),
+                host,
+            };
         runtime.block_on(left_out::check(LINES, false, false, || {
             with_server(manager, connpool_tokio::builder)
         }));
@@ -332,11 +333,12 @@ mod tests {
 
     #[test]
     fn tls_connections_on_smol() {
-        let manager = |address: SocketAddr, tls: Arc<_>, host| on_smol::TlsManager {
-            tcp: connpool_smol::TcpManager::new(address),
-            tls: tls.into(),
-            host,
-        };
+        let manager =
+            |address: SocketAddr, tls: Arc<rustls::ClientConfig>, host| on_smol::TlsManager {
+                tcp: connpool_smol::TcpManager::new(address),
+                tls: tls.into(),
+                host,
+            };
         smol::block_on(left_out::check(LINES, false, false, || {
             with_server(manager, connpool_smol::builder)
         }));

@@ -13,7 +13,7 @@ use futures_lite::future::{or, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::adapter::{
-    CloseReason, Liveness, Manager, PoolConfig, SockRef, TcpConn, TcpManager, builder,
+    CloseReason, Manager, PoolConfig, SockRef, StreamOf, TcpConn, TcpManager, builder,
 };
 use crate::client::{wait_until, wait_until_closed};
 use suites::server::{LIMIT, Port, Server, ServerHandle};
@@ -63,12 +63,8 @@ impl Manager for Sql {
         ask(conn, "ROLLBACK").await.map(drop)
     }
 
-    fn liveness(&self, conn: &mut TcpConn) -> Liveness {
-        self.0.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut TcpConn) -> bool {
-        self.0.is_reusable(conn)
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        Some(|conn| conn)
     }
 }
 
@@ -159,12 +155,8 @@ impl Manager for Cancelling {
         false
     }
 
-    fn liveness(&self, conn: &mut TcpConn) -> Liveness {
-        self.0.liveness(conn)
-    }
-
-    fn is_reusable(&self, conn: &mut TcpConn) -> bool {
-        self.0.is_reusable(conn)
+    fn stream(&self) -> Option<StreamOf<TcpConn>> {
+        Some(|conn| conn)
     }
 
     async fn close(&self, conn: TcpConn, reason: CloseReason) {
@@ -252,8 +244,8 @@ impl Manager for SlowDrops {
         false
     }
 
-    fn is_reusable(&self, _: &mut SlowDrop) -> bool {
-        true
+    fn stream(&self) -> Option<StreamOf<SlowDrop>> {
+        None
     }
 
     async fn close(&self, client: SlowDrop, _: CloseReason) {

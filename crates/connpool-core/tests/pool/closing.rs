@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{
     Behavior, Call, Fake, MILLI, SECOND, closed, fill, hold, new, poll_once, spawn, spawn_get,
 };
-use connpool_core::{CloseReason, Liveness, Manager, Pool};
+use connpool_core::{CloseReason, Liveness, Manager, Pool, StreamOf};
 use connpool_testkit::SimRuntime;
 
 /// Has a connection removed for each reason that can be had in a simulation with one runtime.
@@ -261,6 +261,10 @@ impl Manager for Cancelling {
 
     async fn connect(&self) -> Result<Request, Self::Error> {
         Ok(Request::default())
+    }
+
+    fn stream(&self) -> Option<StreamOf<Request>> {
+        None
     }
 
     async fn close(&self, request: Request, reason: CloseReason) {
