@@ -78,6 +78,7 @@ mod races;
 mod returns;
 mod runtime;
 mod settings;
+mod severity;
 mod stress;
 mod wait_queue;
 mod watchdog;
@@ -326,6 +327,10 @@ scenarios! {
         start_opens_min_size_in_the_background
         failed_check_says_why_and_shows_no_debug
         only_a_lack_of_time_is_a_timeout
+    }
+    severity {
+        failover_that_twenty_users_hear_of_clears_once
+        error_about_a_request_keeps_its_connection
     }
     pause {
         paused_pool_keeps_callers_waiting

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connpool_core::{Connection, Instant, Liveness, Runtime};
+use connpool_core::{Connection, Instant, Liveness, Runtime, Severity};
 
 use crate::conn::{DropListener, FaultyConn};
 use crate::hold::HeldCalls;
@@ -27,6 +27,7 @@ pub(crate) struct Script {
     pub(crate) plans: [Plan; 4],
     held: [HeldCalls; 4],
     pub(crate) needs_reset: bool,
+    pub(crate) severity: Severity,
     pub(crate) probe: Hook<Liveness>,
     pub(crate) is_reusable: Hook<bool>,
     pub(crate) at_drop: Arc<dyn Fn(u64) + Send + Sync>,
@@ -41,6 +42,7 @@ impl Backend {
             plans: Default::default(),
             held: Default::default(),
             needs_reset: false,
+            severity: Severity::default(),
             probe: Arc::new(|conn| conn.liveness()),
             is_reusable: Arc::new(|conn| conn.is_clean()),
             at_drop: Arc::new(|_| ()),

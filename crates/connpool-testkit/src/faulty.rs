@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, Connection, Liveness, Manager, Pool, Runtime};
+use connpool_core::{Builder, Connection, Liveness, Manager, Pool, Runtime, Severity};
 use futures_lite::future::yield_now;
 
 use crate::backend::{Backend, CAPACITY, PendingConnect};
@@ -117,6 +117,12 @@ impl FaultyManager {
     /// Makes `needs_reset` return true. Takes effect only if called before the pool is built.
     pub fn require_reset(&self) -> &Self {
         self.0.script().needs_reset = true;
+        self
+    }
+
+    /// Makes `severity` judge every error so.
+    pub fn set_severity(&self, severity: Severity) -> &Self {
+        self.0.script().severity = severity;
         self
     }
 
@@ -306,6 +312,10 @@ impl Manager for FaultyManager {
         };
         self.apply_peer_action(behavior, id);
         Ok(FaultyConn::new(id, number, here, self.0.clone()))
+    }
+
+    fn severity(&self, _: &ScriptedError) -> Severity {
+        self.0.script().severity
     }
 
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {

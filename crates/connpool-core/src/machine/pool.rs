@@ -555,6 +555,12 @@ impl<W> PoolMachine<W> {
         self.connects.abandon()
     }
 
+    /// Clears the pool, unless it was cleared after `version`, that of a condemned connection. Returns
+    /// what [`clear`](PoolMachine::clear) does, or `None` if there is nothing left to clear.
+    pub(crate) fn condemn(&mut self, version: u64) -> Option<bool> {
+        (!self.versions.outdates(version)).then(|| self.clear())
+    }
+
     /// Closes the pool and takes all waiters out of the queue.
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;

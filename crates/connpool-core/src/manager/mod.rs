@@ -10,14 +10,19 @@ use std::time::Duration;
 
 use crate::stream::Liveness;
 
-/// What an error of [`Manager::connect`] says about the next attempt. See [`Manager::severity`].
+/// How much an error says about: one request, its connection, or more. See [`Manager::severity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Severity {
-    /// The attempt failed, and the next one may succeed.
+    /// The request failed, and the connection is in good order: a complete reply that reports an error.
+    Request,
+    /// The connection is broken, or the attempt to open one failed. Others may work.
     #[default]
     Connection,
-    /// Every attempt will fail until somebody changes something, such as a wrong password.
+    /// The connection and all of its generation are stale: those that the pool opened since the same
+    /// [`clear`](crate::Pool::clear). After a failover, for example, the old primary refuses all writes.
+    Generation,
+    /// Every connect will fail until something changes, such as a wrong password.
     Permanent,
 }
 
@@ -86,7 +91,16 @@ pub trait Manager: Send + Sync + 'static {
         self.connect()
     }
 
-    /// Judges an error of [`connect`](Manager::connect). The default is [`Severity::Connection`].
+    /// Judges an error. The default is [`Severity::Connection`].
+    ///
+    /// | severity     | error of `connect` | of `ping`, `reset`, `get_with` | passed to [`failed`](crate::PooledConnection::failed) |
+    /// |--------------|--------------------|--------------------------------|---------------------------|
+    /// | `Request`    | as `Connection`    | as `Connection`                | the connection is kept    |
+    /// | `Connection` | the connect failed | the connection is destroyed    | the connection is destroyed |
+    /// | `Generation` | as `Connection`    | so is its whole generation     | so is its whole generation |
+    /// | `Permanent`  | see below          | as `Connection`                | as `Connection`           |
+    ///
+    /// If it panics, the error counts as `Connection`.
     ///
     /// After a [`Permanent`](Severity::Permanent) error callers get it at once. The pool connects again
     /// only if a caller asks, and at most once per `backoff.max`, until [`clear`](crate::Pool::clear),
@@ -178,6 +192,10 @@ impl<M: Manager> Manager for Arc<M> {
 
     async fn connect_within(&self, limit: Option<Duration>) -> Result<M::Connection, M::Error> {
         (**self).connect_within(limit).await
+    }
+
+    fn severity(&self, error: &M::Error) -> Severity {
+        (**self).severity(error)
     }
 
     async fn ping(&self, conn: &mut M::Connection) -> Result<(), M::Error> {

@@ -37,7 +37,8 @@ pub enum CloseReason {
     /// The runtime that it was opened on has ended, or does not answer, see
     /// [`Runtime::current`](crate::Runtime::current).
     RuntimeGone,
-    /// It was opened before the last [`clear`](crate::Pool::clear).
+    /// It was opened before the last [`clear`](crate::Pool::clear), or
+    /// [`condemn`](crate::PooledConnection::condemn) of a connection of its age.
     Cleared,
     /// `max_size` was lowered.
     Shrunk,

@@ -98,7 +98,8 @@ pub enum Event<'a> {
     /// `close_timeout` if `timed_out`, else because a caller waits for the slot.
     #[non_exhaustive]
     GracefulCloseFailed { id: u64, timed_out: bool },
-    /// [`clear`](crate::Pool::clear) was called.
+    /// [`clear`](crate::Pool::clear) was called, or a connection was
+    /// [condemned](crate::PooledConnection::condemn) whose generation was not cleared yet.
     Cleared,
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
     /// [`resize`](crate::Pool::resize).
@@ -138,7 +139,7 @@ pub enum Event<'a> {
     #[non_exhaustive]
     LeakReturned { holder: Holder },
     /// Code of the manager, a connection or a waker panicked, and the panic was caught. `step` is
-    /// `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
+    /// `connect`, `severity`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
     #[non_exhaustive]
     Panicked { step: &'static str, message: &'a str },
 }

@@ -29,7 +29,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// For changes of the backend, such as a failover or a new password. The pool forgets that connects
     /// failed, and the next one is due at once; still at most 20 fail in any second. If `clear` is called
-    /// again and again, the last connect goes on, and what it opens is discarded.
+    /// again and again, the last connect goes on, and what it opens is discarded. A user whose connection
+    /// has told it of the change calls [`condemn`](crate::PooledConnection::condemn) instead, which clears
+    /// once for all connections of the same age.
     ///
     /// # Examples
     ///
@@ -44,13 +46,7 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self) {
-        self.shared().with(|locked| {
-            locked.actions.connects_end = locked.state.machine.clear();
-            locked.actions.tell(Event::Cleared);
-            // The next connect is due at once.
-            locked.actions.notify_maintenance = true;
-        });
-        self.shared().redistribute_idle();
+        self.shared().clear();
     }
 
     /// Changes `max_size`. Connections beyond a smaller size are closed, idle ones now and borrowed ones

@@ -176,10 +176,7 @@ impl<M: Manager> ConnectTask<M> {
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectError::Dropped);
         let is_permanent = match &failure {
-            ConnectError::Failed(error) => {
-                let judged = || shared.manager.severity(error) == Severity::Permanent;
-                shared.events.guarded("severity", judged).unwrap_or(false)
-            }
+            ConnectError::Failed(error) => shared.judge(error) == Severity::Permanent,
             _ => false,
         };
         let told = shared.events.is_observed().then(|| failure.clone());

@@ -17,7 +17,7 @@ use crate::machine::health::Clock;
 use crate::machine::home::{Move, RuntimeId};
 use crate::machine::pool::{Gauges, PoolMachine};
 use crate::machine::wait_queue::Source;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::{Event, Observer};
 use crate::observe::holders::{CallSite, LeaseIndex, LeaseIndexes, Leases};
@@ -197,6 +197,34 @@ impl<M: Manager> Shared<M> {
         // Catches what the connection's own drop may throw. Its slot is freed in any case.
         self.events.guarded("drop", move || drop(conn));
         self.events.tell(|| Event::Closed { id, reason, age: self.age(created_at) });
+    }
+
+    /// Makes all connections stale that were opened before.
+    pub(crate) fn clear(&self) {
+        self.with(|locked| {
+            let connects_end = locked.state.machine.clear();
+            locked.cleared(connects_end);
+        });
+        self.redistribute_idle();
+    }
+
+    /// Makes a connection stale, whose connect started under `version`, and all of its generation. They may
+    /// be stale already: of several users that hear of a failover, one clears the pool.
+    #[cold]
+    pub(crate) fn condemn(&self, version: u64) {
+        let clears = self.with(|locked| {
+            let connects_end = locked.state.machine.condemn(version);
+            connects_end.map(|connects_end| locked.cleared(connects_end)).is_some()
+        });
+        if clears {
+            self.redistribute_idle();
+        }
+    }
+
+    /// Returns what the manager says of an error; that it is about one connection if it panics.
+    #[cold]
+    pub(crate) fn judge(&self, error: &M::Error) -> Severity {
+        self.events.guarded("severity", || self.manager.severity(error)).unwrap_or_default()
     }
 
     /// Puts everything that is idle where it belongs now.
@@ -526,6 +554,13 @@ impl<M: Manager> Locked<'_, M> {
             let first = queue.head().and_then(|key| queue.payload(key));
             self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
         }
+    }
+
+    /// Tells of a `clear`, after which the next connect is due at once.
+    fn cleared(&mut self, connects_end: bool) {
+        self.actions.connects_end = connects_end;
+        self.actions.tell(Event::Cleared);
+        self.actions.notify_maintenance = true;
     }
 
     fn tell_changes(&mut self, before: Gauges) {

@@ -29,6 +29,7 @@ mod pause;
 mod races;
 mod reconfigure;
 mod runtime_ends;
+mod severity;
 mod support;
 mod sweep;
 mod threads;

@@ -8,9 +8,9 @@ use futures_lite::future::{or, pending};
 
 use crate::machine::check_limit::CheckLimit;
 use crate::machine::disposition::Disposition;
-use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
+use crate::machine::health::{Check, CheckKind, Origin, Rules, Step, StepResult, Versions};
 use crate::machine::home::is_stranded;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::connect::report_first_check;
@@ -109,16 +109,16 @@ pub(crate) async fn run_check<M: Manager>(
                 };
                 let inner = &mut conn.inner;
                 let ping = async { manager.ping(inner).await };
-                let (result, took) =
-                    run_step(shared, about, limit, deadline, interrupt, ping).await?;
-                conn.meta.round_trips.pinged(took);
-                result
+                let ended = run_step(shared, about, limit, deadline, interrupt, ping).await?;
+                conn.meta.round_trips.pinged(ended.took);
+                ended.heed(shared, conn.meta.origin)
             }
             Step::Reset => {
                 let limit = shared.snapshot.config().reset_timeout;
                 let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                run_step(shared, about, limit, deadline, interrupt, reset).await?.0
+                let ended = run_step(shared, about, limit, deadline, interrupt, reset).await?;
+                ended.heed(shared, conn.meta.origin)
             }
         };
         if result == StepResult::Done {
@@ -135,8 +135,26 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset that may take `own` by itself, and returns how long it took; `None` if the
-/// deadline or the interrupt came first. What is ready at once took no time, and reads no clock.
+/// How a ping or a reset ended.
+struct EndedStep {
+    result: StepResult,
+    /// What is ready at once took no time, and reads no clock.
+    took: Duration,
+    severity: Severity,
+}
+
+impl EndedStep {
+    /// Returns the result, after a failure that says that the whole generation is stale was heeded.
+    fn heed<M: Manager>(self, shared: &Shared<M>, origin: Origin) -> StepResult {
+        if self.severity == Severity::Generation {
+            shared.condemn(origin.version());
+        }
+        self.result
+    }
+}
+
+/// Runs a ping or a reset that may take `own` by itself; `None` if the deadline or the interrupt came
+/// first.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
     about: (u64, Step),
@@ -144,7 +162,7 @@ async fn run_step<M: Manager>(
     deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = Result<(), M::Error>>,
-) -> Option<(StepResult, Duration)> {
+) -> Option<EndedStep> {
     let runtime = &*shared.runtime;
     let left = deadline.left();
     let mut began = None;
@@ -155,9 +173,11 @@ async fn run_step<M: Manager>(
         limited.insert(CheckLimit::new(own, left(now))).limit
     };
     let interrupt = or(interrupt, deadline.passed(runtime));
+    let mut severity = Severity::default();
     let result = match run_guarded(runtime, limit, interrupt, work).await {
         Completion::Done(Ok(())) => StepResult::Done,
         Completion::Done(Err(error)) => {
+            severity = shared.judge(&error);
             report_failed_check(shared, about, Arc::new(error), true);
             StepResult::Failed
         }
@@ -175,7 +195,8 @@ async fn run_step<M: Manager>(
         }
         Completion::Interrupted => return None,
     };
-    Some((result, began.map_or(Duration::ZERO, |began| runtime.now().since(began))))
+    let took = began.map_or(Duration::ZERO, |began| runtime.now().since(began));
+    Some(EndedStep { result, took, severity })
 }
 
 /// Records and tells why a ping or a reset failed. `counts` if that may be the fault of the check.
