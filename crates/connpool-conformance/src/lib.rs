@@ -74,6 +74,7 @@ mod maintenance;
 mod outage;
 mod panics;
 mod pause;
+mod prepare;
 mod races;
 mod returns;
 mod runtime;
@@ -327,6 +328,10 @@ scenarios! {
         start_opens_min_size_in_the_background
         failed_check_says_why_and_shows_no_debug
         only_a_lack_of_time_is_a_timeout
+    }
+    prepare {
+        every_tenant_gets_its_role
+        failed_preparation_destroys_its_connection
     }
     severity {
         failover_that_twenty_users_hear_of_clears_once

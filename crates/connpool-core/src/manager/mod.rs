@@ -129,6 +129,10 @@ pub trait Manager: Send + Sync + 'static {
     ///
     /// Called before a connection is checked out again, for `reset_timeout` at most, and never for a
     /// connection that was not borrowed yet. The default succeeds.
+    ///
+    /// It is the end of the last use, not the begin of the next one: it is not called for a new connection,
+    /// runs before the next caller is known, and perhaps in a task of the pool. What depends on the caller,
+    /// such as the role of a tenant, belongs to [`get_with`](crate::Pool::get_with).
     fn reset(
         &self,
         conn: &mut Self::Connection,

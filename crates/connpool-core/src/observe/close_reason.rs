@@ -24,7 +24,8 @@ pub enum CloseReason {
     ResetTimeout,
     /// The user marked it unusable.
     Marked,
-    /// An exchange failed, or its future was dropped.
+    /// An exchange or the preparation of [`get_with`](crate::Pool::get_with) failed, or its future was
+    /// dropped.
     Unfinished,
     /// Its manager returned `false` from `is_reusable`: for a stream, an operation was left pending, or
     /// the stream had ended.

@@ -11,6 +11,7 @@ use crate::error::GetError;
 use crate::manager::Manager;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
+use crate::pool::acquire::prepare::within_prepared;
 use crate::pool::acquire::{Mode, acquire, exhausted, fast, within};
 use crate::pool::close::abandon;
 use crate::pool::guard::PooledConnection;
@@ -178,6 +179,94 @@ impl<M: Manager> Pool<M> {
         limit: Duration,
     ) -> impl Future<Output = GetResult<'static, M>> + Send + use<M> {
         self.borrow_owned(limit.into(), Location::caller())
+    }
+
+    /// Checks out a connection like [`get`](Pool::get) that `prepare` has prepared for this caller: its
+    /// role, tenant or search path. Takes `get_timeout` at most, preparation included.
+    ///
+    /// `prepare` runs in the task of the caller, on new and on used connections, after all checks. If it
+    /// fails, panics, or takes too long, the connection is destroyed. What it leaves on the connection is for
+    /// [`reset`](Manager::reset) to remove, or for the next `prepare` to replace.
+    ///
+    /// The connection counts as borrowed while it is prepared. If the pool is cleared, paused or closed
+    /// meanwhile, the caller gets it all the same, as if it had come a moment earlier.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>(String::from("superuser")) });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let tenant = String::from("tenant 7");
+    /// let conn = pool
+    ///     .get_with(async |role| {
+    ///         role.clone_from(&tenant);
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// assert_eq!(*conn, "tenant 7");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Pool::get), and [`GetError::Prepare`] with the error of `prepare`. If the time is up
+    /// during `prepare`, the phase of the timeout is [`Prepare`](crate::Phase::Prepare).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `prepare` does. The connection is then destroyed.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe, like [`get`](Pool::get). If the future is dropped during `prepare`, the
+    /// connection is destroyed.
+    #[track_caller]
+    pub fn get_with<P>(&self, prepare: P) -> impl Future<Output = GetResult<'_, M>>
+    where
+        P: AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
+    {
+        let shared = &**self.shared();
+        let limit = shared.snapshot.settings.get_timeout.get();
+        let site = Location::caller();
+        async move {
+            let conn = within_prepared(shared, limit, site, prepare).await?;
+            Ok(PooledConnection::borrowed(shared, conn))
+        }
+    }
+
+    /// Checks out a connection like [`get_with`](Pool::get_with), with a guard that borrows nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_with`](Pool::get_with).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `prepare` does. The connection is then destroyed.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe, like [`get_with`](Pool::get_with).
+    #[track_caller]
+    pub fn get_owned_with<P>(
+        &self,
+        prepare: P,
+    ) -> impl Future<Output = GetResult<'static, M>> + use<M, P>
+    where
+        P: AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
+    {
+        let shared = Arc::clone(self.shared());
+        let limit = shared.snapshot.settings.get_timeout.get();
+        let site = Location::caller();
+        async move {
+            let conn = within_prepared(&shared, limit, site, prepare).await?;
+            Ok(PooledConnection::owned(shared, conn))
+        }
     }
 
     /// Checks out an idle connection without waiting. Starts no connect and needs no runtime.

@@ -115,6 +115,26 @@ fn get_dropped_at_every_poll_of_a_ping_loses_nothing() {
 }
 
 #[test]
+fn get_with_dropped_at_every_poll_loses_nothing() {
+    for filled in [0, 1] {
+        drop_each(
+            |k| {
+                let case = Case::new(k, |pool| pool.max_size(1)).filled(filled);
+                let sim = case.sim.clone();
+                let get = case.pool.get_owned_with(async move |_| {
+                    yield_now().await;
+                    sim.sleep(MILLI).await;
+                    Ok(())
+                });
+                let get: BoxFuture = Box::pin(async move { drop(get.await) });
+                (case, get)
+            },
+            assert_nothing_lost,
+        );
+    }
+}
+
+#[test]
 fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {

@@ -16,6 +16,7 @@ mod errors;
 mod extremes;
 mod failures;
 mod fifo;
+mod get_with;
 mod guard;
 mod guard_io;
 mod holders;

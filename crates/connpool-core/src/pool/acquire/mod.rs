@@ -29,6 +29,7 @@ use crate::pool::waiter::{Assigned, WaitError};
 use crate::time::{Instant, Nanos};
 use crate::util::timeout::Deadline;
 
+pub(crate) mod prepare;
 pub(crate) mod verify;
 mod wait;
 mod watch;
@@ -105,14 +106,18 @@ pub(crate) async fn within<M: Manager>(
         }
     }
     let mut deadline = Deadline::new(limit);
-    let result = if tracing::is_on() {
+    if tracing::is_on() {
         let acquire = acquire(shared, miss, Mode::Wait, &mut deadline, site);
-        tracing::get(&shared.events.pool, acquire).await
-    } else {
-        // Not through a function, which would move the future.
-        acquire(shared, miss, Mode::Wait, &mut deadline, site).await
-    };
-    result.map_err(Box::new)
+        // Boxed, so that every other get is no larger for it.
+        return Box::pin(tracing::get(&shared.events.pool, acquire)).await.map_err(Box::new);
+    }
+    // What `acquire` does. Not through that function, which would move the future.
+    let watch = begin(shared);
+    let mut wait = Wait::new(shared);
+    match obtain(shared, miss, Mode::Wait, &mut deadline, &mut wait).await {
+        Ok(verified) => Ok(check_out(shared, verified, watch, site)),
+        Err(error) => Err(Box::new(error)),
+    }
 }
 
 /// Yields to other tasks, if the runtime says so. The caller holds nothing meanwhile.
@@ -128,7 +133,7 @@ pub(crate) enum Mode {
     Immediate,
 }
 
-/// Obtains a connection, verifies it, and checks it out; repeats while verification fails.
+/// Obtains a connection and checks it out.
 pub(crate) async fn acquire<M: Manager>(
     shared: &Shared<M>,
     miss: Miss,
@@ -136,14 +141,38 @@ pub(crate) async fn acquire<M: Manager>(
     deadline: &mut Deadline,
     site: CallSite,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
+    let watch = begin(shared);
+    let mut wait = Wait::new(shared);
+    let verified = obtain(shared, miss, mode, deadline, &mut wait).await?;
+    Ok(check_out(shared, verified, watch, site))
+}
+
+/// Counts a `get` that is no longer on the fast path, and starts to observe it.
+#[inline]
+fn begin<M: Manager>(shared: &Shared<M>) -> Option<Box<GetWatch<'_, M>>> {
     shared.counters.request.inc();
+    GetWatch::begin(shared)
+}
+
+/// A connection whose check has passed, and when.
+struct Verified<M: Manager> {
+    conn: BoxConn<M>,
+    at: Instant,
+}
+
+/// Obtains a connection and verifies it; repeats while verification fails.
+async fn obtain<M: Manager>(
+    shared: &Shared<M>,
+    miss: Miss,
+    mode: Mode,
+    deadline: &mut Deadline,
+    wait: &mut Wait<'_, M>,
+) -> Result<Verified<M>, GetError<M::Error>> {
     if mode == Mode::Immediate && shared.snapshot.is_closed() {
         return Err(GetError::Closed);
     }
-    let mut watch = GetWatch::begin(shared);
-    let mut wait = Wait::new(shared);
     let Miss { mut failed, .. } = miss;
-    let mut search_idle = true;
+    let mut search_idle = wait.key.is_none();
     let mut may_ask = true;
     loop {
         let idle = match search_idle && failed < TRIES {
@@ -177,7 +206,7 @@ pub(crate) async fn acquire<M: Manager>(
             }
         };
         if let Some(at) = assigned.verified_at {
-            return Ok(check_out(shared, assigned.conn, at, &mut watch, site));
+            return Ok(Verified { conn: assigned.conn, at });
         }
         let kind = match (mode, assigned.source) {
             (Mode::Immediate, _) => CheckKind::Immediate,
@@ -231,10 +260,7 @@ pub(crate) async fn acquire<M: Manager>(
                 continue;
             }
             Some(Disposition::Reuse) => match checkout.finish() {
-                Ok(conn) => {
-                    let at = checkout.checked_at;
-                    return Ok(check_out(shared, conn, at, &mut watch, site));
-                }
+                Ok(conn) => return Ok(Verified { conn, at: checkout.checked_at }),
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
@@ -281,16 +307,24 @@ fn take_idle<M: Manager>(
 
 fn check_out<M: Manager>(
     shared: &Shared<M>,
-    mut conn: BoxConn<M>,
-    checked_at: Instant,
-    watch: &mut Option<Box<GetWatch<'_, M>>>,
+    Verified { mut conn, at }: Verified<M>,
+    watch: Option<Box<GetWatch<'_, M>>>,
     site: CallSite,
 ) -> BoxConn<M> {
-    shared.counters.success.inc();
-    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()));
-    let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
+    let since = report_checkout(shared, &conn, watch);
+    let since = since.or_else(|| shared.snapshot.needs_clock().then_some(at));
     shared.check_out(&mut conn, site, since);
     conn
+}
+
+/// Counts and reports a checkout. Returns its time if that was measured.
+fn report_checkout<M: Manager>(
+    shared: &Shared<M>,
+    conn: &BoxConn<M>,
+    mut watch: Option<Box<GetWatch<'_, M>>>,
+) -> Option<Instant> {
+    shared.counters.success.inc();
+    watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()))
 }
 
 fn get_error<M: Manager>(
