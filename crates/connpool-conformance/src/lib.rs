@@ -63,6 +63,7 @@ mod close;
 mod connect;
 mod control;
 mod counting_runtime;
+mod drain;
 mod env;
 mod events;
 mod get;
@@ -267,6 +268,11 @@ scenarios! {
         close_takes_effect_at_its_first_poll
         dropping_the_last_handle_closes_the_pool
         dropping_the_last_handle_closes_idle_connections_gracefully
+    }
+    drain {
+        accepted_callers_are_served_and_new_ones_refused
+        drain_at_its_limit_closes_the_pool
+        dropped_drain_goes_on
     }
     control {
         clear_reaches_idle_borrowed_and_pending_connections

@@ -39,7 +39,7 @@ use crate::error::diagnosis::{Diagnosis, Phase};
 /// ```
 #[non_exhaustive]
 pub enum GetError<E> {
-    /// The pool is closed.
+    /// The pool is closed, or is being [drained](crate::Pool::drain).
     Closed,
     /// Nothing was idle, and waiting was not allowed: by `max_waiters`, or because it was a
     /// [`try_get`](crate::Pool::try_get).

@@ -85,6 +85,8 @@ pub(crate) struct PoolMachine<W> {
     pub(crate) versions: Versions,
     pub(crate) closed: bool,
     pub(crate) paused: bool,
+    /// No caller is accepted, and the pool is closed when those are served that were, or at this time.
+    pub(crate) drain_until: Option<Instant>,
 }
 
 impl<W> PoolMachine<W> {
@@ -109,6 +111,7 @@ impl<W> PoolMachine<W> {
             versions: Versions::default(),
             closed: false,
             paused: false,
+            drain_until: None,
         }
     }
 
@@ -158,7 +161,12 @@ impl<W> PoolMachine<W> {
             return 0;
         }
         let callers = self.queue.len().max(usize::from(self.told));
-        self.capacity.missing(callers.saturating_sub(self.on_their_way()), self.connects.fresh())
+        let unserved = callers.saturating_sub(self.on_their_way());
+        if self.is_draining() {
+            // Nothing is opened ahead of need.
+            return unserved;
+        }
+        self.capacity.missing(unserved, self.connects.fresh())
     }
 
     /// Returns whether a missing connection has to wait, for the end of a backoff pause or in contention.
@@ -525,7 +533,8 @@ impl<W> PoolMachine<W> {
         let waiting = self.queue.len() > 0;
         let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
         let connects = self.connects.next_deadline();
-        earliest([due_at, tells_at, connects, self.schedule.sweep_at])
+        let drain_until = self.drain_until.filter(|until| *until < Instant::NEVER);
+        earliest([due_at, tells_at, connects, self.schedule.sweep_at, drain_until])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
@@ -565,12 +574,43 @@ impl<W> PoolMachine<W> {
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;
         self.paused = false;
+        self.drain_until = None;
         self.queue.drain()
     }
 
-    /// From now on assigns nothing, and opens nothing for waiters. A closed pool is never paused.
+    /// From now on accepts no caller, and lasts until those are served that were accepted, or until `until`.
+    /// Ends a pause.
+    pub(crate) fn drain(&mut self, until: Option<Instant>) {
+        if !self.closed {
+            self.resume();
+            let until = until.unwrap_or(Instant::NEVER);
+            self.drain_until = Some(self.drain_until.map_or(until, |before| before.min(until)));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+
+    /// Returns whether a caller that is not queued yet is refused. `accepted` says that it came before the
+    /// pool began to drain.
+    #[inline]
+    pub(crate) fn refuses(&self, accepted: bool) -> bool {
+        self.is_draining() && !accepted
+    }
+
+    /// Returns whether a pool that is drained is to be closed now. `others` counts the callers that were
+    /// accepted and are not queued.
+    pub(crate) fn drain_ends(&self, others: usize, now: Instant) -> bool {
+        let is_served = others == 0 && !self.queue.has_callers();
+        self.drain_until.is_some_and(|until| is_served || now >= until)
+    }
+
+    /// From now on assigns nothing, and opens nothing for waiters. A pool that is closed or drained is never
+    /// paused.
     pub(crate) fn pause(&mut self) {
-        self.paused = !self.closed;
+        self.paused = !self.closed && !self.is_draining();
     }
 
     /// Ends a pause, and forgets that connects failed.

@@ -38,6 +38,14 @@ pub struct Holder {
     pub held: Option<Duration>,
 }
 
+#[cfg(test)]
+impl Holder {
+    pub(crate) fn labeled(label: &str, seconds: u64) -> Holder {
+        let held = Some(Duration::from_secs(seconds));
+        Holder { id: 1, site: None, label: Some(Arc::from(label)), held }
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.site {

@@ -14,7 +14,7 @@ use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::acquire::{exhausted, timeout};
 use crate::pool::background::warm_up::{Shortfall, open_min_size};
-use crate::pool::close::{CloseReport, close};
+use crate::pool::close::{CloseReport, close, drain};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
@@ -260,7 +260,7 @@ impl<M: Manager> Pool<M> {
         let now = shared.runtime.now();
         let here = shared.runtime.current();
         let (begun, conn) = shared.with(|locked| {
-            if locked.state.machine.closed {
+            if locked.state.machine.closed || locked.state.machine.is_draining() {
                 return Err(AddError::Closed(conn));
             }
             if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
@@ -304,6 +304,40 @@ impl<M: Manager> Pool<M> {
     #[doc(alias = "stop")]
     pub async fn close(&self, limit: Duration) -> CloseReport {
         close(self.shared(), limit).await
+    }
+
+    /// Refuses new callers, serves those that already wait, and then closes the pool, within `limit` for all
+    /// of it.
+    ///
+    /// For a shutdown that finishes the requests it has accepted. New callers get
+    /// [`GetError::Closed`](crate::GetError::Closed) at once, and so do [`add`](Pool::add) and
+    /// [`warm_up`](Pool::warm_up). Callers that wait, be it for a connection, for its check, or in
+    /// [`get_many`](Pool::get_many), are served as ever. When none is left, or when the limit is over, the
+    /// pool is closed as by [`close`](Pool::close), with what is left of the limit. A paused pool is
+    /// [resumed](Pool::resume) first, and cannot be paused again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let report = pool.drain(Duration::from_secs(5)).await;
+    /// println!("{report}"); // closed 4 connections
+    /// assert!(pool.get().await.is_err_and(|error| error.is_closed()));
+    /// # });
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The first poll starts to drain the pool. Dropping the future afterwards ends only the wait: the
+    /// maintenance task closes the pool when the callers are served, or when the limit is over.
+    pub async fn drain(&self, limit: Duration) -> CloseReport {
+        drain(self.shared(), limit).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::pool::acquire::{Miss, Mode, acquire, timeout};
 use crate::pool::guard::PooledConnection;
 use crate::pool::handle::Pool;
 use crate::pool::report::{QueuePlace, gauges};
-use crate::pool::shared::{BATCH, Shared};
+use crate::pool::shared::{Accepted, BATCH, Shared};
 use crate::time::Nanos;
 use crate::util::fair_lock::FairGuard;
 use crate::util::timeout::Deadline;
@@ -90,13 +90,17 @@ async fn gather<M: Manager>(
     if n == 0 {
         return Ok(Vec::new());
     }
+    let _accepted = Accepted::new(shared);
+    if shared.snapshot.is_draining() {
+        return Err(GetError::Closed);
+    }
     let gather = async {
         let mut deadline = Deadline::new(limit);
         deadline.begin(shared.runtime.now());
         let _turn = take_turn(shared, &mut deadline).await?;
         let mut gathered = Vec::with_capacity(n.min(BATCH));
         for _ in 0..n {
-            let acquire = acquire(shared, Miss::default(), Mode::Wait, &mut deadline, site);
+            let acquire = acquire(shared, Miss::accepted(), Mode::Wait, &mut deadline, site);
             let conn = tracing::get(&shared.events.pool, acquire).await?;
             gathered.push(PooledConnection::borrowed(shared, conn));
         }

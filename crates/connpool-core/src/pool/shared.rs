@@ -32,7 +32,7 @@ use crate::pool::waiter::{Assigned, WaitError, Waiter};
 use crate::runtime::Runtime;
 use crate::time::Instant;
 use crate::util::fair_lock::FairLock;
-use crate::util::sync::{Arc, Mutex, Weak};
+use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 
 /// An open connection of a pool.
 pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
@@ -50,6 +50,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) counters: Counters,
     pub(crate) leases: Leases<Weak<Shared<M>>>,
     pub(crate) signals: Signals,
+    /// The number of [`Accepted`] callers.
+    accepted: AtomicU64,
     /// Held by the caller that gathers several connections.
     pub(crate) batch_lock: FairLock,
     pub(crate) weak_self: Weak<Shared<M>>,
@@ -133,6 +135,7 @@ impl<M: Manager> Shared<M> {
             counters: Counters::default(),
             leases: Leases::new(weak_self.clone()),
             signals: Signals::default(),
+            accepted: AtomicU64::new(0),
             batch_lock: FairLock::default(),
             weak_self: weak_self.clone(),
         })
@@ -186,6 +189,7 @@ impl<M: Manager> Shared<M> {
             | flag(state.maintenance == TaskState::Absent, snapshot::UNATTENDED)
             | flag(machine.backoff.is_unproven(), snapshot::FAILING)
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
+            | flag(machine.is_draining(), snapshot::DRAINING)
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }
@@ -329,6 +333,27 @@ impl<M: Manager> Shared<M> {
     /// Returns how long ago `then` was. For events only: reads the clock.
     pub(crate) fn age(&self, then: Instant) -> Duration {
         self.runtime.now().since(then)
+    }
+}
+
+/// A caller that was accepted, and that a pool which drains serves. Queued callers are counted by the queue.
+pub(crate) struct Accepted<'a, M: Manager>(&'a Shared<M>);
+
+impl<'a, M: Manager> Accepted<'a, M> {
+    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        Accepted(shared)
+    }
+}
+
+impl<M: Manager> Drop for Accepted<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        let Accepted(shared) = self;
+        shared.accepted.fetch_sub(1, Ordering::SeqCst);
+        if shared.snapshot.is_draining() {
+            shared.with(|locked| locked.caller_left());
+        }
     }
 }
 
@@ -520,6 +545,33 @@ impl<M: Manager> Locked<'_, M> {
                 self.actions.notify_maintenance = true;
             }
         }
+    }
+
+    /// Returns whether a pool that is drained is to be closed now.
+    pub(crate) fn drain_ends(&self, now: Instant) -> bool {
+        let others = self.shared.accepted.load(Ordering::SeqCst);
+        self.state.machine.drain_ends(usize::try_from(others).unwrap_or(usize::MAX), now)
+    }
+
+    /// Has the end of a drain looked at, after a caller left.
+    pub(crate) fn caller_left(&mut self) {
+        let drains = self.state.machine.is_draining();
+        self.actions.state_changed |= drains;
+        self.actions.notify_maintenance |= drains;
+    }
+
+    /// Closes the pool: refuses new callers, answers all waiters, and closes what is idle.
+    pub(crate) fn shut(&mut self) {
+        for key in self.state.machine.close() {
+            let waiter = self.state.machine.queue.payload(key);
+            self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        }
+        // Any time will do: a closed machine consults no deadline.
+        self.serve(Instant::ORIGIN);
+        self.actions.closing = true;
+        self.actions.connects_end = true;
+        self.actions.notify_maintenance = true;
+        self.actions.state_changed = true;
     }
 
     /// Reports the last failure to all waiters if they are to hear of it.

@@ -34,14 +34,16 @@ pub(crate) const PAUSED: u64 = 32;
 pub(crate) const OBSERVED: u64 = 64;
 /// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
 pub(crate) const CHECKS_FAIL: u64 = 128;
+/// The pool serves the callers that it has accepted, and no new ones.
+pub(crate) const DRAINING: u64 = 256;
 
 /// The flags that keep a returned connection from the idle set.
 const OBSTRUCT_RETURN: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
 /// The flags that keep a `get` from the idle set, or that need its help.
-const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_RETURN | UNATTENDED;
+const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_RETURN | UNATTENDED | DRAINING;
 
-/// The lowest bits of the state are for flags, the others for the version: 2^56 changes.
-const FLAG_BITS: u32 = 8;
+/// The lowest bits of the state are for flags, the others for the version: 2^54 changes.
+const FLAG_BITS: u32 = 10;
 
 /// The part of the pool's state that is read without its lock.
 pub(crate) struct Snapshot {
@@ -194,6 +196,12 @@ impl Snapshot {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags(CLOSED) != 0
+    }
+
+    /// Returns whether new callers are refused.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.flags(CLOSED | DRAINING) != 0
     }
 
     #[inline]

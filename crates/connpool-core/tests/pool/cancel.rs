@@ -135,6 +135,29 @@ fn get_with_dropped_at_every_poll_loses_nothing() {
 }
 
 #[test]
+fn drain_dropped_at_every_poll_closes_the_pool_and_serves_its_callers() {
+    drop_each(
+        |k| {
+            let mut case = Case::new(k, |pool| pool.max_size(1)).filled(1);
+            case.held = hold(&case.sim, &case.pool, 1);
+            let served = spawn_get(&case.sim, &case.pool);
+            let pool = case.pool.clone();
+            let drain: BoxFuture = Box::pin(async move {
+                pool.drain(20 * SECOND).await;
+                drop(served.take().map(|got| got.expect("refused")));
+            });
+            (case, drain)
+        },
+        |case| {
+            // One that was never polled has changed nothing.
+            if !case.pool.is_closed() {
+                assert_nothing_lost(case);
+            }
+        },
+    );
+}
+
+#[test]
 fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {

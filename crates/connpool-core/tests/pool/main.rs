@@ -12,6 +12,7 @@ mod close;
 mod coarse_clock;
 mod control;
 mod coop;
+mod drain;
 mod errors;
 mod extremes;
 mod failures;

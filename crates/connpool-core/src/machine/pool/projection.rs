@@ -31,6 +31,7 @@ impl<W> PoolMachine<W> {
             versions: _,
             closed,
             paused,
+            drain_until,
         } = self;
         let Capacity { max_size, open, connecting, closing, .. } = capacity;
         into.number(*max_size);
@@ -49,6 +50,7 @@ impl<W> PoolMachine<W> {
         into.number(pinging.get());
         into.flag(*closed);
         into.flag(*paused);
+        into.due(*drain_until);
     }
 
     /// Projects a ticket, as seen by the connect that has it.

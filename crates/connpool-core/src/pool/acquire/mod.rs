@@ -24,7 +24,7 @@ use crate::pool::connect::report_first_check;
 use crate::pool::idle::NotTaken;
 use crate::pool::release::settle;
 use crate::pool::report::{QueuePlace, diagnosis};
-use crate::pool::shared::{BoxConn, Shared};
+use crate::pool::shared::{Accepted, BoxConn, Shared};
 use crate::pool::waiter::{Assigned, WaitError};
 use crate::time::{Instant, Nanos};
 use crate::util::timeout::Deadline;
@@ -45,6 +45,15 @@ pub(crate) struct Miss {
     failed: u32,
     /// Whether nothing was taken because the runtime must be asked first.
     must_ask: bool,
+    /// Whether a pool that drains serves the caller.
+    is_accepted: bool,
+}
+
+impl Miss {
+    /// Returns the state of a caller that is [`Accepted`].
+    pub(crate) fn accepted() -> Self {
+        Miss { is_accepted: true, ..Miss::default() }
+    }
 }
 
 /// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due;
@@ -72,13 +81,13 @@ pub(crate) fn fast<M: Manager>(
     let mut conn = shared
         .idle
         .pop_if(is_fit, !probes, may_ask)
-        .map_err(|why| Miss { failed: 0, must_ask: why == NotTaken::MustAsk })?;
+        .map_err(|why| Miss { must_ask: why == NotTaken::MustAsk, ..Miss::default() })?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return Err(Miss { failed: 1, must_ask: false });
+                return Err(Miss { failed: 1, ..Miss::default() });
             }
         }
         shared.counters.request.inc();
@@ -168,10 +177,13 @@ async fn obtain<M: Manager>(
     deadline: &mut Deadline,
     wait: &mut Wait<'_, M>,
 ) -> Result<Verified<M>, GetError<M::Error>> {
-    if mode == Mode::Immediate && shared.snapshot.is_closed() {
+    if mode == Mode::Immediate && shared.snapshot.is_draining() {
         return Err(GetError::Closed);
     }
-    let Miss { mut failed, .. } = miss;
+    let Miss { mut failed, is_accepted, .. } = miss;
+    wait.is_accepted = is_accepted;
+    // Of a caller that is not queued, and waits for a check.
+    let mut accepted = None;
     let mut search_idle = wait.key.is_none();
     let mut may_ask = true;
     loop {
@@ -246,7 +258,13 @@ async fn obtain<M: Manager>(
         let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
         let disposition = match Disposition::after(check.step) {
             Some(disposition) => Some(disposition),
-            None => checkout.run(check, deadline).await,
+            None => {
+                if wait.key.is_none() && accepted.is_none() {
+                    accepted = Some(Accepted::new(shared));
+                    wait.is_accepted = true;
+                }
+                checkout.run(check, deadline).await
+            }
         };
         if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
             report_first_check(shared, &conn.meta, disposition);

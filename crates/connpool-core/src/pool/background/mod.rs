@@ -210,6 +210,13 @@ impl<M: Manager> Maintenance<M> {
             begin_connects(&shared, self.at);
         }
         spawn_wanted(&shared, now);
+        if shared.snapshot.is_draining() {
+            shared.with(|locked| {
+                if locked.drain_ends(now) {
+                    locked.shut();
+                }
+            });
+        }
         if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
