@@ -140,11 +140,11 @@ fn drain_dropped_at_every_poll_closes_the_pool_and_serves_its_callers() {
         |k| {
             let mut case = Case::new(k, |pool| pool.max_size(1)).filled(1);
             case.held = hold(&case.sim, &case.pool, 1);
-            let served = spawn_get(&case.sim, &case.pool);
+            case.sim.spawn(case.get());
+            case.sim.settle();
             let pool = case.pool.clone();
             let drain: BoxFuture = Box::pin(async move {
                 pool.drain(20 * SECOND).await;
-                drop(served.take().map(|got| got.expect("refused")));
             });
             (case, drain)
         },
