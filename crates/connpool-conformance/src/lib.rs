@@ -66,6 +66,7 @@ mod counting_runtime;
 mod drain;
 mod env;
 mod events;
+mod expires_in;
 mod get;
 mod graceful_close;
 mod holders;
@@ -235,6 +236,9 @@ scenarios! {
         guard_can_be_dropped_on_any_thread
         guard_does_not_keep_its_pool_open
         return_calls_no_manager_method
+    }
+    expires_in {
+        connection_that_expires_is_closed_gracefully
     }
     maintenance {
         idle_timeout_shrinks_the_pool_to_min_size

@@ -147,6 +147,14 @@ impl FaultyManager {
         self.0.script().is_reusable = Arc::new(is_reusable);
     }
 
+    /// Replaces `expires_in`. The default announces no limit.
+    pub fn set_expires_in_with(
+        &self,
+        expires_in: impl Fn(&FaultyConn) -> Option<Duration> + Send + Sync + 'static,
+    ) {
+        self.0.script().expires_in = Arc::new(expires_in);
+    }
+
     /// Sets a hook that runs in the drop of each connection, with its id.
     pub fn at_drop(&self, hook: impl Fn(u64) + Send + Sync + 'static) {
         self.0.script().at_drop = Arc::new(hook);
@@ -347,6 +355,11 @@ impl Manager for FaultyManager {
     fn is_reusable(&self, conn: &mut FaultyConn) -> bool {
         let is_reusable = Arc::clone(&self.0.script().is_reusable);
         is_reusable(conn)
+    }
+
+    fn expires_in(&self, conn: &FaultyConn) -> Option<Duration> {
+        let expires_in = Arc::clone(&self.0.script().expires_in);
+        expires_in(conn)
     }
 
     async fn close(&self, conn: FaultyConn) {

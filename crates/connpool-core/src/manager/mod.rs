@@ -177,6 +177,19 @@ pub trait Manager: Send + Sync + 'static {
         true
     }
 
+    /// Returns for how much longer the peer accepts requests on the connection, if it has announced that:
+    /// `Keep-Alive: timeout=5`, the rest of a token's validity. The default returns `None`: nothing new was
+    /// announced, and an earlier announcement stands.
+    ///
+    /// Asked when a connection was opened and when it is returned, where it must be quick and must not block.
+    /// Each announcement replaces the one before; `max_lifetime` applies beside it. The connection is not
+    /// checked out in the last tenth of the announced time, at most in its last second, and closed then with
+    /// the reason [`Lifetime`](crate::CloseReason::Lifetime).
+    fn expires_in(&self, conn: &Self::Connection) -> Option<Duration> {
+        let _ = conn;
+        None
+    }
+
     /// Closes the connection gracefully, e.g. by sending `QUIT`. The default drops it.
     ///
     /// Called in the background for healthy connections (idle too long, too old, no longer wanted), for
@@ -224,6 +237,10 @@ impl<M: Manager> Manager for Arc<M> {
 
     fn is_reusable(&self, conn: &mut M::Connection) -> bool {
         (**self).is_reusable(conn)
+    }
+
+    fn expires_in(&self, conn: &M::Connection) -> Option<Duration> {
+        (**self).expires_in(conn)
     }
 
     async fn close(&self, conn: M::Connection) {

@@ -6,7 +6,8 @@
 pub enum CloseReason {
     /// It was idle for `idle_timeout`.
     Idle,
-    /// It was older than its `max_lifetime`, less jitter.
+    /// It was older than its `max_lifetime`, less jitter, or its peer was about to close it, as announced by
+    /// [`expires_in`](crate::Manager::expires_in).
     Lifetime,
     /// It was borrowed `max_uses` times.
     MaxUses,

@@ -139,7 +139,8 @@ pub enum Event<'a> {
     #[non_exhaustive]
     LeakReturned { holder: Holder },
     /// Code of the manager, a connection or a waker panicked, and the panic was caught. `step` is
-    /// `connect`, `severity`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
+    /// `connect`, `severity`, `liveness`, `ping`, `reset`, `is_reusable`, `expires_in`, `close`, `drop` or
+    /// `wake`.
     #[non_exhaustive]
     Panicked { step: &'static str, message: &'a str },
 }

@@ -359,10 +359,7 @@ fn reconfigure<M: Manager>(
             locked.close_later(conn, CloseReason::Overflow);
         }
         shared.snapshot.configure(config);
-        if !needed_clock && shared.snapshot.needs_clock() {
-            // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
-            shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
-        }
+        shared.date_idle(needed_clock, now);
         locked.actions.tell(Event::Reconfigured);
         if let Some(message) = warning {
             locked.actions.tell(Event::ConfigWarning { message });

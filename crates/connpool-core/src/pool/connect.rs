@@ -129,7 +129,8 @@ impl<M: Manager> ConnectTask<M> {
         let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
         let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
-        let meta = ConnMeta {
+        let announced = shared.announced_limit(&inner).flatten();
+        let mut meta = ConnMeta {
             id: ConnId::new(id),
             created_at: now,
             expires_at: lifetime.and_then(|span| now.checked_add(span)).unwrap_or(Instant::NEVER),
@@ -140,6 +141,9 @@ impl<M: Manager> ConnectTask<M> {
             verified: VerifiedAt::new(version, self.runtime == home),
             round_trips: RoundTrips::connected(took),
         };
+        if let Some(left) = announced {
+            meta.announced(left, now, (config.max_lifetime, config.lifetime_jitter));
+        }
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
         shared.events.tell(|| Event::Opened { id, took });
         shared.with(|locked| {

@@ -264,8 +264,8 @@ impl<M: Manager> Shared<M> {
 
     /// Returns the time, if some setting depends on it.
     ///
-    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::reconfigure` replaces
-    /// it when a setting first needs a clock.
+    /// `ORIGIN` is a sentinel that flows into the connections' metadata, until
+    /// [`date_idle`](Shared::date_idle) replaces it.
     #[inline]
     pub(crate) fn clock(&self) -> Instant {
         match self.snapshot.clock() {
@@ -328,6 +328,38 @@ impl<M: Manager> Shared<M> {
             self.snapshot.set_wall(now, wall);
             change(locked, now)
         })
+    }
+
+    /// Asks the manager for a limit that the peer has announced; `None` if it panics.
+    #[inline]
+    pub(crate) fn announced_limit(&self, conn: &M::Connection) -> Option<Option<Duration>> {
+        let announced = self.events.guarded("expires_in", || self.manager.expires_in(conn))?;
+        if let Some(left) = announced {
+            self.read_clock_for(left);
+        }
+        Some(announced)
+    }
+
+    /// Has the clock read that a limit of this length needs.
+    #[cold]
+    fn read_clock_for(&self, limit: Duration) {
+        if self.snapshot.clock() >= Clock::for_limit(limit.into()) {
+            return;
+        }
+        let now = self.runtime.now();
+        self.with(|_| {
+            let needed_clock = self.snapshot.needs_clock();
+            self.snapshot.announced(limit.into());
+            self.date_idle(needed_clock, now);
+        });
+    }
+
+    /// Replaces the sentinel that returns recorded while no clock was read, if one is read from now on. The
+    /// caller holds the lock.
+    pub(crate) fn date_idle(&self, needed_clock: bool, now: Instant) {
+        if !needed_clock && self.snapshot.needs_clock() {
+            self.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+        }
     }
 
     /// Returns how long ago `then` was. For events only: reads the clock.

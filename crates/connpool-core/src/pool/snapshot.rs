@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     keepalive: Setting,
     pub(crate) slow_get_warning: Setting,
     pub(crate) leak_warning: Setting,
+    /// The shortest limit that a peer has announced. No setting, but needs a clock like one.
+    announced: Setting,
     /// [`Rules::fresh_for`].
     fresh_for: Setting,
     /// The same, until the clocks have to be compared.
@@ -125,6 +127,7 @@ impl Snapshot {
             has_liveness,
         };
         snapshot.set_home(home);
+        snapshot.settings.announced.set(None);
         snapshot.configure(config);
         snapshot
     }
@@ -161,8 +164,20 @@ impl Snapshot {
         let fresh_for = rules.fresh_for();
         settings.fresh_for.set(fresh_for);
         settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
-        settings.clock.set(rules.clock(settings.leak_warning.get()) as u64);
+        self.choose_clock(&rules);
         *self.config.lock() = Arc::new(config);
+    }
+
+    /// Has the clock read that a limit needs which a peer has announced.
+    pub(crate) fn announced(&self, limit: Nanos) {
+        self.settings.announced.set(self.settings.announced.get().min(limit).as_duration());
+        let (_, rules) = self.versions_and_rules();
+        self.choose_clock(&rules);
+    }
+
+    fn choose_clock(&self, rules: &Rules) {
+        let Settings { leak_warning, announced, clock, .. } = &self.settings;
+        clock.set(rules.clock(leak_warning.get().min(announced.get())) as u64);
     }
 
     // Flags and versions.

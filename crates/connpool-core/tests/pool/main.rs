@@ -14,6 +14,7 @@ mod control;
 mod coop;
 mod drain;
 mod errors;
+mod expires_in;
 mod extremes;
 mod failures;
 mod fifo;
