@@ -73,6 +73,7 @@ mod holders;
 mod join_handle;
 mod keepalive;
 mod maintenance;
+mod min_idle;
 mod outage;
 mod panics;
 mod pause;
@@ -252,6 +253,10 @@ scenarios! {
         freed_slot_is_used_without_polling_the_waiter
         runtime_that_refuses_tasks_loses_no_capacity
         connection_over_a_limit_is_dropped_without_a_maintenance_task
+    }
+    min_idle {
+        get_that_leaves_too_few_idle_has_others_opened
+        last_idle_connection_is_replaced_before_it_expires
     }
     graceful_close {
         only_healthy_connections_are_closed_gracefully

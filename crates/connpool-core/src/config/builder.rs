@@ -76,6 +76,11 @@ impl<M: Manager> Builder<M> {
         self.set(|config| config.min_size = min_size)
     }
 
+    /// Sets [`min_idle`](PoolConfig::min_idle).
+    pub fn min_idle(self, min_idle: usize) -> Self {
+        self.set(|config| config.min_idle = min_idle)
+    }
+
     /// Sets [`increment`](PoolConfig::increment).
     pub fn increment(self, increment: usize) -> Self {
         self.set(|config| config.increment = increment)
@@ -189,6 +194,11 @@ impl<M: Manager> Builder<M> {
     /// Sets [`leak_warning`](PoolConfig::leak_warning).
     pub fn leak_warning(self, leak_warning: impl Into<Option<Duration>>) -> Self {
         self.set(|config| config.leak_warning = leak_warning.into())
+    }
+
+    /// Sets [`leak_backtrace`](PoolConfig::leak_backtrace).
+    pub fn leak_backtrace(self, leak_backtrace: bool) -> Self {
+        self.set(|config| config.leak_backtrace = leak_backtrace)
     }
 
     /// Sets the [`Observer`] that receives the pool's events, instead of one set before. Without one,

@@ -220,12 +220,7 @@ mod tests {
     }
 
     fn holder(label: &str, millis: u64) -> Holder {
-        Holder {
-            id: 1,
-            site: None,
-            label: Some(Arc::from(label)),
-            held: Some(Duration::from_millis(millis)),
-        }
+        Holder::labeled(label, Duration::from_millis(millis))
     }
 
     struct Explained<'a>(&'a Diagnosis, Option<Phase>);

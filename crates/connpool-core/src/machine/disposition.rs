@@ -14,8 +14,8 @@ impl GuardFlags {
     pub(crate) const UNUSABLE: GuardFlags = GuardFlags(1);
     /// An exchange started and has not ended well.
     pub(crate) const UNFINISHED: GuardFlags = GuardFlags(2);
-    /// The user set a label.
-    pub(crate) const LABELED: GuardFlags = GuardFlags(4);
+    /// A label or a backtrace is recorded beside the lease.
+    pub(crate) const NOTED: GuardFlags = GuardFlags(4);
 
     pub(crate) fn has(self, flag: GuardFlags) -> bool {
         self.0 & flag.0 != 0

@@ -88,6 +88,9 @@ const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
 const MARGIN_PART: u32 = 10;
 const LONGEST_MARGIN: Duration = Duration::from_secs(1);
 
+/// A connection gets a successor ahead of time if it lives for at least this many connects.
+const SHORTEST_LIFE: u32 = 4;
+
 /// The versions of a pool. A connection that carries an older one needs a full check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Versions {
@@ -224,6 +227,16 @@ impl ConnMeta {
             lifetime.and_then(|lifetime| self.created_at.checked_add(lifetime)),
         ];
         self.expires_at = earliest(ends).unwrap_or(Instant::NEVER);
+    }
+
+    /// Returns when a successor is due if this is the last idle connection: a connect's time before it
+    /// expires. Never, if its life is not much longer than that.
+    pub(crate) fn successor_due_at(&self) -> Instant {
+        let takes = self.round_trips.connect_takes();
+        let life = self.expires_at.since(self.created_at);
+        let at = life.checked_sub(takes).and_then(|after| self.created_at.checked_add(after));
+        let is_worth_it = life >= takes.saturating_mul(SHORTEST_LIFE);
+        at.filter(|_| is_worth_it && self.expires_at < Instant::NEVER).unwrap_or(Instant::NEVER)
     }
 
     /// Records a sign of life. `rules` are those of `versions`, or later ones.

@@ -80,6 +80,10 @@ pub(crate) struct PoolMachine<W> {
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
     leaps: LeapDetector,
+    /// The number of idle connections when the shell last told it, those away for a ping included.
+    idle: usize,
+    /// The last idle connection expires soon, and its successor has not been opened.
+    successor_due: bool,
     pub(crate) home: Home,
     pub(crate) schedule: SweepSchedule,
     pub(crate) versions: Versions,
@@ -106,6 +110,8 @@ impl<W> PoolMachine<W> {
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
             leaps: LeapDetector::new(config),
+            idle: 0,
+            successor_due: false,
             home: Home::default(),
             schedule: SweepSchedule::new(config),
             versions: Versions::default(),
@@ -166,7 +172,37 @@ impl<W> PoolMachine<W> {
             // Nothing is opened ahead of need.
             return unserved;
         }
-        self.capacity.missing(unserved, self.connects.fresh())
+        let missing = self.capacity.missing(unserved, self.connects.fresh());
+        if self.keeps_idle() { missing.max(self.missing_idle(callers)) } else { missing }
+    }
+
+    /// Returns whether [`missing`](PoolMachine::missing) depends on how many connections are idle.
+    #[inline]
+    pub(crate) fn keeps_idle(&self) -> bool {
+        self.capacity.min_idle > 0 || self.successor_due
+    }
+
+    /// Notes how many connections are idle.
+    pub(crate) fn note_idle(&mut self, idle: usize) {
+        let pinging = self.schedule.pinging.get();
+        let away = pinging.saturating_add(usize::from(self.schedule.probing));
+        self.idle = idle.saturating_add(away);
+    }
+
+    /// Returns how many connections are missing for `callers` and to be idle beside them.
+    fn missing_idle(&self, callers: usize) -> usize {
+        let successor = usize::from(self.successor_due);
+        let wanted = self.capacity.min_idle.max(self.idle.saturating_add(successor));
+        let there = self.idle.saturating_add(self.connects.fresh());
+        callers.saturating_add(wanted).saturating_sub(there)
+    }
+
+    /// Decides whether the last idle connection gets a successor. `latest` is when one is due for the idle
+    /// connection that expires last, `None` if nothing is idle.
+    pub(crate) fn plan_successor(&mut self, latest: Option<Instant>, now: Instant) {
+        self.successor_due = latest.is_some_and(|at| at <= now);
+        let later = latest.filter(|at| *at > now && *at < Instant::NEVER);
+        self.schedule.successor_at = later;
     }
 
     /// Returns whether a missing connection has to wait, for the end of a backoff pause or in contention.
@@ -205,6 +241,7 @@ impl<W> PoolMachine<W> {
             self.connects.was_in_vain(began);
         }
         self.capacity.connected();
+        self.successor_due = false;
         self.backoff.connected(now, self.capacity.max_size);
         if !self.backoff.is_unproven() {
             self.contention.succeeded(now);
@@ -534,7 +571,8 @@ impl<W> PoolMachine<W> {
         let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
         let connects = self.connects.next_deadline();
         let drain_until = self.drain_until.filter(|until| *until < Instant::NEVER);
-        earliest([due_at, tells_at, connects, self.schedule.sweep_at, drain_until])
+        let SweepSchedule { sweep_at, successor_at, .. } = self.schedule;
+        earliest([due_at, tells_at, connects, sweep_at, successor_at, drain_until])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while

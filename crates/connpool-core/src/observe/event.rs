@@ -263,7 +263,8 @@ impl fmt::Display for Event<'_> {
             Event::Paused => f.write_str("paused: no connection is checked out"),
             Event::Resumed => f.write_str("resumed"),
             Event::LeakSuspected { holder } => {
-                write!(f, "connection {} may be leaked: {holder}", holder.id)
+                write!(f, "connection {} may be leaked: {holder}", holder.id)?;
+                holder.backtrace().map_or(Ok(()), |backtrace| write!(f, "\n{backtrace}"))
             }
             Event::LeakReturned { holder } => {
                 write!(f, "connection {} returned after a leak warning: {holder}", holder.id)

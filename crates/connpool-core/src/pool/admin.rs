@@ -66,10 +66,10 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns an error if `max_size` is zero or less than `min_size`. Nothing is changed then.
+    /// Returns an error if `max_size` is zero or less than `min_size` or `min_idle`. Nothing is changed then.
     pub fn resize(&self, max_size: usize) -> Result<(), ConfigError> {
         reconfigure(self.shared(), |config| {
-            ConfigError::check_max_size(max_size, config.min_size)?;
+            ConfigError::check_max_size(max_size, config.min_size, config.min_idle)?;
             config.max_size = max_size;
             Ok(())
         })

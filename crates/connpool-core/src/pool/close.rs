@@ -147,7 +147,7 @@ mod tests {
     fn report_prints_the_holders_that_are_left() {
         let mut report = CloseReport { closed: 1, still_out: Vec::new(), timed_out: false };
         assert_eq!(report.to_string(), "closed 1 connection");
-        let holder = Holder::labeled("nightly", 32);
+        let holder = Holder::labeled("nightly", Duration::from_secs(32));
         (report.closed, report.timed_out, report.still_out) = (2, true, vec![holder; 5]);
         let holder = "<unknown call site> \"nightly\" for 32.0 s";
         assert_eq!(

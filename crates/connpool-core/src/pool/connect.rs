@@ -144,6 +144,7 @@ impl<M: Manager> ConnectTask<M> {
         if let Some(left) = announced {
             meta.announced(left, now, (config.max_lifetime, config.lifetime_jitter));
         }
+        let successor_due_at = meta.successor_due_at();
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
         shared.events.tell(|| Event::Opened { id, took });
         shared.with(|locked| {
@@ -152,6 +153,10 @@ impl<M: Manager> ConnectTask<M> {
             }
             conn.slot.state = SlotState::Open;
             locked.actions.notify_maintenance |= locked.state.machine.connected(ticket, now);
+            if locked.state.machine.capacity.keeps_any() && successor_due_at < Instant::NEVER {
+                locked.state.machine.schedule.plan_successor_by(successor_due_at);
+                locked.actions.notify_maintenance = true;
+            }
             locked.actions.state_changed = true;
             locked.deliver(conn, Source::Fresh, now);
             locked.rebalance(now);

@@ -212,7 +212,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
-        self.set_flag(GuardFlags::LABELED);
+        self.set_flag(GuardFlags::NOTED);
         let index = self.conn().slot.index;
         self.shared().leases.label(index, text.as_ref());
     }

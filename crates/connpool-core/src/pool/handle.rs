@@ -387,6 +387,29 @@ impl<M: Manager> Pool<M> {
     /// Reads a cell for each connection that was ever open at the same time. Checkouts and returns
     /// during the call may or may not be included.
     ///
+    /// A holder is named by the line that called `get`. A helper that calls it for many handlers passes their
+    /// names on with `#[track_caller]`, for which it must be a function that returns the future, not an
+    /// `async fn`:
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, GetError, Manager, Pool, PooledConnection};
+    /// #[track_caller]
+    /// fn session<M: Manager>(
+    ///     pool: &Pool<M>,
+    /// ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> {
+    ///     pool.get() // called here, so that the location is that of the handler
+    /// }
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// let (_conn, line) = (sim.block_on(session(&pool))?, line!());
+    /// assert_eq!(pool.holders()[0].site.map(|site| site.line()), Some(line));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Where that is not possible, [`leak_backtrace`](PoolConfig::leak_backtrace) records the whole way to
+    /// each checkout.
+    ///
     /// # Examples
     ///
     /// ```

@@ -96,12 +96,12 @@ fn spoiled<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> Option<Clos
     }
 }
 
-/// Takes what the guard was told, and forgets its label.
+/// Takes what the guard was told, and forgets its label and its backtrace.
 #[cold]
 pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> GuardFlags {
     let flags = std::mem::take(&mut conn.slot.flags);
-    if flags.has(GuardFlags::LABELED) {
-        shared.leases.forget_label(conn.slot.index);
+    if flags.has(GuardFlags::NOTED) {
+        shared.leases.forget_notes(conn.slot.index);
     }
     flags
 }

@@ -12,7 +12,7 @@ use crate::error::connect_error::ConnectError;
 use crate::error::failed_check::FailedChecks;
 use crate::machine::capacity::SlotState;
 use crate::machine::clock_leap::COMPARED_AFTER;
-use crate::machine::disposition::Disposition;
+use crate::machine::disposition::{Disposition, GuardFlags};
 use crate::machine::health::Clock;
 use crate::machine::home::{Move, RuntimeId};
 use crate::machine::pool::{Gauges, PoolMachine};
@@ -190,6 +190,10 @@ impl<M: Manager> Shared<M> {
             | flag(machine.backoff.is_unproven(), snapshot::FAILING)
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
             | flag(machine.is_draining(), snapshot::DRAINING)
+            | flag(
+                machine.capacity.min_idle > 0 || self.snapshot.takes_backtraces(),
+                snapshot::MORE_TO_DO,
+            )
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }
@@ -260,6 +264,21 @@ impl<M: Manager> Shared<M> {
         if let Some(cell) = conn.slot.lease() {
             self.leases.begin(cell, site, since);
         }
+    }
+
+    /// Does what a checkout has to do for `min_idle` and `leak_backtrace`.
+    #[cold]
+    pub(crate) fn checked_out_slowly(&self, conn: &mut BoxConn<M>) {
+        if self.snapshot.takes_backtraces() {
+            self.leases.trace(conn.slot.index);
+            conn.slot.flags = conn.slot.flags.with(GuardFlags::NOTED);
+        }
+        self.with(|locked| {
+            locked.note_idle();
+            if locked.state.machine.keeps_idle() && locked.state.machine.missing() > 0 {
+                locked.request_connects();
+            }
+        });
     }
 
     /// Returns the time, if some setting depends on it.
@@ -484,10 +503,20 @@ impl<M: Manager> Locked<'_, M> {
         self.state.machine.tick(now);
         self.serve(now);
         self.give_up(now);
+        self.note_idle();
         if self.state.machine.missing() > 0 {
             self.request_connects();
         }
         self.actions.state_changed |= self.state.machine.is_drained();
+    }
+
+    /// Tells the machine how many connections are idle, if it matters.
+    #[inline]
+    fn note_idle(&mut self) {
+        if self.state.machine.keeps_idle() {
+            let idle = self.shared.idle.count().idle;
+            self.state.machine.note_idle(idle);
+        }
     }
 
     /// Decides a connect, which takes a slot. Returns its number.
@@ -506,6 +535,7 @@ impl<M: Manager> Locked<'_, M> {
     /// Collects the tasks that are wanted: the maintenance task, and connects.
     pub(crate) fn collect_spawns(&mut self, now: Instant) {
         self.actions.spawns.maintenance = self.state.must_start_maintenance();
+        self.note_idle();
         let wanted = self.state.machine.connects_wanted(now);
         if wanted > 0 {
             // The maintenance task has to know when they hang; and work under the lock is bounded.

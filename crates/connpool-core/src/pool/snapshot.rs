@@ -36,6 +36,8 @@ pub(crate) const OBSERVED: u64 = 64;
 pub(crate) const CHECKS_FAIL: u64 = 128;
 /// The pool serves the callers that it has accepted, and no new ones.
 pub(crate) const DRAINING: u64 = 256;
+/// Each checkout has more to do than the fast path does, for `min_idle` or `leak_backtrace`.
+pub(crate) const MORE_TO_DO: u64 = 512;
 
 /// The flags that keep a returned connection from the idle set.
 const OBSTRUCT_RETURN: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
@@ -88,6 +90,8 @@ pub(crate) struct Settings {
     /// The largest number if there is no limit.
     pub(crate) max_uses: Relaxed,
     clock: Relaxed,
+    /// 1 if the backtrace of each checkout is recorded.
+    leak_backtrace: Relaxed,
 }
 
 /// A duration, in nanoseconds.
@@ -165,6 +169,7 @@ impl Snapshot {
         settings.fresh_for.set(fresh_for);
         settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
         self.choose_clock(&rules);
+        settings.leak_backtrace.set(config.leak_backtrace.into());
         *self.config.lock() = Arc::new(config);
     }
 
@@ -186,7 +191,7 @@ impl Snapshot {
     #[inline]
     pub(crate) fn fast_checkout(&self) -> Option<u64> {
         let state = self.state.load(Ordering::SeqCst);
-        (state & (OBSTRUCT_CHECKOUT | OBSERVED) == 0).then_some(state >> FLAG_BITS)
+        (state & (OBSTRUCT_CHECKOUT | OBSERVED | MORE_TO_DO) == 0).then_some(state >> FLAG_BITS)
     }
 
     /// Returns the version, and whether nothing obstructs a return.
@@ -217,6 +222,12 @@ impl Snapshot {
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
         self.flags(CLOSED | DRAINING) != 0
+    }
+
+    /// Returns whether a checkout has more to do than the fast path does.
+    #[inline]
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        self.flags(MORE_TO_DO) != 0
     }
 
     #[inline]
@@ -325,6 +336,11 @@ impl Snapshot {
         let is_compared = now < self.compared_until()
             && self.state.load(Ordering::SeqCst) >> FLAG_BITS == version;
         if is_compared { fresh_for.get() } else { fresh_until_compared.get() }
+    }
+
+    /// Returns whether the backtrace of each checkout is recorded.
+    pub(crate) fn takes_backtraces(&self) -> bool {
+        self.settings.leak_backtrace.get() > 0
     }
 
     /// Returns all settings. Not for the fast paths: takes a lock, never for long.

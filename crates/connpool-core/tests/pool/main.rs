@@ -25,6 +25,7 @@ mod holders;
 mod keepalive;
 mod limits;
 mod managers;
+mod min_idle;
 mod observer;
 mod outage;
 mod panics;

@@ -24,6 +24,9 @@ impl<W> PoolMachine<W> {
             broken,
             returned_broken,
             leaps: _,
+            // Without `min_idle` and lifetimes, no decision depends on these.
+            idle: _,
+            successor_due: _,
             // There is one runtime.
             home: _,
             schedule,

@@ -331,8 +331,21 @@ fn check_out<M: Manager>(
 ) -> BoxConn<M> {
     let since = report_checkout(shared, &conn, watch);
     let since = since.or_else(|| shared.snapshot.needs_clock().then_some(at));
-    shared.check_out(&mut conn, site, since);
+    lend(shared, &mut conn, site, since);
     conn
+}
+
+/// Records that `site` borrows a connection that was not taken on the fast path.
+fn lend<M: Manager>(
+    shared: &Shared<M>,
+    conn: &mut BoxConn<M>,
+    site: CallSite,
+    since: Option<Instant>,
+) {
+    shared.check_out(conn, site, since);
+    if shared.snapshot.has_more_to_do() {
+        shared.checked_out_slowly(conn);
+    }
 }
 
 /// Counts and reports a checkout. Returns its time if that was measured.

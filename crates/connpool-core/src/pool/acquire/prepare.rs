@@ -10,8 +10,8 @@ use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;
 use crate::pool::acquire::wait::Wait;
-use crate::pool::acquire::{Miss, Mode, Verified, begin, obtain, report_checkout, timeout};
-use crate::pool::release::{end_lease, settle};
+use crate::pool::acquire::{Miss, Mode, Verified, begin, lend, obtain, report_checkout, timeout};
+use crate::pool::release::{end_lease, settle, take_flags};
 use crate::pool::shared::{BoxConn, Shared};
 use crate::time::Nanos;
 use crate::util::sync::Arc;
@@ -73,7 +73,7 @@ struct Preparation<'a, M: Manager> {
 impl<'a, M: Manager> Preparation<'a, M> {
     fn begin(shared: &'a Shared<M>, verified: Verified<M>, site: CallSite) -> Self {
         let Verified { mut conn, at } = verified;
-        shared.check_out(&mut conn, site, shared.snapshot.needs_clock().then_some(at));
+        lend(shared, &mut conn, site, shared.snapshot.needs_clock().then_some(at));
         Preparation { shared, conn: Some(conn) }
     }
 
@@ -103,8 +103,9 @@ impl<'a, M: Manager> Preparation<'a, M> {
 
 impl<M: Manager> Drop for Preparation<'_, M> {
     fn drop(&mut self) {
-        let Some(conn) = self.conn.take() else { return };
+        let Some(mut conn) = self.conn.take() else { return };
         end_lease(self.shared, &conn);
+        take_flags(self.shared, &mut conn);
         let reason = match std::thread::panicking() {
             true => CloseReason::Panicked,
             false => CloseReason::Unfinished,

@@ -36,7 +36,12 @@ pub(crate) fn begin_check<M: Manager>(
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
     if check.step == Step::Close(CloseReason::Idle)
-        && !shared.peek(|state| state.machine.capacity.is_above_min_size())
+        && !shared.peek(|state| {
+            let capacity = &state.machine.capacity;
+            let enough_idle =
+                || capacity.min_idle == 0 || shared.idle.count().idle >= capacity.min_idle;
+            capacity.is_above_min_size() && enough_idle()
+        })
     {
         check = begin(false);
     }

@@ -217,7 +217,9 @@ impl<M: Manager> Maintenance<M> {
                 }
             });
         }
-        if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
+        let sweeps = shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now));
+        plan_successor(&shared, sweeps, now);
+        if sweeps {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
@@ -240,6 +242,27 @@ impl<M: Manager> Maintenance<M> {
         })?;
         Some((notified, next))
     }
+}
+
+/// A pool with more idle connections is not left without any: their lifetimes are spread.
+const MOST_COMPARED: usize = 64;
+
+/// Has a successor opened for the last idle connection, if it is time to look or the pool is swept.
+fn plan_successor<M: Manager>(shared: &Shared<M>, sweeps: bool, now: Instant) {
+    let is_due = shared.peek(|state| {
+        let machine = &state.machine;
+        let is_time = machine.schedule.successor_at.is_some_and(|at| at <= now);
+        machine.capacity.keeps_any() && (sweeps || is_time) && !machine.is_draining()
+    });
+    if !is_due {
+        return;
+    }
+    let mut latest = None;
+    if shared.idle.count().idle <= MOST_COMPARED {
+        shared.idle.for_each(|conn| latest = latest.max(Some(conn.meta.successor_due_at())));
+    }
+    shared.with(|locked| locked.state.machine.plan_successor(latest, now));
+    spawn_wanted(shared, now);
 }
 
 impl<M: Manager> Drop for Maintenance<M> {
