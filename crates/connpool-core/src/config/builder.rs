@@ -1,6 +1,7 @@
 //! Builds a pool from its settings.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig};
@@ -303,6 +304,10 @@ impl<M: Manager> Builder<M> {
         self
     }
 }
+
+// As for the pool: see there.
+impl<M: Manager> UnwindSafe for Builder<M> {}
+impl<M: Manager> RefUnwindSafe for Builder<M> {}
 
 /// Formats the settings only, never the manager.
 impl<M: Manager> fmt::Debug for Builder<M> {

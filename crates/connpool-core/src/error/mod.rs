@@ -8,6 +8,7 @@ pub(crate) mod failed_check;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::config::ConfigError;
@@ -160,6 +161,12 @@ impl<E: Error + 'static> Error for GetError<E> {
         }
     }
 }
+
+// Errors do not change once they are made.
+impl<E> UnwindSafe for GetError<E> {}
+impl<E> RefUnwindSafe for GetError<E> {}
+impl<E> UnwindSafe for BuildError<E> {}
+impl<E> RefUnwindSafe for BuildError<E> {}
 
 /// Lets functions that return [`io::Error`] use `?` on a `get`.
 ///

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -379,6 +380,10 @@ impl<M: Manager> DerefMut for PooledConnection<'_, M> {
         &mut conn.inner
     }
 }
+
+// A guard that is dropped by a panic destroys its connection.
+impl<M: Manager> UnwindSafe for PooledConnection<'_, M> {}
+impl<M: Manager<Connection: RefUnwindSafe>> RefUnwindSafe for PooledConnection<'_, M> {}
 
 impl<M: Manager> fmt::Debug for PooledConnection<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

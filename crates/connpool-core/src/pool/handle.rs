@@ -1,7 +1,7 @@
 //! The handle of a pool.
 
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -521,6 +521,13 @@ impl<M: Manager> Clone for WeakPool<M> {
         WeakPool { handle: Weak::clone(&self.handle) }
     }
 }
+
+// A panic while a pool is used leaves it intact: the connection in use is destroyed, and no lock of the pool is
+// held while foreign code runs. What the manager keeps in itself is up to the manager.
+impl<M: Manager> UnwindSafe for Pool<M> {}
+impl<M: Manager> RefUnwindSafe for Pool<M> {}
+impl<M: Manager> UnwindSafe for WeakPool<M> {}
+impl<M: Manager> RefUnwindSafe for WeakPool<M> {}
 
 /// Numbers only: neither the manager nor a connection is formatted.
 impl<M: Manager> fmt::Debug for Pool<M> {
