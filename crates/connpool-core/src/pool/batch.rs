@@ -27,6 +27,14 @@ impl<M: Manager> Pool<M> {
     /// the other holds. A caller that already holds a connection can still wait for itself: check out
     /// everything it needs at once. Counts as `n` requests.
     ///
+    /// # Single gets beside it
+    ///
+    /// It takes one place in the queue at a time, each behind all callers that came before, so no single
+    /// [`get`](Pool::get) waits for more than one connection of it. But what it has gathered serves no
+    /// request until the last connection has come: with `k` in hand, single gets share `max_size - k`
+    /// connections, for as long as those queued before its next place take. To gather half of a busy pool
+    /// can thereby halve the throughput for the time of one queue.
+    ///
     /// # Examples
     ///
     /// ```
