@@ -22,13 +22,14 @@ pub(crate) struct Backend {
 }
 
 type Hook<T> = Arc<dyn Fn(&mut FaultyConn) -> T + Send + Sync>;
+type SharedHook<T> = Arc<dyn Fn(&FaultyConn) -> T + Send + Sync>;
 
 pub(crate) struct Script {
     pub(crate) plans: [Plan; 4],
     held: [HeldCalls; 4],
     pub(crate) needs_reset: bool,
     pub(crate) severity: Severity,
-    pub(crate) expires_in: Arc<dyn Fn(&FaultyConn) -> Option<Duration> + Send + Sync>,
+    pub(crate) expires_in: SharedHook<Option<Duration>>,
     pub(crate) probe: Hook<Liveness>,
     pub(crate) is_reusable: Hook<bool>,
     pub(crate) at_drop: Arc<dyn Fn(u64) + Send + Sync>,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::support::counting::CountingRuntime;
 use crate::support::{
     Behavior, Call, Fake, MILLI, SECOND, assert_at_rest, assert_full_capacity, closed, hold, new,
     spawn,
 };
-use connpool_core::{Builder, CloseReason, Runtime};
+use connpool_core::{Builder, CloseReason, Pool, Runtime};
 
 const CONNECT: Duration = Duration::from_millis(150);
 
@@ -215,4 +216,19 @@ fn short_lifetimes_open_no_endless_successors() {
         let created = pool.stats().created;
         assert!(created <= 110, "{lifetime:?}: {created} connections in a second");
     }
+}
+
+/// The time to look at the last idle connection passes, and there is nothing to look for.
+#[test]
+fn successor_that_is_no_longer_wanted_keeps_no_task_busy() {
+    let (sim, fake) = new(1);
+    // Panics if the pool spins.
+    let runtime = CountingRuntime::new(&sim, 100);
+    let pool = aging(Pool::builder(fake, runtime)).min_size(1);
+    let pool = sim.block_on(pool.build()).unwrap();
+    let mut config = pool.config();
+    config.min_size = 0;
+    pool.reconfigure(config).unwrap();
+    sim.advance(9_999 * MILLI);
+    assert_eq!(pool.stats().created, 1);
 }

@@ -249,16 +249,17 @@ const MOST_COMPARED: usize = 64;
 
 /// Has a successor opened for the last idle connection, if it is time to look or the pool is swept.
 fn plan_successor<M: Manager>(shared: &Shared<M>, sweeps: bool, now: Instant) {
-    let is_due = shared.peek(|state| {
+    let (is_due, keeps_any) = shared.peek(|state| {
         let machine = &state.machine;
         let is_time = machine.schedule.successor_at.is_some_and(|at| at <= now);
-        machine.capacity.keeps_any() && (sweeps || is_time) && !machine.is_draining()
+        let keeps_any = machine.capacity.keeps_any() && !machine.is_draining();
+        (is_time || sweeps && keeps_any, keeps_any)
     });
     if !is_due {
         return;
     }
     let mut latest = None;
-    if shared.idle.count().idle <= MOST_COMPARED {
+    if keeps_any && shared.idle.count().idle <= MOST_COMPARED {
         shared.idle.for_each(|conn| latest = latest.max(Some(conn.meta.successor_due_at())));
     }
     shared.with(|locked| locked.state.machine.plan_successor(latest, now));
