@@ -63,22 +63,27 @@ mod close;
 mod connect;
 mod control;
 mod counting_runtime;
+mod drain;
 mod env;
 mod events;
+mod expires_in;
 mod get;
 mod graceful_close;
 mod holders;
 mod join_handle;
 mod keepalive;
 mod maintenance;
+mod min_idle;
 mod outage;
 mod panics;
 mod pause;
+mod prepare;
 mod races;
 mod resets;
 mod returns;
 mod runtime;
 mod settings;
+mod severity;
 mod stress;
 mod wait_queue;
 mod watchdog;
@@ -247,6 +252,9 @@ scenarios! {
         guard_does_not_keep_its_pool_open
         return_calls_no_manager_method
     }
+    expires_in {
+        connection_that_expires_is_closed_gracefully
+    }
     maintenance {
         idle_timeout_shrinks_the_pool_to_min_size
         expired_connections_are_replaced_to_keep_min_size
@@ -259,6 +267,10 @@ scenarios! {
         freed_slot_is_used_without_polling_the_waiter
         runtime_that_refuses_tasks_loses_no_capacity
         connection_returned_to_a_closed_pool_goes_through_close
+    }
+    min_idle {
+        get_that_leaves_too_few_idle_has_others_opened
+        last_idle_connection_is_replaced_before_it_expires
     }
     graceful_close {
         every_removed_connection_goes_through_close_with_its_reason
@@ -281,6 +293,11 @@ scenarios! {
         close_takes_effect_at_its_first_poll
         dropping_the_last_handle_closes_the_pool
         dropping_the_last_handle_closes_idle_connections_gracefully
+    }
+    drain {
+        accepted_callers_are_served_and_new_ones_refused
+        drain_at_its_limit_closes_the_pool
+        dropped_drain_goes_on
     }
     control {
         clear_reaches_idle_borrowed_and_pending_connections
@@ -342,6 +359,14 @@ scenarios! {
         start_opens_min_size_in_the_background
         failed_check_says_why_and_shows_no_debug
         only_a_lack_of_time_is_a_timeout
+    }
+    prepare {
+        every_tenant_gets_its_role
+        failed_preparation_destroys_its_connection
+    }
+    severity {
+        failover_that_twenty_users_hear_of_clears_once
+        error_about_a_request_keeps_its_connection
     }
     pause {
         paused_pool_keeps_callers_waiting

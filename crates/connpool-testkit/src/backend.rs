@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connpool_core::{Instant, Liveness, Probe, Runtime};
+use connpool_core::{Instant, Liveness, Probe, Runtime, Severity};
 
 use crate::conn::{DropListener, FaultyConn};
 use crate::hold::HeldCalls;
@@ -22,11 +22,14 @@ pub(crate) struct Backend {
 }
 
 type Hook<T> = Arc<dyn Fn(&mut FaultyConn) -> T + Send + Sync>;
+type SharedHook<T> = Arc<dyn Fn(&FaultyConn) -> T + Send + Sync>;
 
 pub(crate) struct Script {
     pub(crate) plans: [Plan; 4],
     held: [HeldCalls; 4],
     pub(crate) needs_reset: bool,
+    pub(crate) severity: Severity,
+    pub(crate) expires_in: SharedHook<Option<Duration>>,
     pub(crate) probe: Hook<Liveness>,
     pub(crate) is_reusable: Hook<bool>,
     pub(crate) at_drop: Arc<dyn Fn(u64) + Send + Sync>,
@@ -41,6 +44,8 @@ impl Backend {
             plans: Default::default(),
             held: Default::default(),
             needs_reset: false,
+            severity: Severity::default(),
+            expires_in: Arc::new(|_| None),
             probe: Arc::new(|conn| conn.probe()),
             is_reusable: Arc::new(|conn| conn.is_clean()),
             at_drop: Arc::new(|_| ()),

@@ -6,7 +6,9 @@ use std::sync::{Arc, Once};
 use std::task::Waker;
 use std::time::Duration;
 
-use connpool_core::{Builder, CloseReason, Liveness, Manager, Pool, Probe, Runtime, StreamOf};
+use connpool_core::{
+    Builder, CloseReason, Liveness, Manager, Pool, Probe, Runtime, Severity, StreamOf,
+};
 use futures_lite::future::yield_now;
 
 use crate::backend::{Backend, CAPACITY, PendingConnect};
@@ -120,6 +122,12 @@ impl FaultyManager {
         self
     }
 
+    /// Makes `severity` judge every error so.
+    pub fn set_severity(&self, severity: Severity) -> &Self {
+        self.0.script().severity = severity;
+        self
+    }
+
     /// Replaces `liveness`. The default probes the stream.
     pub fn set_liveness_with(
         &self,
@@ -139,6 +147,14 @@ impl FaultyManager {
         is_reusable: impl Fn(&mut FaultyConn) -> bool + Send + Sync + 'static,
     ) {
         self.0.script().is_reusable = Arc::new(is_reusable);
+    }
+
+    /// Replaces `expires_in`. The default announces no limit.
+    pub fn set_expires_in_with(
+        &self,
+        expires_in: impl Fn(&FaultyConn) -> Option<Duration> + Send + Sync + 'static,
+    ) {
+        self.0.script().expires_in = Arc::new(expires_in);
     }
 
     /// Sets a hook that runs in the drop of each connection, with its id.
@@ -318,6 +334,10 @@ impl Manager for FaultyManager {
         Some(|conn| conn)
     }
 
+    fn severity(&self, _: &ScriptedError) -> Severity {
+        self.0.script().severity
+    }
+
     async fn ping(&self, conn: &mut FaultyConn) -> Result<(), ScriptedError> {
         let behavior = self.check(Call::Ping, conn).await?;
         self.apply_peer_action(behavior, conn.id());
@@ -347,6 +367,11 @@ impl Manager for FaultyManager {
     fn is_reusable(&self, conn: &mut FaultyConn) -> bool {
         let is_reusable = Arc::clone(&self.0.script().is_reusable);
         is_reusable(conn)
+    }
+
+    fn expires_in(&self, conn: &FaultyConn) -> Option<Duration> {
+        let expires_in = Arc::clone(&self.0.script().expires_in);
+        expires_in(conn)
     }
 
     async fn close(&self, conn: FaultyConn, reason: CloseReason) {

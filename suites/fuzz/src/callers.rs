@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     /// Keeps its connections until dropped.
     GetMany,
     Exchange(Exchange),
+    /// A `get_with` whose preparation ends so.
+    GetWith(Exchange),
 }
 
 /// The connections inside the future of a caller.
@@ -49,8 +51,10 @@ type SharedInner = Rc<RefCell<Inner>>;
 pub(crate) struct Inner {
     /// The ids in the pool of the connections of a `get_many`.
     pub(crate) ids: Vec<u64>,
-    /// The id at the backend of the connection of an exchange.
+    /// The id at the backend of the connection of an exchange, or of one under preparation.
     pub(crate) conn: Option<u64>,
+    /// Its preparation has ended well, and its caller has got it.
+    pub(crate) is_prepared: bool,
 }
 
 impl Inner {
@@ -144,6 +148,34 @@ impl Caller {
         Caller::new(Kind::Exchange(outcome), None, inner, future)
     }
 
+    pub(crate) fn get_with(
+        pool: Pool<FaultyManager>,
+        outcome: Exchange,
+        accept: impl Fn(&mut FaultyConn) + 'static,
+    ) -> Self {
+        let inner = SharedInner::default();
+        let for_future = Rc::clone(&inner);
+        let future = async move {
+            let prepare = async |conn: &mut FaultyConn| {
+                assert_usable(conn);
+                accept(conn);
+                for_future.borrow_mut().conn = Some(conn.id());
+                yield_now().await;
+                match outcome {
+                    Exchange::Succeeds => Ok(()),
+                    Exchange::Fails => Err(ScriptedError(0)),
+                    Exchange::Panics => panic!("scripted panic in a preparation"),
+                    Exchange::Dropped => pending().await,
+                }
+            };
+            let guard = pool.get_with(prepare).await?;
+            for_future.borrow_mut().is_prepared = true;
+            drop(guard);
+            Ok(None)
+        };
+        Caller::new(Kind::GetWith(outcome), None, inner, future)
+    }
+
     fn new(
         kind: Kind,
         limit: Option<Duration>,
@@ -171,7 +203,12 @@ impl Caller {
             Ok(Poll::Pending) => Polled::Pending,
             Ok(Poll::Ready(Ok(Some(guard)))) => Polled::Ready(guard),
             Ok(Poll::Ready(_)) => Polled::Ended,
-            Err(_) if self.kind == Kind::Exchange(Exchange::Panics) && self.inner_count() > 0 => {
+            Err(_)
+                if matches!(
+                    self.kind,
+                    Kind::Exchange(Exchange::Panics) | Kind::GetWith(Exchange::Panics)
+                ) && self.inner_count() > 0 =>
+            {
                 Polled::Panicked
             }
             Err(payload) => resume_unwind(payload),

@@ -132,6 +132,10 @@ impl Harness {
                 let caller = Caller::exchange(self.pool.clone(), outcome, self.accept());
                 self.push_caller(caller);
             }
+            Step::GetWith(outcome) => {
+                let caller = Caller::get_with(self.pool.clone(), outcome, self.accept());
+                self.push_caller(caller);
+            }
             Step::TryGet => self.try_get(),
             Step::Poll(index) => {
                 if let Some(index) = pick(index, &self.callers) {
@@ -149,6 +153,7 @@ impl Harness {
                     entry.guard.mark_unusable();
                 }
             }
+            Step::Condemn(index) => self.condemn(index),
             Step::Label(index, label) => self.label(index, label),
             Step::Detach(index) => {
                 let entry = take(index, &mut self.checked_out);
@@ -188,6 +193,8 @@ impl Harness {
             Step::Resume => self.pool.resume(),
             Step::Retain(keep) => self.retain(keep),
             Step::Close => self.close(),
+            // Dropped after its first poll: the maintenance task closes the pool.
+            Step::Drain(limit) => drop(block_on(poll_once(self.pool.drain(limit)))),
             Step::RunTasks(times) => {
                 for _ in 0..times {
                     self.sim.run_one();

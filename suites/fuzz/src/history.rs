@@ -19,11 +19,14 @@ pub(crate) enum Step {
     GetMany(usize, Option<Duration>),
     /// Calls `Pool::exchange`.
     PoolExchange(Exchange),
+    /// Calls `Pool::get_with`. The outcome is that of the preparation.
+    GetWith(Exchange),
     TryGet,
     Poll(usize),
     Cancel(usize),
     Return(usize),
     MarkUnusable(usize),
+    Condemn(usize),
     Label(usize, Label),
     Detach(usize),
     DropDetached(usize),
@@ -45,6 +48,7 @@ pub(crate) enum Step {
     Resume,
     Retain(Keep),
     Close,
+    Drain(Duration),
     /// Polls this many ready tasks.
     RunTasks(usize),
     RunUntilIdle,
@@ -123,12 +127,14 @@ impl Step {
             0..160 => Step::Get(time(rng)),
             160..180 if uses_get_many => Step::GetMany(rng.random_range(0..5), time(rng)),
             160..180 => Step::Get(time(rng)),
-            180..200 => Step::PoolExchange(exchange(rng)),
+            180..190 => Step::PoolExchange(exchange(rng)),
+            190..200 => Step::GetWith(exchange(rng)),
             200..220 => Step::TryGet,
             220..315 => Step::Poll(index),
             315..365 => Step::Cancel(index),
             365..475 => Step::Return(index),
-            475..490 => Step::MarkUnusable(index),
+            475..486 => Step::MarkUnusable(index),
+            486..490 => Step::Condemn(index),
             490..505 => Step::Label(
                 index,
                 match rng.random_ratio(1, 4) {
@@ -149,6 +155,7 @@ impl Step {
             646..658 => Step::Retain(keep(rng)),
             // Rare, since a closed pool exercises little else.
             658 if rng.random_ratio(1, 5) => Step::Close,
+            659 if rng.random_ratio(1, 5) => Step::Drain(time_step(rng)),
             658..730 => Step::RunTasks(rng.random_range(1..6)),
             730..820 => Step::RunUntilIdle,
             820..870 => Step::AdvanceTime(time_step(rng)),

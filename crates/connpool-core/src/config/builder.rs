@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 use crate::config::{Backoff, Breaker, ConfigError, IdleOrder, PoolConfig, ResetWhen};
@@ -75,6 +76,11 @@ impl<M: Manager> Builder<M> {
     /// Sets [`min_size`](PoolConfig::min_size).
     pub fn min_size(self, min_size: usize) -> Self {
         self.set(|config| config.min_size = min_size)
+    }
+
+    /// Sets [`min_idle`](PoolConfig::min_idle).
+    pub fn min_idle(self, min_idle: usize) -> Self {
+        self.set(|config| config.min_idle = min_idle)
     }
 
     /// Sets [`increment`](PoolConfig::increment).
@@ -202,6 +208,11 @@ impl<M: Manager> Builder<M> {
         self.set(|config| config.leak_warning = leak_warning.into())
     }
 
+    /// Sets [`leak_backtrace`](PoolConfig::leak_backtrace).
+    pub fn leak_backtrace(self, leak_backtrace: bool) -> Self {
+        self.set(|config| config.leak_backtrace = leak_backtrace)
+    }
+
     /// Sets the [`Observer`] that receives the pool's events, instead of one set before. Without one,
     /// nothing is measured for events.
     pub fn observer(self, observer: impl Observer) -> Self {
@@ -313,6 +324,10 @@ impl<M: Manager> Builder<M> {
         self
     }
 }
+
+// As for the pool: see there.
+impl<M: Manager> UnwindSafe for Builder<M> {}
+impl<M: Manager> RefUnwindSafe for Builder<M> {}
 
 /// Formats the settings only, never the manager.
 impl<M: Manager> fmt::Debug for Builder<M> {

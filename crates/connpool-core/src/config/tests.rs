@@ -11,7 +11,7 @@ fn error_of(change: impl FnOnce(&mut PoolConfig)) -> String {
 #[test]
 fn every_error_names_the_field_the_value_and_the_rule() {
     type Change = fn(&mut PoolConfig);
-    let cases: [(Change, &str); 11] = [
+    let cases: [(Change, &str); 13] = [
         (|c| c.max_size = 0, "max_size is 0: it must be at least 1"),
         (|c| c.min_size = 11, "min_size is 11: it must be at most max_size, which is 10"),
         (|c| c.increment = 0, "increment is 0: it must be at least 1"),
@@ -23,6 +23,11 @@ fn every_error_names_the_field_the_value_and_the_rule() {
         (
             |c| (c.min_size, c.max_idle) = (3, Some(2)),
             "max_idle is 2: it must be at least min_size, which is 3",
+        ),
+        (|c| c.min_idle = 11, "min_idle is 11: it must be at most max_size, which is 10"),
+        (
+            |c| (c.min_idle, c.max_idle) = (3, Some(2)),
+            "min_idle is 3: it must be at most max_idle, which is 2",
         ),
         (|c| c.max_uses = Some(0), "max_uses is 0: it must be at least 1, or None"),
         (|c| c.max_connecting = Some(0), "max_connecting is 0: it must be at least 1, or None"),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::observe::close_reason::CloseReason;
@@ -24,6 +25,10 @@ pub enum ConnectError<E> {
     /// The new connection failed its first check, for this reason.
     DeadOnArrival(CloseReason),
 }
+
+// Errors do not change once they are made.
+impl<E> UnwindSafe for ConnectError<E> {}
+impl<E> RefUnwindSafe for ConnectError<E> {}
 
 impl<E> Clone for ConnectError<E> {
     fn clone(&self) -> Self {

@@ -81,6 +81,8 @@ pub enum Phase {
     Connect,
     /// It had a connection whose ping or reset had not ended.
     Check,
+    /// It had a connection that the closure of [`get_with`](crate::Pool::get_with) was preparing.
+    Prepare,
 }
 
 impl fmt::Display for Phase {
@@ -89,6 +91,7 @@ impl fmt::Display for Phase {
             Phase::Wait => "waiting for a connection to come back",
             Phase::Connect => "connecting",
             Phase::Check => "checking a connection",
+            Phase::Prepare => "preparing a connection",
         })
     }
 }
@@ -105,6 +108,7 @@ impl Diagnosis {
                     Phase::Wait => {}
                     Phase::Connect => f.write_str(", while connecting")?,
                     Phase::Check => f.write_str(", while checking one")?,
+                    Phase::Prepare => f.write_str(", while preparing one")?,
                 }
             }
             None => f.write_str("idle, and waiting is not allowed")?,
@@ -118,6 +122,7 @@ impl Diagnosis {
         let last_check = self.last_failed_check.as_ref();
         let is_check_doubtful = last_check.is_some_and(FailedCheck::is_doubtful);
         match phase {
+            Some(Phase::Prepare) => "see that the closure of get_with ends within get_timeout",
             _ if self.paused => "call `resume`, or raise get_timeout",
             Some(_) if is_check_doubtful && !backend_fails => {
                 "see that the ping and the reset of the manager are what the backend understands"
@@ -215,12 +220,7 @@ mod tests {
     }
 
     fn holder(label: &str, millis: u64) -> Holder {
-        Holder {
-            id: 1,
-            site: None,
-            label: Some(Arc::from(label)),
-            held: Some(Duration::from_millis(millis)),
-        }
+        Holder::labeled(label, Duration::from_millis(millis))
     }
 
     struct Explained<'a>(&'a Diagnosis, Option<Phase>);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn every_remedy_fits_the_state() {
         type Change = fn(&mut Diagnosis);
-        let cases: [(Option<Phase>, Change, &str); 9] = [
+        let cases: [(Option<Phase>, Change, &str); 10] = [
             (WAIT, |d| d.paused = true, "call `resume`"),
             (WAIT, |d| d.longest_held.clear(), "raise max_size or get_timeout"),
             (WAIT, |d| d.active = 3, "return connections sooner"),
@@ -285,6 +285,7 @@ mod tests {
                 "is up and accepts connections",
             ),
             (Some(Phase::Check), |_| (), "answers pings and resets"),
+            (Some(Phase::Prepare), |d| d.paused = true, "the closure of get_with"),
             (Some(Phase::Connect), |_| (), "within connect_timeout and get_timeout"),
             (Some(Phase::Connect), |d| d.breaker = BreakerState::Open, "is up and accepts"),
             (None, |_| (), "raise max_size or max_waiters"),

@@ -8,6 +8,8 @@ pub(crate) mod failed_check;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 
 use crate::config::ConfigError;
 use crate::error::connect_error::ConnectError;
@@ -17,7 +19,8 @@ use crate::error::diagnosis::{Diagnosis, Phase};
 ///
 /// Cheap to clone: one failed connect can answer several waiters. The text names the cause, so
 /// [`source`](Error::source) returns what is below that cause. The manager's error itself is in
-/// [`connect_error`](GetError::connect_error); its `Debug` is never printed.
+/// [`connect_error`](GetError::connect_error) or [`prepare_error`](GetError::prepare_error); its `Debug` is
+/// never printed.
 ///
 /// # Examples
 ///
@@ -37,7 +40,7 @@ use crate::error::diagnosis::{Diagnosis, Phase};
 /// ```
 #[non_exhaustive]
 pub enum GetError<E> {
-    /// The pool is closed.
+    /// The pool is closed, or is being [drained](crate::Pool::drain).
     Closed,
     /// Nothing was idle, and waiting was not allowed: by `max_waiters`, or because it was a
     /// [`try_get`](crate::Pool::try_get).
@@ -61,6 +64,8 @@ pub enum GetError<E> {
     ///
     /// See [`fail_fast_after`](crate::PoolConfig::fail_fast_after) for when a caller is told.
     Connect(ConnectError<E>),
+    /// The preparation of [`get_with`](crate::Pool::get_with) returned this error.
+    Prepare(Arc<E>),
 }
 
 impl<E> GetError<E> {
@@ -81,6 +86,14 @@ impl<E> GetError<E> {
             _ => None,
         }
     }
+
+    /// Returns the error of a preparation that failed.
+    pub fn prepare_error(&self) -> Option<&E> {
+        match self {
+            GetError::Prepare(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl<E> Clone for GetError<E> {
@@ -93,6 +106,7 @@ impl<E> Clone for GetError<E> {
             }
             &GetError::TooMany { wanted, max_size } => GetError::TooMany { wanted, max_size },
             GetError::Connect(error) => GetError::Connect(error.clone()),
+            GetError::Prepare(error) => GetError::Prepare(Arc::clone(error)),
         }
     }
 }
@@ -113,6 +127,7 @@ impl<E: fmt::Display> fmt::Debug for GetError<E> {
                 .field("max_size", max_size)
                 .finish(),
             GetError::Connect(error) => f.debug_tuple("Connect").field(error).finish(),
+            GetError::Prepare(error) => write!(f, "Prepare({error})"),
         }
     }
 }
@@ -129,6 +144,7 @@ impl<E: fmt::Display> fmt::Display for GetError<E> {
                  or request fewer"
             ),
             GetError::Connect(error) => write!(f, "cannot connect: {error}"),
+            GetError::Prepare(error) => write!(f, "cannot prepare a connection: {error}"),
         }
     }
 }
@@ -137,6 +153,7 @@ impl<E: Error + 'static> Error for GetError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             GetError::Connect(error) => error.source(),
+            GetError::Prepare(error) => error.source(),
             GetError::Exhausted(diagnosis) | GetError::Timeout { diagnosis, .. } => {
                 diagnosis.last_error.as_ref()?.source()
             }
@@ -144,6 +161,12 @@ impl<E: Error + 'static> Error for GetError<E> {
         }
     }
 }
+
+// Errors do not change once they are made.
+impl<E> UnwindSafe for GetError<E> {}
+impl<E> RefUnwindSafe for GetError<E> {}
+impl<E> UnwindSafe for BuildError<E> {}
+impl<E> RefUnwindSafe for BuildError<E> {}
 
 /// Lets functions that return [`io::Error`] use `?` on a `get`.
 ///
@@ -159,7 +182,8 @@ impl<E: Error + Send + Sync + 'static> From<GetError<E>> for io::Error {
             GetError::Timeout { .. } | GetError::Connect(ConnectError::TimedOut) => {
                 io::ErrorKind::TimedOut
             }
-            GetError::Connect(ConnectError::Failed(cause)) => (&**cause as &(dyn Error + 'static))
+            GetError::Connect(ConnectError::Failed(cause)) | GetError::Prepare(cause) => (&**cause
+                as &(dyn Error + 'static))
                 .downcast_ref::<io::Error>()
                 .map_or(io::ErrorKind::Other, io::Error::kind),
             GetError::Connect(ConnectError::DeadOnArrival(_)) => io::ErrorKind::ConnectionAborted,

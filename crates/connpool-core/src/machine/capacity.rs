@@ -21,6 +21,7 @@ pub(crate) enum SlotState {
 pub(crate) struct Capacity {
     pub(crate) max_size: usize,
     min_size: usize,
+    pub(crate) min_idle: usize,
     increment: usize,
     pub(crate) open: Count,
     pub(crate) connecting: Count,
@@ -32,6 +33,7 @@ impl Capacity {
     pub(crate) fn configure(&mut self, config: &PoolConfig) {
         self.max_size = config.max_size;
         self.min_size = config.min_size;
+        self.min_idle = config.min_idle;
         self.increment = config.increment;
     }
 
@@ -74,6 +76,11 @@ impl Capacity {
 
     pub(crate) fn is_above_min_size(&self) -> bool {
         self.open.get() > self.min_size
+    }
+
+    /// Returns whether some connections are kept open without a caller.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.min_size > 0 || self.min_idle > 0
     }
 
     /// Returns how many slots are free.

@@ -33,6 +33,11 @@ impl RoundTrips {
         self.ping = units(took);
     }
 
+    /// Returns how long the connect took, rounded up.
+    pub(crate) fn connect_takes(self) -> Duration {
+        UNIT.saturating_mul(self.connect.max(1).into())
+    }
+
     /// Returns how long a ping may take at most while a `get` waits for it.
     pub(crate) fn ping_limit(self) -> Duration {
         let longest = UNIT.saturating_mul(self.connect.max(self.ping).into());

@@ -14,8 +14,8 @@ impl GuardFlags {
     pub(crate) const UNUSABLE: GuardFlags = GuardFlags(1);
     /// An exchange started and has not ended well.
     pub(crate) const UNFINISHED: GuardFlags = GuardFlags(2);
-    /// The user set a label.
-    pub(crate) const LABELED: GuardFlags = GuardFlags(4);
+    /// A label or a backtrace is recorded beside the lease.
+    pub(crate) const NOTED: GuardFlags = GuardFlags(4);
     /// The connection was reset after it came back. Forgotten with the other flags at the next return.
     pub(crate) const RESET: GuardFlags = GuardFlags(8);
 

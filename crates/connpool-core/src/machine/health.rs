@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::machine::check_limit::RoundTrips;
 use crate::machine::home::RuntimeId;
 use crate::observe::close_reason::CloseReason;
-use crate::time::{FIBONACCI_HASH, Instant, Nanos, jittered};
+use crate::time::{FIBONACCI_HASH, Instant, Nanos, earliest, jittered};
 
 /// The settings that a check depends on.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +39,7 @@ impl Rules {
         ];
         match shortest.into_iter().min() {
             None | Some(Nanos::NEVER) => Clock::None,
-            Some(shortest) if shortest < Nanos(500_000_000) => Clock::Precise,
-            Some(_) => Clock::Recent,
+            Some(shortest) => Clock::for_limit(shortest),
         }
     }
 
@@ -62,7 +61,7 @@ impl Rules {
 }
 
 /// The clock that is read at a checkout and a return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Clock {
     /// No rule depends on time.
     None,
@@ -72,11 +71,25 @@ pub(crate) enum Clock {
     Precise,
 }
 
+impl Clock {
+    /// Returns the clock that is needed for a limit.
+    pub(crate) fn for_limit(limit: Nanos) -> Clock {
+        if limit < Nanos(500_000_000) { Clock::Precise } else { Clock::Recent }
+    }
+}
+
 /// The largest fraction by which `keepalive` is shortened at random.
 const KEEPALIVE_JITTER: f64 = 0.25;
 
 /// A connection that was never borrowed is over no limit before this age.
 const SHORTEST_UNUSED_LIFE: Duration = Duration::from_millis(1);
+
+/// A connection is not used in this part of the time that its peer has announced.
+const MARGIN_PART: u32 = 10;
+const LONGEST_MARGIN: Duration = Duration::from_secs(1);
+
+/// A connection gets a successor ahead of time if it lives for at least this many connects.
+const SHORTEST_LIFE: u32 = 4;
 
 /// The versions of a pool. A connection that carries an older one needs a full check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -104,7 +117,7 @@ impl Versions {
     }
 
     pub(crate) fn advance(&mut self) {
-        // Saturation would freeze the version. It takes 2^64 changes; the snapshot keeps 56 bits.
+        // Saturation would freeze the version. It takes 2^64 changes; the snapshot keeps 54 bits.
         self.current = self.current.saturating_add(1);
     }
 }
@@ -115,7 +128,7 @@ pub(crate) struct ConnMeta {
     pub(crate) id: ConnId,
     /// When its connect ended.
     pub(crate) created_at: Instant,
-    /// When its lifetime ends.
+    /// When its lifetime ends, or earlier, shortly before the peer closes it.
     pub(crate) expires_at: Instant,
     /// When it was last returned, or created. A checkout leaves it alone.
     pub(crate) idle_since: Instant,
@@ -194,6 +207,36 @@ impl ConnMeta {
     pub(crate) fn returned(&mut self, now: Instant) {
         self.idle_since = now;
         self.last_alive = now;
+    }
+
+    /// Records that the peer announced at `now` to close it after `left`.
+    ///
+    /// Each announcement replaces the one before, so the end of the lifetime is computed again. To save a
+    /// word for each connection, its random part is then drawn from the connection itself.
+    pub(crate) fn announced(
+        &mut self,
+        left: Duration,
+        now: Instant,
+        (max_lifetime, jitter): (Option<Duration>, f64),
+    ) {
+        let margin = left.checked_div(MARGIN_PART).unwrap_or_default().min(LONGEST_MARGIN);
+        let draw = (self.id() ^ self.created_at.as_nanos()).wrapping_mul(FIBONACCI_HASH);
+        let lifetime = max_lifetime.map(|limit| jittered(limit, jitter, draw));
+        let ends = [
+            now.checked_add(left.saturating_sub(margin)),
+            lifetime.and_then(|lifetime| self.created_at.checked_add(lifetime)),
+        ];
+        self.expires_at = earliest(ends).unwrap_or(Instant::NEVER);
+    }
+
+    /// Returns when a successor is due if this is the last idle connection: a connect's time before it
+    /// expires. Never, if its life is not much longer than that.
+    pub(crate) fn successor_due_at(&self) -> Instant {
+        let takes = self.round_trips.connect_takes();
+        let life = self.expires_at.since(self.created_at);
+        let at = life.checked_sub(takes).and_then(|after| self.created_at.checked_add(after));
+        let is_worth_it = life >= takes.saturating_mul(SHORTEST_LIFE);
+        at.filter(|_| is_worth_it && self.expires_at < Instant::NEVER).unwrap_or(Instant::NEVER)
     }
 
     /// Records a sign of life. `rules` are those of `versions`, or later ones.

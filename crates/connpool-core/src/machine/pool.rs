@@ -82,12 +82,18 @@ pub(crate) struct PoolMachine<W> {
     /// Of the connections that users returned broken.
     returned_broken: BurstDetector,
     leaps: LeapDetector,
+    /// The number of idle connections when the shell last told it, those away for a ping included.
+    idle: usize,
+    /// The last idle connection expires soon, and its successor has not been opened.
+    successor_due: bool,
     pub(crate) home: Home,
     pub(crate) resets: Resets,
     pub(crate) schedule: SweepSchedule,
     pub(crate) versions: Versions,
     pub(crate) closed: bool,
     pub(crate) paused: bool,
+    /// No caller is accepted, and the pool is closed when those are served that were, or at this time.
+    pub(crate) drain_until: Option<Instant>,
 }
 
 impl<W> PoolMachine<W> {
@@ -107,12 +113,15 @@ impl<W> PoolMachine<W> {
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
             leaps: LeapDetector::new(config),
+            idle: 0,
+            successor_due: false,
             home: Home::default(),
             resets: Resets::new(config),
             schedule: SweepSchedule::new(config),
             versions: Versions::default(),
             closed: false,
             paused: false,
+            drain_until: None,
         }
     }
 
@@ -163,7 +172,42 @@ impl<W> PoolMachine<W> {
             return 0;
         }
         let callers = self.queue.len().max(usize::from(self.told));
-        self.capacity.missing(callers.saturating_sub(self.on_their_way()), self.connects.fresh())
+        let unserved = callers.saturating_sub(self.on_their_way());
+        if self.is_draining() {
+            // Nothing is opened ahead of need.
+            return unserved;
+        }
+        let missing = self.capacity.missing(unserved, self.connects.fresh());
+        if self.keeps_idle() { missing.max(self.missing_idle(callers)) } else { missing }
+    }
+
+    /// Returns whether [`missing`](PoolMachine::missing) depends on how many connections are idle.
+    #[inline]
+    pub(crate) fn keeps_idle(&self) -> bool {
+        self.capacity.min_idle > 0 || self.successor_due
+    }
+
+    /// Notes how many connections are idle.
+    pub(crate) fn note_idle(&mut self, idle: usize) {
+        let pinging = self.schedule.pinging.get();
+        let away = pinging.saturating_add(usize::from(self.schedule.probing));
+        self.idle = idle.saturating_add(away);
+    }
+
+    /// Returns how many connections are missing for `callers` and to be idle beside them.
+    fn missing_idle(&self, callers: usize) -> usize {
+        let successor = usize::from(self.successor_due);
+        let wanted = self.capacity.min_idle.max(self.idle.saturating_add(successor));
+        let there = self.idle.saturating_add(self.connects.fresh());
+        callers.saturating_add(wanted).saturating_sub(there)
+    }
+
+    /// Decides whether the last idle connection gets a successor. `latest` is when one is due for the idle
+    /// connection that expires last, `None` if nothing is idle.
+    pub(crate) fn plan_successor(&mut self, latest: Option<Instant>, now: Instant) {
+        self.successor_due = latest.is_some_and(|at| at <= now);
+        let later = latest.filter(|at| *at > now && *at < Instant::NEVER);
+        self.schedule.successor_at = later;
     }
 
     /// Returns whether a missing connection has to wait, for the end of a backoff pause or in contention.
@@ -202,6 +246,7 @@ impl<W> PoolMachine<W> {
             self.connects.was_in_vain(began);
         }
         self.capacity.connected();
+        self.successor_due = false;
         self.backoff.connected(now, self.capacity.max_size);
         if !self.backoff.is_unproven() {
             self.contention.succeeded(now);
@@ -533,7 +578,9 @@ impl<W> PoolMachine<W> {
         let tells_at = self.tells_at(now).filter(|at| waiting && *at > now);
         let connects = self.connects.next_deadline();
         let resets = self.resets.next_deadline().filter(|_| waiting);
-        earliest([due_at, tells_at, connects, resets, self.schedule.sweep_at])
+        let drain_until = self.drain_until.filter(|until| *until < Instant::NEVER);
+        let SweepSchedule { sweep_at, successor_at, .. } = self.schedule;
+        earliest([due_at, tells_at, connects, resets, sweep_at, successor_at, drain_until])
     }
 
     /// Returns whether the sweep may take an idle connection out of the set to probe it: not while
@@ -563,16 +610,53 @@ impl<W> PoolMachine<W> {
         self.connects.abandon()
     }
 
+    /// Clears the pool, unless it was cleared after `version`, that of a condemned connection. Returns
+    /// what [`clear`](PoolMachine::clear) does, or `None` if there is nothing left to clear.
+    pub(crate) fn condemn(&mut self, version: u64) -> Option<bool> {
+        (!self.versions.outdates(version)).then(|| self.clear())
+    }
+
     /// Closes the pool and takes all waiters out of the queue.
     pub(crate) fn close(&mut self) -> Vec<Key> {
         self.closed = true;
         self.paused = false;
+        self.drain_until = None;
         self.queue.drain()
     }
 
-    /// From now on assigns nothing, and opens nothing for waiters. A closed pool is never paused.
+    /// From now on accepts no caller, and lasts until those are served that were accepted, or until `until`.
+    /// Ends a pause.
+    pub(crate) fn drain(&mut self, until: Option<Instant>) {
+        if !self.closed {
+            self.resume();
+            let until = until.unwrap_or(Instant::NEVER);
+            self.drain_until = Some(self.drain_until.map_or(until, |before| before.min(until)));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+
+    /// Returns whether a caller that is not queued yet is refused. `accepted` says that it came before the
+    /// pool began to drain.
+    #[inline]
+    pub(crate) fn refuses(&self, accepted: bool) -> bool {
+        self.is_draining() && !accepted
+    }
+
+    /// Returns whether a pool that is drained is to be closed now. `others` counts the callers that were
+    /// accepted and are not queued.
+    pub(crate) fn drain_ends(&self, others: usize, now: Instant) -> bool {
+        let is_served = others == 0 && !self.queue.has_callers();
+        self.drain_until.is_some_and(|until| is_served || now >= until)
+    }
+
+    /// From now on assigns nothing, and opens nothing for waiters. A pool that is closed or drained is never
+    /// paused.
     pub(crate) fn pause(&mut self) {
-        self.paused = !self.closed;
+        self.paused = !self.closed && !self.is_draining();
     }
 
     /// Ends a pause, and forgets that connects failed.

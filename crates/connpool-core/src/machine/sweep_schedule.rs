@@ -12,6 +12,8 @@ pub(crate) struct SweepSchedule {
     sweep_interval: Option<Duration>,
     keepalive: Option<Duration>,
     pub(crate) sweep_at: Option<Instant>,
+    /// When to see whether the last idle connection needs a successor.
+    pub(crate) successor_at: Option<Instant>,
     /// The sweep probes an idle connection. It is back at once, so a caller that finds it missing
     /// waits for it and needs no connect.
     pub(crate) probing: bool,
@@ -67,6 +69,12 @@ impl SweepSchedule {
     /// Moves the next sweep forward to `at`, unless it is earlier.
     pub(crate) fn sweep_by(&mut self, at: Option<Instant>) {
         self.sweep_at = earliest([self.sweep_at, at]);
+    }
+
+    /// Moves the look at the last idle connection forward to `at`, unless it is earlier.
+    pub(crate) fn plan_successor_by(&mut self, at: Instant) {
+        self.successor_at =
+            earliest([self.successor_at, Some(at).filter(|at| *at < Instant::NEVER)]);
     }
 
     /// Returns whether a sweep is due, and schedules the one after it. The first call starts the

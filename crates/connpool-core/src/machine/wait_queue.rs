@@ -187,6 +187,11 @@ impl<W> WaitQueue<W> {
         self.any.len.get().saturating_add(self.fresh.len.get())
     }
 
+    /// Returns whether there is any waiter, queued or not.
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     pub(crate) fn state(&self, key: Key) -> Option<WaiterState> {
         self.waiters.get(key.index()).map(|waiter| waiter.state)
     }

@@ -84,6 +84,10 @@ impl<C: Send + 'static, E: Error + Send + Sync + 'static> Manager for BoxManager
         self.0.dyn_is_reusable(conn)
     }
 
+    fn expires_in(&self, conn: &C) -> Option<Duration> {
+        self.0.dyn_expires_in(conn)
+    }
+
     fn close(&self, conn: C, reason: CloseReason) -> impl Future<Output = ()> + Send {
         self.0.dyn_close(conn, reason)
     }
@@ -112,6 +116,7 @@ trait DynManager<C, E>: Send + Sync {
     fn dyn_liveness(&self, conn: &mut C) -> Liveness;
     fn dyn_has_liveness(&self) -> bool;
     fn dyn_is_reusable(&self, conn: &mut C) -> bool;
+    fn dyn_expires_in(&self, conn: &C) -> Option<Duration>;
     async fn dyn_close(&self, conn: C, reason: CloseReason);
     fn dyn_has_close(&self) -> bool;
 }
@@ -156,6 +161,10 @@ impl<M: Manager> DynManager<M::Connection, M::Error> for M {
 
     fn dyn_is_reusable(&self, conn: &mut M::Connection) -> bool {
         self.is_reusable(conn)
+    }
+
+    fn dyn_expires_in(&self, conn: &M::Connection) -> Option<Duration> {
+        self.expires_in(conn)
     }
 
     async fn dyn_close(&self, conn: M::Connection, reason: CloseReason) {

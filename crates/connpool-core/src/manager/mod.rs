@@ -12,14 +12,19 @@ use crate::config::ResetWhen;
 use crate::observe::close_reason::CloseReason;
 use crate::stream::{Liveness, StreamOf};
 
-/// What an error of [`Manager::connect`] says about the next attempt. See [`Manager::severity`].
+/// How much an error says about: one request, its connection, or more. See [`Manager::severity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Severity {
-    /// The attempt failed, and the next one may succeed.
+    /// The request failed, and the connection is in good order: a complete reply that reports an error.
+    Request,
+    /// The connection is broken, or the attempt to open one failed. Others may work.
     #[default]
     Connection,
-    /// Every attempt will fail until somebody changes something, such as a wrong password.
+    /// The connection and all of its generation are stale: those that the pool opened since the same
+    /// [`clear`](crate::Pool::clear). After a failover, for example, the old primary refuses all writes.
+    Generation,
+    /// Every connect will fail until something changes, such as a wrong password.
     Permanent,
 }
 
@@ -117,7 +122,16 @@ pub trait Manager: Send + Sync + 'static {
         self.connect()
     }
 
-    /// Judges an error of [`connect`](Manager::connect). The default is [`Severity::Connection`].
+    /// Judges an error. The default is [`Severity::Connection`].
+    ///
+    /// | severity     | error of `connect` | of `ping`, `reset`, `get_with` | passed to [`failed`](crate::PooledConnection::failed) |
+    /// |--------------|--------------------|--------------------------------|---------------------------|
+    /// | `Request`    | as `Connection`    | as `Connection`                | the connection is kept    |
+    /// | `Connection` | the connect failed | the connection is destroyed    | the connection is destroyed |
+    /// | `Generation` | as `Connection`    | so is its whole generation     | so is its whole generation |
+    /// | `Permanent`  | see below          | as `Connection`                | as `Connection`           |
+    ///
+    /// If it panics, the error counts as `Connection`.
     ///
     /// After a [`Permanent`](Severity::Permanent) error callers get it at once. The pool connects again
     /// only if a caller asks, and at most once per `backoff.max`, until [`clear`](crate::Pool::clear),
@@ -147,6 +161,10 @@ pub trait Manager: Send + Sync + 'static {
     /// Called after each return, or before the connection is checked out again, see
     /// [`reset_when`](Manager::reset_when); for `reset_timeout` at most, and never for a connection that was
     /// not borrowed yet. The default succeeds.
+    ///
+    /// It is the end of the last use, not the begin of the next one: it is not called for a new connection,
+    /// runs before the next caller is known, and perhaps in a task of the pool. What depends on the caller,
+    /// such as the role of a tenant, belongs to [`get_with`](crate::Pool::get_with).
     fn reset(
         &self,
         conn: &mut Self::Connection,
@@ -192,6 +210,19 @@ pub trait Manager: Send + Sync + 'static {
     /// Without one it returns `true`. A method that overrides it should ask the stream too.
     fn is_reusable(&self, conn: &mut Self::Connection) -> bool {
         self.stream().is_none_or(|stream| stream(conn).is_clean())
+    }
+
+    /// Returns for how much longer the peer accepts requests on the connection, if it has announced that:
+    /// `Keep-Alive: timeout=5`, the rest of a token's validity. The default returns `None`: nothing new was
+    /// announced, and an earlier announcement stands.
+    ///
+    /// Asked when a connection was opened and when it is returned, where it must be quick and must not block.
+    /// Each announcement replaces the one before; `max_lifetime` applies beside it. The connection is not
+    /// checked out in the last tenth of the announced time, at most in its last second, and closed then with
+    /// the reason [`Lifetime`](crate::CloseReason::Lifetime).
+    fn expires_in(&self, conn: &Self::Connection) -> Option<Duration> {
+        let _ = conn;
+        None
     }
 
     /// Closes a connection, whatever the `reason`: says `QUIT` if it is healthy, asks the server to give up
@@ -294,6 +325,10 @@ impl<M: Manager> Manager for Arc<M> {
 
     fn is_reusable(&self, conn: &mut M::Connection) -> bool {
         (**self).is_reusable(conn)
+    }
+
+    fn expires_in(&self, conn: &M::Connection) -> Option<Duration> {
+        (**self).expires_in(conn)
     }
 
     async fn close(&self, conn: M::Connection, reason: CloseReason) {

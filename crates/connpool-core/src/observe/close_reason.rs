@@ -15,7 +15,8 @@
 pub enum CloseReason {
     /// It was idle for `idle_timeout`.
     Idle,
-    /// It was older than its `max_lifetime`, less jitter.
+    /// It was older than its `max_lifetime`, less jitter, or its peer was about to close it, as announced by
+    /// [`expires_in`](crate::Manager::expires_in).
     Lifetime,
     /// It was borrowed `max_uses` times.
     MaxUses,
@@ -33,7 +34,8 @@ pub enum CloseReason {
     ResetTimeout,
     /// The user marked it unusable.
     Marked,
-    /// An exchange failed, or its future was dropped.
+    /// An exchange or the preparation of [`get_with`](crate::Pool::get_with) failed, or its future was
+    /// dropped.
     Unfinished,
     /// Its manager returned `false` from `is_reusable`: for a stream, an operation was left pending, or
     /// the stream had ended.
@@ -46,7 +48,8 @@ pub enum CloseReason {
     /// The runtime that it was opened on has ended, or does not answer, see
     /// [`Runtime::current`](crate::Runtime::current).
     RuntimeGone,
-    /// It was opened before the last [`clear`](crate::Pool::clear).
+    /// It was opened before the last [`clear`](crate::Pool::clear), or
+    /// [`condemn`](crate::PooledConnection::condemn) of a connection of its age.
     Cleared,
     /// `max_size` was lowered.
     Shrunk,

@@ -105,7 +105,8 @@ pub enum Event<'a> {
     /// slot, which is told for healthy connections only.
     #[non_exhaustive]
     CloseCutShort { id: u64, reason: CloseReason, timed_out: bool },
-    /// [`clear`](crate::Pool::clear) was called.
+    /// [`clear`](crate::Pool::clear) was called, or a connection was
+    /// [condemned](crate::PooledConnection::condemn) whose generation was not cleared yet.
     Cleared,
     /// Settings were changed, with [`reconfigure`](crate::Pool::reconfigure) or
     /// [`resize`](crate::Pool::resize).
@@ -145,7 +146,8 @@ pub enum Event<'a> {
     #[non_exhaustive]
     LeakReturned { holder: Holder },
     /// Code of the manager, a connection or a waker panicked, and the panic was caught. `step` is
-    /// `connect`, `liveness`, `ping`, `reset`, `is_reusable`, `close`, `drop` or `wake`.
+    /// `connect`, `severity`, `liveness`, `ping`, `reset`, `is_reusable`, `expires_in`, `close`, `drop` or
+    /// `wake`.
     #[non_exhaustive]
     Panicked { step: &'static str, message: &'a str },
 }
@@ -268,7 +270,8 @@ impl fmt::Display for Event<'_> {
             Event::Paused => f.write_str("paused: no connection is checked out"),
             Event::Resumed => f.write_str("resumed"),
             Event::LeakSuspected { holder } => {
-                write!(f, "connection {} may be leaked: {holder}", holder.id)
+                write!(f, "connection {} may be leaked: {holder}", holder.id)?;
+                holder.backtrace().map_or(Ok(()), |backtrace| write!(f, "\n{backtrace}"))
             }
             Event::LeakReturned { holder } => {
                 write!(f, "connection {} returned after a leak warning: {holder}", holder.id)

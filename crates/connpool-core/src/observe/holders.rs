@@ -5,6 +5,7 @@
 //! uses. The cells are ordered with nothing else, so the models leave them out: a reader sees a whole
 //! lease, or none.
 
+use std::backtrace::Backtrace;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::panic::Location;
@@ -36,6 +37,34 @@ pub struct Holder {
     /// How long the connection has been borrowed; `None` if no setting makes the pool read a clock.
     /// [`leak_warning`](crate::PoolConfig::leak_warning) does.
     pub held: Option<Duration>,
+    trace: Option<Trace>,
+}
+
+impl Holder {
+    /// Returns the backtrace of the checkout, if [`leak_backtrace`](crate::PoolConfig::leak_backtrace) was
+    /// set. It is resolved when it is first printed.
+    pub fn backtrace(&self) -> Option<&Backtrace> {
+        self.trace.as_ref().map(|Trace(backtrace)| &**backtrace)
+    }
+}
+
+/// The backtrace of one checkout. Equal to itself only.
+#[derive(Debug, Clone)]
+struct Trace(Arc<Backtrace>);
+
+impl PartialEq for Trace {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Trace {}
+
+#[cfg(test)]
+impl Holder {
+    pub(crate) fn labeled(label: &str, held: Duration) -> Holder {
+        Holder { id: 1, site: None, label: Some(Arc::from(label)), held: Some(held), trace: None }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -61,6 +90,7 @@ pub(crate) struct Leases<P> {
     blocks: std::sync::Mutex<Vec<Arc<Block<P>>>>,
     sites: CallSites,
     labels: Mutex<BTreeMap<LeaseIndex, Arc<str>>>,
+    traces: Mutex<BTreeMap<LeaseIndex, Trace>>,
 }
 
 /// The number of cells in a block.
@@ -196,6 +226,7 @@ impl<P: Clone> Leases<P> {
             blocks: std::sync::Mutex::default(),
             sites: CallSites::default(),
             labels: Mutex::new(BTreeMap::new()),
+            traces: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -241,10 +272,20 @@ impl<P: Clone> Leases<P> {
         self.labels.lock().insert(index, Arc::from(text));
     }
 
-    pub(crate) fn forget_label(&self, index: LeaseIndex) {
-        // A statement of its own: the label is dropped after the lock.
+    /// Records the backtrace of the caller, which is taking the connection.
+    pub(crate) fn trace(&self, index: LeaseIndex) {
+        let trace = Trace(Arc::new(Backtrace::force_capture()));
+        let old = self.traces.lock().insert(index, trace);
+        drop(old);
+    }
+
+    /// Forgets the label and the backtrace of a lease.
+    pub(crate) fn forget_notes(&self, index: LeaseIndex) {
+        // Statements of their own: what was recorded is dropped after the lock.
         let label = self.labels.lock().remove(&index);
         drop(label);
+        let trace = self.traces.lock().remove(&index);
+        drop(trace);
     }
 
     /// Returns the `most` longest holders, the longest first. Those whose time is unknown come last.
@@ -318,6 +359,7 @@ impl<P: Clone> Leases<P> {
             site: self.sites.find(cell.site.load(Relaxed)),
             label: self.labels.lock().get(&index).cloned(),
             held: since.instant().map(|began| now.since(began)),
+            trace: self.traces.lock().get(&index).cloned(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::acquire::{exhausted, timeout};
 use crate::pool::background::warm_up::{Shortfall, open_min_size};
-use crate::pool::close::{CloseReport, close};
+use crate::pool::close::{CloseReport, close, drain};
 use crate::pool::connect::ConnectTask;
 use crate::pool::handle::Pool;
 use crate::pool::release::settle;
@@ -29,7 +29,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// For changes of the backend, such as a failover or a new password. The pool forgets that connects
     /// failed, and the next one is due at once; still at most 20 fail in any second. If `clear` is called
-    /// again and again, the last connect goes on, and what it opens is discarded.
+    /// again and again, the last connect goes on, and what it opens is discarded. A user whose connection
+    /// has told it of the change calls [`condemn`](crate::PooledConnection::condemn) instead, which clears
+    /// once for all connections of the same age.
     ///
     /// # Examples
     ///
@@ -44,13 +46,7 @@ impl<M: Manager> Pool<M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self) {
-        self.shared().with(|locked| {
-            locked.actions.connects_end = locked.state.machine.clear();
-            locked.actions.tell(Event::Cleared);
-            // The next connect is due at once.
-            locked.actions.notify_maintenance = true;
-        });
-        self.shared().redistribute_idle();
+        self.shared().clear();
     }
 
     /// Changes `max_size`. Connections beyond a smaller size are closed, idle ones now and borrowed ones
@@ -70,10 +66,10 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Returns an error if `max_size` is zero or less than `min_size`. Nothing is changed then.
+    /// Returns an error if `max_size` is zero or less than `min_size` or `min_idle`. Nothing is changed then.
     pub fn resize(&self, max_size: usize) -> Result<(), ConfigError> {
         reconfigure(self.shared(), |config| {
-            ConfigError::check_max_size(max_size, config.min_size)?;
+            ConfigError::check_max_size(max_size, config.min_size, config.min_idle)?;
             config.max_size = max_size;
             Ok(())
         })
@@ -264,7 +260,7 @@ impl<M: Manager> Pool<M> {
         let now = shared.runtime.now();
         let here = shared.runtime.current();
         let (begun, conn) = shared.with(|locked| {
-            if locked.state.machine.closed {
+            if locked.state.machine.closed || locked.state.machine.is_draining() {
                 return Err(AddError::Closed(conn));
             }
             if locked.state.machine.capacity.room() == 0 || shared.idle.is_full() {
@@ -309,6 +305,40 @@ impl<M: Manager> Pool<M> {
     pub async fn close(&self, limit: Duration) -> CloseReport {
         close(self.shared(), limit).await
     }
+
+    /// Refuses new callers, serves those that already wait, and then closes the pool, within `limit` for all
+    /// of it.
+    ///
+    /// For a shutdown that finishes the requests it has accepted. New callers get
+    /// [`GetError::Closed`](crate::GetError::Closed) at once, and so do [`add`](Pool::add) and
+    /// [`warm_up`](Pool::warm_up). Callers that wait, be it for a connection, for its check, or in
+    /// [`get_many`](Pool::get_many), are served as ever. When none is left, or when the limit is over, the
+    /// pool is closed as by [`close`](Pool::close), with what is left of the limit. A paused pool is
+    /// [resumed](Pool::resume) first, and cannot be paused again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # use std::time::Duration;
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let report = pool.drain(Duration::from_secs(5)).await;
+    /// println!("{report}"); // closed 4 connections
+    /// assert!(pool.get().await.is_err_and(|error| error.is_closed()));
+    /// # });
+    /// # Ok::<_, connpool_core::ConfigError>(())
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// The first poll starts to drain the pool. Dropping the future afterwards ends only the wait: the
+    /// maintenance task closes the pool when the callers are served, or when the limit is over.
+    pub async fn drain(&self, limit: Duration) -> CloseReport {
+        drain(self.shared(), limit).await
+    }
 }
 
 /// Changes the settings as `change` does, or leaves them all as they are.
@@ -329,10 +359,7 @@ fn reconfigure<M: Manager>(
             locked.close_later(conn, CloseReason::Overflow);
         }
         shared.snapshot.configure(config);
-        if !needed_clock && shared.snapshot.needs_clock() {
-            // Without a clock, returns recorded the sentinel `Instant::ORIGIN`.
-            shared.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
-        }
+        shared.date_idle(needed_clock, now);
         locked.actions.tell(Event::Reconfigured);
         if let Some(message) = warning {
             locked.actions.tell(Event::ConfigWarning { message });

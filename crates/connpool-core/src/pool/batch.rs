@@ -14,7 +14,7 @@ use crate::pool::acquire::{Miss, Mode, acquire, timeout};
 use crate::pool::guard::PooledConnection;
 use crate::pool::handle::Pool;
 use crate::pool::report::{QueuePlace, gauges};
-use crate::pool::shared::{BATCH, Shared};
+use crate::pool::shared::{Accepted, BATCH, Shared};
 use crate::time::Nanos;
 use crate::util::fair_lock::FairGuard;
 use crate::util::timeout::Deadline;
@@ -26,6 +26,14 @@ impl<M: Manager> Pool<M> {
     /// Only one caller gathers at a time, in the order of arrival, so two of them never wait for what
     /// the other holds. A caller that already holds a connection can still wait for itself: check out
     /// everything it needs at once. Counts as `n` requests.
+    ///
+    /// # Single gets beside it
+    ///
+    /// It takes one place in the queue at a time, each behind all callers that came before, so no single
+    /// [`get`](Pool::get) waits for more than one connection of it. But what it has gathered serves no
+    /// request until the last connection has come: with `k` in hand, single gets share `max_size - k`
+    /// connections, for as long as those queued before its next place take. To gather half of a busy pool
+    /// can thereby halve the throughput for the time of one queue.
     ///
     /// # Examples
     ///
@@ -90,13 +98,17 @@ async fn gather<M: Manager>(
     if n == 0 {
         return Ok(Vec::new());
     }
+    let _accepted = Accepted::new(shared);
+    if shared.snapshot.is_draining() {
+        return Err(GetError::Closed);
+    }
     let gather = async {
         let mut deadline = Deadline::new(limit);
         deadline.begin(shared.runtime.now());
         let _turn = take_turn(shared, &mut deadline).await?;
         let mut gathered = Vec::with_capacity(n.min(BATCH));
         for _ in 0..n {
-            let acquire = acquire(shared, Miss::default(), Mode::Wait, &mut deadline, site);
+            let acquire = acquire(shared, Miss::accepted(), Mode::Wait, &mut deadline, site);
             let conn = tracing::get(&shared.events.pool, acquire).await?;
             gathered.push(PooledConnection::borrowed(shared, conn));
         }

@@ -1,5 +1,6 @@
 //! The end of a pool: with a report, or with its last handle.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,12 +12,11 @@ use crate::pool::background::attend::attend;
 use crate::pool::background::spawn;
 use crate::pool::report::gauges;
 use crate::pool::shared::{Shared, TaskState};
-use crate::pool::waiter::WaitError;
-use crate::time::Instant;
 use crate::util::sync::Arc;
 use crate::util::timeout::{Deadline, timed_out};
 
-/// The result of [`Pool::close`](crate::Pool::close).
+/// The result of [`Pool::close`](crate::Pool::close) and [`Pool::drain`](crate::Pool::drain). Prints as one
+/// line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
@@ -29,12 +29,75 @@ pub struct CloseReport {
     pub timed_out: bool,
 }
 
+/// The number of holders that a report prints.
+const PRINTED_HOLDERS: usize = 3;
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CloseReport { closed, still_out, timed_out } = self;
+        let plural = |n| if n == 1 { "" } else { "s" };
+        write!(f, "closed {closed} connection{}", plural(*closed))?;
+        if *timed_out {
+            f.write_str(", and the limit passed before everything was closed")?;
+        }
+        for (nth, holder) in still_out.iter().take(PRINTED_HOLDERS).enumerate() {
+            f.write_str(if nth == 0 { "; still borrowed: " } else { ", " })?;
+            write!(f, "{holder}")?;
+        }
+        match still_out.len().saturating_sub(PRINTED_HOLDERS) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
+}
+
 /// Closes the pool and waits, for `limit` at most, until everything is gone.
 pub(crate) async fn close<M: Manager>(shared: &Shared<M>, limit: Duration) -> CloseReport {
     let before = shared.counters.closed_total();
     let mut deadline = Deadline::new(limit);
     deadline.begin(shared.runtime.now());
     shut(shared, true);
+    until_closed(shared, before, &mut deadline).await
+}
+
+/// Refuses new callers, serves those that were accepted, and then closes the pool, within `limit` for all
+/// of it.
+pub(crate) async fn drain<M: Manager>(shared: &Shared<M>, limit: Duration) -> CloseReport {
+    let before = shared.counters.closed_total();
+    let mut deadline = Deadline::new(limit);
+    let now = shared.runtime.now();
+    let until = deadline.begin(now);
+    let ((), spawns) = shared.with_spawns(|locked| {
+        locked.actions.spawns.maintenance = locked.state.must_start_maintenance();
+        locked.state.machine.drain(until);
+        locked.rebalance(now);
+        // The maintenance task closes the pool if this future is dropped.
+        locked.caller_left();
+    });
+    spawn(shared, spawns);
+    let mut attends = pin!(attend(shared));
+    loop {
+        let changed = shared.signals.state_changed.listen();
+        let now = shared.runtime.now();
+        if shared.with(|locked| locked.state.machine.closed || locked.drain_ends(now)) {
+            break;
+        }
+        let time_is_up = deadline.passed(&*shared.runtime);
+        if timed_out(or(changed, &mut attends), time_is_up).await {
+            break;
+        }
+    }
+    shut(shared, true);
+    until_closed(shared, before, &mut deadline).await
+}
+
+/// Waits until everything is gone, or until the deadline. `before` is how many connections were closed when
+/// the close began.
+async fn until_closed<M: Manager>(
+    shared: &Shared<M>,
+    before: u64,
+    deadline: &mut Deadline,
+) -> CloseReport {
     let mut is_late = false;
     let mut attends = pin!(attend(shared));
     loop {
@@ -65,23 +128,35 @@ pub(crate) fn abandon<M: Manager>(shared: &Arc<Shared<M>>) {
     });
 }
 
-/// Refuses new callers, answers all waiters, and closes what is idle. A polled future may spawn the
-/// maintenance task, a drop may not.
+/// Closes the pool, unless it is closed. A polled future may spawn the maintenance task, a drop may not.
 fn shut<M: Manager>(shared: &Shared<M>, may_spawn: bool) {
     let ((), spawns) = shared.with_spawns(|locked| {
         if locked.state.machine.closed {
             return;
         }
         locked.actions.spawns.maintenance = may_spawn && locked.state.must_start_maintenance();
-        for key in locked.state.machine.close() {
-            let waiter = locked.state.machine.queue.payload(key);
-            locked.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
-        }
-        // Any time will do: a closed machine consults no deadline.
-        locked.serve(Instant::ORIGIN);
-        locked.actions.closing = true;
-        locked.actions.connects_end = true;
-        locked.actions.notify_maintenance = true;
+        locked.shut();
     });
     spawn(shared, spawns);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_prints_the_holders_that_are_left() {
+        let mut report = CloseReport { closed: 1, still_out: Vec::new(), timed_out: false };
+        assert_eq!(report.to_string(), "closed 1 connection");
+        let holder = Holder::labeled("nightly", Duration::from_secs(32));
+        (report.closed, report.timed_out, report.still_out) = (2, true, vec![holder; 5]);
+        let holder = "<unknown call site> \"nightly\" for 32.0 s";
+        assert_eq!(
+            report.to_string(),
+            format!(
+                "closed 2 connections, and the limit passed before everything was closed; still \
+                 borrowed: {holder}, {holder}, {holder}, and 2 more"
+            )
+        );
+    }
 }

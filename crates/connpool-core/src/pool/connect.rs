@@ -129,7 +129,8 @@ impl<M: Manager> ConnectTask<M> {
         let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
         let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
-        let meta = ConnMeta {
+        let announced = shared.announced_limit(&inner).flatten();
+        let mut meta = ConnMeta {
             id: ConnId::new(id),
             created_at: now,
             expires_at: lifetime.and_then(|span| now.checked_add(span)).unwrap_or(Instant::NEVER),
@@ -140,6 +141,10 @@ impl<M: Manager> ConnectTask<M> {
             verified: VerifiedAt::new(version, self.runtime == home),
             round_trips: RoundTrips::connected(took),
         };
+        if let Some(left) = announced {
+            meta.announced(left, now, (config.max_lifetime, config.lifetime_jitter));
+        }
+        let successor_due_at = meta.successor_due_at();
         let mut conn = Box::new(Conn { inner, slot, meta, pool_ref: None });
         shared.events.tell(|| Event::Opened { id, took });
         shared.with(|locked| {
@@ -148,6 +153,10 @@ impl<M: Manager> ConnectTask<M> {
             }
             conn.slot.state = SlotState::Open;
             locked.actions.notify_maintenance |= locked.state.machine.connected(ticket, now);
+            if locked.state.machine.capacity.keeps_any() && successor_due_at < Instant::NEVER {
+                locked.state.machine.schedule.plan_successor_by(successor_due_at);
+                locked.actions.notify_maintenance = true;
+            }
             locked.actions.state_changed = true;
             locked.deliver(conn, Source::Fresh, now);
             locked.rebalance(now);
@@ -176,10 +185,7 @@ impl<M: Manager> ConnectTask<M> {
         let shared = &self.shared;
         let dropped = matches!(failure, ConnectError::Dropped);
         let is_permanent = match &failure {
-            ConnectError::Failed(error) => {
-                let judged = || shared.manager.severity(error) == Severity::Permanent;
-                shared.events.guarded("severity", judged).unwrap_or(false)
-            }
+            ConnectError::Failed(error) => shared.judge(error) == Severity::Permanent,
             _ => false,
         };
         let told = shared.events.is_observed().then(|| failure.clone());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::machine::disposition::GuardFlags;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::event::Event;
 use crate::pool::conn::Conn;
 use crate::pool::release::{end_lease, release, take_flags};
@@ -73,6 +74,85 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         self.set_flag(GuardFlags::UNUSABLE);
     }
 
+    /// Heeds an error that a request on this connection returned, as far as the manager judges it
+    /// ([`Manager::severity`]). Returns the judgement.
+    ///
+    /// * [`Request`](Severity::Request): the connection is in good order, and nothing happens.
+    /// * [`Connection`](Severity::Connection) and [`Permanent`](Severity::Permanent): it is
+    ///   [marked](PooledConnection::mark_unusable).
+    /// * [`Generation`](Severity::Generation): it is [condemned](PooledConnection::condemn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connpool_core::{Manager, Pool, Severity};
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// struct Sessions;
+    ///
+    /// impl Manager for Sessions {
+    ///     type Connection = &'static str;
+    ///     type Error = Error;
+    ///
+    ///     async fn connect(&self) -> Result<&'static str, Error> {
+    ///         Ok("a session")
+    ///     }
+    ///
+    ///     fn severity(&self, error: &Error) -> Severity {
+    ///         match error.kind() {
+    ///             ErrorKind::NotFound => Severity::Request,
+    ///             ErrorKind::ReadOnlyFilesystem => Severity::Generation,
+    ///             _ => Severity::Connection,
+    ///         }
+    ///     }
+    /// }
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let pool = Pool::builder(Sessions, sim.clone()).build_lazy()?;
+    /// let mut conn = sim.block_on(pool.get())?;
+    /// assert_eq!(conn.failed(&ErrorKind::NotFound.into()), Severity::Request);
+    /// drop(conn);
+    /// assert_eq!(pool.stats().available, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn failed(&mut self, error: &M::Error) -> Severity {
+        let severity = self.shared().judge(error);
+        match severity {
+            Severity::Request => {}
+            Severity::Connection | Severity::Permanent => self.mark_unusable(),
+            Severity::Generation => self.condemn(),
+        }
+        severity
+    }
+
+    /// Destroys this connection when the guard is dropped, and makes all connections of its generation
+    /// stale: those that were opened since the same [`clear`](crate::Pool::clear).
+    ///
+    /// Clears the pool, unless it was cleared since this connection was opened. However many users hear of
+    /// a failover, and whenever, the first one clears the pool, and what was opened afterwards stays.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let (mut first, mut second) = (pool.get().await?, pool.get().await?);
+    /// first.condemn();
+    /// let new = pool.get().await?;
+    /// second.condemn(); // it was stale already
+    /// drop((first, second, new));
+    /// assert_eq!(pool.stats().available, 1);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn condemn(&mut self) {
+        // No flag: from now on the connection is older than the last `clear`.
+        self.shared().condemn(self.conn().meta.origin.version());
+    }
+
     /// Takes the connection out of the pool for good. Its slot is free at once, so the pool may open
     /// another one in its place.
     ///
@@ -133,7 +213,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(&mut self, text: impl AsRef<str>) {
-        self.set_flag(GuardFlags::LABELED);
+        self.set_flag(GuardFlags::NOTED);
         let index = self.conn().slot.index;
         self.shared().leases.label(index, text.as_ref());
     }
@@ -189,6 +269,66 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
         result
     }
 
+    /// Runs one request and its reply like [`exchange`](PooledConnection::exchange), and has an error
+    /// judged by `judge`, as [`failed`](PooledConnection::failed) has it judged by the manager.
+    ///
+    /// For an `act` whose errors are not those of the manager. After an error that is judged as
+    /// [`Request`](Severity::Request) the connection is in good order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool, Severity};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// enum Reply {
+    ///     Rejected,
+    ///     Broken,
+    /// }
+    /// let judge = |reply: &Reply| match reply {
+    ///     Reply::Rejected => Severity::Request,
+    ///     Reply::Broken => Severity::Connection,
+    /// };
+    /// let mut conn = pool.get().await?;
+    /// let reply = conn.exchange_with(judge, async |_conn| Err::<(), _>(Reply::Rejected)).await;
+    /// # assert!(matches!(reply, Err(Reply::Rejected)));
+    /// drop(conn);
+    /// assert_eq!(pool.stats().available, 1);
+    /// # drop(Reply::Broken);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error that `act` returns.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is not cancel safe, like [`exchange`](PooledConnection::exchange).
+    pub async fn exchange_with<T, E>(
+        &mut self,
+        judge: impl FnOnce(&E) -> Severity,
+        act: impl AsyncFnOnce(&mut M::Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.conn().slot.flags;
+        let result = self.exchange(act).await;
+        if let Err(error) = &result {
+            let severity = judge(error);
+            if severity == Severity::Generation {
+                self.condemn();
+            }
+            let is_complete = matches!(severity, Severity::Request | Severity::Generation);
+            if let Some(conn) = self.conn.as_mut().filter(|_| is_complete) {
+                conn.slot.flags = before;
+            }
+        }
+        result
+    }
+
     fn set_flag(&mut self, flag: GuardFlags) {
         if let Some(conn) = &mut self.conn {
             conn.slot.flags = conn.slot.flags.with(flag);
@@ -240,6 +380,10 @@ impl<M: Manager> DerefMut for PooledConnection<'_, M> {
         &mut conn.inner
     }
 }
+
+// A guard that is dropped by a panic destroys its connection.
+impl<M: Manager> UnwindSafe for PooledConnection<'_, M> {}
+impl<M: Manager<Connection: RefUnwindSafe>> RefUnwindSafe for PooledConnection<'_, M> {}
 
 impl<M: Manager> fmt::Debug for PooledConnection<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

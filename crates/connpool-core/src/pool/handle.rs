@@ -1,7 +1,7 @@
 //! The handle of a pool.
 
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::error::GetError;
 use crate::manager::Manager;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
+use crate::pool::acquire::prepare::within_prepared;
 use crate::pool::acquire::{Mode, acquire, exhausted, fast, within};
 use crate::pool::close::abandon;
 use crate::pool::guard::PooledConnection;
@@ -187,6 +188,94 @@ impl<M: Manager> Pool<M> {
         self.borrow_owned(limit.into(), Location::caller())
     }
 
+    /// Checks out a connection like [`get`](Pool::get) that `prepare` has prepared for this caller: its
+    /// role, tenant or search path. Takes `get_timeout` at most, preparation included.
+    ///
+    /// `prepare` runs in the task of the caller, on new and on used connections, after all checks. If it
+    /// fails, panics, or takes too long, the connection is destroyed. What it leaves on the connection is for
+    /// [`reset`](Manager::reset) to remove, or for the next `prepare` to replace.
+    ///
+    /// The connection counts as borrowed while it is prepared. If the pool is cleared, paused or closed
+    /// meanwhile, the caller gets it all the same, as if it had come a moment earlier.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, Pool};
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>(String::from("superuser")) });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// # sim.block_on(async {
+    /// let tenant = String::from("tenant 7");
+    /// let conn = pool
+    ///     .get_with(async |role| {
+    ///         role.clone_from(&tenant);
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// assert_eq!(*conn, "tenant 7");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Pool::get), and [`GetError::Prepare`] with the error of `prepare`. If the time is up
+    /// during `prepare`, the phase of the timeout is [`Prepare`](crate::Phase::Prepare).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `prepare` does. The connection is then destroyed.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe, like [`get`](Pool::get). If the future is dropped during `prepare`, the
+    /// connection is destroyed.
+    #[track_caller]
+    pub fn get_with<P>(&self, prepare: P) -> impl Future<Output = GetResult<'_, M>>
+    where
+        P: AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
+    {
+        let shared = &**self.shared();
+        let limit = shared.snapshot.settings.get_timeout.get();
+        let site = Location::caller();
+        async move {
+            let conn = within_prepared(shared, limit, site, prepare).await?;
+            Ok(PooledConnection::borrowed(shared, conn))
+        }
+    }
+
+    /// Checks out a connection like [`get_with`](Pool::get_with), with a guard that borrows nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_with`](Pool::get_with).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `prepare` does. The connection is then destroyed.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe, like [`get_with`](Pool::get_with).
+    #[track_caller]
+    pub fn get_owned_with<P>(
+        &self,
+        prepare: P,
+    ) -> impl Future<Output = GetResult<'static, M>> + use<M, P>
+    where
+        P: AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
+    {
+        let shared = Arc::clone(self.shared());
+        let limit = shared.snapshot.settings.get_timeout.get();
+        let site = Location::caller();
+        async move {
+            let conn = within_prepared(&shared, limit, site, prepare).await?;
+            Ok(PooledConnection::owned(shared, conn))
+        }
+    }
+
     /// Checks out an idle connection without waiting. Starts no connect and needs no runtime.
     ///
     /// Checks limits and liveness, but does not ping. A connection that was borrowed before is checked
@@ -305,6 +394,29 @@ impl<M: Manager> Pool<M> {
     /// Reads a cell for each connection that was ever open at the same time. Checkouts and returns
     /// during the call may or may not be included.
     ///
+    /// A holder is named by the line that called `get`. A helper that calls it for many handlers passes their
+    /// names on with `#[track_caller]`, for which it must be a function that returns the future, not an
+    /// `async fn`:
+    ///
+    /// ```
+    /// # use connpool_core::{object_fn, GetError, Manager, Pool, PooledConnection};
+    /// #[track_caller]
+    /// fn session<M: Manager>(
+    ///     pool: &Pool<M>,
+    /// ) -> impl Future<Output = Result<PooledConnection<'_, M>, GetError<M::Error>>> {
+    ///     pool.get() // called here, so that the location is that of the handler
+    /// }
+    /// # let sim = connpool_testkit::SimRuntime::new(1);
+    /// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+    /// # let pool = Pool::builder(manager, sim.clone()).build_lazy()?;
+    /// let (_conn, line) = (sim.block_on(session(&pool))?, line!());
+    /// assert_eq!(pool.holders()[0].site.map(|site| site.line()), Some(line));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Where that is not possible, [`leak_backtrace`](PoolConfig::leak_backtrace) records the whole way to
+    /// each checkout.
+    ///
     /// # Examples
     ///
     /// ```
@@ -416,6 +528,13 @@ impl<M: Manager> Clone for WeakPool<M> {
         WeakPool { handle: Weak::clone(&self.handle) }
     }
 }
+
+// A panic while a pool is used leaves it intact: the connection in use is destroyed, and no lock of the pool is
+// held while foreign code runs. What the manager keeps in itself is up to the manager.
+impl<M: Manager> UnwindSafe for Pool<M> {}
+impl<M: Manager> RefUnwindSafe for Pool<M> {}
+impl<M: Manager> UnwindSafe for WeakPool<M> {}
+impl<M: Manager> RefUnwindSafe for WeakPool<M> {}
 
 /// Numbers only: neither the manager nor a connection is formatted.
 impl<M: Manager> fmt::Debug for Pool<M> {

@@ -23,10 +23,20 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     if let Some(reason) = spoiled(shared, &mut conn) {
         return settle(shared, conn, Disposition::Discard(reason));
     }
+    let Some(announced) = shared.announced_limit(&conn.inner) else {
+        return settle(shared, conn, Disposition::Discard(CloseReason::Panicked));
+    };
     let now = shared.clock();
     conn.meta.returned(now);
+    if let Some(left) = announced {
+        let config = shared.snapshot.config();
+        conn.meta.announced(left, now, (config.max_lifetime, config.lifetime_jitter));
+    }
     let (version, unobstructed) = shared.snapshot.fast_return();
-    if conn.meta.may_return(version, shared.snapshot.settings.max_uses.get(), now) {
+    // It may expire later than before, so that another limit comes first.
+    if announced.is_none()
+        && conn.meta.may_return(version, shared.snapshot.settings.max_uses.get(), now)
+    {
         return keep(shared, conn, unobstructed);
     }
     let (versions, rules) = shared.snapshot.versions_and_rules();
@@ -86,12 +96,12 @@ fn spoiled<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> Option<Clos
     }
 }
 
-/// Takes what the guard was told, and forgets its label.
+/// Takes what the guard was told, and forgets its label and its backtrace.
 #[cold]
 pub(crate) fn take_flags<M: Manager>(shared: &Shared<M>, conn: &mut BoxConn<M>) -> GuardFlags {
     let flags = std::mem::take(&mut conn.slot.flags);
-    if flags.has(GuardFlags::LABELED) {
-        shared.leases.forget_label(conn.slot.index);
+    if flags.has(GuardFlags::NOTED) {
+        shared.leases.forget_notes(conn.slot.index);
     }
     flags
 }

@@ -12,12 +12,12 @@ use crate::error::connect_error::ConnectError;
 use crate::error::failed_check::FailedChecks;
 use crate::machine::capacity::SlotState;
 use crate::machine::clock_leap::COMPARED_AFTER;
-use crate::machine::disposition::Disposition;
+use crate::machine::disposition::{Disposition, GuardFlags};
 use crate::machine::health::Clock;
 use crate::machine::home::{Move, RuntimeId};
 use crate::machine::pool::{Gauges, PoolMachine};
 use crate::machine::wait_queue::Source;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::{Event, Observer};
 use crate::observe::holders::{CallSite, LeaseIndex, LeaseIndexes, Leases};
@@ -32,7 +32,7 @@ use crate::pool::waiter::{Assigned, WaitError, Waiter};
 use crate::runtime::Runtime;
 use crate::time::Instant;
 use crate::util::fair_lock::FairLock;
-use crate::util::sync::{Arc, Mutex, Weak};
+use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 
 /// An open connection of a pool.
 pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
@@ -50,6 +50,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) counters: Counters,
     pub(crate) leases: Leases<Weak<Shared<M>>>,
     pub(crate) signals: Signals,
+    /// The number of [`Accepted`] callers.
+    accepted: AtomicU64,
     /// Held by the caller that gathers several connections.
     pub(crate) batch_lock: FairLock,
     pub(crate) weak_self: Weak<Shared<M>>,
@@ -145,6 +147,7 @@ impl<M: Manager> Shared<M> {
             counters: Counters::default(),
             leases: Leases::new(weak_self.clone()),
             signals: Signals::default(),
+            accepted: AtomicU64::new(0),
             batch_lock: FairLock::default(),
             weak_self: weak_self.clone(),
         })
@@ -205,6 +208,11 @@ impl<M: Manager> Shared<M> {
             | flag(machine.backoff.is_unproven(), snapshot::FAILING)
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
             | flag(machine.resets.are_on_return(), snapshot::RESETS)
+            | flag(machine.is_draining(), snapshot::DRAINING)
+            | flag(
+                machine.capacity.min_idle > 0 || self.snapshot.takes_backtraces(),
+                snapshot::MORE_TO_DO,
+            )
             | flag(self.events.observer.is_some(), snapshot::OBSERVED);
         self.snapshot.publish(flags, machine.versions);
     }
@@ -216,6 +224,34 @@ impl<M: Manager> Shared<M> {
         // Catches what the connection's own drop may throw. Its slot is freed in any case.
         self.events.guarded("drop", move || drop(conn));
         self.events.tell(|| Event::Closed { id, reason, age: self.age(created_at) });
+    }
+
+    /// Makes all connections stale that were opened before.
+    pub(crate) fn clear(&self) {
+        self.with(|locked| {
+            let connects_end = locked.state.machine.clear();
+            locked.cleared(connects_end);
+        });
+        self.redistribute_idle();
+    }
+
+    /// Makes a connection stale, whose connect started under `version`, and all of its generation. They may
+    /// be stale already: of several users that hear of a failover, one clears the pool.
+    #[cold]
+    pub(crate) fn condemn(&self, version: u64) {
+        let clears = self.with(|locked| {
+            let connects_end = locked.state.machine.condemn(version);
+            connects_end.map(|connects_end| locked.cleared(connects_end)).is_some()
+        });
+        if clears {
+            self.redistribute_idle();
+        }
+    }
+
+    /// Returns what the manager says of an error; that it is about one connection if it panics.
+    #[cold]
+    pub(crate) fn judge(&self, error: &M::Error) -> Severity {
+        self.events.guarded("severity", || self.manager.severity(error)).unwrap_or_default()
     }
 
     /// Puts everything that is idle where it belongs now.
@@ -249,10 +285,25 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    /// Does what a checkout has to do for `min_idle` and `leak_backtrace`.
+    #[cold]
+    pub(crate) fn checked_out_slowly(&self, conn: &mut BoxConn<M>) {
+        if self.snapshot.takes_backtraces() {
+            self.leases.trace(conn.slot.index);
+            conn.slot.flags = conn.slot.flags.with(GuardFlags::NOTED);
+        }
+        self.with(|locked| {
+            locked.note_idle();
+            if locked.state.machine.keeps_idle() && locked.state.machine.missing() > 0 {
+                locked.request_connects();
+            }
+        });
+    }
+
     /// Returns the time, if some setting depends on it.
     ///
-    /// `ORIGIN` is a sentinel that flows into the connections' metadata. `admin::reconfigure` replaces
-    /// it when a setting first needs a clock.
+    /// `ORIGIN` is a sentinel that flows into the connections' metadata, until
+    /// [`date_idle`](Shared::date_idle) replaces it.
     #[inline]
     pub(crate) fn clock(&self) -> Instant {
         match self.snapshot.clock() {
@@ -317,9 +368,62 @@ impl<M: Manager> Shared<M> {
         })
     }
 
+    /// Asks the manager for a limit that the peer has announced; `None` if it panics.
+    #[inline]
+    pub(crate) fn announced_limit(&self, conn: &M::Connection) -> Option<Option<Duration>> {
+        let announced = self.events.guarded("expires_in", || self.manager.expires_in(conn))?;
+        if let Some(left) = announced {
+            self.read_clock_for(left);
+        }
+        Some(announced)
+    }
+
+    /// Has the clock read that a limit of this length needs.
+    #[cold]
+    fn read_clock_for(&self, limit: Duration) {
+        if self.snapshot.clock() >= Clock::for_limit(limit.into()) {
+            return;
+        }
+        let now = self.runtime.now();
+        self.with(|_| {
+            let needed_clock = self.snapshot.needs_clock();
+            self.snapshot.announced(limit.into());
+            self.date_idle(needed_clock, now);
+        });
+    }
+
+    /// Replaces the sentinel that returns recorded while no clock was read, if one is read from now on. The
+    /// caller holds the lock.
+    pub(crate) fn date_idle(&self, needed_clock: bool, now: Instant) {
+        if !needed_clock && self.snapshot.needs_clock() {
+            self.idle.for_each(|conn| conn.meta.idle_since = conn.meta.idle_since.max(now));
+        }
+    }
+
     /// Returns how long ago `then` was. For events only: reads the clock.
     pub(crate) fn age(&self, then: Instant) -> Duration {
         self.runtime.now().since(then)
+    }
+}
+
+/// A caller that was accepted, and that a pool which drains serves. Queued callers are counted by the queue.
+pub(crate) struct Accepted<'a, M: Manager>(&'a Shared<M>);
+
+impl<'a, M: Manager> Accepted<'a, M> {
+    pub(crate) fn new(shared: &'a Shared<M>) -> Self {
+        shared.accepted.fetch_add(1, Ordering::SeqCst);
+        Accepted(shared)
+    }
+}
+
+impl<M: Manager> Drop for Accepted<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        let Accepted(shared) = self;
+        shared.accepted.fetch_sub(1, Ordering::SeqCst);
+        if shared.snapshot.is_draining() {
+            shared.with(|locked| locked.caller_left());
+        }
     }
 }
 
@@ -481,6 +585,7 @@ impl<M: Manager> Locked<'_, M> {
         self.state.machine.tick(now);
         self.serve(now);
         self.give_up(now);
+        self.note_idle();
         if self.state.machine.missing() > 0 {
             self.request_connects();
         }
@@ -488,6 +593,15 @@ impl<M: Manager> Locked<'_, M> {
         self.actions.state_changed |= is_drained;
         // The maintenance task ends.
         self.actions.notify_maintenance |= is_drained;
+    }
+
+    /// Tells the machine how many connections are idle, if it matters.
+    #[inline]
+    fn note_idle(&mut self) {
+        if self.state.machine.keeps_idle() {
+            let idle = self.shared.idle.count().idle;
+            self.state.machine.note_idle(idle);
+        }
     }
 
     /// Decides a connect, which takes a slot. Returns its number.
@@ -506,6 +620,7 @@ impl<M: Manager> Locked<'_, M> {
     /// Collects the tasks that are wanted: the maintenance task, and connects.
     pub(crate) fn collect_spawns(&mut self, now: Instant) {
         self.actions.spawns.maintenance = self.state.must_start_maintenance();
+        self.note_idle();
         let wanted = self.state.machine.connects_wanted(now);
         if wanted > 0 {
             // The maintenance task has to know when they hang; and work under the lock is bounded.
@@ -585,6 +700,33 @@ impl<M: Manager> Locked<'_, M> {
         }
     }
 
+    /// Returns whether a pool that is drained is to be closed now.
+    pub(crate) fn drain_ends(&self, now: Instant) -> bool {
+        let others = self.shared.accepted.load(Ordering::SeqCst);
+        self.state.machine.drain_ends(usize::try_from(others).unwrap_or(usize::MAX), now)
+    }
+
+    /// Has the end of a drain looked at, after a caller left.
+    pub(crate) fn caller_left(&mut self) {
+        let drains = self.state.machine.is_draining();
+        self.actions.state_changed |= drains;
+        self.actions.notify_maintenance |= drains;
+    }
+
+    /// Closes the pool: refuses new callers, answers all waiters, and closes what is idle.
+    pub(crate) fn shut(&mut self) {
+        for key in self.state.machine.close() {
+            let waiter = self.state.machine.queue.payload(key);
+            self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        }
+        // Any time will do: a closed machine consults no deadline.
+        self.serve(Instant::ORIGIN);
+        self.actions.closing = true;
+        self.actions.connects_end = true;
+        self.actions.notify_maintenance = true;
+        self.actions.state_changed = true;
+    }
+
     /// Reports the last failure to all waiters if they are to hear of it.
     pub(crate) fn give_up(&mut self, now: Instant) {
         self.count_lendings(now);
@@ -617,6 +759,13 @@ impl<M: Manager> Locked<'_, M> {
             let first = queue.head().and_then(|key| queue.payload(key));
             self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
         }
+    }
+
+    /// Tells of a `clear`, after which the next connect is due at once.
+    fn cleared(&mut self, connects_end: bool) {
+        self.actions.connects_end = connects_end;
+        self.actions.tell(Event::Cleared);
+        self.actions.notify_maintenance = true;
     }
 
     fn tell_changes(&mut self, before: Gauges) {

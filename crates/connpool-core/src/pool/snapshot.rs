@@ -34,18 +34,22 @@ pub(crate) const PAUSED: u64 = 32;
 pub(crate) const OBSERVED: u64 = 64;
 /// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
 pub(crate) const CHECKS_FAIL: u64 = 128;
+/// The pool serves the callers that it has accepted, and no new ones.
+pub(crate) const DRAINING: u64 = 256;
+/// Each checkout has more to do than the fast path does, for `min_idle` or `leak_backtrace`.
+pub(crate) const MORE_TO_DO: u64 = 512;
 /// Connections are reset when they come back.
-pub(crate) const RESETS: u64 = 256;
+pub(crate) const RESETS: u64 = 1024;
 
 /// The flags that keep a returned connection from the idle set.
 const OBSTRUCT_RETURN: u64 = OBSTRUCT_TRY | RESETS;
 /// The flags that keep a `try_get` from the idle set.
 const OBSTRUCT_TRY: u64 = CLOSED | WAITERS | SURPLUS | PAUSED;
 /// The flags that keep a `get` from the idle set, or that need its help.
-const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_TRY | UNATTENDED;
+const OBSTRUCT_CHECKOUT: u64 = OBSTRUCT_TRY | UNATTENDED | DRAINING;
 
-/// The lowest bits of the state are for flags, the others for the version: 2^54 changes.
-const FLAG_BITS: u32 = 10;
+/// The lowest bits of the state are for flags, the others for the version: 2^53 changes.
+const FLAG_BITS: u32 = 11;
 
 /// The part of the pool's state that is read without its lock.
 pub(crate) struct Snapshot {
@@ -88,6 +92,8 @@ pub(crate) struct Settings {
     keepalive: Setting,
     pub(crate) slow_get_warning: Setting,
     pub(crate) leak_warning: Setting,
+    /// The shortest limit that a peer has announced. No setting, but needs a clock like one.
+    announced: Setting,
     /// [`Rules::fresh_for`].
     fresh_for: Setting,
     /// The same, until the clocks have to be compared.
@@ -95,6 +101,8 @@ pub(crate) struct Settings {
     /// The largest number if there is no limit.
     pub(crate) max_uses: Relaxed,
     clock: Relaxed,
+    /// 1 if the backtrace of each checkout is recorded.
+    leak_backtrace: Relaxed,
 }
 
 /// A duration, in nanoseconds.
@@ -128,6 +136,7 @@ impl Snapshot {
             provides,
         };
         snapshot.set_home(home);
+        snapshot.settings.announced.set(None);
         snapshot.configure(config);
         snapshot
     }
@@ -164,8 +173,21 @@ impl Snapshot {
         let fresh_for = rules.fresh_for();
         settings.fresh_for.set(fresh_for);
         settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
-        settings.clock.set(rules.clock(settings.leak_warning.get()) as u64);
+        self.choose_clock(&rules);
+        settings.leak_backtrace.set(config.leak_backtrace.into());
         *self.config.lock() = Arc::new(config);
+    }
+
+    /// Has the clock read that a limit needs which a peer has announced.
+    pub(crate) fn announced(&self, limit: Nanos) {
+        self.settings.announced.set(self.settings.announced.get().min(limit).as_duration());
+        let (_, rules) = self.versions_and_rules();
+        self.choose_clock(&rules);
+    }
+
+    fn choose_clock(&self, rules: &Rules) {
+        let Settings { leak_warning, announced, clock, .. } = &self.settings;
+        clock.set(rules.clock(leak_warning.get().min(announced.get())) as u64);
     }
 
     // Flags and versions.
@@ -174,7 +196,7 @@ impl Snapshot {
     #[inline]
     pub(crate) fn fast_checkout(&self) -> Option<u64> {
         let state = self.state.load(Ordering::SeqCst);
-        (state & (OBSTRUCT_CHECKOUT | OBSERVED) == 0).then_some(state >> FLAG_BITS)
+        (state & (OBSTRUCT_CHECKOUT | OBSERVED | MORE_TO_DO) == 0).then_some(state >> FLAG_BITS)
     }
 
     /// Returns the version, and whether nothing obstructs a return.
@@ -211,6 +233,18 @@ impl Snapshot {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.flags(CLOSED) != 0
+    }
+
+    /// Returns whether new callers are refused.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.flags(CLOSED | DRAINING) != 0
+    }
+
+    /// Returns whether a checkout has more to do than the fast path does.
+    #[inline]
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        self.flags(MORE_TO_DO) != 0
     }
 
     #[inline]
@@ -319,6 +353,11 @@ impl Snapshot {
         let is_compared = now < self.compared_until()
             && self.state.load(Ordering::SeqCst) >> FLAG_BITS == version;
         if is_compared { fresh_for.get() } else { fresh_until_compared.get() }
+    }
+
+    /// Returns whether the backtrace of each checkout is recorded.
+    pub(crate) fn takes_backtraces(&self) -> bool {
+        self.settings.leak_backtrace.get() > 0
     }
 
     /// Returns all settings. Not for the fast paths: takes a lock, never for long.

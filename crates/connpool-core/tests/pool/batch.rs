@@ -260,3 +260,32 @@ fn pool_exchange_without_a_connection_returns_the_get_error() {
     assert!(error.is_timeout());
     drop(held);
 }
+
+/// It takes one place at a time, so it is never ahead of a single get by more than one connection.
+#[test]
+fn single_gets_beside_get_many_wait_for_one_connection_of_it_at_most() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(3).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 3);
+    let before = spawn_get(&sim, &pool);
+    let gather = spawn_get_many(&sim, &pool, 3, SECOND);
+    let after = [(); 2].map(|()| spawn_get(&sim, &pool));
+    let ended = || {
+        sim.settle();
+        [before.has_ended(), after[0].has_ended(), after[1].has_ended()]
+    };
+    held.pop();
+    assert_eq!(ended(), [true, false, false]);
+    // The first one gathered: its place was ahead of the others.
+    held.pop();
+    assert_eq!(ended(), [true, false, false]);
+    // Its second place is behind them, and they share what it has not gathered.
+    held.pop();
+    assert_eq!(ended(), [true, true, false]);
+    drop(after[0].take());
+    assert!(ended()[2]);
+    assert!(!gather.has_ended());
+    drop((before.take(), after[1].take()));
+    sim.advance(SECOND);
+    assert_eq!(gather.take(), Some(true));
+}

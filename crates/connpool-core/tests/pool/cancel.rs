@@ -115,6 +115,49 @@ fn get_dropped_at_every_poll_of_a_ping_loses_nothing() {
 }
 
 #[test]
+fn get_with_dropped_at_every_poll_loses_nothing() {
+    for filled in [0, 1] {
+        drop_each(
+            |k| {
+                let case = Case::new(k, |pool| pool.max_size(1)).filled(filled);
+                let sim = case.sim.clone();
+                let get = case.pool.get_owned_with(async move |_| {
+                    yield_now().await;
+                    sim.sleep(MILLI).await;
+                    Ok(())
+                });
+                let get: BoxFuture = Box::pin(async move { drop(get.await) });
+                (case, get)
+            },
+            assert_nothing_lost,
+        );
+    }
+}
+
+#[test]
+fn drain_dropped_at_every_poll_closes_the_pool_and_serves_its_callers() {
+    drop_each(
+        |k| {
+            let mut case = Case::new(k, |pool| pool.max_size(1)).filled(1);
+            case.held = hold(&case.sim, &case.pool, 1);
+            case.sim.spawn(case.get());
+            case.sim.settle();
+            let pool = case.pool.clone();
+            let drain: BoxFuture = Box::pin(async move {
+                pool.drain(20 * SECOND).await;
+            });
+            (case, drain)
+        },
+        |case| {
+            // One that was never polled has changed nothing.
+            if !case.pool.is_closed() {
+                assert_nothing_lost(case);
+            }
+        },
+    );
+}
+
+#[test]
 fn get_in_a_paused_pool_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {

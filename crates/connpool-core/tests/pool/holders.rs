@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{Behavior, Call, Fake, MILLI, SECOND, hold, new};
+use crate::support::{Behavior, Call, Fake, Got, Guard, MILLI, SECOND, hold, new};
 use connpool_core::{Builder, Event, GetError, Holder, Pool};
+use connpool_testkit::SimRuntime;
 
 fn call_site_line(holder: &Holder) -> u32 {
     let site = holder.site.expect("no call site recorded");
@@ -240,4 +241,57 @@ fn leak_warning_beyond_the_clock_range_arms_no_timer() {
     let slept = sim.timers_created();
     sim.advance(60 * SECOND);
     assert_eq!(sim.timers_created(), slept);
+}
+
+// ---- handlers behind a helper
+
+#[track_caller]
+fn helper(pool: &Pool<Fake>) -> impl Future<Output = Got> + use<> {
+    pool.get_owned()
+}
+
+#[test]
+fn helper_with_track_caller_names_its_callers() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().build_lazy().unwrap();
+    let (_first, first) = (sim.block_on(helper(&pool)), line!());
+    let (_second, second) = (sim.block_on(helper(&pool)), line!());
+    let mut lines: Vec<_> =
+        pool.holders().iter().map(|holder| holder.site.unwrap().line()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [first, second]);
+}
+
+#[inline(never)]
+fn handler_behind_a_helper(sim: &SimRuntime, pool: &Pool<Fake>) -> Guard {
+    sim.block_on(pool.get_owned()).unwrap()
+}
+
+#[test]
+fn leak_backtrace_names_the_callers_of_a_helper() {
+    let (sim, fake) = new(1);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let observer = move |_: &str, event: &Event<'_>| {
+        if matches!(event, Event::LeakSuspected { .. }) {
+            tell.lock().unwrap().push(event.to_string());
+        }
+    };
+    let pool = fake.pool().leak_warning(SECOND).leak_backtrace(true).observer(observer);
+    let pool = pool.build_lazy().unwrap();
+    let guard = handler_behind_a_helper(&sim, &pool);
+    sim.advance(2 * SECOND);
+    let holder = pool.holders().remove(0);
+    let name = "handler_behind_a_helper";
+    assert!(holder.backtrace().unwrap().to_string().contains(name));
+    assert!(!holder.to_string().contains(name));
+    assert!(told.lock().unwrap()[0].contains(name));
+    assert!(pool.holders() == [holder]);
+    drop(guard);
+    // The next checkout has its own, or none.
+    let mut config = pool.config();
+    config.leak_backtrace = false;
+    pool.reconfigure(config).unwrap();
+    let _guard = sim.block_on(pool.get_owned()).unwrap();
+    assert!(pool.holders()[0].backtrace().is_none());
 }

@@ -55,13 +55,22 @@ impl Harness {
         let polled = caller.poll();
         let (started, inner_count, version) =
             (caller.started, caller.inner_count(), caller.version);
-        if inner_count > before {
+        let prepares = matches!(caller.kind, Kind::GetWith(_));
+        let is_prepared = caller.inner().is_prepared;
+        if inner_count > before && !prepares {
             // The connections stay inside the future.
             self.successes += inner_count as u64;
             self.count_slow_get(started);
         }
         match polled {
             Polled::Pending => return,
+            Polled::Ended | Polled::Panicked if prepares => {
+                self.successes += u64::from(is_prepared);
+                self.count_slow_get(started);
+                if !is_prepared {
+                    self.mark_unfinished(index);
+                }
+            }
             Polled::Ended | Polled::Panicked if inner_count > 0 => {
                 let succeeded = self.callers[index].kind == Kind::Exchange(Exchange::Succeeds);
                 if !succeeded {
@@ -85,7 +94,11 @@ impl Harness {
             self.count_slow_get(started);
         } else {
             self.mark_unfinished(index);
-            drop(self.callers.remove(index));
+            let caller = self.callers.remove(index);
+            if matches!(caller.kind, Kind::GetWith(_)) {
+                self.count_slow_get(caller.started);
+            }
+            drop(caller);
         }
     }
 

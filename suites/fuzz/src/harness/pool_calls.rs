@@ -5,17 +5,36 @@ use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once};
 
-use super::Harness;
+use super::{Harness, take};
 use crate::history::Keep;
 use crate::settings::Settings;
 
 impl Harness {
     pub(super) fn clear(&mut self) {
         self.pool.clear();
+        self.note_clear();
+    }
+
+    fn note_clear(&mut self) {
         self.clears += 1;
         self.connects_at_clear = self.backend.with_observed(|observed| observed.connects_at.len());
         let pending = self.pool.stats().connecting;
         self.backend.record(|observed| observed.pool_cleared(pending));
+    }
+
+    /// Condemns a connection, which clears the pool unless it was cleared since that was opened.
+    pub(super) fn condemn(&mut self, index: usize) {
+        let Some(mut entry) = take(index, &mut self.checked_out) else {
+            return;
+        };
+        let is_new = match self.added_at.get(&(*entry.guard).id()) {
+            Some(clears) => *clears == self.clears,
+            None => entry.guard.connect() > self.connects_at_clear,
+        };
+        entry.guard.condemn();
+        if is_new {
+            self.note_clear();
+        }
     }
 
     pub(super) fn settings_changed(&mut self, settings: Settings) {

@@ -24,6 +24,9 @@ impl<W> PoolMachine<W> {
             broken,
             returned_broken,
             leaps: _,
+            // Without `min_idle` and lifetimes, no decision depends on these.
+            idle: _,
+            successor_due: _,
             // There is one runtime.
             home: _,
             resets,
@@ -32,6 +35,7 @@ impl<W> PoolMachine<W> {
             versions: _,
             closed,
             paused,
+            drain_until,
         } = self;
         let Capacity { max_size, open, connecting, closing, .. } = capacity;
         into.number(*max_size);
@@ -51,6 +55,7 @@ impl<W> PoolMachine<W> {
         into.number(pinging.get());
         into.flag(*closed);
         into.flag(*paused);
+        into.due(*drain_until);
     }
 
     /// Projects a ticket, as seen by the connect that has it.

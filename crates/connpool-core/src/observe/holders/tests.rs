@@ -100,19 +100,15 @@ fn label_is_cut_and_forgotten() {
     leases.label(a, &"ä".repeat(10_000_000));
     let label = leases.longest(usize::MAX, at(1)).remove(0).label.unwrap();
     assert_eq!(&*label, "ä".repeat(64));
-    leases.forget_label(a);
+    leases.forget_notes(a);
     assert_eq!(leases.longest(usize::MAX, at(1)).remove(0).label, None);
 }
 
 #[test]
 fn holder_prints_what_is_known() {
     let site = Location::caller();
-    let mut holder = Holder {
-        id: 7,
-        site: Some(site),
-        label: Some(Arc::from("nightly")),
-        held: Some(Duration::from_millis(32_100)),
-    };
+    let mut holder = Holder::labeled("nightly", Duration::from_millis(32_100));
+    holder.site = Some(site);
     let call_site = format!("{}:{}", site.file(), site.line());
     assert_eq!(holder.to_string(), format!("{call_site} \"nightly\" for 32.1 s"));
     (holder.label, holder.held) = (None, None);

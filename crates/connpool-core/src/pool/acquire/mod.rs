@@ -24,11 +24,12 @@ use crate::pool::connect::report_first_check;
 use crate::pool::idle::NotTaken;
 use crate::pool::release::settle;
 use crate::pool::report::{QueuePlace, diagnosis};
-use crate::pool::shared::{BoxConn, Shared};
+use crate::pool::shared::{Accepted, BoxConn, Shared};
 use crate::pool::waiter::{Assigned, WaitError};
 use crate::time::{Instant, Nanos};
 use crate::util::timeout::Deadline;
 
+pub(crate) mod prepare;
 pub(crate) mod verify;
 mod wait;
 mod watch;
@@ -44,6 +45,15 @@ pub(crate) struct Miss {
     failed: u32,
     /// Whether nothing was taken because the runtime must be asked first.
     must_ask: bool,
+    /// Whether a pool that drains serves the caller.
+    is_accepted: bool,
+}
+
+impl Miss {
+    /// Returns the state of a caller that is [`Accepted`].
+    pub(crate) fn accepted() -> Self {
+        Miss { is_accepted: true, ..Miss::default() }
+    }
 }
 
 /// Checks out an idle connection if nothing obstructs it and nothing but a liveness probe is due;
@@ -71,13 +81,13 @@ pub(crate) fn fast<M: Manager>(
     let mut conn = shared
         .idle
         .pop_if(is_fit, !probes, may_ask)
-        .map_err(|why| Miss { failed: 0, must_ask: why == NotTaken::MustAsk })?;
+        .map_err(|why| Miss { must_ask: why == NotTaken::MustAsk, ..Miss::default() })?;
     if probes {
         if now.is_past(conn.meta.idle_since, probe_after) {
             let result = probe(shared, &mut conn.inner);
             if let Step::Close(reason) = Check::probe_only(result) {
                 settle(shared, conn, Disposition::Close(reason));
-                return Err(Miss { failed: 1, must_ask: false });
+                return Err(Miss { failed: 1, ..Miss::default() });
             }
         }
         shared.counters.request.inc();
@@ -105,14 +115,18 @@ pub(crate) async fn within<M: Manager>(
         }
     }
     let mut deadline = Deadline::new(limit);
-    let result = if tracing::is_on() {
+    if tracing::is_on() {
         let acquire = acquire(shared, miss, Mode::Wait, &mut deadline, site);
-        tracing::get(&shared.events.pool, acquire).await
-    } else {
-        // Not through a function, which would move the future.
-        acquire(shared, miss, Mode::Wait, &mut deadline, site).await
-    };
-    result.map_err(Box::new)
+        // Boxed, so that every other get is no larger for it.
+        return Box::pin(tracing::get(&shared.events.pool, acquire)).await.map_err(Box::new);
+    }
+    // What `acquire` does. Not through that function, which would move the future.
+    let watch = begin(shared);
+    let mut wait = Wait::new(shared);
+    match obtain(shared, miss, Mode::Wait, &mut deadline, &mut wait).await {
+        Ok(verified) => Ok(check_out(shared, verified, watch, site)),
+        Err(error) => Err(Box::new(error)),
+    }
 }
 
 /// Yields to other tasks, if the runtime says so. The caller holds nothing meanwhile.
@@ -128,7 +142,7 @@ pub(crate) enum Mode {
     Immediate,
 }
 
-/// Obtains a connection, verifies it, and checks it out; repeats while verification fails.
+/// Obtains a connection and checks it out.
 pub(crate) async fn acquire<M: Manager>(
     shared: &Shared<M>,
     miss: Miss,
@@ -136,14 +150,41 @@ pub(crate) async fn acquire<M: Manager>(
     deadline: &mut Deadline,
     site: CallSite,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
+    let watch = begin(shared);
+    let mut wait = Wait::new(shared);
+    let verified = obtain(shared, miss, mode, deadline, &mut wait).await?;
+    Ok(check_out(shared, verified, watch, site))
+}
+
+/// Counts a `get` that is no longer on the fast path, and starts to observe it.
+#[inline]
+fn begin<M: Manager>(shared: &Shared<M>) -> Option<Box<GetWatch<'_, M>>> {
     shared.counters.request.inc();
-    if mode == Mode::Immediate && shared.snapshot.is_closed() {
+    GetWatch::begin(shared)
+}
+
+/// A connection whose check has passed, and when.
+struct Verified<M: Manager> {
+    conn: BoxConn<M>,
+    at: Instant,
+}
+
+/// Obtains a connection and verifies it; repeats while verification fails.
+async fn obtain<M: Manager>(
+    shared: &Shared<M>,
+    miss: Miss,
+    mode: Mode,
+    deadline: &mut Deadline,
+    wait: &mut Wait<'_, M>,
+) -> Result<Verified<M>, GetError<M::Error>> {
+    if mode == Mode::Immediate && shared.snapshot.is_draining() {
         return Err(GetError::Closed);
     }
-    let mut watch = GetWatch::begin(shared);
-    let mut wait = Wait::new(shared);
-    let Miss { mut failed, .. } = miss;
-    let mut search_idle = true;
+    let Miss { mut failed, is_accepted, .. } = miss;
+    wait.is_accepted = is_accepted;
+    // Of a caller that is not queued, and waits for a check.
+    let mut accepted = None;
+    let mut search_idle = wait.key.is_none();
     let mut may_ask = true;
     loop {
         let idle = match search_idle && failed < TRIES {
@@ -177,7 +218,7 @@ pub(crate) async fn acquire<M: Manager>(
             }
         };
         if let Some(at) = assigned.verified_at {
-            return Ok(check_out(shared, assigned.conn, at, &mut watch, site));
+            return Ok(Verified { conn: assigned.conn, at });
         }
         let kind = match (mode, assigned.source) {
             (Mode::Immediate, _) => CheckKind::Immediate,
@@ -217,7 +258,13 @@ pub(crate) async fn acquire<M: Manager>(
         let mut checkout = Checkout { shared, conn: Some(conn), checked_at };
         let disposition = match Disposition::after(check.step) {
             Some(disposition) => Some(disposition),
-            None => checkout.run(check, deadline).await,
+            None => {
+                if wait.key.is_none() && accepted.is_none() {
+                    accepted = Some(Accepted::new(shared));
+                    wait.is_accepted = true;
+                }
+                checkout.run(check, deadline).await
+            }
         };
         if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
             report_first_check(shared, &conn.meta, disposition);
@@ -231,10 +278,7 @@ pub(crate) async fn acquire<M: Manager>(
                 continue;
             }
             Some(Disposition::Reuse) => match checkout.finish() {
-                Ok(conn) => {
-                    let at = checkout.checked_at;
-                    return Ok(check_out(shared, conn, at, &mut watch, site));
-                }
+                Ok(conn) => return Ok(Verified { conn, at: checkout.checked_at }),
                 Err(CloseReason::PoolClosed) => return Err(GetError::Closed),
                 Err(_) => {}
             },
@@ -281,16 +325,37 @@ fn take_idle<M: Manager>(
 
 fn check_out<M: Manager>(
     shared: &Shared<M>,
-    mut conn: BoxConn<M>,
-    checked_at: Instant,
-    watch: &mut Option<Box<GetWatch<'_, M>>>,
+    Verified { mut conn, at }: Verified<M>,
+    watch: Option<Box<GetWatch<'_, M>>>,
     site: CallSite,
 ) -> BoxConn<M> {
-    shared.counters.success.inc();
-    let since = watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()));
-    let since = since.or_else(|| shared.snapshot.needs_clock().then_some(checked_at));
-    shared.check_out(&mut conn, site, since);
+    let since = report_checkout(shared, &conn, watch);
+    let since = since.or_else(|| shared.snapshot.needs_clock().then_some(at));
+    lend(shared, &mut conn, site, since);
     conn
+}
+
+/// Records that `site` borrows a connection that was not taken on the fast path.
+fn lend<M: Manager>(
+    shared: &Shared<M>,
+    conn: &mut BoxConn<M>,
+    site: CallSite,
+    since: Option<Instant>,
+) {
+    shared.check_out(conn, site, since);
+    if shared.snapshot.has_more_to_do() {
+        shared.checked_out_slowly(conn);
+    }
+}
+
+/// Counts and reports a checkout. Returns its time if that was measured.
+fn report_checkout<M: Manager>(
+    shared: &Shared<M>,
+    conn: &BoxConn<M>,
+    mut watch: Option<Box<GetWatch<'_, M>>>,
+) -> Option<Instant> {
+    shared.counters.success.inc();
+    watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()))
 }
 
 fn get_error<M: Manager>(

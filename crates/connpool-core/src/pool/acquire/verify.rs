@@ -8,9 +8,9 @@ use futures_lite::future::{or, pending};
 
 use crate::machine::check_limit::CheckLimit;
 use crate::machine::disposition::{Disposition, GuardFlags};
-use crate::machine::health::{Check, CheckKind, Rules, Step, StepResult, Versions};
+use crate::machine::health::{Check, CheckKind, Origin, Rules, Step, StepResult, Versions};
 use crate::machine::home::is_stranded;
-use crate::manager::Manager;
+use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::connect::report_first_check;
@@ -37,7 +37,12 @@ pub(crate) fn begin_check<M: Manager>(
     let begin = |spare| Check::begin(kind, &conn.meta, &rules, versions, spare, now);
     let mut check = begin(true);
     if check.step == Step::Close(CloseReason::Idle)
-        && !shared.peek(|state| state.machine.capacity.is_above_min_size())
+        && !shared.peek(|state| {
+            let capacity = &state.machine.capacity;
+            let enough_idle =
+                || capacity.min_idle == 0 || shared.idle.count().idle >= capacity.min_idle;
+            capacity.is_above_min_size() && enough_idle()
+        })
     {
         check = begin(false);
     }
@@ -110,24 +115,22 @@ pub(crate) async fn run_check<M: Manager>(
                 };
                 let inner = &mut conn.inner;
                 let ping = async { manager.ping(inner).await };
-                let (result, took) =
-                    run_step(shared, about, limit, deadline, interrupt, ping).await?;
-                conn.meta.round_trips.pinged(took.unwrap_or_default());
-                result
+                let ended = run_step(shared, about, limit, deadline, interrupt, ping).await?;
+                conn.meta.round_trips.pinged(ended.took.unwrap_or_default());
+                ended.heed(shared, conn.meta.origin)
             }
             Step::Reset => {
                 let limit = shared.snapshot.config().reset_timeout;
                 let inner = &mut conn.inner;
                 let reset = async { manager.reset(inner).await };
-                let (result, took) =
-                    run_step(shared, about, limit, deadline, interrupt, reset).await?;
-                if took.is_some() || shared.snapshot.resets_on_return() {
-                    shared.with(|locked| locked.state.machine.resets.took(took));
+                let ended = run_step(shared, about, limit, deadline, interrupt, reset).await?;
+                if ended.took.is_some() || shared.snapshot.resets_on_return() {
+                    shared.with(|locked| locked.state.machine.resets.took(ended.took));
                 }
-                if result == StepResult::Done {
+                if ended.result == StepResult::Done {
                     conn.slot.flags = conn.slot.flags.with(GuardFlags::RESET);
                 }
-                result
+                ended.heed(shared, conn.meta.origin)
             }
         };
         if result == StepResult::Done {
@@ -144,8 +147,26 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
-/// Runs a ping or a reset that may take `own` by itself, and returns how long it took, `None` if it was ready
-/// at once, which reads no clock. Returns `None` if the deadline or the interrupt came first.
+/// How a ping or a reset ended.
+struct EndedStep {
+    result: StepResult,
+    /// `None` if it was ready at once, which reads no clock.
+    took: Option<Duration>,
+    severity: Severity,
+}
+
+impl EndedStep {
+    /// Returns the result, after a failure that says that the whole generation is stale was heeded.
+    fn heed<M: Manager>(self, shared: &Shared<M>, origin: Origin) -> StepResult {
+        if self.severity == Severity::Generation {
+            shared.condemn(origin.version());
+        }
+        self.result
+    }
+}
+
+/// Runs a ping or a reset that may take `own` by itself; `None` if the deadline or the interrupt came
+/// first.
 async fn run_step<M: Manager>(
     shared: &Shared<M>,
     about: (u64, Step),
@@ -153,7 +174,7 @@ async fn run_step<M: Manager>(
     deadline: &mut Deadline,
     interrupt: impl Future<Output = ()>,
     work: impl Future<Output = Result<(), M::Error>>,
-) -> Option<(StepResult, Option<Duration>)> {
+) -> Option<EndedStep> {
     let runtime = &*shared.runtime;
     let left = deadline.left();
     let mut began = None;
@@ -164,9 +185,11 @@ async fn run_step<M: Manager>(
         limited.insert(CheckLimit::new(own, left(now))).limit
     };
     let interrupt = or(interrupt, deadline.passed(runtime));
+    let mut severity = Severity::default();
     let result = match run_guarded(runtime, limit, interrupt, work).await {
         Completion::Done(Ok(())) => StepResult::Done,
         Completion::Done(Err(error)) => {
+            severity = shared.judge(&error);
             report_failed_check(shared, about, Arc::new(error), true);
             StepResult::Failed
         }
@@ -184,7 +207,8 @@ async fn run_step<M: Manager>(
         }
         Completion::Interrupted => return None,
     };
-    Some((result, began.map(|began| runtime.now().since(began))))
+    let took = began.map(|began| runtime.now().since(began));
+    Some(EndedStep { result, took, severity })
 }
 
 /// Records and tells why a ping or a reset failed. `counts` if that may be the fault of the check.

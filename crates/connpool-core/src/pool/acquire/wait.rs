@@ -31,6 +31,8 @@ pub(super) struct Wait<'a, M: Manager> {
     waiting_since: Option<Instant>,
     has_waited: bool,
     is_announced: bool,
+    /// Whether a pool that drains serves it although it has no place yet.
+    pub(super) is_accepted: bool,
     attendance: Attendance,
     /// Where it stood when its time was up.
     pub(super) place: QueuePlace,
@@ -46,6 +48,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             waiting_since: None,
             has_waited: false,
             is_announced: false,
+            is_accepted: false,
             attendance: Attendance::default(),
             place: QueuePlace::default(),
         }
@@ -69,7 +72,9 @@ impl<'a, M: Manager> Wait<'a, M> {
             let machine = &mut state.machine;
             // Without a maintenance task, a waiter that leaves may have to wake the next one to start
             // it: that takes the slow way, which can wake.
-            if state.maintenance == TaskState::Absent || machine.closed || machine.paused {
+            // So does one that the end of a drain waits for.
+            let is_absent = state.maintenance == TaskState::Absent;
+            if is_absent || machine.closed || machine.paused || machine.is_draining() {
                 return None;
             }
             let version = machine.versions.current;
@@ -140,6 +145,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let machine = &mut locked.state.machine;
         let idle_is_searched = machine.wants_reused(now);
         let queued = match self.key {
+            None if machine.refuses(self.is_accepted) => Err(Rejected::Closed),
             None => {
                 let waiter = Waiter { waker: waker.take(), result: None };
                 let queued = machine.enqueue(now, deadline.begin(now), self.accepts, waiter);
@@ -204,6 +210,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             let queued = queue.state(key) == Some(WaiterState::Queued);
             self.place = QueuePlace { queued, position: queue.position(key) };
             let left = queue.remove(key);
+            locked.caller_left();
             let (waker, result) = left.map_or((None, None), |left| (left.waker, left.result));
             let result = result.unwrap_or_else(|| {
                 self.take_unwanted_idle(locked.state, now).ok_or(WaitError::TimedOut)
@@ -247,6 +254,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let shared = self.shared;
         let left = shared.with(|locked| {
             let left = locked.state.machine.queue.remove(key);
+            locked.caller_left();
             if locked.state.maintenance == TaskState::Absent && locked.state.machine.missing() > 0 {
                 // It may have been woken to start connects: the next waiter is woken instead.
                 locked.request_connects();

@@ -217,7 +217,16 @@ impl<M: Manager> Maintenance<M> {
             begin_connects(&shared, self.at);
         }
         spawn_wanted(&shared, now);
-        if shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now)) {
+        if shared.snapshot.is_draining() {
+            shared.with(|locked| {
+                if locked.drain_ends(now) {
+                    locked.shut();
+                }
+            });
+        }
+        let sweeps = shared.with(|locked| locked.state.machine.schedule.sweep_is_due(now));
+        plan_successor(&shared, sweeps, now);
+        if sweeps {
             shared.idle.forget_contention();
             self.sweep = Sweep::of(shared.idle.segments());
         }
@@ -245,6 +254,28 @@ impl<M: Manager> Maintenance<M> {
         })?;
         Some((notified, next))
     }
+}
+
+/// A pool with more idle connections is not left without any: their lifetimes are spread.
+const MOST_COMPARED: usize = 64;
+
+/// Has a successor opened for the last idle connection, if it is time to look or the pool is swept.
+fn plan_successor<M: Manager>(shared: &Shared<M>, sweeps: bool, now: Instant) {
+    let (is_due, keeps_any) = shared.peek(|state| {
+        let machine = &state.machine;
+        let is_time = machine.schedule.successor_at.is_some_and(|at| at <= now);
+        let keeps_any = machine.capacity.keeps_any() && !machine.is_draining();
+        (is_time || sweeps && keeps_any, keeps_any)
+    });
+    if !is_due {
+        return;
+    }
+    let mut latest = None;
+    if keeps_any && shared.idle.count().idle <= MOST_COMPARED {
+        shared.idle.for_each(|conn| latest = latest.max(Some(conn.meta.successor_due_at())));
+    }
+    shared.with(|locked| locked.state.machine.plan_successor(latest, now));
+    spawn_wanted(shared, now);
 }
 
 impl<M: Manager> Drop for Maintenance<M> {

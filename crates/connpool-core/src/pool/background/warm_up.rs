@@ -56,7 +56,7 @@ pub(crate) async fn open_min_size<M: Manager>(
             let tells_at = machine.tells_at(now);
             if machine.capacity.has_min_size() {
                 Ok(None)
-            } else if machine.closed {
+            } else if machine.closed || machine.is_draining() {
                 Err(Shortfall::Closed)
             } else if machine.paused {
                 Err(Shortfall::Paused)
