@@ -77,8 +77,10 @@ pub struct Without<M: Manager> {
     manager: Arc<M>,
     bare: Bare<M>,
     left_out: Vec<Provided>,
-    opened: Box<dyn Fn(&M::Connection) + Send + Sync>,
+    opened: OnOpen<M::Connection>,
 }
+
+type OnOpen<C> = Box<dyn Fn(&C) + Send + Sync>;
 
 impl<M: Manager> Without<M> {
     fn new(manager: M, left_out: &[Provided]) -> Self {

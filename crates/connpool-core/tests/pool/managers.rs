@@ -85,18 +85,19 @@ fn with_liveness_sets_the_liveness_probe() {
 }
 
 /// Returns a manager of pipes, and the other ends of those that it connects.
-fn pipes()
--> (FromFn<impl Fn() -> Ready<io::Result<SimStream>>, SimStream, Tracked<SimStream>>, Ends) {
+fn pipes() -> (Pipes, Ends) {
     let ends = Ends::default();
     let kept = Arc::clone(&ends);
-    let manager = stream_fn(move || {
+    let connect: Connect = Box::new(move || {
         let (here, there) = pipe(64);
         kept.lock().unwrap().push(there);
         ready(Ok(here))
     });
-    (manager, ends)
+    (stream_fn(connect), ends)
 }
 
+type Connect = Box<dyn Fn() -> Ready<io::Result<SimStream>> + Send + Sync>;
+type Pipes = FromFn<Connect, SimStream, Tracked<SimStream>>;
 type Ends = Arc<Mutex<Vec<SimStream>>>;
 
 #[test]
@@ -133,7 +134,8 @@ fn with_is_reusable_adds_to_the_check_of_a_stream() {
     let rejects: fn(&Tracked<SimStream>) -> bool = |_| false;
     for (is_reusable, expected) in [(accepts, true), (rejects, false)] {
         let manager = pipes().0.with_is_reusable(is_reusable);
-        let mut conn = Tracked::new(pipe(64).0);
+        let (here, _there) = pipe(64);
+        let mut conn = Tracked::new(here);
         assert_eq!(manager.is_reusable(&mut conn), expected);
         conn.set_strict(true);
         block_on(conn.write_all(b"request")).unwrap();
