@@ -85,7 +85,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// # Examples
     ///
     /// ```
-    /// use connpool_core::{Manager, Pool, Severity};
+    /// use connpool_core::{Manager, Pool, Severity, StreamOf};
     /// use std::io::{Error, ErrorKind};
     ///
     /// struct Sessions;
@@ -96,6 +96,10 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     ///
     ///     async fn connect(&self) -> Result<&'static str, Error> {
     ///         Ok("a session")
+    ///     }
+    ///
+    ///     fn stream(&self) -> Option<StreamOf<&'static str>> {
+    ///         None
     ///     }
     ///
     ///     fn severity(&self, error: &Error) -> Severity {

@@ -115,14 +115,15 @@ impl<T: Stored> IdleSet<T> {
     // The fast paths.
 
     /// Adds a connection to the shard of this thread, or returns it if `max_idle` are idle.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_local(&self, mut conn: T) -> Result<(), T> {
         *conn.shard() = self.local_shard() as u8;
         self.push(conn)
     }
 
     /// Adds a connection to the shard it was in before, or returns it if `max_idle` are idle.
-    #[inline]
+    // The fast path of every return is a single function.
+    #[inline(always)]
     pub(crate) fn push(&self, mut conn: T) -> Result<(), T> {
         let mut state = self.lock_shard((*conn.shard()).into());
         if !state.is_open {

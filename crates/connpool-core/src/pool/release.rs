@@ -55,7 +55,8 @@ pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, dispositi
 }
 
 /// Adds a reusable connection to the idle set, or hands it over if something obstructs that.
-#[inline]
+// On the fast path of every return: the compiler would else call it.
+#[inline(always)]
 fn keep<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, unobstructed: bool) {
     if !unobstructed {
         return shared.hand_over(conn, Source::Reused);

@@ -135,7 +135,7 @@ impl<M: Manager> Shared<M> {
             liveness: manager.has_liveness(),
             close: manager.has_close(),
         };
-        let snapshot = Snapshot::new(config, home, manager_has);
+        let snapshot = Snapshot::new(config, home, manager_has, observer.is_some());
         snapshot.set_wall(now, wall);
         Arc::new_cyclic(|weak_self| Shared {
             manager,
@@ -197,6 +197,8 @@ impl<M: Manager> Shared<M> {
         read(&mut self.state.lock())
     }
 
+    // Runs under the lock in every operation, and is inlined there no longer when it grows.
+    #[inline(always)]
     fn publish(&self, state: &State<M>) {
         let machine = &state.machine;
         let flag = |holds: bool, flag: u64| if holds { flag } else { 0 };
@@ -209,11 +211,7 @@ impl<M: Manager> Shared<M> {
             | flag(state.failed_checks.is_any(), snapshot::CHECKS_FAIL)
             | flag(machine.resets.are_on_return(), snapshot::RESETS)
             | flag(machine.is_draining(), snapshot::DRAINING)
-            | flag(
-                machine.capacity.min_idle > 0 || self.snapshot.takes_backtraces(),
-                snapshot::MORE_TO_DO,
-            )
-            | flag(self.events.observer.is_some(), snapshot::OBSERVED);
+            | self.snapshot.standing_flags();
         self.snapshot.publish(flags, machine.versions);
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct Snapshot {
     pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
     pub(crate) provides: Provides,
+    /// `OBSERVED` if an observer is set.
+    observed: u64,
 }
 
 /// What a manager does, as it said when the pool was built.
@@ -103,6 +105,8 @@ pub(crate) struct Settings {
     clock: Relaxed,
     /// 1 if the backtrace of each checkout is recorded.
     leak_backtrace: Relaxed,
+    /// The flags that depend on settings alone.
+    standing_flags: Relaxed,
 }
 
 /// A duration, in nanoseconds.
@@ -122,7 +126,12 @@ impl Setting {
 
 impl Snapshot {
     /// Creates the snapshot of a pool in which nothing has happened yet.
-    pub(crate) fn new(config: PoolConfig, home: Option<RuntimeId>, provides: Provides) -> Self {
+    pub(crate) fn new(
+        config: PoolConfig,
+        home: Option<RuntimeId>,
+        provides: Provides,
+        is_observed: bool,
+    ) -> Self {
         let snapshot = Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
             cleared: AtomicU64::new(0),
@@ -134,6 +143,7 @@ impl Snapshot {
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             provides,
+            observed: if is_observed { OBSERVED } else { 0 },
         };
         snapshot.set_home(home);
         snapshot.settings.announced.set(None);
@@ -175,6 +185,9 @@ impl Snapshot {
         settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
         self.choose_clock(&rules);
         settings.leak_backtrace.set(config.leak_backtrace.into());
+        let has_more_to_do = config.min_idle > 0 || config.leak_backtrace;
+        let more_to_do = if has_more_to_do { MORE_TO_DO } else { 0 };
+        settings.standing_flags.set(self.observed | more_to_do);
         *self.config.lock() = Arc::new(config);
     }
 
@@ -353,6 +366,12 @@ impl Snapshot {
         let is_compared = now < self.compared_until()
             && self.state.load(Ordering::SeqCst) >> FLAG_BITS == version;
         if is_compared { fresh_for.get() } else { fresh_until_compared.get() }
+    }
+
+    /// Returns the flags that depend on settings alone.
+    #[inline]
+    pub(crate) fn standing_flags(&self) -> u64 {
+        self.settings.standing_flags.get()
     }
 
     /// Returns whether the backtrace of each checkout is recorded.

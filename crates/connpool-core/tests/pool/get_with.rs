@@ -8,7 +8,7 @@ use crate::support::{
     Behavior, Call, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity, closed,
     fill, hold, new, spawn,
 };
-use connpool_core::{CloseReason, GetError, Manager, Phase, Pool, Severity, StreamOf};
+use connpool_core::{CloseReason, GetError, Manager, Phase, Pool, ResetWhen, Severity, StreamOf};
 use connpool_testkit::SimRuntime;
 use futures_lite::future::yield_now;
 
@@ -79,6 +79,7 @@ fn error_of_a_preparation_destroys_its_connection_and_reaches_the_caller() {
     assert_eq!(format!("{error:?}"), "Prepare(refused the call number 7)");
     assert_eq!(error.clone().prepare_error(), Some(&ScriptedError(7)));
     assert!(error.connect_error().is_none());
+    sim.settle();
     let stats = pool.stats();
     assert_eq!((stats.request, stats.success, stats.available), (3, 2, 1));
     assert_eq!(closed(&pool, CloseReason::Unfinished), 1);
@@ -105,6 +106,7 @@ fn preparation_ends_with_the_deadline_of_the_whole_get() {
     assert_eq!(sim.elapsed(), SECOND);
     assert!(matches!(error, GetError::Timeout { phase: Phase::Prepare, .. }), "{error}");
     assert!(error.to_string().contains("while preparing one"), "{error}");
+    sim.settle();
     assert_eq!(closed(&pool, CloseReason::Unfinished), 1);
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -119,6 +121,7 @@ fn panic_of_a_preparation_reaches_the_caller_and_destroys_the_connection() {
     });
     let caught = catch_unwind(AssertUnwindSafe(|| sim.block_on(get).is_ok()));
     assert!(caught.is_err());
+    sim.settle();
     assert_eq!(closed(&pool, CloseReason::Panicked), 1);
     assert_full_capacity(&sim, &fake, &pool);
 }
@@ -127,7 +130,8 @@ fn panic_of_a_preparation_reaches_the_caller_and_destroys_the_connection() {
 fn get_with_checks_the_connection_before_it_is_prepared() {
     let (sim, fake) = new(1);
     fake.require_reset();
-    let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+    let pool = fake.pool().ping_after(Duration::ZERO).reset_when(ResetWhen::OnGet);
+    let pool = pool.build_lazy().unwrap();
     fill(&sim, &pool, 2);
     fake.hang_up(2);
     let calls = || (fake.calls(Call::Ping), fake.calls(Call::Reset));

@@ -8,7 +8,7 @@ use crate::support::{
     Behavior, Call, Job, MILLI, SECOND, ScriptedError, assert_at_rest, assert_full_capacity,
     closed, fill, hold, new, spawn,
 };
-use connpool_core::{CloseReason, Event, Severity};
+use connpool_core::{CloseReason, Event, ResetWhen, Severity};
 
 const ERROR: ScriptedError = ScriptedError(0);
 
@@ -131,7 +131,8 @@ fn ping_and_reset_that_report_a_failover_make_the_generation_stale() {
         for failure in [Behavior::Fail, Behavior::FailAfter(MILLI)] {
             let (sim, fake) = new(1);
             fake.require_reset();
-            let pool = fake.pool().ping_after(Duration::ZERO).build_lazy().unwrap();
+            let pool = fake.pool().ping_after(Duration::ZERO).reset_when(ResetWhen::OnGet);
+            let pool = pool.build_lazy().unwrap();
             fill(&sim, &pool, 3);
             fake.set_severity(Severity::Generation).next(call, [failure]);
             assert_eq!(sim.block_on(pool.get()).unwrap().id(), 4);
@@ -189,6 +190,7 @@ fn exchange_with_a_panicking_judge_destroys_the_connection() {
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sim.block_on(exchange)));
     assert!(caught.is_err());
     drop(held);
+    sim.settle();
     assert_eq!(closed(&pool, CloseReason::Unfinished), 1);
     assert_full_capacity(&sim, &fake, &pool);
 }
