@@ -115,6 +115,7 @@ impl<'p, M: Manager> PooledConnection<'p, M> {
     /// let mut conn = sim.block_on(pool.get())?;
     /// assert_eq!(conn.failed(&ErrorKind::NotFound.into()), Severity::Request);
     /// drop(conn);
+    /// # sim.settle();
     /// assert_eq!(pool.stats().available, 1);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
