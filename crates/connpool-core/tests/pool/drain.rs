@@ -205,8 +205,7 @@ fn close_ends_a_drain() {
     let pool = fake.pool().max_size(1).build_lazy().unwrap();
     let accepted = requests(&sim, &pool, 3);
     let drain = spawn_drain(&sim, &pool, Duration::MAX);
-    let pool_ = pool.clone();
-    drop(spawn(&sim, async move { pool_.close(SECOND).await }));
+    drop(spawn(&sim, async move { pool.close(SECOND).await }));
     sim.advance(100 * MILLI);
     assert!(drain.has_ended());
     assert_eq!(served(&accepted), 1);

@@ -77,7 +77,7 @@ fn error_of_a_preparation_destroys_its_connection_and_reaches_the_caller() {
     let error = sim.block_on(pool.get_with(async |_| Err(ScriptedError(7)))).unwrap_err();
     assert_eq!(error.to_string(), "cannot prepare a connection: refused the call number 7");
     assert_eq!(format!("{error:?}"), "Prepare(refused the call number 7)");
-    assert_eq!(error.clone().prepare_error(), Some(&ScriptedError(7)));
+    assert_eq!(error.prepare_error(), Some(&ScriptedError(7)));
     assert!(error.connect_error().is_none());
     sim.settle();
     let stats = pool.stats();
