@@ -182,7 +182,8 @@ fn waiters_take_connections_whose_reset_has_not_started() {
 
 #[test]
 fn clear_resize_and_close_reach_connections_under_reset() {
-    let acts: [(fn(&Pool<Fake>), CloseReason); 2] = [
+    type Act = fn(&Pool<Fake>);
+    let acts: [(Act, CloseReason); 2] = [
         (|pool| pool.clear(), CloseReason::Cleared),
         (|pool| pool.resize(1).unwrap(), CloseReason::Shrunk),
     ];
