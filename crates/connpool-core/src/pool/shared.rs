@@ -709,6 +709,12 @@ impl<M: Manager> Locked<'_, M> {
         let drains = self.state.machine.is_draining();
         self.actions.state_changed |= drains;
         self.actions.notify_maintenance |= drains;
+        // Any time will do: the limit is up to the task. Without one, the last caller closes the pool.
+        let is_last =
+            || self.state.maintenance == TaskState::Absent && self.drain_ends(Instant::ORIGIN);
+        if drains && is_last() {
+            self.shut();
+        }
     }
 
     /// Closes the pool: refuses new callers, answers all waiters, and closes what is idle.

@@ -227,3 +227,17 @@ fn drain_without_a_maintenance_task_closes_the_pool() {
     let std::task::Poll::Ready(report) = poll_once(drain.as_mut()) else { panic!("not closed") };
     assert!(!report.timed_out);
 }
+
+#[test]
+fn dropped_drain_without_a_maintenance_task_is_ended_by_the_last_caller() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let mut waiter = Box::pin(pool.get());
+    assert!(poll_once(waiter.as_mut()).is_pending());
+    sim.shut_down();
+    assert!(poll_once(Box::pin(pool.drain(SECOND)).as_mut()).is_pending());
+    assert!(!pool.is_closed());
+    drop(waiter);
+    assert!(pool.is_closed());
+}
