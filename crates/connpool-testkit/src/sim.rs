@@ -166,10 +166,10 @@ impl SimRuntime {
     }
 
     /// Lets the wall clock leap ahead by `span`, as in a suspend of the machine: neither
-    /// [`now`](Runtime::now) nor the timers notice. Saturates at the largest `Instant`.
+    /// [`now`](Runtime::now) nor the timers notice. Saturates 292 years ahead, from where it goes on.
     pub fn leap(&self, span: Duration) {
         let mut state = self.state();
-        state.wall_ahead = state.wall_ahead.saturating_add(nanos(span));
+        state.wall_ahead = state.wall_ahead.saturating_add(nanos(span)).min(FARTHEST_WALL);
     }
 
     /// Sets the wall clock back by `span`. Saturates at the origin.
@@ -328,6 +328,9 @@ fn runtime_id(executor: usize) -> RuntimeId {
         u32::try_from(executor).ok().and_then(|number| NonZeroU32::MIN.checked_add(number));
     RuntimeId::new(number.unwrap_or(NonZeroU32::MAX))
 }
+
+/// How far the wall clock can be ahead: it must go on in any case.
+const FARTHEST_WALL: u64 = u64::MAX / 2;
 
 /// The wall clock at the origin of time: some day of 2020. No two clocks should agree by accident.
 const START_OF_WALL: u64 = 1_600_000_000_000_000_000;
