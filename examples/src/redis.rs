@@ -53,6 +53,11 @@ where
         self.tcp.stream()
     }
 
+    // Nothing to say: a connection that its user left unfit is dropped with its guard.
+    fn has_close(&self) -> bool {
+        false
+    }
+
     async fn ping(&self, conn: &mut T::Connection) -> io::Result<()> {
         expect(conn, &["PING"], "PONG").await
     }

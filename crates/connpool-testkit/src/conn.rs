@@ -62,6 +62,11 @@ impl FaultyConn {
         self.user = Some(user);
     }
 
+    /// Returns whether there is state of a user on the connection.
+    pub fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// Returns true if a ping or reset was started and did not succeed. Its reply may still arrive, and
     /// the next user would read it.
     pub fn is_under_check(&self) -> bool {

@@ -95,7 +95,7 @@ impl RecordingObserver {
             _ => {
                 self.log().requests += 1;
                 if let Ok(guard) = pool.try_get() {
-                    let is_clean = guard.uses() == 1 || !self.0.needs_reset;
+                    let is_clean = !guard.has_user() || !self.0.needs_reset;
                     let mut log = self.log();
                     log.successes += 1;
                     log.require(is_clean, || {

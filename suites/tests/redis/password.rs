@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use connpool_core::{CloseReason, GetError, Manager, Pool, StreamOf};
+use connpool_core::{CloseReason, GetError, Manager, Pool, ResetWhen, StreamOf};
 use connpool_examples::redis::Redis;
 use connpool_examples::redis_server::RedisServer;
 use futures_lite::future::{poll_once, zip};
@@ -83,7 +83,9 @@ fn secured<A: Adapter>(max_size: usize) -> (RedisServer, Arc<Gated<A::Tcp>>, Gat
     let redis = Redis::new(A::tcp(server.address()), Some(OLD));
     let gate = RwLock::new(());
     let manager = Arc::new(Gated { redis, gate });
-    let pool = Pool::builder(Arc::clone(&manager), A::runtime()).max_size(max_size);
+    let pool = Pool::builder(Arc::clone(&manager), A::runtime())
+        .max_size(max_size)
+        .reset_when(ResetWhen::OnGet);
     (server, manager, pool.build_lazy().unwrap())
 }
 
@@ -143,6 +145,10 @@ where
 
     fn stream(&self) -> Option<StreamOf<Self::Connection>> {
         self.redis.stream()
+    }
+
+    fn has_close(&self) -> bool {
+        false
     }
 
     async fn reset(&self, conn: &mut Self::Connection) -> io::Result<()> {

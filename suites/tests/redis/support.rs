@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use connpool_core::{Builder, CloseReason, Connection, Manager, Pool, PooledConnection, Runtime};
+use connpool_core::{
+    Builder, CloseReason, Connection, Manager, Pool, PooledConnection, ResetWhen, Runtime,
+};
 use connpool_examples::redis::Redis;
 use connpool_examples::redis_server::RedisServer;
 use connpool_examples::resp;
@@ -113,7 +115,9 @@ pub(crate) fn start_redis() -> RedisServer {
 
 /// Starts to build a pool of connections to this server.
 pub(crate) fn pool_of<A: Adapter>(server: &RedisServer) -> Builder<Redis<A::Tcp>> {
+    // Counts are compared right after a return.
     Pool::builder(Redis::new(A::tcp(server.address()), None), A::runtime())
+        .reset_when(ResetWhen::OnGet)
 }
 
 /// Borrows `count` connections at once.

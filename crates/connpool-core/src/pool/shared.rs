@@ -567,8 +567,14 @@ impl<M: Manager> Locked<'_, M> {
     pub(crate) fn serve(&mut self, now: Instant) {
         let shared = self.shared;
         shared.publish(self.state);
+        // Each once: what no waiter takes waits for its reset again.
+        let mut unreset = self.state.resetting.len();
         while self.state.machine.closed || self.state.machine.wants_reused(now) {
-            let Some(conn) = shared.idle.pop().or_else(|| self.take_unreset()) else { return };
+            let conn = shared.idle.pop().or_else(|| {
+                unreset = unreset.checked_sub(1)?;
+                self.take_unreset()
+            });
+            let Some(conn) = conn else { return };
             self.deliver(conn, Source::Reused, now);
         }
         let surplus = self.state.machine.capacity.surplus();

@@ -155,7 +155,9 @@ impl Harness {
             at.is_some_and(|at| now.since(at) < Duration::from_secs(seconds))
         };
         // In contention, connects are at most a second apart.
-        let backing_off = within(self.last_failure_at, 5)
+        // One that was dead on arrival is counted when its close has ended.
+        let backing_off = stats.closing > 0
+            || within(self.last_failure_at, 5)
             || within(self.last_failure_at, 10) && within(self.last_created_at, 1);
         assert_no_lost_wakeup(&self.pool, backing_off);
         // A caller that finds no failure of the last 1.1 s waits for the probe that it starts.
