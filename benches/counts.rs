@@ -108,12 +108,12 @@ async fn give_up_once(pool: &Pool<Plain>) {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(419))]
-#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(421))]
-#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(509))]
-#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(511))]
-#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(509))]
-#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(511))]
+#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(449))]
+#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(455))]
+#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(526))]
+#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(531))]
+#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(527))]
+#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(536))]
 fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get().await)));
@@ -121,8 +121,8 @@ fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(530))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(533))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(546))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(554))]
 fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get_owned().await)));
@@ -130,8 +130,8 @@ fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(442))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(447))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(455))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(464))]
 fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.try_get())));
@@ -140,8 +140,8 @@ fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Two tasks, one connection: in each operation one task waits for the other's connection.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(4_383))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(4_752))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(4_456))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(4_887))]
 fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let workload = Workload { tasks: 2, hold: Hold::OverAYield };
     subject.runtime.block_on(workload.time(&subject.runtime, &subject.pool, OPERATIONS));
@@ -150,8 +150,8 @@ fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Enters the wait queue and leaves it.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(2_078))]
-#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(2_093))]
+#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(2_176))]
+#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(2_176))]
 fn give_up<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || give_up_once(pool).await));

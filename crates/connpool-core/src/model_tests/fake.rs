@@ -13,7 +13,7 @@ use futures_lite::future::yield_now;
 use crate::util::sync::{AtomicU64, Ordering};
 use crate::{
     BoxFuture, Builder, CloseReason, Instant, Liveness, Manager, Pool, PooledConnection, Runtime,
-    Stats,
+    Stats, StreamOf,
 };
 
 /// The calls of the backend.

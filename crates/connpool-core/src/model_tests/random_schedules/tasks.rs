@@ -161,7 +161,9 @@ impl World {
     fn assert_is_no_surprise(&self, error: GetError<Refused>) {
         match error {
             GetError::Closed => assert!(self.may_close, "the pool was not closed"),
-            GetError::TooMany { .. } | GetError::Connect(ConnectError::Panicked) => {
+            GetError::TooMany { .. }
+            | GetError::Prepare(_)
+            | GetError::Connect(ConnectError::Panicked) => {
                 panic!("{error}")
             }
             GetError::Exhausted(_) | GetError::Timeout { .. } | GetError::Connect(_) => {}
