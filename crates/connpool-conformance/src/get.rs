@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connpool_core::{BuildError, CloseReason, ConnectError, GetError, IdleOrder, Phase};
+use connpool_core::{BuildError, CloseReason, ConnectError, GetError, IdleOrder, Phase, ResetWhen};
 use futures_lite::future::poll_once;
 
 use crate::env::{Env, LONG, MILLI, SHORT, closed, waiting};
@@ -221,7 +221,7 @@ pub(crate) async fn try_get_starts_no_task_no_timer_and_no_ping(env: Env) {
 pub(crate) async fn try_get_skips_connections_that_need_a_reset(env: Env) {
     let backend = env.backend();
     backend.require_reset();
-    let pool = backend.pool().min_size(2).build().await.unwrap();
+    let pool = backend.pool().min_size(2).reset_when(ResetWhen::OnGet).build().await.unwrap();
     for _ in 0..2 {
         drop(pool.try_get().expect("a connection without a previous user"));
     }

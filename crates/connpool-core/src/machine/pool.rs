@@ -431,6 +431,11 @@ impl<W> PoolMachine<W> {
         }
     }
 
+    /// Returns whether more callers wait than the free slots and what is on its way can serve.
+    pub(crate) fn needs_closing_slots(&self) -> bool {
+        self.queue.len() > self.on_their_way().saturating_add(self.capacity.room())
+    }
+
     /// Returns the number of connects in progress plus those allowed to start now, counting slots
     /// that are being freed.
     fn coming(&self, now: Instant) -> usize {

@@ -10,7 +10,8 @@ use crate::support::{
     Behavior, Call, Conn, Fake, Guard, MILLI, SECOND, ScriptedError, Wakes, assert_at_rest,
     assert_full_capacity, fill, graceful_closes, hold, poll_once, spawn_get,
 };
-use connpool_core::{BoxFuture, Breaker, Builder, CloseReason, GetError, Liveness, Pool, Runtime};
+use connpool_core::{BoxFuture, Breaker, Builder, CloseReason, GetError, Liveness, Pool};
+use connpool_core::{ResetWhen, Runtime};
 use connpool_testkit::{SimRuntime, drop_at_every_poll};
 use futures_lite::future::yield_now;
 
@@ -229,12 +230,34 @@ fn get_dropped_at_every_poll_of_a_reset_loses_nothing() {
             let case = {
                 let sim = SimRuntime::new(k);
                 let fake = crate::support::fake(&sim);
-                let pool = fake.require_reset().pool().max_size(2).build_lazy().unwrap();
+                let pool = fake.require_reset().pool().max_size(2);
+                let pool = pool.reset_when(ResetWhen::OnGet).build_lazy().unwrap();
                 let held = Vec::new();
                 Case { sim, fake, pool, held }
             };
             let case = case.filled(2);
             case.fake.next(Call::Reset, [Behavior::Yield(2)]);
+            let get = case.get();
+            (case, get)
+        },
+        assert_nothing_lost,
+    );
+}
+
+/// The reset goes on without it.
+#[test]
+fn get_dropped_at_every_poll_of_a_reset_after_the_return_loses_nothing() {
+    drop_each(
+        |k| {
+            let case = {
+                let sim = SimRuntime::new(k);
+                let fake = crate::support::fake(&sim);
+                let pool = fake.require_reset().pool().max_size(1).build_lazy().unwrap();
+                let held = Vec::new();
+                Case { sim, fake, pool, held }
+            };
+            case.fake.next(Call::Reset, [Behavior::Yield(3)]);
+            let case = case.filled(1);
             let get = case.get();
             (case, get)
         },

@@ -56,14 +56,14 @@ async fn close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: Clo
     }
 }
 
-/// Waits until a caller waits for the slot. The slot of unfinished work is in nobody's way: it stands for
+/// Waits until a caller waits for the slot, and no other is free. The slot of unfinished work is in nobody's way: it stands for
 /// what still goes on at the server.
 async fn is_in_the_way<M: Manager>(shared: &Shared<M>, reason: CloseReason) {
     if reason.is_unfinished() {
         return pending().await;
     }
     let expedited = shared.signals.expedite_close.listen();
-    if shared.peek(|state| state.machine.queue.len() == 0) {
+    if shared.peek(|state| !state.machine.needs_closing_slots()) {
         expedited.await;
     }
 }
