@@ -117,7 +117,7 @@ impl Versions {
     }
 
     pub(crate) fn advance(&mut self) {
-        // Saturation would freeze the version. It takes 2^64 changes; the snapshot keeps 54 bits.
+        // Saturation would freeze the version. It takes 2^64 changes; the snapshot keeps 53 bits.
         self.current = self.current.saturating_add(1);
     }
 }

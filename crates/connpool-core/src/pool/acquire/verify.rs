@@ -147,6 +147,21 @@ pub(crate) async fn run_check<M: Manager>(
     }
 }
 
+/// Runs the steps of a check that no `get` waits for; `None` if the pool is closed meanwhile. In a closed pool
+/// nothing is checked.
+pub(crate) async fn run_check_unless_closed<M: Manager>(
+    shared: &Shared<M>,
+    conn: &mut BoxConn<M>,
+    check: Check,
+    keepalive: Option<Duration>,
+) -> Option<Disposition> {
+    let closing = shared.signals.closing.listen();
+    if shared.snapshot.is_closed() {
+        return Some(Disposition::Reuse);
+    }
+    run_check(shared, conn, check, keepalive, &mut Deadline::new(None), closing).await
+}
+
 /// How a ping or a reset ended.
 struct EndedStep {
     result: StepResult,

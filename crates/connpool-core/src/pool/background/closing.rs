@@ -2,14 +2,12 @@
 
 use std::future::pending;
 
-use futures_lite::future::poll_once;
-
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
+use crate::pool::background::run_or_spawn::run_or_spawn;
 use crate::pool::conn::Slot;
 use crate::pool::shared::{BoxConn, Shared};
-use crate::runtime::BoxFuture;
 use crate::time::Instant;
 use crate::util::sync::Arc;
 use crate::util::timeout::{Completion, run_guarded};
@@ -20,12 +18,7 @@ pub(super) async fn close_connection<M: Manager>(
     conn: BoxConn<M>,
     reason: CloseReason,
 ) {
-    let mut close: BoxFuture = Box::pin(close(Arc::clone(shared), conn, reason));
-    // Most closes end at once, and only the others become tasks. Polled here once and then by another
-    // task: `spawn` polls it again, which registers that task's waker.
-    if poll_once(&mut close).await.is_none() {
-        shared.runtime.spawn(close);
-    }
+    run_or_spawn(&*shared.runtime, Box::pin(close(Arc::clone(shared), conn, reason))).await;
 }
 
 async fn close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: CloseReason) {
@@ -56,8 +49,8 @@ async fn close<M: Manager>(shared: Arc<Shared<M>>, conn: BoxConn<M>, reason: Clo
     }
 }
 
-/// Waits until a caller waits for the slot, and no other is free. The slot of unfinished work is in nobody's way: it stands for
-/// what still goes on at the server.
+/// Waits until a caller waits for the slot, and no other is free. The slot of unfinished work is in nobody's
+/// way: it stands for what still goes on at the server.
 async fn is_in_the_way<M: Manager>(shared: &Shared<M>, reason: CloseReason) {
     if reason.is_unfinished() {
         return pending().await;

@@ -6,12 +6,11 @@ use crate::machine::disposition::Disposition;
 use crate::machine::health::Check;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
-use crate::pool::acquire::verify::run_check;
+use crate::pool::acquire::verify::run_check_unless_closed;
 use crate::pool::connect::report_first_check;
 use crate::pool::shared::{BoxConn, Shared};
 use crate::time::Instant;
 use crate::util::sync::Arc;
-use crate::util::timeout::Deadline;
 
 /// The ping of an idle connection. Dropped in the middle of it, it destroys the connection, whose
 /// state is then unknown.
@@ -26,23 +25,12 @@ impl<M: Manager> Keepalive<M> {
     /// Pings the connection, then puts it where it belongs. The caller has told the machine that a ping
     /// starts.
     pub(super) async fn run(mut self) {
-        let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
-        let shared = &*self.shared;
-        let disposition = if shared.snapshot.is_closed() {
-            Disposition::Reuse
-        } else {
-            // There is no deadline of a `get` that would end a ping without `ping_timeout`.
-            let limit = shared.snapshot.config().keepalive;
-            let mut no_deadline = Deadline::new(None);
-            let check = run_check(shared, conn, self.check, limit, &mut no_deadline, closing);
-            match check.await {
-                Some(disposition) => disposition,
-                // The pool is being closed.
-                None => return,
-            }
-        };
-        report_first_check(shared, &conn.meta, disposition);
+        // There is no deadline of a `get` that would end a ping without `ping_timeout`.
+        let limit = self.shared.snapshot.config().keepalive;
+        let check = run_check_unless_closed(&self.shared, conn, self.check, limit);
+        let Some(disposition) = check.await else { return };
+        report_first_check(&self.shared, &conn.meta, disposition);
         self.finish(disposition);
     }
 

@@ -25,6 +25,7 @@ mod closing;
 mod keepalive;
 mod leaks;
 mod reset;
+mod run_or_spawn;
 mod sweep;
 pub(crate) mod warm_up;
 

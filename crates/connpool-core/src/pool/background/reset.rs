@@ -1,17 +1,14 @@
 //! Resets a connection after its return, so that what its user left behind is gone soon and the next `get`
 //! pays no round trip.
 
-use futures_lite::future::poll_once;
-
 use crate::machine::disposition::Disposition;
 use crate::machine::health::Check;
 use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
-use crate::pool::acquire::verify::run_check;
+use crate::pool::acquire::verify::run_check_unless_closed;
+use crate::pool::background::run_or_spawn::run_or_spawn;
 use crate::pool::shared::{BoxConn, Shared};
-use crate::runtime::BoxFuture;
 use crate::util::sync::Arc;
-use crate::util::timeout::Deadline;
 
 /// Resets a connection, in the background if that takes time. The machine knows that the reset starts.
 pub(super) async fn reset_connection<M: Manager>(
@@ -19,11 +16,7 @@ pub(super) async fn reset_connection<M: Manager>(
     (id, conn): (u64, BoxConn<M>),
 ) {
     let reset = Reset { shared: Arc::clone(shared), conn: Some(conn), id };
-    let mut reset: BoxFuture = Box::pin(reset.run());
-    // Polled here once and then by another task, see `close_connection`.
-    if poll_once(&mut reset).await.is_none() {
-        shared.runtime.spawn(reset);
-    }
+    run_or_spawn(&*shared.runtime, Box::pin(reset.run())).await;
 }
 
 /// The reset of a connection. Dropped in the middle of it, it destroys the connection, whose state is then
@@ -36,21 +29,11 @@ struct Reset<M: Manager> {
 
 impl<M: Manager> Reset<M> {
     async fn run(mut self) {
-        let closing = self.shared.signals.closing.listen();
         let Some(conn) = &mut self.conn else { return };
-        let shared = &*self.shared;
-        let disposition = if shared.snapshot.is_closed() {
-            Disposition::Reuse
-        } else {
-            let (_, rules) = shared.snapshot.versions_and_rules();
-            let check = Check::of_returned(&rules);
-            let mut no_deadline = Deadline::new(None);
-            match run_check(shared, conn, check, None, &mut no_deadline, closing).await {
-                Some(disposition) => disposition,
-                // The pool is being closed.
-                None => return,
-            }
-        };
+        let (_, rules) = self.shared.snapshot.versions_and_rules();
+        let check = Check::of_returned(&rules);
+        let check = run_check_unless_closed(&self.shared, conn, check, None);
+        let Some(disposition) = check.await else { return };
         self.finish(disposition);
     }
 
