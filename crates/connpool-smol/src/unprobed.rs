@@ -17,11 +17,6 @@ pub(crate) fn remedy_for_unprobed(connection: TypeId) -> Option<&'static str> {
     found
 }
 
-/// Returns what to write if `connection` is the socket `S`, bare or in an [`Io`].
 fn remedy<S: 'static>(connection: TypeId) -> Option<&'static str> {
-    if connection == TypeId::of::<Io<S>>() {
-        return Some("return `Some(|conn| conn)`, or replace `object_fn` by `io_fn`");
-    }
-    (connection == TypeId::of::<S>())
-        .then_some("wrap the socket in `Io` and return `Some(|conn| conn)`, or use `io_fn`")
+    connpool_tcp::remedy_for_unprobed::<S, Io<S>>(connection)
 }
