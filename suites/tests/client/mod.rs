@@ -141,7 +141,8 @@ pub(crate) async fn wait_until_closed<M: Manager>(pool: &Pool<M>, reason: CloseR
     assert_eq!(stats.closed.total(), count, "{stats}");
 }
 
-/// Returns `true` if every connection created is open, closed or detached.
+/// Returns `true` if every connection created is open, closed or detached. A connection that opens or
+/// closes in the background is counted a moment before or after the size changes.
 pub(crate) fn counts_add_up(stats: &Stats) -> bool {
     stats.created == stats.size as u64 + stats.closed.total() + stats.detached
         && stats.size == stats.active + stats.available

@@ -110,7 +110,7 @@ async fn assert_full_capacity(pool: &Pool<PanickingManager>, sockets: usize) {
     for _ in 0..size {
         guards.push(pool.get().await.unwrap());
     }
-    assert!(counts_add_up(&pool.stats()));
+    wait_until(pool, counts_add_up).await;
     wait_until_open_sockets_are(sockets + size).await;
 }
 

@@ -96,7 +96,7 @@ pub(crate) async fn recovered_server_is_found() {
     drop(conn);
     let stats = pool.stats();
     assert!(stats.connect_failed >= 1, "{stats}");
-    assert!(counts_add_up(&stats), "{stats}");
+    wait_until(&pool, counts_add_up).await;
 }
 
 pub(crate) async fn socket_options_are_set_on_every_socket() {
