@@ -15,7 +15,7 @@ use crate::machine::health::Versions;
 use crate::machine::home::{Home, Move, NOWHERE, RuntimeId};
 use crate::machine::resets::Resets;
 use crate::machine::sweep_schedule::SweepSchedule;
-use crate::machine::wait_queue::{Accepts, Key, Source, WaitQueue, WaiterState};
+use crate::machine::wait_queue::{Accepts, Place, Source, Taken, WaitQueue};
 use crate::time::{Instant, earliest};
 
 /// Identifies the state of the pool at the start of a connect.
@@ -69,6 +69,8 @@ pub(crate) struct PoolMachine<W> {
     max_waiters: Option<usize>,
     pub(crate) capacity: Capacity,
     pub(crate) queue: WaitQueue<W>,
+    /// The number of waiters that were taken out of the queue and have not come back.
+    answered: Count,
     pub(crate) backoff: BackoffState,
     connects: Connects,
     contention: Contention,
@@ -105,6 +107,7 @@ impl<W> PoolMachine<W> {
             max_waiters: config.max_waiters,
             capacity,
             queue: WaitQueue::default(),
+            answered: Count::default(),
             backoff: BackoffState::new(config),
             connects: Connects::default(),
             contention: Contention::default(),
@@ -443,6 +446,12 @@ impl<W> PoolMachine<W> {
         self.connects.fresh().saturating_add(wanted)
     }
 
+    /// Returns what is [`coming`](PoolMachine::coming), if a waiter depends on it.
+    #[inline]
+    fn coming_for_the_picky(&self, now: Instant) -> usize {
+        if self.queue.has_picky() { self.coming(now) } else { 0 }
+    }
+
     /// Returns how many connections reach the queue without a return.
     fn on_their_way(&self) -> usize {
         let checked = usize::from(self.schedule.probing).saturating_add(self.resets.coming());
@@ -457,15 +466,15 @@ impl<W> PoolMachine<W> {
         deadline: Option<Instant>,
         accepts: Accepts,
         payload: W,
-    ) -> Result<Key, (Rejected, Option<W>)> {
+    ) -> Result<Place, (Rejected, Option<W>)> {
         if self.closed {
             return Err((Rejected::Closed, Some(payload)));
         }
         // Queued first: what is coming depends on the length of the queue.
-        let key = self.queue.push(accepts, deadline, payload);
+        let place = self.queue.push(accepts, deadline, payload);
         match self.rejection(now) {
-            None => Ok(key),
-            Some(rejected) => Err((rejected, self.queue.remove(key))),
+            None => Ok(place),
+            Some(rejected) => Err((rejected, self.queue.remove(place))),
         }
     }
 
@@ -481,43 +490,94 @@ impl<W> PoolMachine<W> {
         (self.queue.len().saturating_sub(served) > max_waiters).then_some(Rejected::Exhausted)
     }
 
+    /// Returns whether only a return can serve a caller: every slot has an open connection, and nothing is under
+    /// way.
+    fn is_settled(&self) -> bool {
+        let has_work = self.closed || self.paused || self.is_draining() || self.counts_lendings();
+        !has_work
+            && self.capacity.staying() == self.capacity.max_size
+            && self.capacity.closing.get() == 0
+            && self.resets.len() == 0
+            && !self.schedule.probing
+    }
+
+    /// Queues a caller like [`enqueue`](PoolMachine::enqueue) if only a return can serve it. Then nothing else
+    /// follows from it. `None` if that is not so, or if too many wait.
+    #[inline]
+    pub(crate) fn enqueue_settled(
+        &mut self,
+        deadline: Option<Instant>,
+        accepts: Accepts,
+        payload: &W,
+    ) -> Option<Place>
+    where
+        W: Clone,
+    {
+        let fits = self.max_waiters.is_none_or(|most| self.queue.len() < most);
+        let queues = fits && self.is_settled();
+        queues.then(|| self.queue.push(accepts, deadline, payload.clone()))
+    }
+
     /// Puts a waiter back into its old place, after what it was assigned failed its check.
-    pub(crate) fn requeue(&mut self, key: Key, accepts: Accepts) -> Result<(), Rejected> {
+    pub(crate) fn requeue(
+        &mut self,
+        place: Place,
+        deadline: Option<Instant>,
+        accepts: Accepts,
+        payload: W,
+    ) -> Result<Place, Rejected> {
         if self.closed {
             return Err(Rejected::Closed);
         }
-        self.queue.requeue(key, accepts);
-        Ok(())
+        self.answered.dec();
+        Ok(self.queue.requeue(place, accepts, deadline, payload))
     }
 
-    /// Returns the first waiter that accepts a connection from `source` and whose deadline has not
-    /// passed. Each waiter that is skipped for its deadline is handed to `expired`, once.
+    /// Takes the first waiter out of the queue that accepts a connection from `source` and whose deadline has
+    /// not passed. Each waiter that is skipped for its deadline is handed to `expired`.
     pub(crate) fn assign(
         &mut self,
         source: Source,
         now: Instant,
-        mut expired: impl FnMut(&mut W),
-    ) -> Option<&mut W> {
+        mut expired: impl FnMut(W),
+    ) -> Option<W> {
         if self.paused {
             return None;
         }
-        let key = loop {
+        loop {
             // Computed again each time: with fewer waiters, less is coming for them.
-            let (key, state) = self.queue.pop(source, self.coming(now), now)?;
-            if state != WaiterState::Expired {
-                break key;
+            let coming = self.coming_for_the_picky(now);
+            let taken = self.queue.pop(source, coming, now)?;
+            self.answered.inc();
+            match taken {
+                Taken::Served(waiter) => return Some(waiter),
+                Taken::Expired(waiter) => expired(waiter),
             }
-            if let Some(waiter) = self.queue.payload(key) {
-                expired(waiter);
-            }
-        };
-        self.queue.payload(key)
+        }
+    }
+
+    /// Takes the first waiter out of the queue like [`assign`](PoolMachine::assign), for a connection in good
+    /// order, if there is nothing else to decide.
+    #[inline]
+    pub(crate) fn assign_first(&mut self, now: Instant) -> Option<W> {
+        if self.closed || self.paused || self.capacity.surplus() > 0 {
+            return None;
+        }
+        let first = self.queue.pop_plainly(now)?;
+        self.answered.inc();
+        Some(first)
     }
 
     /// Takes all waiters out of the queue if they are to hear the last error.
-    pub(crate) fn give_up(&mut self, now: Instant) -> Vec<Key> {
+    pub(crate) fn give_up(&mut self, now: Instant) -> Vec<W> {
         let any = self.queue.len() > 0;
-        if any && self.tells(now) { self.queue.drain() } else { Vec::new() }
+        if any && self.tells(now) { self.answer_all() } else { Vec::new() }
+    }
+
+    fn answer_all(&mut self) -> Vec<W> {
+        let all = self.queue.drain();
+        all.iter().for_each(|_| self.answered.inc());
+        all
     }
 
     /// Returns whether callers are told now that connects fail, and notes that they are.
@@ -559,7 +619,7 @@ impl<W> PoolMachine<W> {
 
     /// Returns whether some waiter accepts a reused connection.
     pub(crate) fn wants_reused(&self, now: Instant) -> bool {
-        !self.paused && self.queue.first(Source::Reused, self.coming(now)).is_some()
+        !self.paused && self.queue.accepts(Source::Reused, self.coming_for_the_picky(now))
     }
 
     /// Returns whether a connect is, or as soon as the backoff allows will be, under way for the
@@ -622,11 +682,11 @@ impl<W> PoolMachine<W> {
     }
 
     /// Closes the pool and takes all waiters out of the queue.
-    pub(crate) fn close(&mut self) -> Vec<Key> {
+    pub(crate) fn close(&mut self) -> Vec<W> {
         self.closed = true;
         self.paused = false;
         self.drain_until = None;
-        self.queue.drain()
+        self.answer_all()
     }
 
     /// From now on accepts no caller, and lasts until those are served that were accepted, or until `until`.
@@ -652,10 +712,11 @@ impl<W> PoolMachine<W> {
     }
 
     /// Returns whether a pool that is drained is to be closed now. `others` counts the callers that were
-    /// accepted and are not queued.
-    pub(crate) fn drain_ends(&self, others: usize, now: Instant) -> bool {
-        let is_served = others == 0 && !self.queue.has_callers();
-        self.drain_until.is_some_and(|until| is_served || now >= until)
+    /// accepted and never queued, `left` those that were answered and have left since.
+    pub(crate) fn drain_ends(&self, others: u64, left: u64, now: Instant) -> bool {
+        let is_served =
+            || others == 0 && self.queue.len() == 0 && left >= self.answered.get() as u64;
+        self.drain_until.is_some_and(|until| is_served() || now >= until)
     }
 
     /// From now on assigns nothing, and opens nothing for waiters. A pool that is closed or drained is never

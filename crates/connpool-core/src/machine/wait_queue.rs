@@ -5,19 +5,22 @@ use slab::Slab;
 use crate::machine::count::{Count, Sequence};
 use crate::time::Instant;
 
-/// Identifies a waiter until it is removed.
+/// The index of a waiter while it is queued.
 // Half the size of the slab's own key: a waiter has two, each in an `Option`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key(u32);
+struct Key(u32);
 
 impl Key {
-    /// A key that no waiter has: memory is full before.
-    #[cfg(test)]
-    pub(crate) const NONE: Key = Key(u32::MAX);
-
     fn index(self) -> usize {
         self.0 as usize
     }
+}
+
+/// The place of a waiter. It names this waiter for good: places are not given out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    key: Key,
+    ticket: u64,
 }
 
 /// The connections that a waiter accepts.
@@ -37,32 +40,22 @@ pub(crate) enum Source {
     Fresh,
 }
 
-/// The state of a waiter.
-///
-/// | from     | event                                         | to       |
-/// |----------|-----------------------------------------------|----------|
-/// | Queued   | a connection or an error is assigned to it    | Assigned |
-/// | Queued   | it is first, and its deadline has passed      | Expired  |
-/// | Assigned | the connection failed its check               | Queued   |
-/// | any      | it is removed                                 | (gone)   |
-///
-/// A waiter that is queued again is back in its old place: it keeps its ticket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum WaiterState {
-    Queued,
-    Assigned,
-    Expired,
+/// A waiter that was taken out of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken<W> {
+    /// A connection is for it.
+    Served(W),
+    /// Its deadline has passed.
+    Expired(W),
 }
 
-/// One waiting `get`: its place, its deadline, and in `payload` what the shell keeps for it, its
-/// waker and the result of its wait.
+/// One waiting `get`: its place, its deadline, and in `payload` what the shell keeps for it.
 #[derive(Debug, Clone)]
 struct Waiter<W> {
     ticket: u64,
     /// `NEVER` if there is none, which is half the size of an `Option`.
     deadline: Instant,
     accepts: Accepts,
-    state: WaiterState,
     prev: Option<Key>,
     next: Option<Key>,
     payload: W,
@@ -70,6 +63,9 @@ struct Waiter<W> {
 
 /// All waiters, in two lists by what they accept, so that neither has to be searched. Tickets keep
 /// the order between the lists.
+///
+/// A waiter is in the queue until it is served, told of an error, or leaves. One that comes back, after what
+/// it was given failed its check, has its old ticket and so its old place.
 #[derive(Debug, Clone)]
 pub(crate) struct WaitQueue<W> {
     waiters: Slab<Waiter<W>>,
@@ -103,78 +99,76 @@ impl<W> Default for WaitQueue<W> {
 
 impl<W> WaitQueue<W> {
     /// Adds a waiter at the end.
-    pub(crate) fn push(&mut self, accepts: Accepts, deadline: Option<Instant>, payload: W) -> Key {
-        let index = self.waiters.insert(Waiter {
-            ticket: self.tickets.next(),
-            deadline: deadline.unwrap_or(Instant::NEVER),
-            accepts,
-            state: WaiterState::Assigned,
-            prev: None,
-            next: None,
-            payload,
-        });
-        let key = Key(index as u32);
-        self.link(key, accepts);
-        key
+    pub(crate) fn push(&mut self, accepts: Accepts, deadline: Option<Instant>, payload: W) -> Place {
+        let ticket = self.tickets.next();
+        self.link(ticket, accepts, deadline, payload)
     }
 
-    /// Puts a waiter back into its old place. Does nothing if it is queued.
-    pub(crate) fn requeue(&mut self, key: Key, accepts: Accepts) {
-        if self.state(key) != Some(WaiterState::Queued) {
-            self.link(key, accepts);
-        }
+    /// Puts a waiter back into its old place, which it has left.
+    pub(crate) fn requeue(
+        &mut self,
+        place: Place,
+        accepts: Accepts,
+        deadline: Option<Instant>,
+        payload: W,
+    ) -> Place {
+        self.link(place.ticket, accepts, deadline, payload)
     }
 
-    /// Removes a waiter, queued or not, and returns its payload.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<W> {
-        self.unlink(key, WaiterState::Assigned);
-        self.waiters.try_remove(key.index()).map(|waiter| waiter.payload)
+    /// Removes a waiter and returns its payload; `None` if it is no longer queued.
+    pub(crate) fn remove(&mut self, place: Place) -> Option<W> {
+        if self.is_queued(place) { self.unlink(place.key) } else { None }
     }
 
-    /// Takes the first waiter out of the queue that accepts a connection from `source`. The new
-    /// state is `Expired` if its deadline has passed, and then the caller may try the next one.
+    /// Takes the first waiter out of the queue that accepts a connection from `source`. If its deadline has
+    /// passed, the caller may try the next one.
     ///
-    /// `coming` is the number of fresh connections that are on their way. A waiter that accepts only
-    /// fresh ones gets a reused one if none is coming for it.
+    /// `coming` is the number of fresh connections that are on their way, which matters only if
+    /// [someone waits for one](WaitQueue::has_picky). A waiter that accepts only fresh ones gets a reused one
+    /// if none is coming for it.
     pub(crate) fn pop(
         &mut self,
         source: Source,
         coming: usize,
         now: Instant,
-    ) -> Option<(Key, WaiterState)> {
+    ) -> Option<Taken<W>> {
         let key = self.first(source, coming)?;
         let passed = now >= self.waiters.get(key.index())?.deadline;
-        let state = if passed { WaiterState::Expired } else { WaiterState::Assigned };
-        self.unlink(key, state);
-        Some((key, state))
+        let payload = self.unlink(key)?;
+        Some(if passed { Taken::Expired(payload) } else { Taken::Served(payload) })
     }
 
-    /// Takes all waiters out of the queue, in order, as `Assigned`.
-    pub(crate) fn drain(&mut self) -> Vec<Key> {
-        std::iter::from_fn(|| {
-            let key = self.head()?;
-            self.unlink(key, WaiterState::Assigned);
-            Some(key)
-        })
-        .collect()
+    /// Takes the first waiter out of the queue, if all accept any connection and its deadline has not passed.
+    pub(crate) fn pop_plainly(&mut self, now: Instant) -> Option<W> {
+        let head = self.any.head.filter(|_| !self.has_picky())?;
+        let is_expired = now >= self.waiters.get(head.index())?.deadline;
+        if is_expired { None } else { self.unlink(head) }
     }
 
-    /// Returns the first waiter, whatever it accepts.
-    pub(crate) fn head(&self) -> Option<Key> {
+    /// Takes all waiters out of the queue, in order.
+    pub(crate) fn drain(&mut self) -> Vec<W> {
+        std::iter::from_fn(|| self.first_key().and_then(|key| self.unlink(key))).collect()
+    }
+
+    /// Returns what the shell keeps for the first waiter, whatever that accepts.
+    pub(crate) fn head(&self) -> Option<&W> {
+        self.first_key().and_then(|key| self.waiters.get(key.index())).map(|head| &head.payload)
+    }
+
+    fn first_key(&self) -> Option<Key> {
         self.earlier(self.any.head, self.fresh.head)
     }
 
     /// Returns the position of a queued waiter over both lists, counted from one; `None` beyond
     /// [`MAX_POSITION`].
-    pub(crate) fn position(&self, key: Key) -> Option<usize> {
-        let waiter = self.waiters.get(key.index())?;
-        if waiter.state != WaiterState::Queued {
+    pub(crate) fn position(&self, place: Place) -> Option<usize> {
+        if !self.is_queued(place) {
             return None;
         }
         let earlier = |head: Option<Key>| {
             std::iter::successors(head, |key: &Key| self.waiters.get(key.index())?.next)
                 .map_while(|key| self.waiters.get(key.index()))
-                .take_while(|other| other.ticket < waiter.ticket)
+                .take_while(|other| other.ticket < place.ticket)
                 .take(MAX_POSITION)
                 .count()
         };
@@ -182,27 +176,26 @@ impl<W> WaitQueue<W> {
         (ahead < MAX_POSITION).then(|| ahead.saturating_add(1))
     }
 
-    /// Returns the number of queued waiters.
+    /// Returns the number of waiters.
     pub(crate) fn len(&self) -> usize {
         self.any.len.get().saturating_add(self.fresh.len.get())
     }
 
-    /// Returns whether there is any waiter, queued or not.
-    pub(crate) fn has_callers(&self) -> bool {
-        !self.waiters.is_empty()
+    pub(crate) fn is_queued(&self, place: Place) -> bool {
+        self.ticket(place.key) == Some(place.ticket)
     }
 
-    pub(crate) fn state(&self, key: Key) -> Option<WaiterState> {
-        self.waiters.get(key.index()).map(|waiter| waiter.state)
+    /// Returns whether some waiter accepts only a fresh connection.
+    pub(crate) fn has_picky(&self) -> bool {
+        self.fresh.head.is_some()
     }
 
-    /// Returns what the shell keeps for a waiter, queued or not.
-    pub(crate) fn payload(&mut self, key: Key) -> Option<&mut W> {
-        self.waiters.get_mut(key.index()).map(|waiter| &mut waiter.payload)
+    /// Returns whether some waiter accepts a connection from `source`, see [`pop`](WaitQueue::pop).
+    pub(crate) fn accepts(&self, source: Source, coming: usize) -> bool {
+        self.first(source, coming).is_some()
     }
 
-    /// Returns the first waiter that accepts a connection from `source`, see [`pop`](WaitQueue::pop).
-    pub(crate) fn first(&self, source: Source, coming: usize) -> Option<Key> {
+    fn first(&self, source: Source, coming: usize) -> Option<Key> {
         let fresh = self.fresh.head.filter(|_| match source {
             Source::Fresh => true,
             Source::Reused => self.fresh.len.get() > coming,
@@ -229,41 +222,41 @@ impl<W> WaitQueue<W> {
         }
     }
 
-    fn link(&mut self, key: Key, accepts: Accepts) {
-        let ticket = self.ticket(key);
-        // A new waiter has the last ticket, so its place is the tail. A requeued one was assigned a
-        // connection before, so only other requeued waiters can be ahead of it: the search from the
-        // head is short.
+    fn link(
+        &mut self,
+        ticket: u64,
+        accepts: Accepts,
+        deadline: Option<Instant>,
+        payload: W,
+    ) -> Place {
+        // A new waiter has the last ticket, so its place is the tail. One that comes back was served
+        // before, so only others like it can be ahead of it: the search from the head is short.
         let tail = self.list(accepts).tail;
         let mut next = match tail {
-            Some(tail) if self.ticket(tail) > ticket => self.list(accepts).head,
+            Some(tail) if self.ticket(tail) > Some(ticket) => self.list(accepts).head,
             _ => None,
         };
-        while let Some(other) = next.filter(|other| self.ticket(*other) < ticket) {
+        while let Some(other) = next.filter(|other| self.ticket(*other) < Some(ticket)) {
             next = self.waiters.get(other.index()).and_then(|waiter| waiter.next);
         }
         let prev = match next {
             Some(next) => self.waiters.get(next.index()).and_then(|waiter| waiter.prev),
             None => tail,
         };
-        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
-        waiter.accepts = accepts;
-        waiter.state = WaiterState::Queued;
-        (waiter.prev, waiter.next) = (prev, next);
+        let deadline = deadline.unwrap_or(Instant::NEVER);
+        let waiter = Waiter { ticket, deadline, accepts, prev, next, payload };
+        let key = Key(self.waiters.insert(waiter) as u32);
         self.join(accepts, prev, Some(key));
         self.join(accepts, Some(key), next);
         self.list(accepts).len.inc();
+        Place { key, ticket }
     }
 
-    fn unlink(&mut self, key: Key, state: WaiterState) {
-        let Some(waiter) = self.waiters.get_mut(key.index()) else { return };
-        if std::mem::replace(&mut waiter.state, state) != WaiterState::Queued {
-            return;
-        }
-        let accepts = waiter.accepts;
-        let (prev, next) = (waiter.prev.take(), waiter.next.take());
+    fn unlink(&mut self, key: Key) -> Option<W> {
+        let Waiter { accepts, prev, next, payload, .. } = self.waiters.try_remove(key.index())?;
         self.join(accepts, prev, next);
         self.list(accepts).len.dec();
+        Some(payload)
     }
 
     /// Makes two waiters neighbours; `None` is the end of the list on that side.
@@ -294,7 +287,6 @@ impl<W> WaitQueue<W> {
         for waiter in waiters {
             into.number(name(&waiter.payload));
             into.number(waiter.accepts as usize);
-            into.number(waiter.state as usize);
             into.due(Some(waiter.deadline).filter(|at| *at < Instant::NEVER));
         }
     }
@@ -306,42 +298,38 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1_000);
 
-    fn assign(queue: &mut WaitQueue<()>, supply: Source) -> Option<Key> {
-        call(queue, supply, 0)
+    /// Waiters are named by numbers.
+    fn serve(queue: &mut WaitQueue<u32>, source: Source, coming: usize) -> Option<u32> {
+        match queue.pop(source, coming, NOW)? {
+            Taken::Served(waiter) => Some(waiter),
+            Taken::Expired(waiter) => panic!("{waiter} has expired"),
+        }
     }
 
-    fn call(queue: &mut WaitQueue<()>, supply: Source, coming: usize) -> Option<Key> {
-        let (key, state) = queue.pop(supply, coming, NOW)?;
-        assert_eq!(state, WaiterState::Assigned, "no waiter has expired");
-        Some(key)
-    }
-
-    fn joined<const N: usize>(queue: &mut WaitQueue<()>) -> [Key; N] {
-        std::array::from_fn(|_| queue.push(Accepts::Any, None, ()))
+    fn with_waiters<const N: usize>() -> (WaitQueue<u32>, [Place; N]) {
+        let mut queue = WaitQueue::default();
+        let places = std::array::from_fn(|n| queue.push(Accepts::Any, None, n as u32));
+        (queue, places)
     }
 
     #[test]
     fn first_in_is_first_out() {
-        let mut queue = WaitQueue::default();
-        let keys: [Key; 3] = joined(&mut queue);
+        let (mut queue, _) = with_waiters::<3>();
         assert_eq!(queue.len(), 3);
-        for key in keys {
-            assert_eq!(assign(&mut queue, Source::Reused), Some(key));
+        for waiter in 0..3 {
+            assert_eq!(serve(&mut queue, Source::Reused, 0), Some(waiter));
         }
-        assert_eq!(assign(&mut queue, Source::Reused), None);
+        assert_eq!(serve(&mut queue, Source::Reused, 0), None);
         assert_eq!(queue.len(), 0);
     }
 
     #[test]
     fn waiter_can_be_removed_from_anywhere() {
         for leaver in 0..3 {
-            let mut queue = WaitQueue::default();
-            let keys: [Key; 3] = joined(&mut queue);
-            queue.remove(keys[leaver]);
-            for (index, key) in keys.into_iter().enumerate() {
-                if index != leaver {
-                    assert_eq!(assign(&mut queue, Source::Fresh), Some(key));
-                }
+            let (mut queue, places) = with_waiters::<3>();
+            assert_eq!(queue.remove(places[leaver as usize]), Some(leaver));
+            for waiter in (0..3).filter(|waiter| *waiter != leaver) {
+                assert_eq!(serve(&mut queue, Source::Fresh, 0), Some(waiter));
             }
             assert_eq!(queue.len(), 0);
         }
@@ -349,94 +337,99 @@ mod tests {
 
     #[test]
     fn requeued_waiter_has_its_old_position() {
-        let mut queue = WaitQueue::default();
-        let [a, b, c]: [Key; 3] = joined(&mut queue);
-        assign(&mut queue, Source::Reused);
-        assign(&mut queue, Source::Reused);
-        queue.requeue(b, Accepts::Any);
-        queue.requeue(a, Accepts::Any);
-        queue.requeue(a, Accepts::Any);
+        let (mut queue, [a, b, _]) = with_waiters();
+        serve(&mut queue, Source::Reused, 0);
+        serve(&mut queue, Source::Reused, 0);
+        queue.requeue(b, Accepts::Any, None, 1);
+        queue.requeue(a, Accepts::Any, None, 0);
         assert_eq!(queue.len(), 3);
-        for key in [a, b, c] {
-            assert_eq!(assign(&mut queue, Source::Reused), Some(key));
+        for waiter in 0..3 {
+            assert_eq!(serve(&mut queue, Source::Reused, 0), Some(waiter));
         }
     }
 
     #[test]
-    fn waiter_past_deadline_is_skipped_once() {
+    fn place_that_was_left_names_no_other_waiter() {
+        let (mut queue, [left]) = with_waiters();
+        serve(&mut queue, Source::Reused, 0);
+        assert!(!queue.is_queued(left));
+        let next = queue.push(Accepts::Any, None, 1);
+        assert_eq!(left.key, next.key, "the same memory");
+        assert!(!queue.is_queued(left) && queue.is_queued(next));
+        assert_eq!((queue.remove(left), queue.position(left)), (None, None));
+        assert_eq!(queue.remove(next), Some(1));
+    }
+
+    #[test]
+    fn waiter_past_its_deadline_is_taken_as_expired() {
         let mut queue = WaitQueue::default();
-        let late = queue.push(Accepts::Any, Some(NOW), ());
-        let in_time = queue.push(Accepts::Any, Some(Instant::from_nanos(1_001)), ());
-        let mut call = || queue.pop(Source::Reused, 0, NOW);
-        assert_eq!(call(), Some((late, WaiterState::Expired)));
-        assert_eq!(call(), Some((in_time, WaiterState::Assigned)));
-        assert_eq!(call(), None);
-        assert_eq!(queue.state(late), Some(WaiterState::Expired));
-        assert_eq!(queue.state(in_time), Some(WaiterState::Assigned));
+        queue.push(Accepts::Any, Some(NOW), 0);
+        queue.push(Accepts::Any, Some(Instant::from_nanos(1_001)), 1);
+        let mut pop = || queue.pop(Source::Reused, 0, NOW);
+        assert_eq!(pop(), Some(Taken::Expired(0)));
+        assert_eq!(pop(), Some(Taken::Served(1)));
+        assert_eq!(pop(), None);
         assert_eq!(queue.len(), 0);
-        queue.remove(late);
-        assert_eq!(queue.state(late), None);
     }
 
     #[test]
     fn waiter_for_a_fresh_connection_accepts_a_reused_one_if_none_is_coming() {
         let mut queue = WaitQueue::default();
-        let new = queue.push(Accepts::Fresh, None, ());
-        assert_eq!(queue.first(Source::Reused, 1), None);
-        assert_eq!(call(&mut queue, Source::Reused, 1), None);
-        let any = queue.push(Accepts::Any, None, ());
-        assert_eq!(call(&mut queue, Source::Reused, 1), Some(any));
-        queue.requeue(any, Accepts::Any);
-        assert_eq!(call(&mut queue, Source::Reused, 0), Some(new));
+        queue.push(Accepts::Fresh, None, 0);
+        assert!(!queue.accepts(Source::Reused, 1) && queue.accepts(Source::Reused, 0));
+        assert_eq!(serve(&mut queue, Source::Reused, 1), None);
+        let any = queue.push(Accepts::Any, None, 1);
+        assert_eq!(serve(&mut queue, Source::Reused, 1), Some(1));
+        queue.requeue(any, Accepts::Any, None, 1);
+        assert_eq!(serve(&mut queue, Source::Reused, 0), Some(0));
     }
 
     #[test]
     fn fresh_connection_goes_to_the_first_waiter_of_either_list() {
         let mut queue = WaitQueue::default();
-        let a = queue.push(Accepts::Any, None, ());
-        let b = queue.push(Accepts::Fresh, None, ());
-        let c = queue.push(Accepts::Any, None, ());
-        assert_eq!(queue.head(), Some(a));
-        for key in [a, b, c] {
-            assert_eq!(call(&mut queue, Source::Fresh, 9), Some(key));
+        queue.push(Accepts::Any, None, 0);
+        queue.push(Accepts::Fresh, None, 1);
+        queue.push(Accepts::Any, None, 2);
+        assert_eq!(queue.head(), Some(&0));
+        for waiter in 0..3 {
+            assert_eq!(serve(&mut queue, Source::Fresh, 9), Some(waiter));
         }
     }
 
     #[test]
     fn positions_are_counted_over_both_lists_up_to_a_maximum() {
         let mut queue = WaitQueue::default();
-        let a = queue.push(Accepts::Any, None, ());
-        let b = queue.push(Accepts::Fresh, None, ());
-        let c = queue.push(Accepts::Any, None, ());
-        assert_eq!([a, b, c].map(|key| queue.position(key)), [1, 2, 3].map(Some));
-        call(&mut queue, Source::Fresh, 0);
-        assert_eq!([a, b, c].map(|key| queue.position(key)), [None, Some(1), Some(2)]);
+        let a = queue.push(Accepts::Any, None, 0);
+        let b = queue.push(Accepts::Fresh, None, 0);
+        let c = queue.push(Accepts::Any, None, 0);
+        assert_eq!([a, b, c].map(|place| queue.position(place)), [1, 2, 3].map(Some));
+        serve(&mut queue, Source::Fresh, 0);
+        assert_eq!([a, b, c].map(|place| queue.position(place)), [None, Some(1), Some(2)]);
         let mut last = c;
         for _ in 0..MAX_POSITION - 2 {
-            last = queue.push(Accepts::Any, None, ());
+            last = queue.push(Accepts::Any, None, 0);
         }
         assert_eq!(queue.position(last), Some(MAX_POSITION));
-        let beyond = queue.push(Accepts::Any, None, ());
+        let beyond = queue.push(Accepts::Any, None, 0);
         assert_eq!(queue.position(beyond), None);
     }
 
     #[test]
     fn drain_takes_all_waiters_in_order() {
         let mut queue = WaitQueue::default();
-        let a = queue.push(Accepts::Any, None, ());
-        let b = queue.push(Accepts::Fresh, None, ());
-        assert_eq!(queue.drain(), [a, b]);
+        queue.push(Accepts::Any, None, 0);
+        queue.push(Accepts::Fresh, None, 1);
+        assert_eq!(queue.drain(), [0, 1]);
         assert_eq!(queue.len(), 0);
-        assert_eq!(queue.state(a), Some(WaiterState::Assigned));
     }
 
     #[test]
     fn random_moves_agree_with_a_sorted_list() {
         let mut queue = WaitQueue::default();
-        let mut model: Vec<(u64, Key, Accepts)> = Vec::new();
-        let mut assigned: Vec<(u64, Key)> = Vec::new();
+        let mut model: Vec<(Place, Accepts)> = Vec::new();
+        let mut served: Vec<Place> = Vec::new();
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut tickets = 0;
+        let mut waiters = 0;
         for _ in 0..5_000 {
             seed ^= seed << 13;
             seed ^= seed >> 7;
@@ -445,38 +438,39 @@ mod tests {
             let accepts = if seed & 64 == 0 { Accepts::Any } else { Accepts::Fresh };
             match seed % 5 {
                 0 | 1 => {
-                    tickets += 1;
-                    model.push((tickets, queue.push(accepts, None, ()), accepts));
+                    // A waiter's name is its ticket.
+                    waiters += 1;
+                    model.push((queue.push(accepts, None, waiters), accepts));
                 }
                 2 => {
-                    let key = call(&mut queue, Source::Fresh, 0);
-                    assert_eq!(key, model.first().map(|waiter| waiter.1));
-                    if key.is_some() {
-                        let (ticket, key, _) = model.remove(0);
-                        assigned.push((ticket, key));
+                    let waiter = serve(&mut queue, Source::Fresh, 0).map(u64::from);
+                    assert_eq!(waiter, model.first().map(|(place, _)| place.ticket));
+                    if waiter.is_some() {
+                        served.push(model.remove(0).0);
                     }
                 }
-                3 if !assigned.is_empty() => {
-                    let (ticket, key) = assigned.swap_remove(pick % assigned.len());
-                    queue.requeue(key, accepts);
-                    let at = model.partition_point(|waiter| waiter.0 < ticket);
-                    model.insert(at, (ticket, key, accepts));
+                3 if !served.is_empty() => {
+                    let place = served.swap_remove(pick % served.len());
+                    let place = queue.requeue(place, accepts, None, place.ticket as u32);
+                    let at = model.partition_point(|(other, _)| other.ticket < place.ticket);
+                    model.insert(at, (place, accepts));
                 }
                 _ if !model.is_empty() => {
-                    let (_, key, _) = model.remove(pick % model.len());
-                    queue.remove(key);
+                    let (place, _) = model.remove(pick % model.len());
+                    assert_eq!(queue.remove(place).map(u64::from), Some(place.ticket));
                 }
                 _ => {}
             }
             assert_eq!(queue.len(), model.len());
-            assert_eq!(queue.head(), model.first().map(|waiter| waiter.1));
+            let head = queue.head().copied().map(u64::from);
+            assert_eq!(head, model.first().map(|(place, _)| place.ticket));
             if !model.is_empty() {
                 let nth = pick % model.len();
                 let position = (nth < MAX_POSITION).then_some(nth + 1);
-                assert_eq!(queue.position(model[nth].1), position);
+                assert_eq!(queue.position(model[nth].0), position);
             }
-            let any = model.iter().find(|waiter| waiter.2 == Accepts::Any).map(|waiter| waiter.1);
-            assert_eq!(queue.first(Source::Reused, usize::MAX), any);
+            let accepts_any = model.iter().any(|(_, accepts)| *accepts == Accepts::Any);
+            assert_eq!(queue.accepts(Source::Reused, usize::MAX), accepts_any);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::config::PoolConfig;
@@ -28,7 +29,7 @@ use crate::pool::connecting::Connecting;
 use crate::pool::events::EventSink;
 use crate::pool::idle::{IdleSet, Stored};
 use crate::pool::snapshot::{self, Provides, Snapshot};
-use crate::pool::waiter::{Assigned, WaitError, Waiter};
+use crate::pool::waiter::{Assigned, WaitError, WaiterCell};
 use crate::runtime::Runtime;
 use crate::time::Instant;
 use crate::util::fair_lock::FairLock;
@@ -36,6 +37,12 @@ use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
 
 /// An open connection of a pool.
 pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
+
+/// The waker and the answer of a waiter.
+pub(crate) type Cell<M> = Arc<WaiterCell<BoxConn<M>, <M as Manager>::Error>>;
+
+/// The number of cells that are kept to be used again.
+const SPARE_CELLS: usize = 1_024;
 
 /// The number of connections that are handled under one lock, or before other tasks get the thread.
 pub(crate) const BATCH: usize = 256;
@@ -52,6 +59,10 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) signals: Signals,
     /// The number of [`Accepted`] callers.
     accepted: AtomicU64,
+    /// The number of callers that have left since they were answered.
+    answered_left: AtomicU64,
+    /// Empty cells, without a waker.
+    spare_cells: Mutex<Vec<Cell<M>>>,
     /// Held by the caller that gathers several connections.
     pub(crate) batch_lock: FairLock,
     pub(crate) weak_self: Weak<Shared<M>>,
@@ -59,7 +70,7 @@ pub(crate) struct Shared<M: Manager> {
 
 /// The state under the lock.
 pub(crate) struct State<M: Manager> {
-    pub(crate) machine: PoolMachine<Waiter<BoxConn<M>, M::Error>>,
+    pub(crate) machine: PoolMachine<Cell<M>>,
     lease_indexes: LeaseIndexes,
     pub(crate) connecting: Connecting<Shared<M>>,
     /// The connections that the maintenance task is to reset, each with the number of its reset.
@@ -148,6 +159,8 @@ impl<M: Manager> Shared<M> {
             leases: Leases::new(weak_self.clone()),
             signals: Signals::default(),
             accepted: AtomicU64::new(0),
+            answered_left: AtomicU64::new(0),
+            spare_cells: Mutex::default(),
             batch_lock: FairLock::default(),
             weak_self: weak_self.clone(),
         })
@@ -271,7 +284,55 @@ impl<M: Manager> Shared<M> {
     /// Delivers a reusable connection like [`deliver`](Locked::deliver). The caller holds no lock.
     pub(crate) fn hand_over(&self, conn: BoxConn<M>, source: Source) {
         let now = self.coarse_now();
-        self.with(|locked| locked.deliver(conn, source, now));
+        match self.hand_to_first(conn, source, now) {
+            Ok(waker) => waker.map_or((), |waker| self.events.wake(waker)),
+            Err(conn) => self.with(|locked| locked.deliver(conn, source, now)),
+        }
+    }
+
+    /// Hands a connection to the first waiter, if that is all there is to decide. Returns the waker, or the
+    /// connection.
+    fn hand_to_first(
+        &self,
+        conn: BoxConn<M>,
+        source: Source,
+        now: Instant,
+    ) -> Result<Option<Waker>, BoxConn<M>> {
+        self.peek(|state| {
+            let machine = &mut state.machine;
+            if conn.meta.is_stale(machine.versions) {
+                return Err(conn);
+            }
+            let Some(cell) = machine.assign_first(now) else { return Err(conn) };
+            if machine.queue.len() == 0 {
+                self.snapshot.publish_waiters(false);
+            }
+            Ok(cell.answer(Ok(Assigned { conn, source })))
+        })
+    }
+
+    /// Returns an empty cell.
+    pub(crate) fn cell(&self) -> Cell<M> {
+        // A new one costs no more than a wait for this lock.
+        let spare = self.spare_cells.try_lock().and_then(|mut spares| spares.pop());
+        spare.unwrap_or_default()
+    }
+
+    /// Keeps a cell, which is empty, for another waiter.
+    pub(crate) fn recycle(&self, cell: Cell<M>) {
+        if let Some(mut spares) = self.spare_cells.try_lock() {
+            if spares.len() < SPARE_CELLS {
+                spares.push(cell);
+            }
+        }
+    }
+
+    /// Records that a caller leaves that was answered. The end of a drain waits for it.
+    pub(crate) fn answered_leaves(&self) {
+        self.answered_left.fetch_add(1, Ordering::SeqCst);
+        if self.snapshot.is_draining() {
+            self.with(|locked| locked.caller_left());
+        }
     }
 
     /// Records that `site` borrows a connection, at `since` if that is known.
@@ -479,11 +540,9 @@ impl<M: Manager> Locked<'_, M> {
             return self.close_later(conn, reason);
         }
         let Locked { state: State { machine, .. }, actions, .. } = self;
-        match machine.assign(source, now, |expired| actions.wake(expired.waker.take())) {
-            Some(waiter) => {
-                let assigned = Assigned::unverified(conn, source);
-                actions.wake(waiter.resolve(Ok(assigned)));
-            }
+        let expired = |cell: Cell<M>| actions.wake(cell.answer(Err(WaitError::TimedOut)));
+        match machine.assign(source, now, expired) {
+            Some(cell) => actions.wake(cell.answer(Ok(Assigned { conn, source }))),
             None => self.keep(conn, now),
         }
     }
@@ -707,7 +766,8 @@ impl<M: Manager> Locked<'_, M> {
     /// Returns whether a pool that is drained is to be closed now.
     pub(crate) fn drain_ends(&self, now: Instant) -> bool {
         let others = self.shared.accepted.load(Ordering::SeqCst);
-        self.state.machine.drain_ends(usize::try_from(others).unwrap_or(usize::MAX), now)
+        let left = self.shared.answered_left.load(Ordering::SeqCst);
+        self.state.machine.drain_ends(others, left, now)
     }
 
     /// Has the end of a drain looked at, after a caller left.
@@ -725,9 +785,8 @@ impl<M: Manager> Locked<'_, M> {
 
     /// Closes the pool: refuses new callers, answers all waiters, and closes what is idle.
     pub(crate) fn shut(&mut self) {
-        for key in self.state.machine.close() {
-            let waiter = self.state.machine.queue.payload(key);
-            self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(WaitError::Closed))));
+        for cell in self.state.machine.close() {
+            self.actions.wake(cell.answer(Err(WaitError::Closed)));
         }
         // Any time will do: a closed machine consults no deadline.
         self.serve(Instant::ORIGIN);
@@ -740,10 +799,9 @@ impl<M: Manager> Locked<'_, M> {
     /// Reports the last failure to all waiters if they are to hear of it.
     pub(crate) fn give_up(&mut self, now: Instant) {
         self.count_lendings(now);
-        for key in self.state.machine.give_up(now) {
+        for cell in self.state.machine.give_up(now) {
             let error = WaitError::Connect(self.state.last_failure());
-            let waiter = self.state.machine.queue.payload(key);
-            self.actions.wake(waiter.and_then(|waiter| waiter.resolve(Err(error))));
+            self.actions.wake(cell.answer(Err(error)));
         }
     }
 
@@ -765,9 +823,8 @@ impl<M: Manager> Locked<'_, M> {
         self.actions.notify_maintenance |= !is_absent;
         // A waiter on another runtime sees to it that the connects begin.
         if is_absent || self.state.machine.home.has_strangers {
-            let queue = &mut self.state.machine.queue;
-            let first = queue.head().and_then(|key| queue.payload(key));
-            self.actions.wake(first.and_then(|waiter| waiter.waker.take()));
+            let first = self.state.machine.queue.head();
+            self.actions.wake(first.and_then(|cell| cell.take_waker()));
         }
     }
 

@@ -166,6 +166,15 @@ impl Snapshot {
         self.state.store(state, Ordering::SeqCst);
     }
 
+    /// Publishes whether callers wait, if nothing else has changed. The caller holds the pool's lock.
+    pub(crate) fn publish_waiters(&self, any: bool) {
+        let before = self.state.load(Ordering::Relaxed);
+        let state = if any { before | WAITERS } else { before & !WAITERS };
+        if state != before {
+            self.state.store(state, Ordering::SeqCst);
+        }
+    }
+
     /// Publishes settings.
     pub(crate) fn configure(&self, config: PoolConfig) {
         let settings = &self.settings;
@@ -217,6 +226,19 @@ impl Snapshot {
     pub(crate) fn fast_return(&self) -> (u64, bool) {
         let state = self.state.load(Ordering::SeqCst);
         (state >> FLAG_BITS, state & OBSTRUCT_RETURN == 0)
+    }
+
+    /// Returns the version, if a waiter may keep what it was handed without a look at the pool's state.
+    #[inline]
+    pub(crate) fn undisturbed(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::SeqCst);
+        (state & (CLOSED | PAUSED | UNATTENDED | DRAINING) == 0).then_some(state >> FLAG_BITS)
+    }
+
+    /// Returns whether no maintenance task runs.
+    #[inline]
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.flags(UNATTENDED) != 0
     }
 
     /// Returns whether a `get` may take from the idle set.

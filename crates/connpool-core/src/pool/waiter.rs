@@ -1,31 +1,34 @@
-//! The entry of one waiting `get` in the wait queue.
+//! Where a waiting `get` and whoever serves it meet.
 
 use std::task::Waker;
 
 use crate::error::connect_error::ConnectError;
 use crate::machine::wait_queue::Source;
-use crate::time::Instant;
+use crate::util::sync::Mutex;
 
-/// The waker and the result of one wait. `C` is a connection, `E` the manager's error.
-pub(crate) struct Waiter<C, E> {
-    /// Taken when it is used: cloning it under the lock would run foreign code, and a waiter that is
-    /// woken brings a new one if it has to wait on.
-    pub(crate) waker: Option<Waker>,
-    pub(crate) result: Option<Result<Assigned<C>, WaitError<E>>>,
+/// The waker and the answer of one waiter. The waiter and the queue share it, so that the waiter can collect
+/// its answer without the lock of the pool.
+///
+/// Answers are given under the lock of the pool, to waiters that were taken out of the queue: each waiter gets
+/// one. Its lock is the last one taken, and no foreign code runs under it.
+///
+/// `C` is a connection, `E` the manager's error.
+pub(crate) struct WaiterCell<C, E>(Mutex<CellState<C, E>>);
+
+struct CellState<C, E> {
+    /// Taken when it is used: cloning it under a lock would run foreign code, and a waiter that is woken
+    /// brings a new one if it has to wait on.
+    waker: Option<Waker>,
+    answer: Option<Answer<C, E>>,
 }
+
+/// What a waiter is given.
+pub(crate) type Answer<C, E> = Result<Assigned<C>, WaitError<E>>;
 
 /// A connection for a waiter.
 pub(crate) struct Assigned<C> {
     pub(crate) conn: C,
     pub(crate) source: Source,
-    /// When its last check passed, if none is left.
-    pub(crate) verified_at: Option<Instant>,
-}
-
-impl<C> Assigned<C> {
-    pub(crate) fn unverified(conn: C, source: Source) -> Self {
-        Assigned { conn, source, verified_at: None }
-    }
 }
 
 /// Why a wait ended without a connection.
@@ -37,17 +40,34 @@ pub(crate) enum WaitError<E> {
     Connect(ConnectError<E>),
 }
 
-impl<C, E> Waiter<C, E> {
-    /// Sets the result and returns the waker.
-    pub(crate) fn resolve(&mut self, result: Result<Assigned<C>, WaitError<E>>) -> Option<Waker> {
-        self.result = Some(result);
-        self.waker.take()
+impl<C, E> Default for WaiterCell<C, E> {
+    fn default() -> Self {
+        WaiterCell(Mutex::new(CellState { waker: None, answer: None }))
+    }
+}
+
+impl<C, E> WaiterCell<C, E> {
+    /// Gives the answer, and returns the waker of the waiter. The caller holds the lock of the pool.
+    pub(crate) fn answer(&self, answer: Answer<C, E>) -> Option<Waker> {
+        let mut state = self.0.lock();
+        state.answer = Some(answer);
+        state.waker.take()
     }
 
-    /// Replaces the waker, unless both wake the same task. Returns the waker that is not needed, to
-    /// be dropped after unlocking.
-    pub(crate) fn set_waker(&mut self, waker: Waker) -> Option<Waker> {
-        match &mut self.waker {
+    /// Takes the answer, if it has come.
+    pub(crate) fn take_answer(&self) -> Option<Answer<C, E>> {
+        self.0.lock().answer.take()
+    }
+
+    /// Takes the waker, to be used or dropped without a lock.
+    pub(crate) fn take_waker(&self) -> Option<Waker> {
+        self.0.lock().waker.take()
+    }
+
+    /// Replaces the waker, unless both wake the same task. Returns the waker that is not needed, to be dropped
+    /// without a lock.
+    pub(crate) fn set_waker(&self, waker: Waker) -> Option<Waker> {
+        match &mut self.0.lock().waker {
             Some(same) if same.will_wake(&waker) => Some(waker),
             old => old.replace(waker),
         }

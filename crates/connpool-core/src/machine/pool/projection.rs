@@ -16,6 +16,8 @@ impl<W> PoolMachine<W> {
             max_waiters: _,
             capacity,
             queue,
+            // Of the decisions, only the end of a drain depends on it.
+            answered: _,
             backoff,
             connects,
             contention,

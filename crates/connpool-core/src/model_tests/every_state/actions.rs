@@ -394,7 +394,7 @@ impl Shell {
             self.history.failed(began, is_permanent, beside_open, self.now);
             if self.setup.has(Defect::TellsEachFailure) {
                 let waiting = self.machine.queue.drain();
-                waiting.into_iter().for_each(|key| self.tell(key));
+                waiting.into_iter().for_each(|caller| self.tell(caller));
             }
             self.give_up();
         }
@@ -465,11 +465,9 @@ impl Shell {
             }
             Action::Close => {
                 self.used.closes += 1;
-                for key in self.machine.close() {
+                for caller in self.machine.close() {
                     self.note(Sight::AnsweredAtClose);
-                    if let Some(caller) = self.machine.queue.remove(key) {
-                        self.leave(caller);
-                    }
+                    self.leave(caller);
                 }
                 // `serve`, with any time.
                 while let Some(conn) = self.idle.pop() {

@@ -3,7 +3,7 @@
 
 use crate::machine::capacity::SlotState;
 use crate::machine::pool::Rejected;
-use crate::machine::wait_queue::{Accepts, Key, Source, WaiterState};
+use crate::machine::wait_queue::{Accepts, Source};
 use crate::model_tests::every_state::defect::Defect;
 use crate::model_tests::every_state::setup::Sight;
 use crate::model_tests::every_state::state::{
@@ -27,7 +27,7 @@ impl Shell {
             return self.close_later();
         }
         let mut expired = 0;
-        let assigned = self.machine.assign(source, self.now, |_| expired += 1).copied();
+        let assigned = self.machine.assign(source, self.now, |_| expired += 1);
         if expired > 0 {
             self.note(Sight::ExpiredSkipped);
         }
@@ -89,16 +89,14 @@ impl Shell {
 
     pub(super) fn give_up(&mut self) {
         self.count_lendings();
-        for key in self.machine.give_up(self.now) {
-            self.tell(key);
+        for caller in self.machine.give_up(self.now) {
+            self.tell(caller);
         }
     }
 
     /// Ends the wait of a caller with the last failure.
-    pub(super) fn tell(&mut self, key: Key) {
-        if let Some(caller) = self.machine.queue.remove(key) {
-            self.callers[caller] = Caller::AWAY;
-        }
+    pub(super) fn tell(&mut self, caller: usize) {
+        self.callers[caller] = Caller::AWAY;
         self.judge(Accepts::Any);
     }
 
@@ -173,28 +171,22 @@ impl Shell {
         let Caller { accepts, deadline, place, .. } = self.callers[caller];
         let failed = matches!(self.callers[caller].phase, Phase::Retrying);
         let loses_its_place = failed && self.setup.has(Defect::LosesItsPlace);
-        let place = place.map(|place| match loses_its_place {
-            false => place,
-            true => self.moved_to_the_end(caller, place),
-        });
         let queued = match place {
             None => {
                 let queued = self.machine.enqueue(self.now, deadline, accepts, caller);
                 self.arrivals += 1;
                 let arrival = self.arrivals;
-                queued.map(|key| Place { key, arrival }).map_err(|(rejected, _)| rejected)
+                let queued = queued.map(|queued| Place { queued, arrival });
+                queued.map_err(|(rejected, _)| rejected)
             }
+            Some(place) if self.machine.queue.is_queued(place.queued) => Ok(place),
             Some(place) => {
-                let is_assigned =
-                    self.machine.queue.state(place.key) == Some(WaiterState::Assigned);
-                if is_assigned {
-                    self.note(Sight::Requeued);
-                }
-                let requeued = match is_assigned {
-                    true => self.machine.requeue(place.key, accepts),
-                    false => Ok(()),
+                self.note(Sight::Requeued);
+                let requeued = match loses_its_place {
+                    false => self.machine.requeue(place.queued, deadline, accepts, caller),
+                    true => Ok(self.machine.queue.push(accepts, deadline, caller)),
                 };
-                requeued.map(|()| place)
+                requeued.map(|queued| Place { queued, ..place })
             }
         };
         match queued {
@@ -219,12 +211,6 @@ impl Shell {
         self.collect_spawns();
     }
 
-    fn moved_to_the_end(&mut self, caller: usize, place: Place) -> Place {
-        let Caller { accepts, deadline, .. } = self.callers[caller];
-        self.machine.queue.remove(place.key);
-        Place { key: self.machine.queue.push(accepts, deadline, caller), ..place }
-    }
-
     /// Gives a caller that leaves the queue an idle connection, if no waiter wants it.
     pub(super) fn take_unwanted_idle(&mut self, caller: usize, accepts: Accepts) -> bool {
         let is_free = accepts == Accepts::Any
@@ -239,7 +225,7 @@ impl Shell {
     /// Gives up the place of a caller, if it has one.
     pub(super) fn leave(&mut self, caller: usize) {
         if let Some(place) = self.callers[caller].place {
-            self.machine.queue.remove(place.key);
+            self.machine.queue.remove(place.queued);
         }
         self.callers[caller] = Caller::AWAY;
     }

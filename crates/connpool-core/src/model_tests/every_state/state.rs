@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::machine::pool::{ConnectTicket, PoolMachine};
 use crate::machine::projection::Projector;
-use crate::machine::wait_queue::{Accepts, Key, Source};
+use crate::machine::wait_queue::{self, Accepts, Source};
 use crate::model_tests::every_state::history::{History, Untimely};
 use crate::model_tests::every_state::setup::{Limits, Setup};
 use crate::time::Instant;
@@ -84,7 +84,7 @@ pub(super) struct Caller {
 /// The place of a caller in the queue, which it keeps during a check.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    pub(super) key: Key,
+    pub(super) queued: wait_queue::Place,
     pub(super) arrival: u64,
 }
 

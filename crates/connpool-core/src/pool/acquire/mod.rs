@@ -184,7 +184,7 @@ async fn obtain<M: Manager>(
     wait.is_accepted = is_accepted;
     // Of a caller that is not queued, and waits for a check.
     let mut accepted = None;
-    let mut search_idle = wait.key.is_none();
+    let mut search_idle = !wait.has_place();
     let mut may_ask = true;
     loop {
         let idle = match search_idle && failed < TRIES {
@@ -192,7 +192,7 @@ async fn obtain<M: Manager>(
             false => Err(NotTaken::Nothing),
         };
         let assigned = match idle {
-            Ok(conn) => Assigned::unverified(conn, Source::Reused),
+            Ok(conn) => Assigned { conn, source: Source::Reused },
             Err(NotTaken::MustAsk) => {
                 cooperate(shared).await;
                 may_ask = false;
@@ -204,7 +204,10 @@ async fn obtain<M: Manager>(
             Err(NotTaken::Nothing) => {
                 wait.accepts = if failed < TRIES { Accepts::Any } else { Accepts::Fresh };
                 match wait.next(deadline).await {
-                    Ok(assigned) => assigned,
+                    Ok(assigned) => match wait.verify(&assigned) {
+                        Some(at) => return Ok(Verified { conn: assigned.conn, at }),
+                        None => assigned,
+                    },
                     Err(error) => {
                         let is_told = matches!(error, WaitError::Connect(_));
                         let error = get_error(error, shared, deadline, wait.place);
@@ -217,9 +220,6 @@ async fn obtain<M: Manager>(
                 }
             }
         };
-        if let Some(at) = assigned.verified_at {
-            return Ok(Verified { conn: assigned.conn, at });
-        }
         let kind = match (mode, assigned.source) {
             (Mode::Immediate, _) => CheckKind::Immediate,
             (Mode::Wait, Source::Reused) => CheckKind::Reused,
@@ -259,7 +259,7 @@ async fn obtain<M: Manager>(
         let disposition = match Disposition::after(check.step) {
             Some(disposition) => Some(disposition),
             None => {
-                if wait.key.is_none() && accepted.is_none() {
+                if !wait.has_place() && accepted.is_none() {
                     accepted = Some(Accepted::new(shared));
                     wait.is_accepted = true;
                 }
@@ -269,7 +269,7 @@ async fn obtain<M: Manager>(
         if let (Some(conn), Some(disposition)) = (&checkout.conn, disposition) {
             report_first_check(shared, &conn.meta, disposition);
         }
-        search_idle = wait.key.is_none();
+        search_idle = !wait.has_place();
         match disposition {
             // It passed, and the pool was paused meanwhile: back to the queue, without a failure.
             Some(Disposition::Reuse) if shared.snapshot.is_paused() => {

@@ -117,10 +117,11 @@ fn settings() -> impl Strategy<Value = PoolConfig> {
 #[derive(Debug)]
 struct NaiveWaiter {
     id: u32,
-    key: Key,
+    /// `None` if it was rejected.
+    place: Option<Place>,
     accepts: Accepts,
     deadline: Option<Instant>,
-    state: WaiterState,
+    is_queued: bool,
 }
 
 /// A connect under way.
@@ -228,8 +229,7 @@ impl Naive {
     }
 
     fn queued(&self) -> impl Iterator<Item = &NaiveWaiter> {
-        let waiting = |waiter: &&NaiveWaiter| waiter.state == WaiterState::Queued;
-        self.waiters.iter().filter(waiting)
+        self.waiters.iter().filter(|waiter| waiter.is_queued)
     }
 
     fn waiting(&self) -> usize {
@@ -393,7 +393,7 @@ impl Naive {
         let picky = self.queued().filter(|waiter| waiter.accepts == Accepts::Fresh);
         let one_in_vain = picky.count() > self.coming();
         self.waiters.iter().position(|waiter| {
-            waiter.state == WaiterState::Queued
+            waiter.is_queued
                 && (waiter.accepts == Accepts::Any || source == Source::Fresh || one_in_vain)
         })
     }
@@ -403,21 +403,20 @@ impl Naive {
         while let Some(place) = self.first(source) {
             let now = self.now;
             let waiter = &mut self.waiters[place];
+            waiter.is_queued = false;
             if waiter.deadline.is_none_or(|deadline| now < deadline) {
-                waiter.state = WaiterState::Assigned;
                 return (Some(waiter.id), late);
             }
-            waiter.state = WaiterState::Expired;
             late.push(waiter.id);
         }
         (None, late)
     }
 
-    fn drain(&mut self) -> Vec<Key> {
-        let waiting = |waiter: &&mut NaiveWaiter| waiter.state == WaiterState::Queued;
-        let told = self.waiters.iter_mut().filter(waiting).map(|waiter| {
-            waiter.state = WaiterState::Assigned;
-            waiter.key
+    fn drain(&mut self) -> Vec<u32> {
+        let queued = self.waiters.iter_mut().filter(|waiter| waiter.is_queued);
+        let told = queued.map(|waiter| {
+            waiter.is_queued = false;
+            waiter.id
         });
         told.collect()
     }
@@ -537,28 +536,29 @@ impl Both {
     fn apply(&mut self, input: Input) {
         let Both { machine, naive } = self;
         let now = naive.now;
-        let index = |nth: usize| nth % naive.waiters.len().max(1);
         match input {
             Input::Enqueue(accepts, patience) => self.enqueue(accepts, patience),
             Input::Remove(nth) if !naive.waiters.is_empty() => {
-                let waiter = naive.waiters.remove(index(nth));
-                machine.queue.remove(waiter.key);
-                assert_eq!(machine.queue.state(waiter.key), None);
+                let waiter = naive.waiters.remove(nth % naive.waiters.len());
+                let left = waiter.place.and_then(|place| machine.queue.remove(place));
+                assert_eq!(left, waiter.is_queued.then_some(waiter.id));
             }
             Input::Requeue(nth, accepts) if !naive.waiters.is_empty() => {
-                let place = index(nth);
-                let waiter = &mut naive.waiters[place];
-                let back = machine.requeue(waiter.key, accepts);
+                let nth = nth % naive.waiters.len();
+                let waiter = &mut naive.waiters[nth];
+                let Some(place) = waiter.place.filter(|_| !waiter.is_queued) else { return };
+                let back = machine.requeue(place, waiter.deadline, accepts, waiter.id);
                 if naive.closed {
                     assert_eq!(back, Err(Rejected::Closed));
-                } else if waiter.state != WaiterState::Queued {
-                    (waiter.state, waiter.accepts) = (WaiterState::Queued, accepts);
+                } else {
+                    waiter.place = back.ok();
+                    (waiter.is_queued, waiter.accepts) = (true, accepts);
                 }
             }
             Input::Assign(source) => {
                 let mut late = Vec::new();
-                let assigned = machine.assign(source, now, |id| late.push(*id));
-                assert_eq!((assigned.copied(), late), naive.assign(source));
+                let assigned = machine.assign(source, now, |id| late.push(id));
+                assert_eq!((assigned, late), naive.assign(source));
             }
             Input::ConnectsStart => {
                 for _ in 0..machine.connects_wanted(now) {
@@ -772,10 +772,10 @@ impl Both {
         // Whether a caller is queued is judged with it in the queue.
         naive.waiters.push(NaiveWaiter {
             id: naive.ids,
-            key: queued.unwrap_or(Key::NONE),
+            place: queued.ok(),
             accepts,
             deadline,
-            state: WaiterState::Queued,
+            is_queued: true,
         });
         if naive.tells() {
             naive.waiters.pop();
@@ -912,15 +912,12 @@ impl Both {
             assert_eq!(should_abort, one_failed && crowded, "stands back");
         }
         let head = naive.queued().next().map(|waiter| waiter.id);
-        assert_eq!(
-            machine.queue.head().and_then(|key| machine.queue.payload(key)).copied(),
-            head,
-            "head"
-        );
+        assert_eq!(machine.queue.head().copied(), head, "head");
         let wants_reused = naive.first(Source::Reused).is_some();
         assert_eq!(machine.wants_reused(now), wants_reused, "accepts used");
         for waiter in &naive.waiters {
-            assert_eq!(machine.queue.state(waiter.key), Some(waiter.state));
+            let is_queued = waiter.place.is_some_and(|place| machine.queue.is_queued(place));
+            assert_eq!(is_queued, waiter.is_queued, "is queued");
         }
         let tells = machine.tells_at(now).is_some_and(|at| at <= now);
         assert_eq!(tells, naive.tells(), "tells");
