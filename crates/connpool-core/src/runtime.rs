@@ -101,6 +101,22 @@ pub trait Runtime: Send + Sync + 'static {
     /// Called from polled futures only, on the runtime of the task that polls them.
     fn sleep_until(&self, at: Instant) -> BoxFuture;
 
+    /// Returns whether the calling code may rely on [`wait_timer`](Runtime::wait_timer): the runtime that polls
+    /// it is the one that such a timer runs on. Default: `false`, with which each wait sets a timer of its own.
+    ///
+    /// All waits for which this is `true` share one timer, so a wait that ends before its limit costs none.
+    fn shares_wait_timer(&self) -> bool {
+        false
+    }
+
+    /// Returns a timer like [`sleep_until`](Runtime::sleep_until) that can be created, polled and dropped
+    /// anywhere, also outside of futures and by the waker of such a timer. Default: `sleep_until`.
+    ///
+    /// Called only if [`shares_wait_timer`](Runtime::shares_wait_timer) has returned `true`.
+    fn wait_timer(&self, at: Instant) -> BoxFuture {
+        self.sleep_until(at)
+    }
+
     /// Runs `task` to its end in the background, or drops it if that is not possible. Never panics.
     ///
     /// Dropping the task is allowed: everything it held returns to the pool. Where there are several
@@ -192,6 +208,14 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         (**self).sleep_until(at)
+    }
+
+    fn shares_wait_timer(&self) -> bool {
+        (**self).shares_wait_timer()
+    }
+
+    fn wait_timer(&self, at: Instant) -> BoxFuture {
+        (**self).wait_timer(at)
     }
 
     fn spawn(&self, task: BoxFuture) {

@@ -66,6 +66,11 @@ impl Runtime for SmolRuntime {
         }
     }
 
+    // There is one set of timers, for all executors and threads.
+    fn shares_wait_timer(&self) -> bool {
+        true
+    }
+
     fn spawn(&self, task: BoxFuture) {
         smol::spawn(task).detach();
     }

@@ -294,6 +294,10 @@ impl Runtime for SimRuntime {
         Box::pin(poll_fn(move |cx| timer.poll(cx)))
     }
 
+    fn shares_wait_timer(&self) -> bool {
+        self.current() == self.home()
+    }
+
     fn spawn(&self, task: BoxFuture) {
         let here = self.state().current.unwrap_or(self.executor);
         self.spawn_on(here, task);

@@ -141,6 +141,18 @@ impl Runtime for TokioRuntime {
         Box::pin(Timer { sleep: tokio::time::sleep_until(at) })
     }
 
+    fn shares_wait_timer(&self) -> bool {
+        // The id of a runtime is not used again while there is a handle of it.
+        let is_home =
+            |home: &Home| Handle::try_current().is_ok_and(|here| here.id() == home.handle.id());
+        self.home.as_ref().is_some_and(is_home)
+    }
+
+    fn wait_timer(&self, at: Instant) -> BoxFuture {
+        let _entered = self.home_handle().map(Handle::enter);
+        self.sleep_until(at)
+    }
+
     fn spawn(&self, task: BoxFuture) {
         // A runtime that has ended drops the task, as `Runtime::spawn` allows.
         if let Some(handle) = self.handle() {

@@ -41,3 +41,4 @@ pub(crate) mod projection;
 pub(crate) mod resets;
 pub(crate) mod sweep_schedule;
 pub(crate) mod wait_queue;
+pub(crate) mod wait_timer;

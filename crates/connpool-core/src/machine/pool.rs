@@ -15,7 +15,8 @@ use crate::machine::health::Versions;
 use crate::machine::home::{Home, Move, NOWHERE, RuntimeId};
 use crate::machine::resets::Resets;
 use crate::machine::sweep_schedule::SweepSchedule;
-use crate::machine::wait_queue::{Accepts, Place, Source, Taken, WaitQueue};
+use crate::machine::wait_queue::{Accepts, Patience, Place, Source, Taken, WaitQueue};
+use crate::machine::wait_timer::WaitTimer;
 use crate::time::{Instant, earliest};
 
 /// Identifies the state of the pool at the start of a connect.
@@ -71,6 +72,7 @@ pub(crate) struct PoolMachine<W> {
     pub(crate) queue: WaitQueue<W>,
     /// The number of waiters that were taken out of the queue and have not come back.
     answered: Count,
+    pub(crate) wait_timer: WaitTimer,
     pub(crate) backoff: BackoffState,
     connects: Connects,
     contention: Contention,
@@ -108,6 +110,7 @@ impl<W> PoolMachine<W> {
             capacity,
             queue: WaitQueue::default(),
             answered: Count::default(),
+            wait_timer: WaitTimer::default(),
             backoff: BackoffState::new(config),
             connects: Connects::default(),
             contention: Contention::default(),
@@ -463,7 +466,7 @@ impl<W> PoolMachine<W> {
     pub(crate) fn enqueue(
         &mut self,
         now: Instant,
-        deadline: Option<Instant>,
+        patience: impl Into<Patience>,
         accepts: Accepts,
         payload: W,
     ) -> Result<Place, (Rejected, Option<W>)> {
@@ -471,9 +474,13 @@ impl<W> PoolMachine<W> {
             return Err((Rejected::Closed, Some(payload)));
         }
         // Queued first: what is coming depends on the length of the queue.
-        let place = self.queue.push(accepts, deadline, payload);
+        let patience = patience.into();
+        let place = self.queue.push(accepts, patience, payload);
         match self.rejection(now) {
-            None => Ok(place),
+            None => {
+                self.cover(patience);
+                Ok(place)
+            }
             Some(rejected) => Err((rejected, self.queue.remove(place))),
         }
     }
@@ -506,7 +513,7 @@ impl<W> PoolMachine<W> {
     #[inline]
     pub(crate) fn enqueue_settled(
         &mut self,
-        deadline: Option<Instant>,
+        patience: Patience,
         accepts: Accepts,
         payload: &W,
     ) -> Option<Place>
@@ -514,15 +521,40 @@ impl<W> PoolMachine<W> {
         W: Clone,
     {
         let fits = self.max_waiters.is_none_or(|most| self.queue.len() < most);
-        let queues = fits && self.is_settled();
-        queues.then(|| self.queue.push(accepts, deadline, payload.clone()))
+        if !fits || !self.is_settled() {
+            return None;
+        }
+        self.cover(patience);
+        Some(self.queue.push(accepts, patience, payload.clone()))
+    }
+
+    #[inline]
+    fn cover(&mut self, patience: Patience) {
+        if patience.shares_timer {
+            self.wait_timer.cover(patience.until);
+        }
+    }
+
+    /// Records that the timer that waits share has fired. Returns the waiters to be told that their time is
+    /// up, and has the timer set again for the others.
+    pub(crate) fn wait_timer_fired(&mut self, number: u64, now: Instant) -> Vec<W>
+    where
+        W: Clone,
+    {
+        if !self.wait_timer.fired(number) {
+            return Vec::new();
+        }
+        let (overdue, next) = self.queue.overdue(now);
+        let overdue = overdue.into_iter().cloned().collect();
+        self.wait_timer.cover(next);
+        overdue
     }
 
     /// Puts a waiter back into its old place, after what it was assigned failed its check.
     pub(crate) fn requeue(
         &mut self,
         place: Place,
-        deadline: Option<Instant>,
+        patience: impl Into<Patience>,
         accepts: Accepts,
         payload: W,
     ) -> Result<Place, Rejected> {
@@ -530,7 +562,9 @@ impl<W> PoolMachine<W> {
             return Err(Rejected::Closed);
         }
         self.answered.dec();
-        Ok(self.queue.requeue(place, accepts, deadline, payload))
+        let patience = patience.into();
+        self.cover(patience);
+        Ok(self.queue.requeue(place, accepts, patience, payload))
     }
 
     /// Takes the first waiter out of the queue that accepts a connection from `source` and whose deadline has

@@ -40,6 +40,21 @@ pub(crate) enum Source {
     Fresh,
 }
 
+/// How long a waiter waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// `NEVER` if it has no limit, which is half the size of an `Option`.
+    pub(crate) until: Instant,
+    /// Whether the [timer that waits share](crate::machine::wait_timer::WaitTimer) tells it.
+    pub(crate) shares_timer: bool,
+}
+
+impl From<Option<Instant>> for Patience {
+    fn from(deadline: Option<Instant>) -> Self {
+        Patience { until: deadline.unwrap_or(Instant::NEVER), shares_timer: false }
+    }
+}
+
 /// A waiter that was taken out of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken<W> {
@@ -53,8 +68,7 @@ pub(crate) enum Taken<W> {
 #[derive(Debug, Clone)]
 struct Waiter<W> {
     ticket: u64,
-    /// `NEVER` if there is none, which is half the size of an `Option`.
-    deadline: Instant,
+    patience: Patience,
     accepts: Accepts,
     prev: Option<Key>,
     next: Option<Key>,
@@ -99,9 +113,14 @@ impl<W> Default for WaitQueue<W> {
 
 impl<W> WaitQueue<W> {
     /// Adds a waiter at the end.
-    pub(crate) fn push(&mut self, accepts: Accepts, deadline: Option<Instant>, payload: W) -> Place {
+    pub(crate) fn push(
+        &mut self,
+        accepts: Accepts,
+        patience: impl Into<Patience>,
+        payload: W,
+    ) -> Place {
         let ticket = self.tickets.next();
-        self.link(ticket, accepts, deadline, payload)
+        self.link(ticket, accepts, patience.into(), payload)
     }
 
     /// Puts a waiter back into its old place, which it has left.
@@ -109,10 +128,10 @@ impl<W> WaitQueue<W> {
         &mut self,
         place: Place,
         accepts: Accepts,
-        deadline: Option<Instant>,
+        patience: impl Into<Patience>,
         payload: W,
     ) -> Place {
-        self.link(place.ticket, accepts, deadline, payload)
+        self.link(place.ticket, accepts, patience.into(), payload)
     }
 
     /// Removes a waiter and returns its payload; `None` if it is no longer queued.
@@ -126,14 +145,9 @@ impl<W> WaitQueue<W> {
     /// `coming` is the number of fresh connections that are on their way, which matters only if
     /// [someone waits for one](WaitQueue::has_picky). A waiter that accepts only fresh ones gets a reused one
     /// if none is coming for it.
-    pub(crate) fn pop(
-        &mut self,
-        source: Source,
-        coming: usize,
-        now: Instant,
-    ) -> Option<Taken<W>> {
+    pub(crate) fn pop(&mut self, source: Source, coming: usize, now: Instant) -> Option<Taken<W>> {
         let key = self.first(source, coming)?;
-        let passed = now >= self.waiters.get(key.index())?.deadline;
+        let passed = now >= self.waiters.get(key.index())?.patience.until;
         let payload = self.unlink(key)?;
         Some(if passed { Taken::Expired(payload) } else { Taken::Served(payload) })
     }
@@ -141,7 +155,7 @@ impl<W> WaitQueue<W> {
     /// Takes the first waiter out of the queue, if all accept any connection and its deadline has not passed.
     pub(crate) fn pop_plainly(&mut self, now: Instant) -> Option<W> {
         let head = self.any.head.filter(|_| !self.has_picky())?;
-        let is_expired = now >= self.waiters.get(head.index())?.deadline;
+        let is_expired = now >= self.waiters.get(head.index())?.patience.until;
         if is_expired { None } else { self.unlink(head) }
     }
 
@@ -174,6 +188,21 @@ impl<W> WaitQueue<W> {
         };
         let ahead = earlier(self.any.head).saturating_add(earlier(self.fresh.head));
         (ahead < MAX_POSITION).then(|| ahead.saturating_add(1))
+    }
+
+    /// Returns the waiters that share the timer and whose deadline has passed, and the first deadline of the
+    /// others that share it.
+    pub(crate) fn overdue(&self, now: Instant) -> (Vec<&W>, Instant) {
+        let mut overdue = Vec::new();
+        let mut next = Instant::NEVER;
+        for (_, Waiter { patience, payload, .. }) in &self.waiters {
+            match patience.shares_timer {
+                true if patience.until <= now => overdue.push(payload),
+                true => next = next.min(patience.until),
+                false => {}
+            }
+        }
+        (overdue, next)
     }
 
     /// Returns the number of waiters.
@@ -222,13 +251,7 @@ impl<W> WaitQueue<W> {
         }
     }
 
-    fn link(
-        &mut self,
-        ticket: u64,
-        accepts: Accepts,
-        deadline: Option<Instant>,
-        payload: W,
-    ) -> Place {
+    fn link(&mut self, ticket: u64, accepts: Accepts, patience: Patience, payload: W) -> Place {
         // A new waiter has the last ticket, so its place is the tail. One that comes back was served
         // before, so only others like it can be ahead of it: the search from the head is short.
         let tail = self.list(accepts).tail;
@@ -243,8 +266,7 @@ impl<W> WaitQueue<W> {
             Some(next) => self.waiters.get(next.index()).and_then(|waiter| waiter.prev),
             None => tail,
         };
-        let deadline = deadline.unwrap_or(Instant::NEVER);
-        let waiter = Waiter { ticket, deadline, accepts, prev, next, payload };
+        let waiter = Waiter { ticket, patience, accepts, prev, next, payload };
         let key = Key(self.waiters.insert(waiter) as u32);
         self.join(accepts, prev, Some(key));
         self.join(accepts, Some(key), next);
@@ -287,7 +309,7 @@ impl<W> WaitQueue<W> {
         for waiter in waiters {
             into.number(name(&waiter.payload));
             into.number(waiter.accepts as usize);
-            into.due(Some(waiter.deadline).filter(|at| *at < Instant::NEVER));
+            into.due(Some(waiter.patience.until).filter(|at| *at < Instant::NEVER));
         }
     }
 }
@@ -370,6 +392,20 @@ mod tests {
         assert_eq!(pop(), Some(Taken::Served(1)));
         assert_eq!(pop(), None);
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn overdue_are_those_that_share_the_timer() {
+        let mut queue = WaitQueue::default();
+        let deadlines = [(3_000, true), (1_000, true), (900, false), (2_000, true)];
+        for (waiter, (nanos, shares_timer)) in deadlines.into_iter().enumerate() {
+            let patience = Patience { until: Instant::from_nanos(nanos), shares_timer };
+            queue.push(Accepts::Any, patience, waiter);
+        }
+        queue.push(Accepts::Any, None, 4);
+        assert_eq!(queue.overdue(NOW), (vec![&1], Instant::from_nanos(2_000)));
+        let (all, next) = queue.overdue(Instant::from_nanos(3_000));
+        assert_eq!((all.len(), next), (3, Instant::NEVER));
     }
 
     #[test]

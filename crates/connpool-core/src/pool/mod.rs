@@ -22,4 +22,6 @@ mod release;
 mod report;
 pub(crate) mod shared;
 mod snapshot;
+mod timer_slot;
+mod wait_timer;
 mod waiter;

@@ -29,6 +29,7 @@ use crate::pool::connecting::Connecting;
 use crate::pool::events::EventSink;
 use crate::pool::idle::{IdleSet, Stored};
 use crate::pool::snapshot::{self, Provides, Snapshot};
+use crate::pool::timer_slot::TimerSlot;
 use crate::pool::waiter::{Assigned, WaitError, WaiterCell};
 use crate::runtime::Runtime;
 use crate::time::Instant;
@@ -63,6 +64,7 @@ pub(crate) struct Shared<M: Manager> {
     answered_left: AtomicU64,
     /// Empty cells, without a waker.
     spare_cells: Mutex<Vec<Cell<M>>>,
+    pub(crate) wait_timer: TimerSlot,
     /// Held by the caller that gathers several connections.
     pub(crate) batch_lock: FairLock,
     pub(crate) weak_self: Weak<Shared<M>>,
@@ -161,6 +163,7 @@ impl<M: Manager> Shared<M> {
             accepted: AtomicU64::new(0),
             answered_left: AtomicU64::new(0),
             spare_cells: Mutex::default(),
+            wait_timer: TimerSlot::default(),
             batch_lock: FairLock::default(),
             weak_self: weak_self.clone(),
         })

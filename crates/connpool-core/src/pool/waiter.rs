@@ -20,6 +20,8 @@ struct CellState<C, E> {
     /// brings a new one if it has to wait on.
     waker: Option<Waker>,
     answer: Option<Answer<C, E>>,
+    /// The timer that waits share says that its time is up.
+    is_late: bool,
 }
 
 /// What a waiter is given.
@@ -42,7 +44,7 @@ pub(crate) enum WaitError<E> {
 
 impl<C, E> Default for WaiterCell<C, E> {
     fn default() -> Self {
-        WaiterCell(Mutex::new(CellState { waker: None, answer: None }))
+        WaiterCell(Mutex::new(CellState { waker: None, answer: None, is_late: false }))
     }
 }
 
@@ -59,6 +61,18 @@ impl<C, E> WaiterCell<C, E> {
         self.0.lock().answer.take()
     }
 
+    /// Notes that the time is up, and takes the waker.
+    pub(crate) fn expire(&self) -> Option<Waker> {
+        let mut state = self.0.lock();
+        state.is_late = true;
+        state.waker.take()
+    }
+
+    /// Returns whether the time is up.
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.lock().is_late
+    }
+
     /// Takes the waker, to be used or dropped without a lock.
     pub(crate) fn take_waker(&self) -> Option<Waker> {
         self.0.lock().waker.take()
@@ -71,5 +85,12 @@ impl<C, E> WaiterCell<C, E> {
             Some(same) if same.will_wake(&waker) => Some(waker),
             old => old.replace(waker),
         }
+    }
+
+    /// Empties the cell. Returns the waker, to be dropped without a lock.
+    pub(crate) fn clear(&self) -> Option<Waker> {
+        let mut state = self.0.lock();
+        state.is_late = false;
+        state.waker.take()
     }
 }

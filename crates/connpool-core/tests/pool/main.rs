@@ -41,3 +41,4 @@ mod sweep;
 mod threads;
 mod try_get_and_limits;
 mod two_runtimes;
+mod wait_timer;

@@ -368,46 +368,56 @@ fn coarse_clock_does_not_cause_spinning() {
 }
 
 /// A runtime whose timers fire up to a millisecond early.
-struct EarlyTimers(SimRuntime);
+struct EarlyTimers {
+    sim: SimRuntime,
+    shares_wait_timer: bool,
+}
 
 impl Runtime for EarlyTimers {
     fn now(&self) -> Instant {
-        self.0.now()
+        self.sim.now()
     }
 
     fn wall(&self) -> Instant {
-        self.0.wall()
+        self.sim.wall()
     }
 
     fn sleep_until(&self, at: Instant) -> BoxFuture {
         let early = Instant::from_nanos(at.as_nanos().saturating_sub(1_000_000));
-        self.0.sleep_until(early)
+        self.sim.sleep_until(early)
+    }
+
+    fn shares_wait_timer(&self) -> bool {
+        self.shares_wait_timer
     }
 
     fn spawn(&self, task: BoxFuture) {
-        self.0.spawn(task);
+        self.sim.spawn(task);
     }
 
     fn random(&self) -> u64 {
-        self.0.random()
+        self.sim.random()
     }
 }
 
 #[test]
 fn timer_that_fires_early_counts_as_its_deadline() {
-    let (sim, fake) = new(1);
-    let pool = Pool::builder(fake.clone(), EarlyTimers(sim.clone()))
-        .max_size(1)
-        .evict_interval(SECOND)
-        .idle_timeout(SECOND)
-        .build_lazy()
-        .unwrap();
-    let held = hold(&sim, &pool, 1);
-    let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
-    assert!(matches!(error, GetError::Timeout { phase: Phase::Wait, .. }));
-    drop(held);
-    sim.advance(5 * SECOND);
-    assert_eq!(fake.alive(), 0);
+    for shares_wait_timer in [false, true] {
+        let (sim, fake) = new(1);
+        let runtime = EarlyTimers { sim: sim.clone(), shares_wait_timer };
+        let pool = Pool::builder(fake.clone(), runtime)
+            .max_size(1)
+            .evict_interval(SECOND)
+            .idle_timeout(SECOND)
+            .build_lazy()
+            .unwrap();
+        let held = hold(&sim, &pool, 1);
+        let error = sim.block_on(pool.get_timeout(SECOND)).unwrap_err();
+        assert!(matches!(error, GetError::Timeout { phase: Phase::Wait, .. }));
+        drop(held);
+        sim.advance(5 * SECOND);
+        assert_eq!(fake.alive(), 0);
+    }
 }
 
 #[test]

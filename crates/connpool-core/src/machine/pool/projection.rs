@@ -18,6 +18,8 @@ impl<W> PoolMachine<W> {
             queue,
             // Of the decisions, only the end of a drain depends on it.
             answered: _,
+            // Decides only when the shell looks at deadlines.
+            wait_timer: _,
             backoff,
             connects,
             contention,

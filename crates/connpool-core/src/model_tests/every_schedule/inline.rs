@@ -45,6 +45,10 @@ impl Runtime for Inline {
         self.clock.sleep_until(at)
     }
 
+    fn shares_wait_timer(&self) -> bool {
+        true
+    }
+
     fn spawn(&self, task: BoxFuture) {
         self.tasks()
             .push(Running { task: Some(task), flag: Arc::new(Flag(AtomicBool::new(true))) });

@@ -29,6 +29,10 @@ impl Runtime for Shuttle {
         self.clock.sleep_until(at)
     }
 
+    fn shares_wait_timer(&self) -> bool {
+        true
+    }
+
     fn spawn(&self, task: BoxFuture) {
         self.running.fetch_add(1, Ordering::SeqCst);
         let running = Running(Arc::clone(&self.running));

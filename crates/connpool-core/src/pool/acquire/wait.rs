@@ -5,13 +5,15 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use crate::machine::pool::Rejected;
-use crate::machine::wait_queue::{Accepts, Place, Source};
+use crate::machine::wait_queue::{Accepts, Patience, Place, Source};
+use crate::machine::wait_timer::DueTimer;
 use crate::manager::Manager;
 use crate::observe::event::Event;
 use crate::pool::background::attend::Attendance;
 use crate::pool::background::spawn;
 use crate::pool::report::QueuePlace;
 use crate::pool::shared::{BoxConn, Cell, Locked, Shared, State, TaskState};
+use crate::pool::wait_timer;
 use crate::pool::waiter::{Answer, Assigned, WaitError};
 use crate::time::Instant;
 use crate::util::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) struct Wait<'a, M: Manager> {
     /// Whether a pool that drains serves it although it has no place yet.
     pub(super) is_accepted: bool,
     attendance: Attendance,
+    /// Whether it shares a timer with other waits. Decided anew at each poll, since it depends on the runtime.
+    shares_timer: bool,
     /// Where it stood when its time was up.
     pub(super) place: QueuePlace,
 }
@@ -58,11 +62,17 @@ enum Stage {
     Answered(Place),
 }
 
-/// What a wait found that was queued by [`Wait::queue_settled`].
-enum Settled<C> {
-    Queued(Place),
-    /// A connection became idle just before.
-    Idle(C),
+/// What came of the attempt to queue a caller.
+enum Attempt<M: Manager> {
+    Queued(Queued),
+    Answered(WaitResult<M>),
+}
+
+/// What a caller that is queued has still to do.
+#[derive(Default)]
+struct Queued {
+    home_owes: bool,
+    due_timer: Option<DueTimer>,
 }
 
 impl<'a, M: Manager> Wait<'a, M> {
@@ -78,6 +88,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             is_announced: false,
             is_accepted: false,
             attendance: Attendance::default(),
+            shares_timer: false,
             place: QueuePlace::default(),
         }
     }
@@ -120,37 +131,28 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
         let shared = self.shared;
         let now = shared.runtime.now();
-        deadline.begin(now);
+        let until = deadline.begin(now).unwrap_or(Instant::NEVER);
+        self.shares_timer = until < Instant::NEVER && shared.runtime.shares_wait_timer();
+        let patience = Patience { until, shares_timer: self.shares_timer };
         let cell = Arc::clone(self.cell.get_or_insert_with(|| shared.cell()));
         drop(cell.set_waker(cx.waker().clone()));
-        let mut owes = false;
-        match self.queue_settled(&cell, deadline, now) {
-            Some(Settled::Queued(place)) => {
-                self.stage = Stage::Queued(place);
-                self.depends_on_return = true;
-            }
-            Some(Settled::Idle(conn)) => {
-                return Poll::Ready(Ok(Assigned { conn, source: Source::Reused }));
-            }
-            None => {
-                let ((answer, home_owes), spawns) = shared.with_spawns(|locked| {
-                    let answer = self.queue(locked, deadline, now, &cell);
-                    locked.collect_spawns(now);
-                    (answer, locked.home_owes())
-                });
-                // Foreign code runs after unlocking.
-                spawn(shared, spawns);
-                if let Some(answer) = answer {
-                    return Poll::Ready(self.conclude(answer));
-                }
-                owes = home_owes;
-            }
+        let attempt = self.queue_settled(&cell, patience);
+        let Queued { home_owes, due_timer } =
+            match attempt.unwrap_or_else(|| self.queue(&cell, patience, now)) {
+                Attempt::Queued(queued) => queued,
+                Attempt::Answered(answer) => return Poll::Ready(self.conclude(answer)),
+            };
+        if let Some(due) = due_timer {
+            wait_timer::set(shared, due);
         }
-        if owes || self.attendance.is_set() {
+        if home_owes || self.attendance.is_set() {
             self.attendance.poll(cx, shared, now);
         }
-        let passed = deadline.poll_passed(cx, &*shared.runtime, || now);
-        if passed.is_ready() {
+        let has_passed = match self.shares_timer {
+            true => now >= until || cell.is_late(),
+            false => deadline.poll_passed(cx, &*shared.runtime, || now).is_ready(),
+        };
+        if has_passed {
             return Poll::Ready(self.leave_at_deadline(now));
         }
         if self.depends_on_return {
@@ -205,47 +207,71 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
     }
 
-    /// Takes a place in the queue of a pool that is [settled](PoolMachine::is_settled), with nothing else to
-    /// decide. `None` if it is not, or if too many wait: [`queue`](Wait::queue) does the rest.
+    /// Takes a place in the queue of a pool in which [only a return can serve it][settled], with nothing else
+    /// to decide; `None` if that is not so.
     ///
-    /// [`PoolMachine::is_settled`]: crate::machine::pool::PoolMachine::is_settled
-    fn queue_settled(
-        &mut self,
-        cell: &Cell<M>,
-        deadline: &mut Deadline,
-        now: Instant,
-    ) -> Option<Settled<BoxConn<M>>> {
+    /// [settled]: crate::machine::pool::PoolMachine::enqueue_settled
+    fn queue_settled(&mut self, cell: &Cell<M>, patience: Patience) -> Option<Attempt<M>> {
         if self.has_place() {
             return None;
         }
         let (shared, accepts) = (self.shared, self.accepts);
-        let deadline = deadline.begin(now);
-        shared.peek(|state| {
+        let attempt = shared.peek(|state| {
+            let machine = &mut state.machine;
             if state.maintenance == TaskState::Absent {
                 return None;
             }
-            let queue_was_empty = state.machine.queue.len() == 0;
-            let place = state.machine.enqueue_settled(deadline, accepts, cell)?;
-            if queue_was_empty {
+            let is_first = machine.queue.len() == 0;
+            let place = machine.enqueue_settled(patience, accepts, cell)?;
+            if is_first {
                 // Published first, then the idle set is searched; a return does the opposite.
                 shared.snapshot.publish_waiters(true);
                 if let Some(conn) = shared.idle.pop() {
-                    state.machine.queue.remove(place);
+                    machine.queue.remove(place);
                     shared.snapshot.publish_waiters(false);
-                    return Some(Settled::Idle(conn));
+                    return Some(Err(conn));
                 }
             }
-            Some(Settled::Queued(place))
+            Some(Ok((place, machine.wait_timer.take_due())))
+        })?;
+        Some(match attempt {
+            Ok((place, due_timer)) => {
+                self.stage = Stage::Queued(place);
+                self.depends_on_return = true;
+                Attempt::Queued(Queued { home_owes: false, due_timer })
+            }
+            Err(conn) => Attempt::Answered(Ok(Assigned { conn, source: Source::Reused })),
         })
     }
 
     /// Takes the answer, or a place in the queue.
-    fn queue(
+    fn queue(&mut self, cell: &Cell<M>, patience: Patience, now: Instant) -> Attempt<M> {
+        let shared = self.shared;
+        let ((answer, queued), spawns) = shared.with_spawns(|locked| {
+            let answer = self.queue_locked(locked, cell, patience, now);
+            locked.collect_spawns(now);
+            let due_timer = locked.state.machine.wait_timer.take_due();
+            (answer, Queued { home_owes: locked.home_owes(), due_timer })
+        });
+        // Foreign code runs after unlocking.
+        spawn(shared, spawns);
+        match answer {
+            None => Attempt::Queued(queued),
+            Some(answer) => {
+                if let Some(due) = queued.due_timer {
+                    wait_timer::set(shared, due);
+                }
+                Attempt::Answered(answer)
+            }
+        }
+    }
+
+    fn queue_locked(
         &mut self,
         locked: &mut Locked<'_, M>,
-        deadline: &mut Deadline,
-        now: Instant,
         cell: &Cell<M>,
+        patience: Patience,
+        now: Instant,
     ) -> Option<WaitResult<M>> {
         if let Some(answer) = self.collect() {
             return Some(answer);
@@ -254,17 +280,16 @@ impl<'a, M: Manager> Wait<'a, M> {
         locked.count_lendings(now);
         let machine = &mut locked.state.machine;
         let idle_is_searched = machine.wants_reused(now);
-        let until = deadline.begin(now);
         let queued = match self.stage {
             Stage::Outside if machine.refuses(self.is_accepted) => Err(Rejected::Closed),
             Stage::Outside => {
-                let queued = machine.enqueue(now, until, self.accepts, Arc::clone(cell));
+                let queued = machine.enqueue(now, patience, self.accepts, Arc::clone(cell));
                 self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, _)| rejected)
             }
             Stage::Queued(place) => Ok(place),
             Stage::Answered(place) => {
-                machine.requeue(place, until, self.accepts, Arc::clone(cell))
+                machine.requeue(place, patience, self.accepts, Arc::clone(cell))
             }
         };
         let place = match queued {
@@ -357,7 +382,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.quit();
         if let Some(cell) = self.cell.take() {
             // Its drop is foreign code.
-            drop(cell.take_waker());
+            drop(cell.clear());
             self.shared.recycle(cell);
         }
     }
