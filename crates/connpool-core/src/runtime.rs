@@ -69,9 +69,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Returns the time with a lag of a few milliseconds at most: [`now`](Runtime::now), or a cheaper clock
     /// of the same time. Must never be ahead of `now`, and never go back.
     ///
-    /// Read at checkouts, returns and liveness probes, and at the start and end of a wait, unless a setting
-    /// is an age of less than half a second. Ages, limits and [`wait_time`](crate::Stats::wait_time) then
-    /// have this error. Deadlines and timers use [`now`](Runtime::now).
+    /// Read at checkouts, returns and liveness probes, unless a setting is an age of less than half a second.
+    /// Ages and limits then have this error. Deadlines, timers and [`wait_time`](crate::Stats::wait_time) use
+    /// [`now`](Runtime::now).
     fn recent(&self) -> Instant {
         self.now()
     }

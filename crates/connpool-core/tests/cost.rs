@@ -154,7 +154,8 @@ fn round_trip_with_default_settings_reads_the_clock_once_each_way() {
 fn check_that_completes_immediately_arms_no_timer() {
     let (runtime, pool) = pool_of(1, |pool| pool.ping_after(Duration::ZERO));
     let cost = round_trip(&runtime, &pool);
-    assert_eq!((cost.allocations, cost.spawned, cost.slept), (0, 0, 0));
+    // The check is allocated, so that the future of a get does not have to hold it.
+    assert_eq!((cost.allocations, cost.spawned, cost.slept), (1, 0, 0));
 }
 
 #[test]

@@ -725,10 +725,9 @@ impl<W> PoolMachine<W> {
 
     /// From now on accepts no caller, and lasts until those are served that were accepted, or until `until`.
     /// Ends a pause.
-    pub(crate) fn drain(&mut self, until: Option<Instant>) {
+    pub(crate) fn drain(&mut self, until: Instant) {
         if !self.closed {
             self.resume();
-            let until = until.unwrap_or(Instant::NEVER);
             self.drain_until = Some(self.drain_until.map_or(until, |before| before.min(until)));
         }
     }

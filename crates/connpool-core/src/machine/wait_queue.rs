@@ -1,5 +1,7 @@
 //! The queue of waiters: first in, first out, with O(1) removal from anywhere.
 
+use std::num::NonZeroU16;
+
 use slab::Slab;
 
 use crate::machine::count::{Count, Sequence};
@@ -175,7 +177,7 @@ impl<W> WaitQueue<W> {
 
     /// Returns the position of a queued waiter over both lists, counted from one; `None` beyond
     /// [`MAX_POSITION`].
-    pub(crate) fn position(&self, place: Place) -> Option<usize> {
+    pub(crate) fn position(&self, place: Place) -> Option<NonZeroU16> {
         if !self.is_queued(place) {
             return None;
         }
@@ -187,7 +189,8 @@ impl<W> WaitQueue<W> {
                 .count()
         };
         let ahead = earlier(self.any.head).saturating_add(earlier(self.fresh.head));
-        (ahead < MAX_POSITION).then(|| ahead.saturating_add(1))
+        let position = u16::try_from(ahead.saturating_add(1)).ok().and_then(NonZeroU16::new);
+        position.filter(|_| ahead < MAX_POSITION)
     }
 
     /// Returns the waiters that share the timer and whose deadline has passed, and the first deadline of the
@@ -328,6 +331,10 @@ mod tests {
         }
     }
 
+    fn position(queue: &WaitQueue<u32>, place: Place) -> Option<usize> {
+        queue.position(place).map(|position| position.get().into())
+    }
+
     fn with_waiters<const N: usize>() -> (WaitQueue<u32>, [Place; N]) {
         let mut queue = WaitQueue::default();
         let places = std::array::from_fn(|n| queue.push(Accepts::Any, None, n as u32));
@@ -438,14 +445,14 @@ mod tests {
         let a = queue.push(Accepts::Any, None, 0);
         let b = queue.push(Accepts::Fresh, None, 0);
         let c = queue.push(Accepts::Any, None, 0);
-        assert_eq!([a, b, c].map(|place| queue.position(place)), [1, 2, 3].map(Some));
+        assert_eq!([a, b, c].map(|place| position(&queue, place)), [1, 2, 3].map(Some));
         serve(&mut queue, Source::Fresh, 0);
-        assert_eq!([a, b, c].map(|place| queue.position(place)), [None, Some(1), Some(2)]);
+        assert_eq!([a, b, c].map(|place| position(&queue, place)), [None, Some(1), Some(2)]);
         let mut last = c;
         for _ in 0..MAX_POSITION - 2 {
             last = queue.push(Accepts::Any, None, 0);
         }
-        assert_eq!(queue.position(last), Some(MAX_POSITION));
+        assert_eq!(position(&queue, last), Some(MAX_POSITION));
         let beyond = queue.push(Accepts::Any, None, 0);
         assert_eq!(queue.position(beyond), None);
     }
@@ -502,8 +509,8 @@ mod tests {
             assert_eq!(head, model.first().map(|(place, _)| place.ticket));
             if !model.is_empty() {
                 let nth = pick % model.len();
-                let position = (nth < MAX_POSITION).then_some(nth + 1);
-                assert_eq!(queue.position(model[nth].0), position);
+                let expected = (nth < MAX_POSITION).then_some(nth + 1);
+                assert_eq!(position(&queue, model[nth].0), expected);
             }
             let accepts_any = model.iter().any(|(_, accepts)| *accepts == Accepts::Any);
             assert_eq!(queue.accepts(Source::Reused, usize::MAX), accepts_any);

@@ -10,10 +10,12 @@ use crate::error::diagnosis::Phase;
 use crate::manager::Manager;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;
-use crate::pool::acquire::{Miss, Mode, acquire, timeout};
+use crate::pool::acquire::acquire;
+use crate::pool::acquire::examine::Mode;
+use crate::pool::acquire::obtain::Miss;
 use crate::pool::guard::PooledConnection;
 use crate::pool::handle::Pool;
-use crate::pool::report::{QueuePlace, gauges};
+use crate::pool::report::{QueuePlace, gauges, timeout};
 use crate::pool::shared::{Accepted, BATCH, Shared};
 use crate::time::Nanos;
 use crate::util::fair_lock::FairGuard;
@@ -108,8 +110,8 @@ async fn gather<M: Manager>(
         let _turn = take_turn(shared, &mut deadline).await?;
         let mut gathered = Vec::with_capacity(n.min(BATCH));
         for _ in 0..n {
-            let acquire = acquire(shared, Miss::accepted(), Mode::Wait, &mut deadline, site);
-            let conn = tracing::get(&shared.events.pool, acquire).await?;
+            let acquire = acquire(shared, Miss::accepted(), Mode::Wait, deadline.again(), site);
+            let conn = tracing::get(&shared.events.pool, acquire).await.map_err(|error| *error)?;
             gathered.push(PooledConnection::borrowed(shared, conn));
         }
         Ok(gathered)

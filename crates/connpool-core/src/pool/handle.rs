@@ -11,11 +11,12 @@ use crate::error::GetError;
 use crate::manager::Manager;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
+use crate::pool::acquire::examine::Mode;
 use crate::pool::acquire::prepare::within_prepared;
-use crate::pool::acquire::{Mode, acquire, exhausted, fast, within};
+use crate::pool::acquire::{acquire, fast, within};
 use crate::pool::close::abandon;
 use crate::pool::guard::PooledConnection;
-use crate::pool::report::{QueuePlace, stats};
+use crate::pool::report::{QueuePlace, exhausted, stats};
 use crate::pool::shared::Shared;
 use crate::time::Nanos;
 use crate::util::sync::{Arc, Weak};
@@ -307,11 +308,12 @@ impl<M: Manager> Pool<M> {
             Ok(conn) => return Ok(PooledConnection::borrowed(shared, conn)),
             Err(miss) => miss,
         };
-        let mut deadline = Deadline::new(Duration::ZERO);
-        let acquire = pin!(acquire(shared, miss, Mode::Immediate, &mut deadline, site));
+        let deadline = Deadline::new(Duration::ZERO);
+        let acquire = pin!(acquire(shared, miss, Mode::Immediate, deadline, site));
         // In this mode the loop never waits.
         match acquire.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => Ok(PooledConnection::borrowed(shared, result?)),
+            Poll::Ready(Ok(conn)) => Ok(PooledConnection::borrowed(shared, conn)),
+            Poll::Ready(Err(error)) => Err(*error),
             Poll::Pending => Err(exhausted(shared, QueuePlace::default())),
         }
     }

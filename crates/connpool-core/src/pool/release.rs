@@ -6,7 +6,7 @@ use crate::manager::Manager;
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::Event;
 use crate::pool::shared::{BoxConn, Shared};
-use crate::time::Nanos;
+use crate::time::{Instant, Nanos};
 
 /// Takes back the connection of a dropped guard.
 #[inline]
@@ -37,7 +37,7 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
     if announced.is_none()
         && conn.meta.may_return(version, shared.snapshot.settings.max_uses.get(), now)
     {
-        return keep(shared, conn, unobstructed);
+        return keep(shared, conn, unobstructed, Some(now));
     }
     let (versions, rules) = shared.snapshot.versions_and_rules();
     conn.meta.verified(now, versions, &rules);
@@ -48,7 +48,7 @@ pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
 /// Puts a connection where its disposition says. The caller holds no lock.
 pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, disposition: Disposition) {
     if disposition == Disposition::Reuse {
-        return keep(shared, conn, shared.snapshot.allows_return());
+        return keep(shared, conn, shared.snapshot.allows_return(), None);
     }
     let now = shared.runtime.now();
     shared.with(|locked| locked.place(conn, disposition, now));
@@ -57,9 +57,15 @@ pub(crate) fn settle<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, dispositi
 /// Adds a reusable connection to the idle set, or hands it over if something obstructs that.
 // On the fast path of every return: the compiler would else call it.
 #[inline(always)]
-fn keep<M: Manager>(shared: &Shared<M>, conn: BoxConn<M>, unobstructed: bool) {
+fn keep<M: Manager>(
+    shared: &Shared<M>,
+    conn: BoxConn<M>,
+    unobstructed: bool,
+    now: Option<Instant>,
+) {
     if !unobstructed {
-        return shared.hand_over(conn, Source::Reused);
+        let now = now.filter(|_| shared.snapshot.needs_clock());
+        return shared.hand_over_at(conn, Source::Reused, now);
     }
     let version = conn.meta.origin.version();
     if let Err(conn) = shared.idle.push_local(conn) {

@@ -1,14 +1,17 @@
 //! Figures of one moment: statistics and diagnoses.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::error::diagnosis::Diagnosis;
+use crate::error::GetError;
+use crate::error::diagnosis::{Diagnosis, Phase};
 use crate::machine::pool::Gauges;
 use crate::manager::Manager;
 use crate::observe::stats::Stats;
 use crate::pool::idle::IdleCount;
 use crate::pool::shared::Shared;
 use crate::util::sync::Arc;
+use crate::util::timeout::Deadline;
 
 /// Returns the gauges and the number of idle connections, of one moment.
 pub(crate) fn gauges<M: Manager>(shared: &Shared<M>) -> (Gauges, IdleCount) {
@@ -41,7 +44,7 @@ pub(crate) struct QueuePlace {
     /// `true` if it was queued until its deadline.
     pub(crate) queued: bool,
     /// Its position, counted from one, unless it was too far back.
-    pub(crate) position: Option<usize>,
+    pub(crate) position: Option<NonZeroU16>,
 }
 
 /// Describes the pool for a `get` that failed after `waited`.
@@ -63,7 +66,7 @@ pub(crate) fn diagnosis<M: Manager>(
     Box::new(Diagnosis {
         pool: Arc::clone(&shared.events.pool),
         waited,
-        queue_position: place.position,
+        queue_position: place.position.map(|position| position.get().into()),
         max_size: gauges.max_size,
         size: gauges.size,
         active: gauges.size.saturating_sub(available),
@@ -78,4 +81,18 @@ pub(crate) fn diagnosis<M: Manager>(
         last_failed_check: failed_check.map(|(check, _)| check),
         longest_held: shared.leases.longest(3, now),
     })
+}
+
+pub(crate) fn timeout<M: Manager>(
+    shared: &Shared<M>,
+    phase: Phase,
+    deadline: &Deadline,
+    place: QueuePlace,
+) -> GetError<M::Error> {
+    let waited = deadline.elapsed(shared.runtime.now());
+    GetError::Timeout { phase, diagnosis: diagnosis(shared, waited, place) }
+}
+
+pub(crate) fn exhausted<M: Manager>(shared: &Shared<M>, place: QueuePlace) -> GetError<M::Error> {
+    GetError::Exhausted(diagnosis(shared, Duration::ZERO, place))
 }

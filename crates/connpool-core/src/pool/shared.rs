@@ -286,7 +286,12 @@ impl<M: Manager> Shared<M> {
 
     /// Delivers a reusable connection like [`deliver`](Locked::deliver). The caller holds no lock.
     pub(crate) fn hand_over(&self, conn: BoxConn<M>, source: Source) {
-        let now = self.coarse_now();
+        self.hand_over_at(conn, source, None);
+    }
+
+    /// Hands a connection over like [`hand_over`](Shared::hand_over), at `now` if that is known.
+    pub(crate) fn hand_over_at(&self, conn: BoxConn<M>, source: Source, now: Option<Instant>) {
+        let now = now.unwrap_or_else(|| self.coarse_now());
         match self.hand_to_first(conn, source, now) {
             Ok(waker) => waker.map_or((), |waker| self.events.wake(waker)),
             Err(conn) => self.with(|locked| locked.deliver(conn, source, now)),

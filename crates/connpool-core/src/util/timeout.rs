@@ -76,10 +76,12 @@ pub(crate) async fn timed_out(
 }
 
 /// A deadline that is fixed when it is first needed, with a timer that is created by the first wait.
+///
+/// `NEVER` stands for what is not fixed yet and for what never comes: an `Option` would be twice as large.
 pub(crate) struct Deadline {
     limit: Nanos,
-    start: Option<Instant>,
-    at: Option<Instant>,
+    start: Instant,
+    at: Instant,
     timer: Option<BoxFuture>,
     passed: bool,
 }
@@ -88,14 +90,20 @@ impl Deadline {
     /// Creates a deadline `limit` after the first [`begin`](Deadline::begin), or never.
     #[inline]
     pub(crate) fn new(limit: impl Into<Nanos>) -> Self {
-        Deadline { limit: limit.into(), start: None, at: None, timer: None, passed: false }
+        let (limit, start, at) = (limit.into(), Instant::NEVER, Instant::NEVER);
+        Deadline { limit, start, at, timer: None, passed: false }
     }
 
-    /// Fixes the deadline if it is not fixed yet, and returns it.
-    pub(crate) fn begin(&mut self, now: Instant) -> Option<Instant> {
-        if self.start.is_none() {
-            self.start = Some(now);
-            self.at = self.limit.after(now);
+    /// Returns the same deadline, with a timer of its own.
+    pub(crate) fn again(&self) -> Self {
+        Deadline { timer: None, ..*self }
+    }
+
+    /// Fixes the deadline if it is not fixed yet, and returns it; `NEVER` if there is none.
+    pub(crate) fn begin(&mut self, now: Instant) -> Instant {
+        if self.start == Instant::NEVER {
+            self.start = now;
+            self.at = self.limit.after(now).unwrap_or(Instant::NEVER);
         }
         self.at
     }
@@ -104,14 +112,15 @@ impl Deadline {
     pub(crate) fn left(&self) -> impl Fn(Instant) -> Option<Duration> + use<> {
         let Deadline { limit, start, at, .. } = *self;
         move |now| match start {
-            Some(_) => at.map(|at| at.since(now)),
-            None => limit.as_duration(),
+            Instant::NEVER => limit.as_duration(),
+            _ if at == Instant::NEVER => None,
+            _ => Some(at.since(now)),
         }
     }
 
     /// Returns how long ago it began.
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
-        self.start.map_or(Duration::ZERO, |start| now.since(start))
+        now.since(self.start)
     }
 
     pub(crate) fn poll_passed(
@@ -125,9 +134,10 @@ impl Deadline {
         }
         if self.timer.is_none() {
             let now = now();
-            let Some(at) = self.begin(now) else {
+            let at = self.begin(now);
+            if at == Instant::NEVER {
                 return Poll::Pending;
-            };
+            }
             if now < at {
                 self.timer = Some(runtime.sleep_until(at));
             }

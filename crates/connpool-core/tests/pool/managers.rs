@@ -171,3 +171,39 @@ fn pool_of_streams_without_a_stream_is_not_built() {
 fn from_fn_debug_output_hides_its_closures() {
     assert_eq!(format!("{:?}", sevens()), "FromFn");
 }
+
+/// A manager whose ping needs a kibibyte.
+struct LargePing;
+
+impl Manager for LargePing {
+    type Connection = u8;
+    type Error = std::io::Error;
+
+    async fn connect(&self) -> Result<u8, std::io::Error> {
+        Ok(7)
+    }
+
+    fn stream(&self) -> Option<connpool_core::StreamOf<u8>> {
+        None
+    }
+
+    async fn ping(&self, _: &mut u8) -> Result<(), std::io::Error> {
+        let room = [7_u8; 1_024];
+        std::future::ready(()).await;
+        std::hint::black_box(room);
+        Ok(())
+    }
+}
+
+#[test]
+fn futures_of_a_get_are_no_larger_than_their_waits() {
+    fn assert_small<M: Manager>(pool: &Pool<M>) {
+        let sizes = (size_of_val(&pool.get()), size_of_val(&pool.get_owned()));
+        assert!(sizes.0 <= 320 && sizes.1 <= 336, "{sizes:?}");
+    }
+    let (_, fake) = crate::support::new(1);
+    assert_small(&fake.pool().build_lazy().unwrap());
+    let sim = SimRuntime::new(1);
+    assert_small(&Pool::builder(LargePing, sim.clone()).build_lazy().unwrap());
+    assert_small(&Pool::builder(BoxManager::new(LargePing), sim).build_lazy().unwrap());
+}

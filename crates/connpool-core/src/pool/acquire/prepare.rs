@@ -1,5 +1,7 @@
 //! Runs the caller's own preparation of a connection, between its check and its checkout.
 
+use std::future::poll_fn;
+
 use futures_lite::future::or;
 
 use crate::error::GetError;
@@ -9,9 +11,11 @@ use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::holders::CallSite;
 use crate::observe::tracing;
-use crate::pool::acquire::wait::Wait;
-use crate::pool::acquire::{Miss, Mode, Verified, begin, lend, obtain, report_checkout, timeout};
+use crate::pool::acquire::examine::{Mode, Verified};
+use crate::pool::acquire::obtain::{Miss, Obtain};
+use crate::pool::acquire::{begin, lend, report_checkout};
 use crate::pool::release::{end_lease, settle, take_flags};
+use crate::pool::report::timeout;
 use crate::pool::shared::{BoxConn, Shared};
 use crate::time::Nanos;
 use crate::util::sync::Arc;
@@ -37,14 +41,11 @@ async fn acquire_prepared<M: Manager>(
     site: CallSite,
     prepare: impl AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
-    let mut deadline = Deadline::new(limit);
     let watch = begin(shared);
-    let mut wait = Wait::new(shared);
-    let miss = Miss::default();
-    let verified = obtain(shared, miss, Mode::Wait, &mut deadline, &mut wait).await?;
-    let place = wait.place;
+    let mut obtain = Obtain::new(shared, Miss::default(), Mode::Wait, Deadline::new(limit));
+    let verified = poll_fn(|cx| obtain.poll(cx)).await.map_err(|error| *error)?;
     // From here on it holds a connection, and must not keep its place in the queue.
-    drop(wait);
+    let (mut deadline, place) = obtain.end();
     let mut preparation = Preparation::begin(shared, verified, site);
     match preparation.run(prepare, &mut deadline).await {
         Some(Ok(())) => {}

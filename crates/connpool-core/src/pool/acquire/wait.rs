@@ -1,6 +1,5 @@
 //! The wait of one `get`, from its place in the queue to its result.
 
-use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll};
 
@@ -16,7 +15,6 @@ use crate::pool::shared::{BoxConn, Cell, Locked, Shared, State, TaskState};
 use crate::pool::wait_timer;
 use crate::pool::waiter::{Answer, Assigned, WaitError};
 use crate::time::Instant;
-use crate::util::sync::Arc;
 use crate::util::timeout::Deadline;
 
 /// How a wait ended.
@@ -25,14 +23,15 @@ pub(super) type WaitResult<M> = Answer<BoxConn<M>, <M as Manager>::Error>;
 /// Waits for a connection. Takes a place in the queue when it is first polled, and can come back to it while
 /// the connection it got is being checked. Dropped, it leaves the queue and passes its connection on.
 pub(super) struct Wait<'a, M: Manager> {
-    shared: &'a Shared<M>,
+    pub(super) shared: &'a Shared<M>,
     stage: Stage,
     /// Where the answer comes in.
     cell: Option<Cell<M>>,
     pub(super) accepts: Accepts,
     /// `true` if only a return could serve it when it was queued.
     depends_on_return: bool,
-    waiting_since: Option<Instant>,
+    /// `NEVER` while it does not count as waiting.
+    waiting_since: Instant,
     has_waited: bool,
     is_announced: bool,
     /// Whether a pool that drains serves it although it has no place yet.
@@ -83,7 +82,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             cell: None,
             accepts: Accepts::Any,
             depends_on_return: false,
-            waiting_since: None,
+            waiting_since: Instant::NEVER,
             has_waited: false,
             is_announced: false,
             is_accepted: false,
@@ -98,22 +97,19 @@ impl<'a, M: Manager> Wait<'a, M> {
         !matches!(self.stage, Stage::Outside)
     }
 
-    /// Waits for the next connection, in the old place if there is one.
-    pub(super) async fn next(&mut self, deadline: &mut Deadline) -> WaitResult<M> {
-        let result = poll_fn(|cx| self.poll_next(cx, deadline)).await;
-        self.stop_clock();
-        result
-    }
-
-    /// Returns when a connection that was collected is verified, if it needs no further check. There is then
-    /// nothing to come back for.
+    /// Ends the wait for a connection that was collected. Returns when it was verified, if it needs no further
+    /// check. There is then nothing to come back for.
     pub(super) fn verify(&mut self, assigned: &Assigned<BoxConn<M>>) -> Option<Instant> {
         let shared = self.shared;
+        let now = self.stop_clock();
         if assigned.source != Source::Reused {
             return None;
         }
         let version = shared.snapshot.undisturbed()?;
-        let now = shared.clock();
+        let now = match shared.snapshot.needs_clock() {
+            true => now.unwrap_or_else(|| shared.clock()),
+            false => Instant::ORIGIN,
+        };
         let meta = &assigned.conn.meta;
         let probe_after = shared.snapshot.settings.liveness_after.get();
         let is_verified = meta.uses > 0
@@ -125,20 +121,25 @@ impl<'a, M: Manager> Wait<'a, M> {
         is_verified.then_some(now)
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<WaitResult<M>> {
+    /// Waits for the next connection, in the old place if there is one.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Deadline,
+    ) -> Poll<WaitResult<M>> {
         if let Some(answer) = self.collect() {
             return Poll::Ready(self.conclude(answer));
         }
         let shared = self.shared;
         let now = shared.runtime.now();
-        let until = deadline.begin(now).unwrap_or(Instant::NEVER);
+        let until = deadline.begin(now);
         self.shares_timer = until < Instant::NEVER && shared.runtime.shares_wait_timer();
         let patience = Patience { until, shares_timer: self.shares_timer };
-        let cell = Arc::clone(self.cell.get_or_insert_with(|| shared.cell()));
+        let cell = self.cell.get_or_insert_with(|| shared.cell());
         drop(cell.set_waker(cx.waker().clone()));
-        let attempt = self.queue_settled(&cell, patience);
+        let attempt = self.queue_settled(patience);
         let Queued { home_owes, due_timer } =
-            match attempt.unwrap_or_else(|| self.queue(&cell, patience, now)) {
+            match attempt.unwrap_or_else(|| self.queue(patience, now)) {
                 Attempt::Queued(queued) => queued,
                 Attempt::Answered(answer) => return Poll::Ready(self.conclude(answer)),
             };
@@ -149,14 +150,14 @@ impl<'a, M: Manager> Wait<'a, M> {
             self.attendance.poll(cx, shared, now);
         }
         let has_passed = match self.shares_timer {
-            true => now >= until || cell.is_late(),
+            true => now >= until || self.cell.as_ref().is_some_and(|cell| cell.is_late()),
             false => deadline.poll_passed(cx, &*shared.runtime, || now).is_ready(),
         };
         if has_passed {
             return Poll::Ready(self.leave_at_deadline(now));
         }
         if self.depends_on_return {
-            self.start_clock();
+            self.start_clock(now);
         }
         if !mem::replace(&mut self.is_announced, true) {
             shared.events.tell(|| Event::Waiting);
@@ -211,11 +212,11 @@ impl<'a, M: Manager> Wait<'a, M> {
     /// to decide; `None` if that is not so.
     ///
     /// [settled]: crate::machine::pool::PoolMachine::enqueue_settled
-    fn queue_settled(&mut self, cell: &Cell<M>, patience: Patience) -> Option<Attempt<M>> {
+    fn queue_settled(&mut self, patience: Patience) -> Option<Attempt<M>> {
         if self.has_place() {
             return None;
         }
-        let (shared, accepts) = (self.shared, self.accepts);
+        let (shared, accepts, cell) = (self.shared, self.accepts, self.cell.as_ref()?);
         let attempt = shared.peek(|state| {
             let machine = &mut state.machine;
             if state.maintenance == TaskState::Absent {
@@ -245,10 +246,10 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Takes the answer, or a place in the queue.
-    fn queue(&mut self, cell: &Cell<M>, patience: Patience, now: Instant) -> Attempt<M> {
+    fn queue(&mut self, patience: Patience, now: Instant) -> Attempt<M> {
         let shared = self.shared;
         let ((answer, queued), spawns) = shared.with_spawns(|locked| {
-            let answer = self.queue_locked(locked, cell, patience, now);
+            let answer = self.queue_locked(locked, patience, now);
             locked.collect_spawns(now);
             let due_timer = locked.state.machine.wait_timer.take_due();
             (answer, Queued { home_owes: locked.home_owes(), due_timer })
@@ -269,7 +270,6 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn queue_locked(
         &mut self,
         locked: &mut Locked<'_, M>,
-        cell: &Cell<M>,
         patience: Patience,
         now: Instant,
     ) -> Option<WaitResult<M>> {
@@ -280,17 +280,16 @@ impl<'a, M: Manager> Wait<'a, M> {
         locked.count_lendings(now);
         let machine = &mut locked.state.machine;
         let idle_is_searched = machine.wants_reused(now);
+        let cell = self.cell.clone()?;
         let queued = match self.stage {
             Stage::Outside if machine.refuses(self.is_accepted) => Err(Rejected::Closed),
             Stage::Outside => {
-                let queued = machine.enqueue(now, patience, self.accepts, Arc::clone(cell));
+                let queued = machine.enqueue(now, patience, self.accepts, cell);
                 self.depends_on_return = machine.depends_on_returns();
                 queued.map_err(|(rejected, _)| rejected)
             }
             Stage::Queued(place) => Ok(place),
-            Stage::Answered(place) => {
-                machine.requeue(place, patience, self.accepts, Arc::clone(cell))
-            }
+            Stage::Answered(place) => machine.requeue(place, patience, self.accepts, cell),
         };
         let place = match queued {
             Ok(place) => place,
@@ -358,19 +357,22 @@ impl<'a, M: Manager> Wait<'a, M> {
         conn.map(|conn| Assigned { conn, source: Source::Reused })
     }
 
-    fn start_clock(&mut self) {
-        let shared = self.shared;
-        self.waiting_since.get_or_insert_with(|| shared.coarse_now());
+    fn start_clock(&mut self, now: Instant) {
+        self.waiting_since = self.waiting_since.min(now);
         if !mem::replace(&mut self.has_waited, true) {
-            shared.counters.wait_count.inc();
+            self.shared.counters.wait_count.inc();
         }
     }
 
-    fn stop_clock(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            let waited = self.shared.coarse_now().since(since);
-            self.shared.counters.waited(waited);
+    /// Counts the time that it has waited. Returns the time if it had to be read.
+    pub(super) fn stop_clock(&mut self) -> Option<Instant> {
+        let since = mem::replace(&mut self.waiting_since, Instant::NEVER);
+        if since == Instant::NEVER {
+            return None;
         }
+        let now = self.shared.runtime.now();
+        self.shared.counters.waited(now.since(since));
+        Some(now)
     }
 
     /// Ends the wait. What it was given and did not collect goes to the next waiter.
