@@ -53,9 +53,10 @@ impl<P: Competitor> ErasedCompetitor for P {
 }
 
 /// Runs a workload on all pools, several times and in a different order each time, so that other
-/// load on the machine affects all of them alike.
-pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget) -> Vec<Record> {
-    let competitors = competitors(case.kind);
+/// load on the machine affects all of them alike. If `only` names any, only on those.
+pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget, only: &[String]) -> Vec<Record> {
+    let mut competitors = competitors(case.kind);
+    competitors.retain(|pool| only.is_empty() || only.iter().any(|name| name == pool.name()));
     let rounds = match case.kind.is_a_count() {
         true => 1,
         false => budget.rounds,

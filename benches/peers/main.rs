@@ -38,6 +38,9 @@ struct Args {
     /// Run only workloads whose name contains this
     #[arg(long, value_name = "SUBSTRING")]
     only: Option<String>,
+    /// Run only these pools
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pools: Vec<String>,
     /// List the workloads and exit
     #[arg(long)]
     list: bool,
@@ -78,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut records = Vec::new();
     for workload in &workloads {
         eprintln!("Measuring {}", workload.name);
-        let done = comparison::run(workload, args.runtime, budget);
+        let done = comparison::run(workload, args.runtime, budget, &args.pools);
         if args.json.is_none() && !smoke {
             println!("{}\n", record::lines(&done).join("\n"));
         }

@@ -48,7 +48,7 @@ impl Default for SmolRuntime {
 
 impl Runtime for SmolRuntime {
     fn now(&self) -> Instant {
-        Instant::ORIGIN.checked_add(self.epoch.elapsed()).unwrap_or_default()
+        self.recent.precise()
     }
 
     fn recent(&self) -> Instant {

@@ -37,7 +37,7 @@ pub struct Diagnosis {
     /// How long the `get` had taken.
     pub waited: Duration,
     /// Its position in the wait queue, counted from 1; `None` if it was not queued, or beyond position
-    /// 1,024.
+    /// 128.
     pub queue_position: Option<usize>,
     /// The largest number of connections.
     pub max_size: usize,

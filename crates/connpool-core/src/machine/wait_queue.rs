@@ -100,7 +100,7 @@ struct List {
 
 /// Positions beyond this are not counted: the queue may be long, and the pool's lock is held
 /// meanwhile.
-const MAX_POSITION: usize = 1_024;
+const MAX_POSITION: usize = 128;
 
 impl<W> Default for WaitQueue<W> {
     fn default() -> Self {

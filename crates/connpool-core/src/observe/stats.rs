@@ -128,10 +128,6 @@ impl fmt::Display for Stats {
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) request: Relaxed,
-    pub(crate) success: Relaxed,
-    pub(crate) wait_count: Relaxed,
-    wait_nanos: Relaxed,
     pub(crate) created: Relaxed,
     pub(crate) connect_failed: Relaxed,
     pub(crate) detached: Relaxed,
@@ -139,11 +135,22 @@ pub(crate) struct Counters {
     closed: [Relaxed; CloseReason::ALL.len()],
 }
 
-impl Counters {
+/// What a `get` counts, in a part of its thread.
+#[derive(Debug, Default)]
+pub(crate) struct GetCounters {
+    pub(crate) request: Relaxed,
+    pub(crate) success: Relaxed,
+    pub(crate) wait_count: Relaxed,
+    wait_nanos: Relaxed,
+}
+
+impl GetCounters {
     pub(crate) fn waited(&self, time: Duration) {
         self.wait_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
+}
 
+impl Counters {
     pub(crate) fn closed(&self, reason: CloseReason) {
         if let Some(counter) = self.closed.get(reason as usize) {
             counter.inc();
@@ -154,13 +161,19 @@ impl Counters {
         self.closed.iter().map(Relaxed::get).sum()
     }
 
-    /// Adds the counters to gauges of the same moment.
-    pub(crate) fn snapshot(&self, gauges: Stats) -> Stats {
+    /// Adds the counters, with those of the gets of all threads, to gauges of the same moment.
+    pub(crate) fn snapshot<'a, G>(&self, gets: impl Fn() -> G, gauges: Stats) -> Stats
+    where
+        G: Iterator<Item = &'a GetCounters>,
+    {
+        let sum = |of: fn(&GetCounters) -> &Relaxed| {
+            gets().map(|gets| of(gets).get()).fold(0, u64::wrapping_add)
+        };
         // Successes before requests, of which there are more at any time.
-        let success = self.success.get();
+        let success = sum(|gets| &gets.success);
         let closed = ClosedStats(self.closed.each_ref().map(Relaxed::get));
         Stats {
-            request: self.request.get().saturating_add(gauges.request),
+            request: sum(|gets| &gets.request).saturating_add(gauges.request),
             success: success.saturating_add(gauges.success),
             idle_closed: closed.get(CloseReason::Idle),
             lifetime_closed: closed.get(CloseReason::Lifetime),
@@ -168,8 +181,8 @@ impl Counters {
                 .map(|reason| closed.get(reason))
                 .iter()
                 .sum(),
-            wait_count: self.wait_count.get(),
-            wait_time: Duration::from_nanos(self.wait_nanos.get()),
+            wait_count: sum(|gets| &gets.wait_count),
+            wait_time: Duration::from_nanos(sum(|gets| &gets.wait_nanos)),
             created: self.created.get(),
             connect_failed: self.connect_failed.get(),
             detached: self.detached.get(),

@@ -21,6 +21,8 @@ pub(crate) struct IdleSet<T> {
     shards: [Shard<T>; SHARDS],
     /// A power of two.
     shards_in_use: AtomicU64,
+    /// The largest number of shards in use so far.
+    ever_in_use: AtomicU64,
     /// How often a thread found a shard locked.
     contention: Relaxed,
     /// The contention at which more shards are opened.
@@ -105,6 +107,7 @@ impl<T: Stored> IdleSet<T> {
         let set = IdleSet {
             shards: array::from_fn(shard),
             shards_in_use: AtomicU64::new(1),
+            ever_in_use: AtomicU64::new(1),
             contention: Relaxed::default(),
             contention_limit: Relaxed::default(),
         };
@@ -266,10 +269,14 @@ impl<T: Stored> IdleSet<T> {
     }
 
     pub(crate) fn count(&self) -> IdleCount {
-        let all = self.lock_all();
+        // Those that were never in use are empty, and have counted nothing.
+        let ever_in_use = self.ever_in_use.load(Ordering::Acquire) as usize;
+        let mut shards = self.shards.iter().take(ever_in_use);
+        let all: [_; SHARDS] = array::from_fn(|_| shards.next().map(|Shard(shard)| shard.lock()));
+        let all = || all.iter().flatten();
         IdleCount {
-            idle: all.iter().map(|state| state.len()).sum(),
-            checked_out: all.iter().map(|state| state.checked_out).sum(),
+            idle: all().map(|state| state.len()).sum(),
+            checked_out: all().map(|state| state.checked_out).sum(),
         }
     }
 
@@ -321,6 +328,7 @@ impl<T: Stored> IdleSet<T> {
         for (shard, state) in all.iter_mut().enumerate() {
             state.is_open = shard < shards_in_use;
         }
+        self.ever_in_use.fetch_max(shards_in_use as u64, Ordering::AcqRel);
         self.shards_in_use.store(shards_in_use as u64, Ordering::Release);
     }
 

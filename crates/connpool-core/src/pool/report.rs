@@ -21,21 +21,24 @@ pub(crate) fn gauges<M: Manager>(shared: &Shared<M>) -> (Gauges, IdleCount) {
 
 pub(crate) fn stats<M: Manager>(shared: &Shared<M>) -> Stats {
     let (gauges, idle) = gauges(shared);
-    shared.counters.snapshot(Stats {
-        size: gauges.size,
-        available: idle.idle,
-        active: gauges.size.saturating_sub(idle.idle),
-        resetting: gauges.resetting,
-        closing: gauges.closing,
-        connecting: gauges.connecting,
-        waiting: gauges.waiting,
-        breaker: gauges.breaker,
-        paused: gauges.paused,
-        // The fast path counts where it takes a connection.
-        request: idle.checked_out,
-        success: idle.checked_out,
-        ..Stats::default()
-    })
+    shared.counters.snapshot(
+        || shared.all_get_counters(),
+        Stats {
+            size: gauges.size,
+            available: idle.idle,
+            active: gauges.size.saturating_sub(idle.idle),
+            resetting: gauges.resetting,
+            closing: gauges.closing,
+            connecting: gauges.connecting,
+            waiting: gauges.waiting,
+            breaker: gauges.breaker,
+            paused: gauges.paused,
+            // The fast path counts where it takes a connection.
+            request: idle.checked_out,
+            success: idle.checked_out,
+            ..Stats::default()
+        },
+    )
 }
 
 /// Where a failing `get` stood.
@@ -43,6 +46,8 @@ pub(crate) fn stats<M: Manager>(shared: &Shared<M>) -> Stats {
 pub(crate) struct QueuePlace {
     /// `true` if it was queued until its deadline.
     pub(crate) queued: bool,
+    /// `true` if a connect was under way then, or about to be.
+    pub(crate) is_connecting: bool,
     /// Its position, counted from one, unless it was too far back.
     pub(crate) position: Option<NonZeroU16>,
 }

@@ -17,12 +17,12 @@ use crate::machine::disposition::{Disposition, GuardFlags};
 use crate::machine::health::Clock;
 use crate::machine::home::{Move, RuntimeId};
 use crate::machine::pool::{Gauges, PoolMachine};
-use crate::machine::wait_queue::Source;
+use crate::machine::wait_queue::{Place, Source};
 use crate::manager::{Manager, Severity};
 use crate::observe::close_reason::CloseReason;
 use crate::observe::event::{Event, Observer};
 use crate::observe::holders::{CallSite, LeaseIndex, LeaseIndexes, Leases};
-use crate::observe::stats::Counters;
+use crate::observe::stats::{Counters, GetCounters};
 use crate::pool::actions::{Actions, Signals, Spawns};
 use crate::pool::conn::{Conn, Slot, SlotOwner, StartedConnect};
 use crate::pool::connecting::Connecting;
@@ -34,7 +34,8 @@ use crate::pool::waiter::{Assigned, WaitError, WaiterCell};
 use crate::runtime::Runtime;
 use crate::time::Instant;
 use crate::util::fair_lock::FairLock;
-use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, Weak};
+use crate::util::per_thread::{Apart, PerThread};
+use crate::util::sync::{Arc, AtomicU64, Mutex, Ordering, SHARDS, Weak};
 
 /// An open connection of a pool.
 pub(crate) type BoxConn<M> = Box<Conn<<M as Manager>::Connection, Shared<M>>>;
@@ -45,6 +46,22 @@ pub(crate) type Cell<M> = Arc<WaiterCell<BoxConn<M>, <M as Manager>::Error>>;
 /// The number of cells that are kept to be used again.
 const SPARE_CELLS: usize = 1_024;
 
+/// What gets use beside the state, in a part of their thread.
+struct Local<M: Manager> {
+    counters: GetCounters,
+    /// The number of callers that have left since they were answered.
+    answered_left: AtomicU64,
+    /// Empty cells, without a waker.
+    spare_cells: Mutex<Vec<Cell<M>>>,
+}
+
+impl<M: Manager> Default for Local<M> {
+    fn default() -> Self {
+        let (counters, spare_cells) = Default::default();
+        Local { counters, answered_left: AtomicU64::new(0), spare_cells }
+    }
+}
+
 /// The number of connections that are handled under one lock, or before other tasks get the thread.
 pub(crate) const BATCH: usize = 256;
 
@@ -54,16 +71,13 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) events: EventSink,
     pub(crate) snapshot: Snapshot,
     pub(crate) idle: IdleSet<BoxConn<M>>,
-    state: Mutex<State<M>>,
+    state: Apart<Mutex<State<M>>>,
     pub(crate) counters: Counters,
     pub(crate) leases: Leases<Weak<Shared<M>>>,
     pub(crate) signals: Signals,
     /// The number of [`Accepted`] callers.
     accepted: AtomicU64,
-    /// The number of callers that have left since they were answered.
-    answered_left: AtomicU64,
-    /// Empty cells, without a waker.
-    spare_cells: Mutex<Vec<Cell<M>>>,
+    locals: PerThread<Local<M>>,
     pub(crate) wait_timer: TimerSlot,
     /// Held by the caller that gathers several connections.
     pub(crate) batch_lock: FairLock,
@@ -156,13 +170,12 @@ impl<M: Manager> Shared<M> {
             events: EventSink { pool, observer },
             snapshot,
             idle,
-            state: Mutex::new(state),
+            state: Apart(Mutex::new(state)),
             counters: Counters::default(),
             leases: Leases::new(weak_self.clone()),
             signals: Signals::default(),
             accepted: AtomicU64::new(0),
-            answered_left: AtomicU64::new(0),
-            spare_cells: Mutex::default(),
+            locals: PerThread::default(),
             wait_timer: TimerSlot::default(),
             batch_lock: FairLock::default(),
             weak_self: weak_self.clone(),
@@ -184,7 +197,7 @@ impl<M: Manager> Shared<M> {
         let observed = self.events.is_observed();
         let mut actions = Actions::new(observed);
         let result = {
-            let state = &mut *self.state.lock();
+            let state = &mut *self.state.0.lock();
             let before = observed.then(|| state.machine.gauges());
             let mut locked = Locked { shared: self, state, actions: &mut actions };
             let result = change(&mut locked);
@@ -210,7 +223,7 @@ impl<M: Manager> Shared<M> {
 
     /// Reads the state, or takes from it what changes no gauge and what no other task waits for.
     pub(crate) fn peek<R>(&self, read: impl FnOnce(&mut State<M>) -> R) -> R {
-        read(&mut self.state.lock())
+        read(&mut self.state.0.lock())
     }
 
     // Runs under the lock in every operation, and is inlined there no longer when it grows.
@@ -302,34 +315,77 @@ impl<M: Manager> Shared<M> {
     /// connection.
     fn hand_to_first(
         &self,
-        conn: BoxConn<M>,
+        mut conn: BoxConn<M>,
         source: Source,
         now: Instant,
     ) -> Result<Option<Waker>, BoxConn<M>> {
-        self.peek(|state| {
-            let machine = &mut state.machine;
-            if conn.meta.is_stale(machine.versions) {
-                return Err(conn);
+        loop {
+            let first = self.peek(|state| {
+                let machine = &mut state.machine;
+                let is_stale = conn.meta.is_stale(machine.versions);
+                let first = if is_stale { None } else { machine.assign_first(now) };
+                if first.is_some() && machine.queue.len() == 0 {
+                    self.snapshot.publish_waiters(false);
+                }
+                first
+            });
+            let Some(cell) = first else { return Err(conn) };
+            // Without the lock, which others wait for. The waiter may give up meanwhile.
+            match cell.answer(Ok(Assigned { conn, source })) {
+                Ok(waker) => return Ok(waker),
+                Err(Ok(rejected)) => conn = rejected.conn,
+                Err(Err(_)) => return Ok(None),
             }
-            let Some(cell) = machine.assign_first(now) else { return Err(conn) };
-            if machine.queue.len() == 0 {
+        }
+    }
+
+    /// Takes a waiter out of the queue, if that is all there is to decide, between a look `before` and one
+    /// `after`. Returns what the latter does, unless the waiter was not queued, or `None` if more follows.
+    pub(crate) fn leave_plainly<R>(
+        &self,
+        place: Place,
+        before: impl FnOnce(&State<M>),
+        after: impl FnOnce(&State<M>) -> R,
+    ) -> Option<Option<R>> {
+        self.peek(|state| {
+            if state.maintenance == TaskState::Absent || state.machine.is_draining() {
+                return None;
+            }
+            before(state);
+            let left = state.machine.queue.remove(place);
+            if state.machine.queue.len() == 0 {
                 self.snapshot.publish_waiters(false);
             }
-            Ok(cell.answer(Ok(Assigned { conn, source })))
+            Some(left.map(|_| after(state)))
         })
+    }
+
+    /// Returns the counters that a `get` of the calling thread adds to.
+    #[inline]
+    pub(crate) fn get_counters(&self) -> &GetCounters {
+        &self.locals.local().counters
+    }
+
+    /// Returns the counters of the gets of all threads.
+    pub(crate) fn all_get_counters(&self) -> impl Iterator<Item = &GetCounters> {
+        self.locals.iter().map(|local| &local.counters)
+    }
+
+    fn successes(&self) -> u64 {
+        self.all_get_counters().map(|gets| gets.success.get()).fold(0, u64::wrapping_add)
     }
 
     /// Returns an empty cell.
     pub(crate) fn cell(&self) -> Cell<M> {
         // A new one costs no more than a wait for this lock.
-        let spare = self.spare_cells.try_lock().and_then(|mut spares| spares.pop());
+        let spare = self.locals.local().spare_cells.try_lock().and_then(|mut spares| spares.pop());
         spare.unwrap_or_default()
     }
 
     /// Keeps a cell, which is empty, for another waiter.
     pub(crate) fn recycle(&self, cell: Cell<M>) {
-        if let Some(mut spares) = self.spare_cells.try_lock() {
-            if spares.len() < SPARE_CELLS {
+        if let Some(mut spares) = self.locals.local().spare_cells.try_lock() {
+            if spares.len() < SPARE_CELLS / SHARDS {
                 spares.push(cell);
             }
         }
@@ -337,7 +393,7 @@ impl<M: Manager> Shared<M> {
 
     /// Records that a caller leaves that was answered. The end of a drain waits for it.
     pub(crate) fn answered_leaves(&self) {
-        self.answered_left.fetch_add(1, Ordering::SeqCst);
+        self.locals.local().answered_left.fetch_add(1, Ordering::SeqCst);
         if self.snapshot.is_draining() {
             self.with(|locked| locked.caller_left());
         }
@@ -548,9 +604,9 @@ impl<M: Manager> Locked<'_, M> {
             return self.close_later(conn, reason);
         }
         let Locked { state: State { machine, .. }, actions, .. } = self;
-        let expired = |cell: Cell<M>| actions.wake(cell.answer(Err(WaitError::TimedOut)));
+        let expired = |cell: Cell<M>| actions.wake(cell.answer_queued(Err(WaitError::TimedOut)));
         match machine.assign(source, now, expired) {
-            Some(cell) => actions.wake(cell.answer(Ok(Assigned { conn, source }))),
+            Some(cell) => actions.wake(cell.answer_queued(Ok(Assigned { conn, source }))),
             None => self.keep(conn, now),
         }
     }
@@ -774,7 +830,8 @@ impl<M: Manager> Locked<'_, M> {
     /// Returns whether a pool that is drained is to be closed now.
     pub(crate) fn drain_ends(&self, now: Instant) -> bool {
         let others = self.shared.accepted.load(Ordering::SeqCst);
-        let left = self.shared.answered_left.load(Ordering::SeqCst);
+        let left = |local: &Local<M>| local.answered_left.load(Ordering::SeqCst);
+        let left = self.shared.locals.iter().map(left).fold(0, u64::wrapping_add);
         self.state.machine.drain_ends(others, left, now)
     }
 
@@ -794,7 +851,7 @@ impl<M: Manager> Locked<'_, M> {
     /// Closes the pool: refuses new callers, answers all waiters, and closes what is idle.
     pub(crate) fn shut(&mut self) {
         for cell in self.state.machine.close() {
-            self.actions.wake(cell.answer(Err(WaitError::Closed)));
+            self.actions.wake(cell.answer_queued(Err(WaitError::Closed)));
         }
         // Any time will do: a closed machine consults no deadline.
         self.serve(Instant::ORIGIN);
@@ -809,7 +866,7 @@ impl<M: Manager> Locked<'_, M> {
         self.count_lendings(now);
         for cell in self.state.machine.give_up(now) {
             let error = WaitError::Connect(self.state.last_failure());
-            self.actions.wake(cell.answer(Err(error)));
+            self.actions.wake(cell.answer_queued(Err(error)));
         }
     }
 
@@ -819,7 +876,7 @@ impl<M: Manager> Locked<'_, M> {
         let Locked { shared, state: State { machine, .. }, .. } = self;
         if machine.counts_lendings() {
             let checked_out = shared.idle.count().checked_out;
-            let lendings = checked_out.saturating_add(shared.counters.success.get());
+            let lendings = checked_out.saturating_add(shared.successes());
             machine.backoff.count_lendings(lendings, now);
         }
     }

@@ -9,8 +9,8 @@ use crate::util::sync::Mutex;
 /// The waker and the answer of one waiter. The waiter and the queue share it, so that the waiter can collect
 /// its answer without the lock of the pool.
 ///
-/// Answers are given under the lock of the pool, to waiters that were taken out of the queue: each waiter gets
-/// one. Its lock is the last one taken, and no foreign code runs under it.
+/// A waiter that was taken out of the queue is answered once, under the lock of the pool or soon after. Its own
+/// lock is the last one taken, and no foreign code runs under it.
 ///
 /// `C` is a connection, `E` the manager's error.
 pub(crate) struct WaiterCell<C, E>(Mutex<CellState<C, E>>);
@@ -20,6 +20,8 @@ struct CellState<C, E> {
     /// brings a new one if it has to wait on.
     waker: Option<Waker>,
     answer: Option<Answer<C, E>>,
+    /// The waiter has left, although it is to be answered.
+    is_abandoned: bool,
     /// The timer that waits share says that its time is up.
     is_late: bool,
 }
@@ -44,16 +46,40 @@ pub(crate) enum WaitError<E> {
 
 impl<C, E> Default for WaiterCell<C, E> {
     fn default() -> Self {
-        WaiterCell(Mutex::new(CellState { waker: None, answer: None, is_late: false }))
+        WaiterCell(Mutex::new(CellState {
+            waker: None,
+            answer: None,
+            is_abandoned: false,
+            is_late: false,
+        }))
     }
 }
 
 impl<C, E> WaiterCell<C, E> {
-    /// Gives the answer, and returns the waker of the waiter. The caller holds the lock of the pool.
-    pub(crate) fn answer(&self, answer: Answer<C, E>) -> Option<Waker> {
+    /// Gives the answer, and returns the waker of the waiter; returns the answer if the waiter has left.
+    pub(crate) fn answer(&self, answer: Answer<C, E>) -> Result<Option<Waker>, Answer<C, E>> {
+        let mut state = self.0.lock();
+        if state.is_abandoned {
+            return Err(answer);
+        }
+        state.answer = Some(answer);
+        Ok(state.waker.take())
+    }
+
+    /// Gives the answer to a waiter that is taken out of the queue under the same lock of the pool, so that it
+    /// cannot leave in between. Returns its waker.
+    pub(crate) fn answer_queued(&self, answer: Answer<C, E>) -> Option<Waker> {
         let mut state = self.0.lock();
         state.answer = Some(answer);
         state.waker.take()
+    }
+
+    /// Leaves, after the waiter was taken out of the queue. Returns the answer, if it has come.
+    pub(crate) fn abandon(&self) -> Option<Answer<C, E>> {
+        let mut state = self.0.lock();
+        let answer = state.answer.take();
+        state.is_abandoned = answer.is_none();
+        answer
     }
 
     /// Takes the answer, if it has come.
@@ -87,10 +113,11 @@ impl<C, E> WaiterCell<C, E> {
         }
     }
 
-    /// Empties the cell. Returns the waker, to be dropped without a lock.
-    pub(crate) fn clear(&self) -> Option<Waker> {
+    /// Empties the cell. Returns whether it can be used for another waiter, and the waker, to be dropped
+    /// without a lock.
+    pub(crate) fn clear(&self) -> (bool, Option<Waker>) {
         let mut state = self.0.lock();
         state.is_late = false;
-        state.waker.take()
+        (!state.is_abandoned, state.waker.take())
     }
 }

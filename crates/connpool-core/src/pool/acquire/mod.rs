@@ -62,8 +62,9 @@ pub(crate) fn fast<M: Manager>(
                 return Err(Miss { failed: 1, ..Miss::default() });
             }
         }
-        shared.counters.request.inc();
-        shared.counters.success.inc();
+        let counters = shared.get_counters();
+        counters.request.inc();
+        counters.success.inc();
     }
     let since = shared.snapshot.needs_clock().then_some(now);
     shared.check_out(&mut conn, site, since);
@@ -131,7 +132,7 @@ impl<M: Manager> Future for Acquire<'_, M> {
 /// Counts a `get` that is no longer on the fast path, and starts to observe it.
 #[inline]
 fn begin<M: Manager>(shared: &Shared<M>) -> Option<Box<GetWatch<'_, M>>> {
-    shared.counters.request.inc();
+    shared.get_counters().request.inc();
     GetWatch::begin(shared)
 }
 
@@ -166,6 +167,6 @@ fn report_checkout<M: Manager>(
     conn: &BoxConn<M>,
     mut watch: Option<Box<GetWatch<'_, M>>>,
 ) -> Option<Instant> {
-    shared.counters.success.inc();
+    shared.get_counters().success.inc();
     watch.as_mut().map(|watch| watch.checked_out(conn.meta.id()))
 }

@@ -224,8 +224,8 @@ impl<'a, M: Manager> Obtain<'a, M> {
             WaitError::Closed => GetError::Closed,
             WaitError::Exhausted => exhausted(shared, self.wait.place),
             WaitError::TimedOut => {
-                let connecting = shared.peek(|state| state.machine.is_connecting());
-                *self.timed_out(if connecting { Phase::Connect } else { Phase::Wait })
+                let is_connecting = self.wait.place.is_connecting;
+                *self.timed_out(if is_connecting { Phase::Connect } else { Phase::Wait })
             }
             WaitError::Connect(error) => GetError::Connect(error),
         }

@@ -137,6 +137,9 @@ impl<'a, M: Manager> Wait<'a, M> {
         let patience = Patience { until, shares_timer: self.shares_timer };
         let cell = self.cell.get_or_insert_with(|| shared.cell());
         drop(cell.set_waker(cx.waker().clone()));
+        if self.shares_timer && self.is_late() {
+            return self.leave_at_deadline(now);
+        }
         let attempt = self.queue_settled(patience);
         let Queued { home_owes, due_timer } =
             match attempt.unwrap_or_else(|| self.queue(patience, now)) {
@@ -150,11 +153,11 @@ impl<'a, M: Manager> Wait<'a, M> {
             self.attendance.poll(cx, shared, now);
         }
         let has_passed = match self.shares_timer {
-            true => now >= until || self.cell.as_ref().is_some_and(|cell| cell.is_late()),
+            true => now >= until || self.is_late(),
             false => deadline.poll_passed(cx, &*shared.runtime, || now).is_ready(),
         };
         if has_passed {
-            return Poll::Ready(self.leave_at_deadline(now));
+            return self.leave_at_deadline(now);
         }
         if self.depends_on_return {
             self.start_clock(now);
@@ -171,6 +174,11 @@ impl<'a, M: Manager> Wait<'a, M> {
         let answer = self.cell.as_ref()?.take_answer()?;
         self.stage = Stage::Answered(place);
         Some(answer)
+    }
+
+    /// Returns whether the timer that waits share has told it that its time is up.
+    fn is_late(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.is_late())
     }
 
     /// Does with an answer what is left to do. The caller holds no lock.
@@ -190,7 +198,10 @@ impl<'a, M: Manager> Wait<'a, M> {
             Err(WaitError::TimedOut) => {
                 self.quit();
                 let now = shared.runtime.now();
-                let idle = shared.peek(|state| self.take_unwanted_idle(state, now));
+                let (idle, is_connecting) = shared.peek(|state| {
+                    (self.take_unwanted_idle(state, now), state.machine.is_connecting())
+                });
+                self.place.is_connecting = is_connecting;
                 idle.ok_or(WaitError::TimedOut)
             }
             Err(error) => {
@@ -328,21 +339,34 @@ impl<'a, M: Manager> Wait<'a, M> {
     }
 
     /// Leaves the queue at the deadline. A connection that has come counts, however late the timer.
-    fn leave_at_deadline(&mut self, now: Instant) -> WaitResult<M> {
-        let Stage::Queued(place) = self.stage else { return Err(WaitError::TimedOut) };
-        let result = self.shared.with(|locked| {
-            let queue = &mut locked.state.machine.queue;
-            let position = queue.position(place);
-            queue.remove(place)?;
-            self.place = QueuePlace { queued: true, position };
-            self.stage = Stage::Outside;
-            locked.caller_left();
-            Some(self.take_unwanted_idle(locked.state, now).ok_or(WaitError::TimedOut))
+    fn leave_at_deadline(&mut self, now: Instant) -> Poll<WaitResult<M>> {
+        let Stage::Queued(place) = self.stage else { return Poll::Ready(Err(WaitError::TimedOut)) };
+        let shared = self.shared;
+        let mut stood = QueuePlace::default();
+        let idle =
+            |state: &State<M>| self.take_unwanted_idle(state, now).ok_or(WaitError::TimedOut);
+        let mut note = |state: &State<M>| {
+            let position = state.machine.queue.position(place);
+            let is_connecting = state.machine.is_connecting();
+            stood = QueuePlace { queued: true, is_connecting, position };
+        };
+        let left = shared.leave_plainly(place, &mut note, &idle);
+        let result = left.unwrap_or_else(|| {
+            shared.with(|locked| {
+                note(locked.state);
+                locked.state.machine.queue.remove(place)?;
+                locked.caller_left();
+                Some(idle(locked.state))
+            })
         });
+        if result.is_some() {
+            self.place = stood;
+            self.stage = Stage::Outside;
+        }
         match result.or_else(|| self.collect()) {
-            Some(result) => self.conclude(result),
-            // Whoever took it out of the queue has answered.
-            None => Err(WaitError::TimedOut),
+            Some(result) => Poll::Ready(self.conclude(result)),
+            // Whoever took it out of the queue is about to answer.
+            None => Poll::Pending,
         }
     }
 
@@ -360,7 +384,7 @@ impl<'a, M: Manager> Wait<'a, M> {
     fn start_clock(&mut self, now: Instant) {
         self.waiting_since = self.waiting_since.min(now);
         if !mem::replace(&mut self.has_waited, true) {
-            self.shared.counters.wait_count.inc();
+            self.shared.get_counters().wait_count.inc();
         }
     }
 
@@ -371,7 +395,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             return None;
         }
         let now = self.shared.runtime.now();
-        self.shared.counters.waited(now.since(since));
+        self.shared.get_counters().waited(now.since(since));
         Some(now)
     }
 
@@ -384,28 +408,34 @@ impl<'a, M: Manager> Wait<'a, M> {
         self.quit();
         if let Some(cell) = self.cell.take() {
             // Its drop is foreign code.
-            drop(cell.clear());
-            self.shared.recycle(cell);
+            let (is_empty, waker) = cell.clear();
+            drop(waker);
+            if is_empty {
+                self.shared.recycle(cell);
+            }
         }
     }
 
     fn leave_queue(&mut self, place: Place) {
         let shared = self.shared;
-        let left = shared.with(|locked| {
-            let left = locked.state.machine.queue.remove(place);
-            if left.is_some() {
+        let has_left = shared.leave_plainly(place, |_| (), |_| ()).unwrap_or_else(|| {
+            shared.with(|locked| {
+                locked.state.machine.queue.remove(place)?;
                 locked.caller_left();
                 let is_absent = locked.state.maintenance == TaskState::Absent;
                 if is_absent && locked.state.machine.missing() > 0 {
                     // It may have been woken to start connects: the next waiter is woken instead.
                     locked.request_connects();
                 }
-            }
-            left
+                Some(())
+            })
         });
-        if left.is_some() {
+        if has_left.is_some() {
             self.stage = Stage::Outside;
-        } else if let Some(Ok(assigned)) = self.collect() {
+            return;
+        }
+        self.stage = Stage::Answered(place);
+        if let Some(Ok(assigned)) = self.cell.as_ref().and_then(|cell| cell.abandon()) {
             shared.hand_over(assigned.conn, assigned.source);
         }
     }
