@@ -1,5 +1,6 @@
 //! Tests of the managers in this package, each against a real client and a server.
 
+mod http;
 mod lines;
 
 use std::time::{Duration, Instant};
