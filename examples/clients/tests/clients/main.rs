@@ -2,6 +2,8 @@
 
 mod http;
 mod lines;
+#[cfg(unix)]
+mod postgres;
 
 use std::time::{Duration, Instant};
 
