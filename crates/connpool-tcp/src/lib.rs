@@ -11,11 +11,13 @@ mod manager;
 mod options;
 mod peek;
 mod race;
+mod socket_probe;
 mod unprobed;
 
 pub use clock::RecentClock;
 pub use manager::{AddressErrors, Net, PingFn, Prepare, Tcp};
 pub use options::TcpKeepalive;
 pub use peek::peek;
+pub use socket_probe::SocketProbe;
 pub use socket2::SockRef;
 pub use unprobed::remedy_for_unprobed;

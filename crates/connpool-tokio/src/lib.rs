@@ -55,7 +55,7 @@ mod tcp;
 mod unprobed;
 
 pub use connpool_core::*;
-pub use connpool_tcp::{AddressErrors, PingFn, SockRef, TcpKeepalive};
+pub use connpool_tcp::{AddressErrors, PingFn, SockRef, SocketProbe, TcpKeepalive};
 pub use factory::io_fn;
 #[cfg(all(unix, not(connpool_portable)))]
 pub use factory::socket_fn;

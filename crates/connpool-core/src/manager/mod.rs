@@ -41,6 +41,23 @@ pub enum Severity {
 /// `close_timeout`, `abandon_timeout`), may be dropped at any await point, and may panic: the connection it worked on is
 /// then destroyed and its slot freed.
 ///
+/// # Clients with a driver task
+///
+/// The socket of some clients belongs to a task that their connect returns: hyper's `SendRequest`, the
+/// `Client` of tokio-postgres. The manager of such a client
+///
+/// * spawns the task in [`connect`](Manager::connect), and returns `None` from [`stream`](Manager::stream);
+/// * asks the client and the kernel in [`liveness`](Manager::liveness): the client learns that its peer is
+///   gone only when the task runs. `SocketProbe` of the adapter crates is a second handle of the socket;
+/// * waits in [`reset`](Manager::reset) until the task has finished the last request, `ready().await` in
+///   hyper. When the guard is dropped, the task may have that still to do: an
+///   [`is_reusable`](Manager::is_reusable) that asks whether the client is ready destroys good connections;
+/// * has the server give up unfinished work in [`close`](Manager::close), and ends the task.
+///
+/// Requests run in an [`exchange`](crate::PooledConnection::exchange), since the stream does not show
+/// whether one was given up. A body that is read later keeps the guard. `examples/clients` in the
+/// repository has managers to copy for hyper and tokio-postgres, and one for a `Framed` stream.
+///
 /// # Examples
 ///
 /// ```
@@ -101,10 +118,12 @@ pub trait Manager: Send + Sync + 'static {
     ///
     /// * `Some(|conn| conn)` if the connection is a stream that implements [`Probe`](crate::Probe), such as
     ///   `TcpConn` and `Io` of the adapter crates and [`Tracked`](crate::Tracked);
-    /// * `Some(|conn| &mut conn.stream)`, or `Some(|framed| framed.get_mut())`, if the stream is inside;
+    /// * `Some(|conn| &mut conn.stream)`, or `Some(|framed| framed.get_mut())`, if the stream is inside. If the
+    ///   connection also has buffers, `is_reusable` must check that they are empty;
     /// * `self.inner.stream()` if `connect` returns the connections of another manager, `inner`;
-    /// * `None` if the stream is owned by a task or by a library that does not hand it out. The connection
-    ///   then counts as alive and reusable, and `liveness`, `is_reusable` and `ping` should ask the client.
+    /// * `None` if the stream is owned by a [task](#clients-with-a-driver-task) or by a library that does not
+    ///   hand it out. The connection then counts as alive and reusable, and `liveness`, `is_reusable` and `ping`
+    ///   should ask the client.
     ///
     /// Must not change: the pool also asks before there is a connection. A pool is not built if the
     /// connection is a socket of its runtime and this method returns `None`.

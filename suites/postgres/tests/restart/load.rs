@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use postgres_suite::until::until;
 use tokio::task::JoinSet;
 
 use crate::pools::{ENDLESS, QUICK, Requests};
-use crate::until::until;
 
 const TASKS: usize = 32;
 

@@ -7,18 +7,16 @@
 
 mod load;
 mod pools;
-mod server;
-mod until;
 
 use std::time::{Duration, Instant};
 
+use postgres_suite::server::PostgresServer;
+use postgres_suite::until::until;
 use suites::requirement::Requirement;
 use tokio_postgres::Client;
 
 use crate::load::{Load, Log};
 use crate::pools::{CONNECTIONS, ENDLESS};
-use crate::server::PostgresServer;
-use crate::until::until;
 
 /// How long the server is down.
 const DOWN: Duration = Duration::from_secs(1);

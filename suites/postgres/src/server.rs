@@ -23,7 +23,7 @@ const END: Duration = Duration::from_secs(5);
 
 /// A server on a loopback port, with a new cluster in a directory of its own. Stopped and deleted on
 /// drop.
-pub(crate) struct PostgresServer {
+pub struct PostgresServer {
     programs: PathBuf,
     port: u16,
     // Declared before its directory: fields are dropped in this order.
@@ -33,7 +33,7 @@ pub(crate) struct PostgresServer {
 
 impl PostgresServer {
     /// Creates a cluster. The server does not run yet.
-    pub(crate) fn create() -> PostgresServer {
+    pub fn create() -> PostgresServer {
         let programs = postgres_programs().expect("PostgreSQL is not installed");
         let name = format!("connpool-postgres-{:016x}", rand::random::<u64>());
         // `initdb` creates it: it must belong to the user that runs the server.
@@ -50,7 +50,7 @@ impl PostgresServer {
     }
 
     /// Returns how to connect to it.
-    pub(crate) fn config(&self) -> Config {
+    pub fn config(&self) -> Config {
         let mut config = Config::new();
         config.host(Ipv4Addr::LOCALHOST.to_string()).port(self.port);
         config.user(USER).dbname("postgres");
@@ -59,7 +59,7 @@ impl PostgresServer {
 
     /// Starts the server and waits until it accepts a client: while it starts up, its port is open,
     /// but it refuses all clients.
-    pub(crate) async fn start(&mut self) {
+    pub async fn start(&mut self) {
         let mut postgres = self.program("postgres");
         postgres.arg("-D").arg(&self.folder.0);
         for setting in [
@@ -71,7 +71,7 @@ impl PostgresServer {
         ] {
             postgres.args(["-c", setting]);
         }
-        let log = File::options().append(true).create(true).open(self.log()).unwrap();
+        let log = File::options().append(true).create(true).open(self.log_file()).unwrap();
         postgres.stdout(Stdio::null()).stderr(log);
         let child = postgres.spawn().unwrap_or_else(|error| panic!("{postgres:?}: {error}"));
         self.process = Some(Process(child));
@@ -84,7 +84,7 @@ impl PostgresServer {
 
     /// Stops the server as Debian's service does, with a fast shutdown: it ends its connections and
     /// the queries under way. Waits until it has exited.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let process = self.process.as_mut().expect("the server does not run");
         process.signal(Signal::INT);
         until("PostgreSQL has exited", async || process.has_ended()).await;
@@ -92,11 +92,20 @@ impl PostgresServer {
     }
 
     /// Connects to it, without a pool.
-    pub(crate) async fn client(&self) -> Client {
+    pub async fn client(&self) -> Client {
         let connected = self.config().connect(NoTls).await;
         let (client, connection) = connected.expect("connecting to PostgreSQL");
         tokio::spawn(connection);
         client
+    }
+
+    /// Returns what the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.0.join("server.log")
     }
 
     async fn accepts(&self) -> bool {
@@ -109,13 +118,8 @@ impl PostgresServer {
 
     fn assert_running(&mut self) {
         if self.process.as_mut().is_none_or(Process::has_ended) {
-            let log = fs::read_to_string(self.log()).unwrap_or_default();
-            panic!("PostgreSQL has ended:\n{log}");
+            panic!("PostgreSQL has ended:\n{}", self.log());
         }
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.0.join("server.log")
     }
 
     /// Returns a command that runs a program of the server, which refuses to run as root.

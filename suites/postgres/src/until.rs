@@ -10,7 +10,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// # Panics
 ///
 /// If it takes too long.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     let holds = async {
         while !condition().await {
