@@ -5,6 +5,8 @@
 mod inline;
 mod world;
 
+use std::future::Future;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use loom::thread;
@@ -73,6 +75,30 @@ fn what_comes_at_the_end_of_a_wait_is_borrowed_or_stays() {
         timer.join().unwrap();
         getter.join().unwrap();
         assert_eq!(world.pool.stats().available, 1);
+        world.end();
+    });
+}
+
+#[test]
+fn the_timer_of_one_wait_reaches_the_next() {
+    check(|| {
+        let world = World::new(1);
+        let [guard] = world.hold();
+        let [mut first, mut second] =
+            [SECOND, 2 * SECOND].map(|limit| Box::pin(world.pool.get_owned_timeout(limit)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        let clock = world.runtime.clock.clone();
+        let timer = thread::spawn(move || clock.advance(SECOND));
+        drop(first);
+        timer.join().unwrap();
+        let clock = world.runtime.clock.clone();
+        let timer = thread::spawn(move || clock.advance(SECOND));
+        let error = world.runtime.block_on(second).map(|_| ()).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        timer.join().unwrap();
+        world.give_back(guard);
         world.end();
     });
 }
