@@ -108,12 +108,12 @@ async fn give_up_once(pool: &Pool<Plain>) {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(449))]
-#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(455))]
-#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(526))]
-#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(531))]
-#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(527))]
-#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(536))]
+#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(455))]
+#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(463))]
+#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(533))]
+#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(541))]
+#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(533))]
+#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(541))]
 fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get().await)));
@@ -121,8 +121,8 @@ fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(546))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(554))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(565))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(566))]
 fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get_owned().await)));
@@ -130,7 +130,7 @@ fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(455))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(459))]
 #[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(464))]
 fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
@@ -140,8 +140,8 @@ fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Two tasks, one connection: in each operation one task waits for the other's connection.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(4_456))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(4_887))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(3_000))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(3_270))]
 fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let workload = Workload { tasks: 2, hold: Hold::OverAYield };
     subject.runtime.block_on(workload.time(&subject.runtime, &subject.pool, OPERATIONS));
@@ -150,8 +150,8 @@ fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Enters the wait queue and leaves it.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(2_176))]
-#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(2_176))]
+#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_510))]
+#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_530))]
 fn give_up<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || give_up_once(pool).await));

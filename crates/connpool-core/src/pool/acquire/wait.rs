@@ -350,7 +350,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             let is_connecting = state.machine.is_connecting();
             stood = QueuePlace { queued: true, is_connecting, position };
         };
-        let left = shared.leave_plainly(place, &mut note, &idle);
+        let left = shared.leave_plainly(place, &mut note, idle);
         let result = left.unwrap_or_else(|| {
             shared.with(|locked| {
                 note(locked.state);
