@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use connpool_benches::{BenchRuntime, Hold, Smol, Tokio, Workload};
-use connpool_core::{Builder, FromFn, Pool, PooledConnection, object_fn};
+use connpool_core::{Builder, Event, EventKinds, FromFn, Pool, PooledConnection, object_fn};
 use futures_lite::future::{poll_once, yield_now};
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EventKind};
@@ -59,6 +59,16 @@ fn with_limits<R: BenchRuntime>(runtime: R) -> Subject<R> {
     subject(runtime, |pool| {
         pool.idle_timeout(Duration::from_secs(30)).max_lifetime(Duration::from_secs(300))
     })
+}
+
+fn with_histograms<R: BenchRuntime>(runtime: R) -> Subject<R> {
+    subject(runtime, |pool| pool.histograms(true))
+}
+
+/// With an observer of all events but those of each get.
+fn watched<R: BenchRuntime>(runtime: R) -> Subject<R> {
+    let kinds = EventKinds::CONNECTIONS | EventKinds::INCIDENTS;
+    subject(runtime, |pool| pool.observer(kinds.to(|_: &str, _: &Event<'_>| ())))
 }
 
 /// Nothing is idle, and no get needs a timer: the thread of smol that handles timers varies.
@@ -108,12 +118,14 @@ async fn give_up_once(pool: &Pool<Plain>) {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(455))]
-#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(463))]
-#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(533))]
-#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(541))]
-#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(533))]
-#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(541))]
+#[bench::tokio(args = (Tokio::new(0)), setup = without_pings, config = at_most(466))]
+#[bench::smol(args = (Smol::new(0)), setup = without_pings, config = at_most(471))]
+#[bench::tokio_default(args = (Tokio::new(0)), setup = with_defaults, config = at_most(543))]
+#[bench::smol_default(args = (Smol::new(0)), setup = with_defaults, config = at_most(548))]
+#[bench::tokio_limits(args = (Tokio::new(0)), setup = with_limits, config = at_most(543))]
+#[bench::smol_limits(args = (Smol::new(0)), setup = with_limits, config = at_most(548))]
+#[bench::tokio_histograms(args = (Tokio::new(0)), setup = with_histograms, config = at_most(575))]
+#[bench::tokio_watched(args = (Tokio::new(0)), setup = watched, config = at_most(543))]
 fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get().await)));
@@ -121,8 +133,8 @@ fn get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(565))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(566))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(568))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(573))]
 fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.get_owned().await)));
@@ -130,8 +142,8 @@ fn get_owned_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 }
 
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(459))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(464))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(491))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(502))]
 fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || end(pool.try_get())));
@@ -140,8 +152,8 @@ fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Two tasks, one connection: in each operation one task waits for the other's connection.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(3_000))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(3_270))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(3_023))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(3_391))]
 fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let workload = Workload { tasks: 2, hold: Hold::OverAYield };
     subject.runtime.block_on(workload.time(&subject.runtime, &subject.pool, OPERATIONS));
@@ -150,8 +162,8 @@ fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Enters the wait queue and leaves it.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_510))]
-#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_530))]
+#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_527))]
+#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_543))]
 fn give_up<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || give_up_once(pool).await));

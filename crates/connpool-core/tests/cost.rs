@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use connpool_core::{Builder, Manager, Pool, PooledConnection, StreamOf, object_fn};
+use connpool_core::{
+    Builder, Event, EventKinds, Manager, Pool, PooledConnection, StreamOf, object_fn,
+};
 use connpool_testkit::SimRuntime;
 use support::counting::CountingRuntime;
 use support::{SECOND, Wakes, poll_once};
@@ -110,6 +112,26 @@ fn round_trip_without_limits_costs_no_allocation_task_timer_or_clock_read() {
             }
         }
     }
+}
+
+#[test]
+fn observer_that_receives_no_gets_costs_them_nothing() {
+    let kinds = EventKinds::CONNECTIONS | EventKinds::INCIDENTS;
+    let (runtime, pool) =
+        pool_of(1, |pool| pool.ping_after(None).observer(kinds.to(|_: &str, _: &Event<'_>| ())));
+    for _ in 0..3 {
+        assert_eq!(round_trip(&runtime, &pool), only_clock_reads(0, 0));
+    }
+}
+
+#[test]
+fn histograms_read_the_clock_for_one_use_in_sixteen() {
+    let (runtime, pool) = pool_of(1, |pool| pool.ping_after(None).histograms(true));
+    (0..16).for_each(|_| drop(take(&pool)));
+    let costs: Vec<_> = (0..16).map(|_| round_trip(&runtime, &pool)).collect();
+    let free = costs.iter().filter(|cost| **cost == only_clock_reads(0, 0)).count();
+    let measured = costs.iter().filter(|cost| **cost == only_clock_reads(1, 1)).count();
+    assert_eq!((free, measured), (15, 1), "{costs:?}");
 }
 
 /// Prewarmed connections are those of a build with `min_size`.

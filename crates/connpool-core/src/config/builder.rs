@@ -213,6 +213,11 @@ impl<M: Manager> Builder<M> {
         self.set(|config| config.leak_backtrace = leak_backtrace)
     }
 
+    /// Sets [`histograms`](PoolConfig::histograms).
+    pub fn histograms(self, histograms: bool) -> Self {
+        self.set(|config| config.histograms = histograms)
+    }
+
     /// Sets the [`Observer`] that receives the pool's events, instead of one set before. Without one,
     /// nothing is measured for events.
     pub fn observer(self, observer: impl Observer) -> Self {

@@ -279,6 +279,10 @@ pub struct PoolConfig {
     /// more. To name them without that cost, put `#[track_caller]` on the helper, see
     /// [`holders`](crate::Pool::holders).
     pub leak_backtrace: bool,
+
+    /// Whether the pool keeps [`histograms`](crate::Pool::histograms) of waits, uses and connects. Default:
+    /// `false`. They cost a `get` and its return some nanoseconds, and 2.3 KiB for each of up to eight threads.
+    pub histograms: bool,
 }
 
 /// Pauses after failed connects.
@@ -431,6 +435,7 @@ impl Default for PoolConfig {
             slow_get_warning: Some(Duration::from_secs(1)),
             leak_warning: None,
             leak_backtrace: false,
+            histograms: false,
         }
     }
 }

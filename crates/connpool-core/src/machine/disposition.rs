@@ -19,6 +19,9 @@ impl GuardFlags {
     /// The connection was reset after it came back. Forgotten with the other flags at the next return.
     pub(crate) const RESET: GuardFlags = GuardFlags(8);
 
+    /// How long it is borrowed is measured.
+    pub(crate) const MEASURED: GuardFlags = GuardFlags(16);
+
     pub(crate) fn has(self, flag: GuardFlags) -> bool {
         self.0 & flag.0 != 0
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::ops::BitOr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,81 @@ use crate::observe::holders::Holder;
 pub trait Observer: Send + Sync + 'static {
     /// Receives an event of the pool named `pool`.
     fn on_event(&self, pool: &str, event: &Event<'_>);
+
+    /// Returns which events this observer receives. Default: all. Asked once, when the pool is built.
+    ///
+    /// Without [`EventKinds::GETS`], a `get` of an idle connection and its return cost no more than without an
+    /// observer.
+    fn kinds(&self) -> EventKinds {
+        EventKinds::ALL
+    }
+}
+
+/// A set of kinds of events.
+///
+/// # Examples
+///
+/// An observer that costs gets nothing:
+///
+/// ```
+/// use connpool_core::{object_fn, Event, EventKinds, Pool};
+/// # let sim = connpool_testkit::SimRuntime::new(1);
+/// # let manager = object_fn(|| async { Ok::<_, std::io::Error>("a client") });
+/// let kinds = EventKinds::CONNECTIONS | EventKinds::INCIDENTS;
+/// let pool = Pool::builder(manager, sim.clone())
+///     .observer(kinds.to(|pool: &str, event: &Event<'_>| println!("{pool}: {event}")))
+///     .build_lazy()?;
+/// # drop(sim.block_on(pool.get()));
+/// # Ok::<_, connpool_core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventKinds(u8);
+
+impl EventKinds {
+    /// No events.
+    pub const NONE: EventKinds = EventKinds(0);
+    /// What happens at each get: `Waiting`, `Lent` and `Returned`. While somebody receives these, each get and
+    /// each return reads a precise clock and takes a longer way.
+    pub const GETS: EventKinds = EventKinds(1);
+    /// The life of each connection: `Opened`, `Closed` and `Detached`.
+    pub const CONNECTIONS: EventKinds = EventKinds(2);
+    /// All others: what fails, is slow or suspicious, and what is done to the pool as a whole.
+    pub const INCIDENTS: EventKinds = EventKinds(4);
+    /// All events.
+    pub const ALL: EventKinds = EventKinds(7);
+
+    /// Returns whether some kind is in both sets.
+    pub const fn intersects(self, other: EventKinds) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Returns an observer that passes these kinds of events on to `observer`, as far as that receives them.
+    pub fn to(self, observer: impl Observer) -> impl Observer {
+        Limited { kinds: EventKinds(self.0 & observer.kinds().0), observer }
+    }
+}
+
+impl BitOr for EventKinds {
+    type Output = EventKinds;
+
+    fn bitor(self, other: EventKinds) -> EventKinds {
+        EventKinds(self.0 | other.0)
+    }
+}
+
+struct Limited<O> {
+    kinds: EventKinds,
+    observer: O,
+}
+
+impl<O: Observer> Observer for Limited<O> {
+    fn on_event(&self, pool: &str, event: &Event<'_>) {
+        self.observer.on_event(pool, event);
+    }
+
+    fn kinds(&self) -> EventKinds {
+        self.kinds
+    }
 }
 
 #[diagnostic::do_not_recommend]
@@ -60,6 +136,10 @@ impl<F: Fn(&str, &Event<'_>) + Send + Sync + 'static> Observer for F {
 impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn on_event(&self, pool: &str, event: &Event<'_>) {
         (**self).on_event(pool, event);
+    }
+
+    fn kinds(&self) -> EventKinds {
+        (**self).kinds()
     }
 }
 
@@ -179,6 +259,33 @@ impl Event<'_> {
             Event::LeakSuspected { .. } => "leak_suspected",
             Event::LeakReturned { .. } => "leak_returned",
             Event::Panicked { .. } => "panicked",
+        }
+    }
+
+    /// Returns the kind of the event.
+    pub fn kind(&self) -> EventKinds {
+        match self {
+            Event::Waiting | Event::Lent { .. } | Event::Returned { .. } => EventKinds::GETS,
+            Event::Opened { .. } | Event::Closed { .. } | Event::Detached { .. } => {
+                EventKinds::CONNECTIONS
+            }
+            Event::ConnectFailed { .. }
+            | Event::CheckFailed { .. }
+            | Event::CloseCutShort { .. }
+            | Event::Cleared
+            | Event::Reconfigured
+            | Event::ConfigWarning { .. }
+            | Event::SlowGet { .. }
+            | Event::Breaker { .. }
+            | Event::Burst
+            | Event::ClockLeap { .. }
+            | Event::TakenOver { .. }
+            | Event::MovedBack
+            | Event::Paused
+            | Event::Resumed
+            | Event::LeakSuspected { .. }
+            | Event::LeakReturned { .. }
+            | Event::Panicked { .. } => EventKinds::INCIDENTS,
         }
     }
 

@@ -1,10 +1,13 @@
 //! The statistics of a pool.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::error::GetError;
 use crate::machine::breaker::BreakerState;
 use crate::observe::close_reason::CloseReason;
+use crate::observe::histogram::{Histograms, Recorder};
 use crate::util::sync::Relaxed;
 
 /// The gauges and counters of a pool. All gauges are of one moment; counters only grow.
@@ -55,6 +58,12 @@ pub struct Stats {
     pub lifetime_closed: u64,
     /// Connections closed because their ping failed or timed out.
     pub ping_failed: u64,
+    /// Calls that failed with [`GetError::Timeout`](crate::GetError::Timeout).
+    pub timed_out: u64,
+    /// Calls that failed with [`GetError::Connect`](crate::GetError::Connect).
+    pub connect_errors: u64,
+    /// Calls that failed with [`GetError::Exhausted`](crate::GetError::Exhausted), most of them from `try_get`.
+    pub exhausted: u64,
     /// Calls that had to wait for a return: `max_size` was reached, and pending connects were for other
     /// callers. A wait for a connect does not count.
     pub wait_count: u64,
@@ -118,6 +127,14 @@ impl fmt::Display for Stats {
         if self.breaker != BreakerState::Closed {
             write!(f, " breaker={}", self.breaker.label())?;
         }
+        let failed = [
+            ("timed_out", self.timed_out),
+            ("connect_errors", self.connect_errors),
+            ("exhausted", self.exhausted),
+        ];
+        for (name, count) in failed.into_iter().filter(|(_, count)| *count > 0) {
+            write!(f, " {name}={count}")?;
+        }
         if self.paused {
             f.write_str(" paused")?;
         }
@@ -128,10 +145,15 @@ impl fmt::Display for Stats {
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) timed_out: Relaxed,
+    pub(crate) connect_errors: Relaxed,
+    pub(crate) exhausted: Relaxed,
     pub(crate) created: Relaxed,
     pub(crate) connect_failed: Relaxed,
     pub(crate) detached: Relaxed,
     pub(crate) leaked: Relaxed,
+    /// Of connects, from the first one on.
+    connects: OnceLock<Box<Recorder>>,
     closed: [Relaxed; CloseReason::ALL.len()],
 }
 
@@ -142,9 +164,42 @@ pub(crate) struct GetCounters {
     pub(crate) success: Relaxed,
     pub(crate) wait_count: Relaxed,
     wait_nanos: Relaxed,
+    /// The checkouts since the last one whose use is measured.
+    unmeasured: Relaxed,
+    /// From the first duration on.
+    recorders: OnceLock<Box<GetRecorders>>,
 }
 
+#[derive(Debug, Default)]
+struct GetRecorders {
+    wait: Recorder,
+    held: Recorder,
+}
+
+/// The use of one of so many connections is measured.
+const MEASURED: u64 = 16;
+
 impl GetCounters {
+    /// Returns whether the use of a connection that is checked out now is to be measured.
+    #[inline]
+    pub(crate) fn measures(&self) -> bool {
+        // Two threads of one part may count a checkout once: the samples are no worse for it.
+        let unmeasured = self.unmeasured.get().wrapping_add(1) % MEASURED;
+        self.unmeasured.set(unmeasured);
+        unmeasured == 0
+    }
+
+    /// Records how long a measured connection was borrowed.
+    #[cold]
+    pub(crate) fn held(&self, time: Duration) {
+        self.recorders.get_or_init(Box::default).held.add(time, MEASURED);
+    }
+
+    /// Records a wait.
+    pub(crate) fn record_wait(&self, time: Duration) {
+        self.recorders.get_or_init(Box::default).wait.add(time, 1);
+    }
+
     pub(crate) fn waited(&self, time: Duration) {
         self.wait_nanos.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
@@ -159,6 +214,35 @@ impl Counters {
 
     pub(crate) fn closed_total(&self) -> u64 {
         self.closed.iter().map(Relaxed::get).sum()
+    }
+
+    /// Counts a `get` that failed.
+    #[cold]
+    pub(crate) fn failed<E>(&self, error: &GetError<E>) {
+        match error {
+            GetError::Timeout { .. } => _ = self.timed_out.inc(),
+            GetError::Connect(_) => _ = self.connect_errors.inc(),
+            GetError::Exhausted(_) => _ = self.exhausted.inc(),
+            GetError::Closed | GetError::Prepare(_) | GetError::TooMany { .. } => {}
+        }
+    }
+
+    /// Records how long a connect took.
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connects.get_or_init(Box::default).add(took, 1);
+    }
+
+    /// Returns the histograms.
+    pub(crate) fn histograms<'a, G>(&self, gets: impl Fn() -> G) -> Histograms
+    where
+        G: Iterator<Item = &'a GetCounters>,
+    {
+        let recorders = || gets().filter_map(|gets| gets.recorders.get());
+        Histograms {
+            wait: Recorder::total(recorders().map(|recorders| &recorders.wait)),
+            held: Recorder::total(recorders().map(|recorders| &recorders.held)),
+            connect: Recorder::total(self.connects.get().map(|connects| &**connects).into_iter()),
+        }
     }
 
     /// Adds the counters, with those of the gets of all threads, to gauges of the same moment.
@@ -183,6 +267,9 @@ impl Counters {
                 .sum(),
             wait_count: sum(|gets| &gets.wait_count),
             wait_time: Duration::from_nanos(sum(|gets| &gets.wait_nanos)),
+            timed_out: self.timed_out.get(),
+            connect_errors: self.connect_errors.get(),
+            exhausted: self.exhausted.get(),
             created: self.created.get(),
             connect_failed: self.connect_failed.get(),
             detached: self.detached.get(),

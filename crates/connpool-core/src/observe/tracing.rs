@@ -1,10 +1,10 @@
 //! Events and spans of the crate [`tracing`](https://docs.rs/tracing). Without the feature, nothing.
 
 #[cfg(feature = "tracing")]
-pub(crate) use on::{emit, get, is_on};
+pub(crate) use on::{emit, get, is_on, receives_gets};
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use off::{emit, get, is_on};
+pub(crate) use off::{emit, get, is_on, receives_gets};
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -19,6 +19,12 @@ mod on {
     /// Returns whether some subscriber is enabled.
     pub(crate) fn is_on() -> bool {
         LevelFilter::current() != LevelFilter::OFF
+    }
+
+    /// Returns whether some subscriber may receive the span of each `get`, or its events.
+    #[inline]
+    pub(crate) fn receives_gets() -> bool {
+        LevelFilter::current() >= LevelFilter::DEBUG
     }
 
     pub(crate) fn emit(pool: &str, what: &Event<'_>) {
@@ -70,6 +76,11 @@ mod on {
 #[cfg(not(feature = "tracing"))]
 mod off {
     use crate::observe::event::Event;
+
+    #[inline]
+    pub(crate) fn receives_gets() -> bool {
+        false
+    }
 
     #[inline]
     pub(crate) fn is_on() -> bool {

@@ -129,6 +129,9 @@ impl<M: Manager> ConnectTask<M> {
         let shorten = |limit| jittered(limit, config.lifetime_jitter, self.draw);
         let lifetime = config.max_lifetime.map(shorten);
         let id = shared.counters.created.inc();
+        if config.histograms {
+            shared.counters.connected(took);
+        }
         let announced = shared.announced_limit(&inner).flatten();
         let mut meta = ConnMeta {
             id: ConnId::new(id),

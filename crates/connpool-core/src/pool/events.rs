@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use event_listener::Event as Signal;
 
-use crate::observe::event::{Event, Observer};
+use crate::observe::event::{Event, EventKinds, Observer};
 use crate::observe::tracing;
 use crate::util::panic::catch_panic;
 use crate::util::sync::Arc;
@@ -13,7 +13,9 @@ use crate::util::sync::Arc;
 /// Where the events of a pool go.
 pub(crate) struct EventSink {
     pub(crate) pool: Arc<str>,
-    pub(crate) observer: Option<Box<dyn Observer>>,
+    observer: Option<Box<dyn Observer>>,
+    /// What the observer receives.
+    kinds: EventKinds,
 }
 
 /// How deep calls of an observer may nest that cause events themselves.
@@ -25,10 +27,26 @@ thread_local! {
 }
 
 impl EventSink {
+    pub(crate) fn new(pool: Arc<str>, observer: Option<Box<dyn Observer>>) -> Self {
+        let kinds = observer.as_ref().map_or(EventKinds::NONE, |observer| observer.kinds());
+        EventSink { pool, observer, kinds }
+    }
+
+    /// Returns whether an observer receives the events of each `get`. Those of `tracing` are another matter.
+    pub(crate) fn observes_gets(&self) -> bool {
+        self.kinds.intersects(EventKinds::GETS)
+    }
+
+    /// Returns whether the events of a `get` are delivered.
+    #[inline]
+    pub(crate) fn tells_of_gets(&self) -> bool {
+        self.observes_gets() || tracing::receives_gets()
+    }
+
     /// Returns whether events are delivered. If not, nothing is measured for them.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some() || tracing::is_on()
+        self.kinds != EventKinds::NONE || tracing::is_on()
     }
 
     /// Delivers an event. Must not be called under the pool's lock.
@@ -47,7 +65,8 @@ impl EventSink {
         }
         DEPTH.set(depth.saturating_add(1));
         // The caller may be dropping a guard or a future. A panic of an observer is not its fault.
-        if let Some(observer) = &self.observer {
+        let receives = self.kinds.intersects(event.kind());
+        if let Some(observer) = self.observer.as_ref().filter(|_| receives) {
             let _ = catch_panic(|| observer.on_event(&self.pool, event));
         }
         let _ = catch_panic(|| tracing::emit(&self.pool, event));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::PoolConfig;
 use crate::error::GetError;
 use crate::manager::Manager;
+use crate::observe::histogram::Histograms;
 use crate::observe::holders::{CallSite, Holder};
 use crate::observe::stats::Stats;
 use crate::pool::acquire::examine::Mode;
@@ -454,6 +455,18 @@ impl<M: Manager> Pool<M> {
     /// ```
     pub fn stats(&self) -> Stats {
         stats(self.shared())
+    }
+
+    /// Returns the distributions of waits, uses and connects, if [`histograms`](PoolConfig::histograms) is set.
+    /// They begin when the pool is built, or when the setting is first turned on.
+    ///
+    /// # Examples
+    ///
+    /// See [`Histogram`](crate::Histogram).
+    pub fn histograms(&self) -> Option<Histograms> {
+        let shared = self.shared();
+        let keeps = shared.snapshot.keeps_histograms();
+        keeps.then(|| shared.counters.histograms(|| shared.all_get_counters()))
     }
 
     /// Returns whether the pool is closed.

@@ -11,8 +11,11 @@ use crate::time::{Instant, Nanos};
 /// Takes back the connection of a dropped guard.
 #[inline]
 pub(crate) fn release<M: Manager>(shared: &Shared<M>, mut conn: BoxConn<M>) {
-    let observed = shared.events.is_observed();
+    let observed = shared.events.tells_of_gets();
     let borrowed_at = observed.then(|| conn.slot.lease()?.borrowed_at()).flatten();
+    if conn.slot.flags.has(GuardFlags::MEASURED) {
+        shared.measured(&conn);
+    }
     end_lease(shared, &conn);
     if observed {
         shared.events.announce(&Event::Returned {

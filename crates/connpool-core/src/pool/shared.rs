@@ -162,12 +162,13 @@ impl<M: Manager> Shared<M> {
             liveness: manager.has_liveness(),
             close: manager.has_close(),
         };
-        let snapshot = Snapshot::new(config, home, manager_has, observer.is_some());
+        let events = EventSink::new(pool, observer);
+        let snapshot = Snapshot::new(config, home, manager_has, events.observes_gets());
         snapshot.set_wall(now, wall);
         Arc::new_cyclic(|weak_self| Shared {
             manager,
             runtime,
-            events: EventSink { pool, observer },
+            events,
             snapshot,
             idle,
             state: Apart(Mutex::new(state)),
@@ -403,8 +404,26 @@ impl<M: Manager> Shared<M> {
     #[inline]
     pub(crate) fn check_out(&self, conn: &mut BoxConn<M>, site: CallSite, since: Option<Instant>) {
         conn.meta.uses = conn.meta.uses.saturating_add(1);
+        let measures = self.snapshot.keeps_histograms() && self.get_counters().measures();
+        let since = if measures { Some(self.measure(conn)) } else { since };
         if let Some(cell) = conn.slot.lease() {
             self.leases.begin(cell, site, since);
+        }
+    }
+
+    /// Has the use of a connection measured from now on. Returns the time.
+    #[cold]
+    fn measure(&self, conn: &mut BoxConn<M>) -> Instant {
+        conn.slot.flags = conn.slot.flags.with(GuardFlags::MEASURED);
+        self.runtime.now()
+    }
+
+    /// Records how long a connection was borrowed whose use is measured.
+    #[cold]
+    pub(crate) fn measured(&self, conn: &BoxConn<M>) {
+        let since = conn.slot.lease().and_then(|cell| cell.borrowed_at());
+        if let Some(since) = since {
+            self.get_counters().held(self.runtime.now().since(since));
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) const UNATTENDED: u64 = 8;
 pub(crate) const FAILING: u64 = 16;
 /// The pool is paused.
 pub(crate) const PAUSED: u64 = 32;
-/// An observer is set. Obstructs only the fast path, which reports nothing.
+/// An observer receives the events of each get. Obstructs only the fast path, which reports nothing.
 pub(crate) const OBSERVED: u64 = 64;
 /// The last ping or reset failed. Obstructs nothing: says that it matters if one succeeds.
 pub(crate) const CHECKS_FAIL: u64 = 128;
@@ -71,7 +71,7 @@ pub(crate) struct Snapshot {
     pub(crate) settings: Settings,
     config: Mutex<Arc<PoolConfig>>,
     pub(crate) provides: Provides,
-    /// `OBSERVED` if an observer is set.
+    /// `OBSERVED` if an observer receives the events of each get.
     observed: u64,
 }
 
@@ -105,6 +105,8 @@ pub(crate) struct Settings {
     clock: Relaxed,
     /// 1 if the backtrace of each checkout is recorded.
     leak_backtrace: Relaxed,
+    /// 1 if histograms are kept.
+    histograms: Relaxed,
     /// The flags that depend on settings alone.
     standing_flags: Relaxed,
 }
@@ -130,7 +132,7 @@ impl Snapshot {
         config: PoolConfig,
         home: Option<RuntimeId>,
         provides: Provides,
-        is_observed: bool,
+        observes_gets: bool,
     ) -> Self {
         let snapshot = Snapshot {
             state: AtomicU64::new(UNATTENDED | OBSERVED),
@@ -143,7 +145,7 @@ impl Snapshot {
             settings: Settings::default(),
             config: Mutex::new(Arc::new(PoolConfig::default())),
             provides,
-            observed: if is_observed { OBSERVED } else { 0 },
+            observed: if observes_gets { OBSERVED } else { 0 },
         };
         snapshot.set_home(home);
         snapshot.settings.announced.set(None);
@@ -194,6 +196,7 @@ impl Snapshot {
         settings.fresh_until_compared.set(fresh_for.min(COMPARED_AFTER.into()));
         self.choose_clock(&rules);
         settings.leak_backtrace.set(config.leak_backtrace.into());
+        settings.histograms.set(config.histograms.into());
         let has_more_to_do = config.min_idle > 0 || config.leak_backtrace;
         let more_to_do = if has_more_to_do { MORE_TO_DO } else { 0 };
         settings.standing_flags.set(self.observed | more_to_do);
@@ -399,6 +402,12 @@ impl Snapshot {
     /// Returns whether the backtrace of each checkout is recorded.
     pub(crate) fn takes_backtraces(&self) -> bool {
         self.settings.leak_backtrace.get() > 0
+    }
+
+    /// Returns whether histograms are kept.
+    #[inline]
+    pub(crate) fn keeps_histograms(&self) -> bool {
+        self.settings.histograms.get() > 0
     }
 
     /// Returns all settings. Not for the fast paths: takes a lock, never for long.

@@ -22,6 +22,7 @@ mod fifo;
 mod get_with;
 mod guard;
 mod guard_io;
+mod histograms;
 mod holders;
 mod keepalive;
 mod limits;

@@ -38,7 +38,8 @@ pub(crate) fn fast<M: Manager>(
     site: CallSite,
     may_ask: bool,
 ) -> Result<BoxConn<M>, Miss> {
-    let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::is_on()) else {
+    let Some(version) = shared.snapshot.fast_checkout().filter(|_| !tracing::receives_gets())
+    else {
         return Err(Miss::default());
     };
     let Some(now) = shared.clock_through_leaps() else { return Err(Miss::default()) };
@@ -88,7 +89,7 @@ pub(crate) async fn within<M: Manager>(
             Err(again) => miss = again,
         }
     }
-    if tracing::is_on() {
+    if tracing::receives_gets() {
         let acquire = acquire(shared, miss, Mode::Wait, Deadline::new(limit), site);
         // Boxed, so that every other get is no larger for it.
         return Box::pin(tracing::get(&shared.events.pool, acquire)).await;

@@ -130,6 +130,9 @@ impl<'a, M: Manager> Obtain<'a, M> {
             match result {
                 Some(result) => {
                     self.step = Step::Ended;
+                    if let Err(error) = &result {
+                        shared.counters.failed(error);
+                    }
                     return Poll::Ready(result);
                 }
                 None if matches!(self.step, Step::Tell(_)) => {

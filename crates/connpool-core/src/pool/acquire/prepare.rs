@@ -29,7 +29,7 @@ pub(crate) async fn within_prepared<M: Manager>(
     prepare: impl AsyncFnOnce(&mut M::Connection) -> Result<(), M::Error>,
 ) -> Result<BoxConn<M>, GetError<M::Error>> {
     let acquire = acquire_prepared(shared, limit, site, prepare);
-    if tracing::is_on() {
+    if tracing::receives_gets() {
         return Box::pin(tracing::get(&shared.events.pool, acquire)).await;
     }
     acquire.await

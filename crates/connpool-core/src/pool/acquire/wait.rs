@@ -395,7 +395,11 @@ impl<'a, M: Manager> Wait<'a, M> {
             return None;
         }
         let now = self.shared.runtime.now();
-        self.shared.get_counters().waited(now.since(since));
+        let waited = now.since(since);
+        self.shared.get_counters().waited(waited);
+        if self.shared.snapshot.keeps_histograms() {
+            self.shared.get_counters().record_wait(waited);
+        }
         Some(now)
     }
 

@@ -3,7 +3,7 @@
 use crate::manager::Manager;
 use crate::observe::event::Event;
 use crate::pool::shared::Shared;
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 /// Reports a `get`.
 pub(super) struct GetWatch<'a, M: Manager> {
@@ -17,7 +17,11 @@ impl<'a, M: Manager> GetWatch<'a, M> {
     /// next to nothing.
     #[inline]
     pub(super) fn begin(shared: &'a Shared<M>) -> Option<Box<Self>> {
-        let observed = shared.events.is_observed();
+        let warns = || {
+            shared.events.is_observed()
+                && shared.snapshot.settings.slow_get_warning.get() != Nanos::NEVER
+        };
+        let observed = shared.events.tells_of_gets() || warns();
         observed.then(|| Box::new(GetWatch { shared, began: shared.runtime.now(), got: None }))
     }
 
