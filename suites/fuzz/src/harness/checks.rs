@@ -161,7 +161,13 @@ impl Harness {
             || within(self.last_failure_at, 10) && within(self.last_created_at, 1);
         assert_no_lost_wakeup(&self.pool, backing_off);
         // A caller that finds no failure of the last 1.1 s waits for the probe that it starts.
-        let failed_lately = (self.last_failure_at)
+        // A failure is no older than the connect before those under way.
+        let last_ended = self.backend.with_observed(|observed| {
+            let under_way = stats.connecting + 1;
+            let last = observed.connects_at.len().checked_sub(under_way)?;
+            Instant::ORIGIN.checked_add(*observed.connects_at.get(last)?)
+        });
+        let failed_lately = last_ended
             .is_some_and(|at| at > self.restarted_at && now.since(at) < Duration::from_secs(1));
         let cannot_be_served = self.settings.fail_fast_after == Some(Duration::ZERO)
             && failed_lately
