@@ -12,6 +12,7 @@ use rand::seq::IndexedRandom;
 pub(crate) struct Settings {
     pub(crate) max_size: usize,
     min_size: usize,
+    min_idle: usize,
     increment: usize,
     idle_timeout: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     keepalive: Option<Duration>,
     pub(crate) slow_get_warning: Option<Duration>,
     pub(crate) leak_warning: Option<Duration>,
+    leak_backtrace: bool,
+    histograms: bool,
     round_robin: bool,
 }
 
@@ -55,6 +58,10 @@ impl Settings {
     pub(crate) fn draw(rng: &mut StdRng) -> Self {
         let max_size = rng.random_range(1..=6);
         let min_size = rng.random_range(0..=2).min(max_size);
+        let min_idle = match rng.random_range(0..3) {
+            0 => rng.random_range(1..=2).min(max_size),
+            _ => 0,
+        };
         let mut one_of = |choices: &[Option<Duration>]| *choices.choose(rng).unwrap_or(&None);
         let limits = [None, None, Some(Duration::ZERO), Some(5 * MILLI), Some(SECOND)];
         let idle_timeout = one_of(&limits);
@@ -72,6 +79,7 @@ impl Settings {
         Settings {
             max_size,
             min_size,
+            min_idle,
             idle_timeout,
             max_lifetime,
             evict_interval,
@@ -81,7 +89,7 @@ impl Settings {
             slow_get_warning,
             leak_warning,
             max_waiters: limit_from(0),
-            max_idle: limit_from(min_size),
+            max_idle: limit_from(min_size.max(min_idle)),
             max_uses: limit_from(1).map(|most| most as u64),
             max_connecting: limit_from(1),
             breaker: probe_every
@@ -93,6 +101,9 @@ impl Settings {
                 1 => Some(Duration::ZERO),
                 _ => Some(Duration::from_secs(3)),
             },
+            // Takes microseconds.
+            leak_backtrace: rng.random_ratio(1, 40),
+            histograms: rng.random(),
             round_robin: rng.random(),
         }
     }
@@ -103,6 +114,9 @@ impl Settings {
         config.name = Some(String::from("fuzz"));
         config.max_size = self.max_size;
         config.min_size = self.min_size;
+        config.min_idle = self.min_idle;
+        config.leak_backtrace = self.leak_backtrace;
+        config.histograms = self.histograms;
         config.increment = self.increment;
         config.idle_timeout = self.idle_timeout;
         config.max_lifetime = self.max_lifetime;
