@@ -223,6 +223,34 @@ fn connection_used_after_its_runtime_fails_and_is_not_reused() {
 }
 
 #[test]
+fn waits_end_at_their_limits_beside_a_blocked_thread() {
+    let runtime = two_threads();
+    let server = Echo::start();
+    let pool = runtime.block_on(pool_of(server.address()).max_size(1).build()).unwrap();
+    let _held = runtime.block_on(pool.get_owned()).unwrap();
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let blocking = runtime.spawn(async move {
+        begin.send(()).unwrap();
+        blocked.recv().unwrap();
+    });
+    begun.recv().unwrap();
+    let waits: Vec<_> = [30, 10, 20, 10]
+        .map(|millis| {
+            let pool = pool.clone();
+            runtime
+                .spawn(async move { pool.get_owned_timeout(Duration::from_millis(millis)).await })
+        })
+        .into();
+    for wait in waits {
+        let error = runtime.block_on(wait).unwrap().unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+    }
+    unblock.send(()).unwrap();
+    runtime.block_on(blocking).unwrap();
+}
+
+#[test]
 fn get_without_any_runtime_times_out() {
     let server = Echo::start();
     // One pool never had a runtime; the runtime of the other has ended.
