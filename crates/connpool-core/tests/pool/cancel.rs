@@ -468,6 +468,38 @@ fn build_dropped_at_every_poll_leaves_no_connection_and_no_task() {
 }
 
 #[test]
+fn warm_up_dropped_at_every_poll_leaves_its_connects_to_the_pool() {
+    drop_each(
+        |k| {
+            let case = Case::new(k, |pool| pool.max_size(3).min_size(2));
+            case.fake.next(Call::Connect, [Behavior::Yield(1), Behavior::Take(MILLI)]);
+            let pool = case.pool.clone();
+            let work = Box::pin(async move { pool.warm_up().await.unwrap() });
+            (case, work)
+        },
+        |case| {
+            case.sim.advance(SECOND);
+            assert_nothing_lost(case);
+        },
+    );
+}
+
+#[test]
+fn get_dropped_at_every_poll_beside_a_close_loses_nothing() {
+    drop_each(
+        |k| {
+            let case = Case::new(k, |pool| pool.max_size(1).max_uses(2)).filled(1);
+            case.fake.always(Call::Close, Behavior::Yield(3));
+            // Closed in the background, and its slot is what the get waits for.
+            drop(hold(&case.sim, &case.pool, 1));
+            let get = case.get();
+            (case, get)
+        },
+        assert_nothing_lost,
+    );
+}
+
+#[test]
 fn close_dropped_at_every_poll_loses_nothing() {
     drop_each(
         |k| {

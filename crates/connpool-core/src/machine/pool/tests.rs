@@ -3,6 +3,7 @@ mod model;
 use std::time::Duration;
 
 use super::*;
+use crate::machine::wait_queue::{Accepts, Place};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::at;
 use crate::config::{Backoff, Breaker};
+use crate::machine::wait_queue::{Accepts, Place};
 
 const MILLI: Duration = Duration::from_millis(1);
 
