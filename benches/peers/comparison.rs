@@ -1,7 +1,5 @@
 //! Runs a workload on all pools, in rounds.
 
-use std::time::Duration;
-
 use connpool_benches::figures::{median, percentile, rotation};
 use connpool_benches::{Smol, Tokio};
 
@@ -97,10 +95,15 @@ pub(crate) fn run(case: &Case, runtime: Runtime, budget: Budget, only: &[String]
 
 /// Returns the competitors of a workload, this pool first.
 fn competitors(kind: Kind) -> Vec<Box<dyn ErasedCompetitor>> {
-    let connpool = |look_after| Box::new(Connpool { look_after });
-    let mut all: Vec<Box<dyn ErasedCompetitor>> = vec![connpool(Duration::ZERO)];
-    if kind == Kind::TcpLook {
-        all.push(connpool(Duration::from_secs(1)));
+    let mut all: Vec<Box<dyn ErasedCompetitor>> = vec![Box::new(Connpool::Plain)];
+    match kind {
+        Kind::TcpLook => all.push(Box::new(Connpool::LooksSeldom)),
+        Kind::Sequential => {
+            all.push(Box::new(Connpool::Histograms));
+            all.push(Box::new(Connpool::Observer));
+            all.push(Box::new(Connpool::ObserverOfGets));
+        }
+        _ => {}
     }
     if matches!(kind, Kind::TcpLook | Kind::TcpPing) {
         all.push(Box::new(Bare));

@@ -1,8 +1,9 @@
 //! connpool.
 
+use std::hint::black_box;
 use std::time::Duration;
 
-use connpool_core::{Builder, Manager, Pool};
+use connpool_core::{Builder, Event, EventKinds, Manager, Pool};
 
 use crate::competitor::{Competitor, Handle, Setup};
 use crate::sockets::{Runtime, Sockets};
@@ -10,18 +11,29 @@ use crate::transport::{Check, Transport};
 
 /// connpool.
 #[derive(Clone, Copy)]
-pub(crate) struct Connpool {
-    /// The value of `liveness_after`.
-    pub(crate) look_after: Duration,
+pub(crate) enum Connpool {
+    /// Set up like the other pools.
+    Plain,
+    /// Looks only at connections that were idle for a second.
+    LooksSeldom,
+    /// Keeps histograms.
+    Histograms,
+    /// With an observer of all events but those of each `get`.
+    Observer,
+    /// With an observer of all events.
+    ObserverOfGets,
 }
 
 impl Competitor for Connpool {
     type Pool<K: Transport, S: Sockets> = Pool<K::Manager>;
 
     fn name(self) -> &'static str {
-        match self.look_after {
-            Duration::ZERO => "connpool",
-            _ => "connpool, liveness_after 1 s",
+        match self {
+            Connpool::Plain => "connpool",
+            Connpool::LooksSeldom => "connpool, liveness_after 1 s",
+            Connpool::Histograms => "connpool, histograms",
+            Connpool::Observer => "connpool, an observer",
+            Connpool::ObserverOfGets => "connpool, an observer of gets",
         }
     }
 
@@ -34,7 +46,16 @@ impl Competitor for Connpool {
             Runtime::Tokio => connpool_tokio::builder(transport.manager()),
             Runtime::Smol => connpool_smol::builder(transport.manager()),
         };
-        let builder = builder.max_size(setup.max).liveness_after(self.look_after);
+        let builder = builder.max_size(setup.max).liveness_after(Duration::ZERO);
+        let kinds = EventKinds::CONNECTIONS | EventKinds::INCIDENTS;
+        let ignore = |_: &str, event: &Event<'_>| _ = black_box(event);
+        let builder = match self {
+            Connpool::Plain => builder,
+            Connpool::LooksSeldom => builder.liveness_after(Duration::from_secs(1)),
+            Connpool::Histograms => builder.histograms(true),
+            Connpool::Observer => builder.observer(kinds.to(ignore)),
+            Connpool::ObserverOfGets => builder.observer(ignore),
+        };
         let pool = configured(builder, setup).build_lazy();
         pool.expect("building the pool")
     }
