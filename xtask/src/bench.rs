@@ -14,9 +14,12 @@ mod save;
 mod table;
 mod units;
 
+use std::env;
+use std::path::{PathBuf, absolute};
+
 use xshell::Shell;
 
-use crate::result::Result;
+use crate::Result;
 use environment::Environment;
 
 pub(crate) use args::Args;
@@ -24,7 +27,7 @@ pub(crate) use args::Args;
 /// Runs the benchmarks and prints the tables.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     if args.save {
-        save::check()?;
+        save::check(sh)?;
     }
     criterion::build(sh)?;
     if args.peers {
@@ -53,10 +56,17 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
             criterion: criterion::page(args),
             environment: &environment,
         };
-        println!("Report: {}", report.write()?.display());
+        println!("Report: {}", report.write(sh)?.display());
     }
     if args.save {
-        save::all(&tables, &records, &environment)?;
+        save::all(sh, &tables, &records, &environment)?;
     }
     Ok(())
+}
+
+/// Returns a path below the target directory of cargo. It is absolute, since cargo runs a
+/// benchmark in the directory of its package.
+fn target(path: &str) -> Result<PathBuf> {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(absolute(PathBuf::from(target).join(path))?)
 }

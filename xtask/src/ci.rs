@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use xshell::{Shell, cmd};
 
+use crate::Result;
 use crate::examples;
 use crate::model;
-use crate::result::Result;
 use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;

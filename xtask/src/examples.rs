@@ -1,14 +1,12 @@
 //! `cargo xtask examples`: runs every example with the commands in its documentation.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use xshell::{Shell, cmd};
 
-use crate::files;
+use crate::Result;
 use crate::process;
-use crate::result::Result;
 
 const FOLDERS: &[&str] = &["examples", "examples/tls/src"];
 const RUN: &str = "//! $ cargo run --release ";
@@ -18,9 +16,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn run(sh: &Shell) -> Result {
     let mut runs = Vec::new();
     for folder in FOLDERS {
-        for path in files::in_folder(Path::new(folder))? {
+        for path in sh.read_dir(folder)? {
             if path.extension().is_some_and(|extension| extension == "rs") {
-                let declared = runs_of(&files::read(&path)?);
+                let declared = runs_of(&sh.read_file(&path)?);
                 runs.extend(declared.map_err(|error| format!("{}: {error}", path.display()))?);
             }
         }

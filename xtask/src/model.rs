@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::Result;
 
 /// The arguments of `cargo xtask loom`.
 #[derive(clap::Args, Default)]

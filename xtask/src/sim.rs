@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::Result;
 
 /// The arguments of `cargo xtask sim`.
 #[derive(clap::Args)]

@@ -6,7 +6,7 @@
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::Result;
 
 /// The arguments of `cargo xtask soak`.
 #[derive(clap::Args)]

@@ -1,14 +1,13 @@
 //! The benchmarks of this pool, measured by criterion.
 
-use std::path::{Path, PathBuf, absolute};
+use std::path::Path;
 
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use super::args::{Args, Runtime};
 use super::figures::Figure;
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 /// This package alone: building the whole workspace would enable tokio's test clock, which is
 /// slower.
@@ -33,22 +32,16 @@ pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let listed = list.quiet().ignore_stderr().read()?;
     let names: Vec<_> = listed.lines().filter_map(listed_name).collect();
 
-    let home = home()?;
+    let home = super::target("criterion")?;
     cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {chosen...}")
         .env("CRITERION_HOME", &home)
         .run()?;
-    names.iter().map(|name| figure(&home, name)).collect()
+    names.iter().map(|name| figure(sh, &home, name)).collect()
 }
 
 /// Returns the path of criterion's report below the target directory, if the run wrote one.
 pub(super) fn page(args: &Args) -> Option<&'static str> {
     (!args.quick).then_some("criterion/report/index.html")
-}
-
-/// Returns the directory for criterion's estimates.
-fn home() -> Result<PathBuf> {
-    // Absolute, since cargo runs a benchmark in the directory of its package.
-    Ok(absolute(files::target().join("criterion"))?)
 }
 
 /// Parses the name from a line of criterion's `--list`.
@@ -57,9 +50,9 @@ fn listed_name(line: &str) -> Option<&str> {
 }
 
 /// Reads criterion's estimate for a benchmark.
-fn figure(home: &Path, name: &str) -> Result<Figure> {
+fn figure(sh: &Shell, home: &Path, name: &str) -> Result<Figure> {
     let path = home.join(name).join("new/estimates.json");
-    let json = files::read(&path)?;
+    let json = sh.read_file(&path)?;
     let median = median(&json).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Figure::new(name, median))
 }
@@ -100,8 +93,9 @@ mod tests {
 
     #[test]
     fn missing_estimates_are_an_error_that_names_the_file() {
+        let sh = Shell::new().expect("a current directory");
         let home = Path::new("no/such/folder");
-        let error = figure(home, "GetPut_Parallel/tokio").expect_err("there is none");
+        let error = figure(&sh, home, "GetPut_Parallel/tokio").expect_err("there is none");
         let place = "no/such/folder/GetPut_Parallel/tokio/new/estimates.json";
         assert!(error.to_string().contains(place), "{error}");
     }

@@ -3,13 +3,10 @@
 use std::env;
 use std::fmt::{self, Display};
 use std::num::NonZero;
-use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::SystemTime;
 
 use xshell::{Shell, cmd};
-
-use crate::files;
 
 /// The machine and its load, the compiler, the commit, the date and the command.
 pub(super) struct Environment(Vec<String>);
@@ -24,9 +21,9 @@ impl Environment {
         let second = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let typed: Vec<_> = env::args().skip(1).collect();
         let parts = [
-            Some(processor()),
+            Some(processor(sh)),
             Some(format!("{cores} cores")),
-            load().map(|load| format!("load {load} at the start")),
+            load(sh).map(|load| format!("load {load} at the start")),
             rustc.ok(),
             commit.read().ok().map(|commit| format!("commit {commit}")),
             second.split('T').next().map(str::to_owned),
@@ -48,14 +45,14 @@ impl Display for Environment {
 }
 
 /// Returns the model of the processor, if known.
-fn processor() -> String {
-    let cpu_info = files::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
+fn processor(sh: &Shell) -> String {
+    let cpu_info = sh.read_file("/proc/cpuinfo").unwrap_or_default();
     cpu_model(&cpu_info).unwrap_or("unknown processor").to_owned()
 }
 
 /// Returns the average number of runnable tasks of the last minute, if known.
-fn load() -> Option<String> {
-    let averages = files::read(Path::new("/proc/loadavg")).ok()?;
+fn load(sh: &Shell) -> Option<String> {
+    let averages = sh.read_file("/proc/loadavg").ok()?;
     averages.split_whitespace().next().map(str::to_owned)
 }
 

@@ -1,14 +1,14 @@
 //! The report: a self-contained page without scripts.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::{PathBuf, absolute};
+use std::path::PathBuf;
+
+use xshell::Shell;
 
 use super::environment::Environment;
 use super::plot::Plot;
 use super::table::{Table, in_html};
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -34,13 +34,9 @@ pub(super) struct Report<'a> {
 
 impl Report<'_> {
     /// Writes the page and returns its path.
-    pub(super) fn write(&self) -> Result<PathBuf> {
-        let folder = absolute(files::target().join("bench"))?;
-        let path = folder.join("report.html");
-        let page = self.page()?;
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&path, page))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+    pub(super) fn write(&self, sh: &Shell) -> Result<PathBuf> {
+        let path = super::target("bench/report.html")?;
+        sh.write_file(&path, self.page()?)?;
         Ok(path)
     }
 
