@@ -1,6 +1,5 @@
 //! `cargo xtask bench`: measures this pool, and optionally other pools, and prints tables.
 
-mod args;
 mod comparison;
 mod criterion;
 mod environment;
@@ -19,10 +18,26 @@ use std::path::{PathBuf, absolute};
 
 use xshell::Shell;
 
-use crate::Result;
+use crate::{RUNTIMES, Result};
 use environment::Environment;
 
-pub(crate) use args::Args;
+/// The arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// One second per benchmark instead of four and no plots, for a quick look
+    #[arg(long)]
+    quick: bool,
+    /// Only this runtime. With --peers the default is tokio
+    #[arg(long, value_parser = RUNTIMES)]
+    runtime: Option<String>,
+    /// Measure other pools in the same workloads, and write a report page
+    #[arg(long)]
+    peers: bool,
+    /// Put the tables into README.md and docs/BENCHMARKS.md, between their markers
+    // Requires all data that the documents contain: otherwise saving would lose the rest.
+    #[arg(long, requires = "peers", conflicts_with = "runtime")]
+    save: bool,
+}
 
 /// Runs the benchmarks and prints the tables.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {

@@ -16,6 +16,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use xshell::Shell;
 
+/// The runtimes that benchmarks and the soak run on.
+const RUNTIMES: [&str; 2] = ["tokio", "smol"];
+
 /// The result of a command. The error names the remedy.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 

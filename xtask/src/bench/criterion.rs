@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::args::{Args, Runtime};
+use super::Args;
 use super::figures::Figure;
 use crate::Result;
 
@@ -24,10 +24,7 @@ pub(super) fn build(sh: &Shell) -> Result {
 /// Runs the benchmarks one after another.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let options = if args.quick { QUICK } else { &[] };
-    let chosen = args.runtime.map(|runtime| match runtime {
-        Runtime::Tokio => "/tokio",
-        Runtime::Smol => "/smol",
-    });
+    let chosen = &args.runtime.as_ref().map(|runtime| format!("/{runtime}"));
     let list = cmd!(sh, "cargo bench --quiet {TARGET...} -- --list {chosen...}");
     let listed = list.quiet().ignore_stderr().read()?;
     let names: Vec<_> = listed.lines().filter_map(listed_name).collect();

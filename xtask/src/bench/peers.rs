@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use super::args::Args;
+use super::Args;
 use super::record::{self, Record};
 use crate::Result;
 
@@ -16,10 +16,7 @@ pub(super) fn build(sh: &Shell) -> Result {
 /// Measures one workload after another, on all pools.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
     let options = args.quick.then_some("--quick");
-    let runtime: &[&str] = match args.runtime {
-        Some(runtime) => &["--runtime", runtime.name()],
-        None => &[],
-    };
+    let runtime = args.runtime.iter().flat_map(|runtime| ["--runtime", runtime]);
     let json = sh.create_dir(super::target("bench")?)?.join("peers.json");
     cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}").run()?;
     record::read(sh, &json)
