@@ -4,7 +4,6 @@ mod bench;
 mod ci;
 mod examples;
 mod model;
-mod process;
 mod seeded_bugs;
 mod sim;
 mod soak;
