@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
 use crate::examples;
 use crate::model;
 use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;
+use crate::{RUNTIMES, Result};
 
 /// Packages that the core must not depend on: runtimes, sockets, randomness.
 const NOT_IN_THE_CORE: &[&str] =
@@ -38,15 +38,15 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("other systems", || portable(sh))?;
     step("benches", || benches(sh))?;
     step("instructions", || counts(sh))?;
-    step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
-    step("fleet", || sim::small_fleet(sh))?;
+    step("simulation", || sim::seeds(sh, 2000, 0, 2000))?;
+    step("fleet", || sim::fleet(sh, 100, false))?;
     step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
     step("stateright", || model::stateright(sh, &model::Stateright::default()))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
-    step("soak", || soak::run(sh, &soak::Args::short()))?;
+    step("soak", || soak::soak(sh, 20, &RUNTIMES))?;
     step("packages", || packages(sh))?;
     Ok(())
 }

@@ -21,18 +21,19 @@ pub(crate) struct Args {
     runtime: Option<String>,
 }
 
-impl Args {
-    /// Returns the arguments for `cargo xtask ci`.
-    pub(crate) fn short() -> Args {
-        Args { minutes: 0, seconds: Some(20), runtime: None }
+/// Runs the soak as long and on the runtimes as the arguments say.
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
+    let seconds = args.seconds.unwrap_or(args.minutes * 60);
+    match &args.runtime {
+        Some(runtime) => soak(sh, seconds, &[runtime]),
+        None => soak(sh, seconds, &RUNTIMES),
     }
 }
 
-/// Runs the soak and fails if a check fails.
-pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
-    let seconds = args.seconds.unwrap_or(args.minutes * 60).to_string();
+/// Runs the soak on one runtime after another, and fails if a check fails.
+pub(crate) fn soak(sh: &Shell, seconds: u64, runtimes: &[&str]) -> Result {
+    let seconds = seconds.to_string();
     cmd!(sh, "cargo build --release -p soak").run()?;
-    let runtimes = args.runtime.as_deref().map_or(RUNTIMES.to_vec(), |runtime| vec![runtime]);
     for runtime in runtimes {
         cmd!(sh, "cargo run --quiet --release -p soak -- --seconds {seconds} --runtime {runtime}")
             .env("SMOL_THREADS", "2")
