@@ -51,12 +51,12 @@ pub(crate) fn run(sh: &Shell) -> Result {
     Ok(())
 }
 
-fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn step(name: &str, work: impl FnOnce() -> Result) -> Result {
     println!("\n==> {name}");
     let start = Instant::now();
-    let done = work().map_err(|error| format!("the step `{name}` failed: {error}"))?;
+    work().map_err(|error| format!("the step `{name}` failed: {error}"))?;
     println!("<== {name}: {} s", start.elapsed().as_secs());
-    Ok(done)
+    Ok(())
 }
 
 fn lints(sh: &Shell) -> Result {
@@ -72,8 +72,8 @@ fn dependencies(sh: &Shell) -> Result {
         cmd!(sh, "cargo tree -p connpool-core -e normal --all-features --target all --prefix none")
             .quiet()
             .read()?;
-    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
-    match names.into_iter().find(|name| NOT_IN_THE_CORE.contains(name)) {
+    let mut names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    match names.find(|name| NOT_IN_THE_CORE.contains(name)) {
         Some(name) => Err(format!("connpool-core depends on {name}").into()),
         None => Ok(()),
     }
