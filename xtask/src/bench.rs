@@ -19,7 +19,6 @@ use std::path::{PathBuf, absolute};
 use xshell::Shell;
 
 use crate::{RUNTIMES, Result};
-use environment::Environment;
 
 /// The arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -48,7 +47,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     if args.peers {
         peers::build(sh)?;
     }
-    let environment = Environment::now(sh);
+    let environment = environment::describe(sh);
 
     let measured = criterion::measure(sh, args)?;
     let records = match args.peers {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use xshell::Shell;
 
-use super::environment::Environment;
 use super::plot::Plot;
 use super::table::{Table, in_html};
 use crate::Result;
@@ -29,7 +28,7 @@ pub(super) struct Report<'a> {
     pub(super) plots: Vec<Plot>,
     /// The path of criterion's report below the target directory, if there is one.
     pub(super) criterion: Option<&'static str>,
-    pub(super) environment: &'a Environment,
+    pub(super) environment: &'a str,
 }
 
 impl Report<'_> {
@@ -60,7 +59,7 @@ impl Report<'_> {
                  and the change since the last run</p>"
             )?;
         }
-        let environment = in_html(&self.environment.to_string());
+        let environment = in_html(self.environment);
         writeln!(page, "<p>{environment}</p>\n</footer>")?;
         Ok(page)
     }
@@ -78,7 +77,7 @@ mod tests {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),
             criterion: Some("criterion/report/index.html"),
-            environment: &Environment::of(["2 cores", "`cargo xtask bench --peers`"]),
+            environment: "2 cores, `cargo xtask bench --peers`",
         };
         let page = report.page().expect("drawing");
         assert_eq!(page.matches("<table>").count(), 3);

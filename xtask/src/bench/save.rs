@@ -3,7 +3,6 @@
 use xshell::Shell;
 
 use super::comparison;
-use super::environment::Environment;
 use super::record::Record;
 use super::table::Table;
 use crate::Result;
@@ -23,12 +22,7 @@ pub(super) fn check(sh: &Shell) -> Result {
 }
 
 /// Writes the short table to the README and all tables to BENCHMARKS.md.
-pub(super) fn all(
-    sh: &Shell,
-    tables: &[Table],
-    records: &[Record],
-    environment: &Environment,
-) -> Result {
+pub(super) fn all(sh: &Shell, tables: &[Table], records: &[Record], environment: &str) -> Result {
     let short = comparison::short_table(records).markdown();
     refresh(sh, README, &format!("{short}\n{environment}\n"))?;
 
