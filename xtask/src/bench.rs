@@ -67,7 +67,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
         let report = html::Report {
             tables: &tables,
             plots,
-            criterion: criterion::page(args),
+            has_criterion_report: !args.quick,
             environment: &environment,
         };
         println!("Report: {}", report.write(sh)?.display());

@@ -26,8 +26,8 @@ footer { margin-top: 3em; color: #555; font-size: .9em }
 pub(super) struct Report<'a> {
     pub(super) tables: &'a [Table],
     pub(super) plots: Vec<Plot>,
-    /// The path of criterion's report below the target directory, if there is one.
-    pub(super) criterion: Option<&'static str>,
+    /// Set if criterion wrote its own report.
+    pub(super) has_criterion_report: bool,
     pub(super) environment: &'a str,
 }
 
@@ -52,12 +52,9 @@ impl Report<'_> {
         page += "</div>\n";
         page.extend(self.tables.iter().map(Table::html));
         page += "<footer>\n";
-        if let Some(link) = self.criterion {
-            writeln!(
-                page,
-                "<p><a href=\"../{link}\">Criterion's report</a>: the distribution of the samples, \
-                 and the change since the last run</p>"
-            )?;
+        if self.has_criterion_report {
+            page += "<p><a href=\"../criterion/report/index.html\">Criterion's report</a>: the \
+                     distribution of the samples, and the change since the last run</p>\n";
         }
         let environment = in_html(self.environment);
         writeln!(page, "<p>{environment}</p>\n</footer>")?;
@@ -76,7 +73,7 @@ mod tests {
         let report = Report {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),
-            criterion: Some("criterion/report/index.html"),
+            has_criterion_report: true,
             environment: "2 cores, `cargo xtask bench --peers`",
         };
         let page = report.page().expect("drawing");
