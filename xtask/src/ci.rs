@@ -6,10 +6,10 @@ use xshell::{Shell, cmd};
 
 use crate::examples;
 use crate::model;
-use crate::result::Result;
 use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;
+use crate::{RUNTIMES, Result};
 
 /// Packages that the core must not depend on: runtimes, sockets, randomness.
 const NOT_IN_THE_CORE: &[&str] =
@@ -38,25 +38,25 @@ pub(crate) fn run(sh: &Shell) -> Result {
     step("other systems", || portable(sh))?;
     step("benches", || benches(sh))?;
     step("instructions", || counts(sh))?;
-    step("simulation", || sim::run(sh, &sim::Args::for_every_change()))?;
-    step("fleet", || sim::small_fleet(sh))?;
+    step("simulation", || sim::seeds(sh, 2000, 0, 2000))?;
+    step("fleet", || sim::fleet(sh, 100, false))?;
     step("seeded bugs", || seeded_bugs::run(sh, &seeded_bugs::Args::default()))?;
     step("loom", || model::loom(sh, &model::Loom::default()))?;
     step("shuttle", || model::shuttle(sh, &model::Shuttle::default()))?;
     step("stateright", || model::stateright(sh, &model::Stateright::default()))?;
     step("docs", || docs(sh))?;
     step("examples", || examples::run(sh))?;
-    step("soak", || soak::run(sh, &soak::Args::short()))?;
+    step("soak", || soak::soak(sh, 20, &RUNTIMES))?;
     step("packages", || packages(sh))?;
     Ok(())
 }
 
-fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn step(name: &str, work: impl FnOnce() -> Result) -> Result {
     println!("\n==> {name}");
     let start = Instant::now();
-    let done = work().map_err(|error| format!("the step `{name}` failed: {error}"))?;
+    work().map_err(|error| format!("the step `{name}` failed: {error}"))?;
     println!("<== {name}: {} s", start.elapsed().as_secs());
-    Ok(done)
+    Ok(())
 }
 
 fn lints(sh: &Shell) -> Result {
@@ -72,8 +72,8 @@ fn dependencies(sh: &Shell) -> Result {
         cmd!(sh, "cargo tree -p connpool-core -e normal --all-features --target all --prefix none")
             .quiet()
             .read()?;
-    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
-    match names.into_iter().find(|name| NOT_IN_THE_CORE.contains(name)) {
+    let mut names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    match names.find(|name| NOT_IN_THE_CORE.contains(name)) {
         Some(name) => Err(format!("connpool-core depends on {name}").into()),
         None => Ok(()),
     }

@@ -1,14 +1,12 @@
 //! `cargo xtask examples`: runs every example with the commands in its documentation.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
-use crate::files;
-use crate::process;
-use crate::result::Result;
+use crate::Result;
 
 const FOLDERS: &[&str] = &["examples", "examples/tls/src"];
 const RUN: &str = "//! $ cargo run --release ";
@@ -18,9 +16,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) fn run(sh: &Shell) -> Result {
     let mut runs = Vec::new();
     for folder in FOLDERS {
-        for path in files::in_folder(Path::new(folder))? {
+        for path in sh.read_dir(folder)? {
             if path.extension().is_some_and(|extension| extension == "rs") {
-                let declared = runs_of(&files::read(&path)?);
+                let declared = runs_of(&sh.read_file(&path)?);
                 runs.extend(declared.map_err(|error| format!("{}: {error}", path.display()))?);
             }
         }
@@ -37,15 +35,16 @@ pub(crate) fn run(sh: &Shell) -> Result {
 }
 
 /// Parses the commands from the documentation of an example.
-fn runs_of(source: &str) -> std::result::Result<Vec<String>, String> {
+fn runs_of(source: &str) -> Result<Vec<String>> {
     let runs = source.lines().filter(|line| line.starts_with(RUN));
     let runs: Vec<_> = runs.map(|line| line["//! $ ".len()..].trim_end().to_owned()).collect();
     if runs.is_empty() {
-        return Err(format!("no command is documented: `{RUN}..`"));
+        return Err(format!("no command is documented: `{RUN}..`").into());
     }
     Ok(runs)
 }
 
+/// Runs a command, and kills it after `LIMIT`.
 fn run_to_its_end(run: &str) -> Result {
     let mut words = run.split_whitespace();
     let mut child = Command::new(words.next().unwrap_or_default())
@@ -53,9 +52,15 @@ fn run_to_its_end(run: &str) -> Result {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| format!("`{run}`: {error}"))?;
-    match process::wait(&mut child, LIMIT)? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(format!("`{run}`: {status}").into()),
-        None => Err(format!("`{run}`: still running after {LIMIT:?}, killed").into()),
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("`{run}`: {status}").into()),
+            None => thread::sleep(Duration::from_millis(20)),
+        }
     }
+    child.kill()?;
+    child.wait()?;
+    Err(format!("`{run}`: still running after {LIMIT:?}, killed").into())
 }

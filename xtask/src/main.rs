@@ -3,21 +3,23 @@
 mod bench;
 mod ci;
 mod examples;
-mod files;
 mod model;
-mod process;
-mod result;
 mod seeded_bugs;
 mod sim;
 mod soak;
 
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use xshell::Shell;
 
-use result::Result;
+/// The runtimes that benchmarks and the soak run on.
+const RUNTIMES: [&str; 2] = ["tokio", "smol"];
+
+/// The result of a command. The error names the remedy.
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// The commands of this project
 #[derive(Parser)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::Result;
 
 /// The arguments of `cargo xtask loom`.
 #[derive(clap::Args, Default)]
@@ -49,8 +49,7 @@ pub(crate) struct Stateright {
 /// Checks the small models in every schedule.
 pub(crate) fn loom(sh: &Shell, args: &Loom) -> Result {
     let preemptions = args.preemptions.map(|most| most.to_string());
-    let env = [("LOOM_MAX_PREEMPTIONS", preemptions)];
-    run(sh, "loom", &args.harness, env)
+    run(sh, "loom", &args.harness, &[("LOOM_MAX_PREEMPTIONS", preemptions)])
 }
 
 /// Checks the large model in random schedules.
@@ -65,7 +64,7 @@ pub(crate) fn shuttle(sh: &Shell, args: &Shuttle) -> Result {
         None => None,
     };
     let env = [("CONNPOOL_ITERATIONS", iterations), ("CONNPOOL_REPLAY", replay)];
-    run(sh, "shuttle", &args.harness, env)
+    run(sh, "shuttle", &args.harness, &env)
 }
 
 /// Checks the machine of the pool in every state.
@@ -73,30 +72,20 @@ pub(crate) fn stateright(sh: &Shell, args: &Stateright) -> Result {
     let depth = args.depth.map(|depth| depth.to_string());
     let large = args.large.then(|| "1".to_owned());
     let env = [("CONNPOOL_DEPTH", depth), ("CONNPOOL_LARGE", large)];
-    run(sh, "stateright", &args.harness, env)
+    run(sh, "stateright", &args.harness, &env)
 }
 
-fn run<const N: usize>(
-    sh: &Shell,
-    checker: &str,
-    harness: &[String],
-    env: [(&str, Option<String>); N],
-) -> Result {
+fn run(sh: &Shell, checker: &str, harness: &[String], env: &[(&str, Option<String>)]) -> Result {
     // Other tests would fail: the checker's locks work only in its models.
     let names_none = harness.iter().all(|arg| arg.starts_with('-'));
     let models = names_none.then_some("model_tests::");
     // A separate target directory: the cfg would rebuild everything else.
-    let mut test = cmd!(
+    Ok(cmd!(
         sh,
         "cargo test -p connpool-core --lib --release --target-dir target/{checker}
          -- --nocapture {models...} {harness...}"
     )
-    .env("RUSTFLAGS", format!("--cfg connpool_{checker} -D warnings"));
-    for (name, value) in env {
-        if let Some(value) = value {
-            test = test.env(name, value);
-        }
-    }
-    test.run()?;
-    Ok(())
+    .env("RUSTFLAGS", format!("--cfg connpool_{checker} -D warnings"))
+    .envs(env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))))
+    .run()?)
 }

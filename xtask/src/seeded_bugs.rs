@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 
 use xshell::{Shell, cmd};
 
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 const FOLDER: &str = "xtask/seeded-bugs";
 const SOURCE: &str = "target/seeded-bugs/source";
@@ -44,8 +43,8 @@ struct Bug {
 /// Checks that every bug is caught by the tests that its patch names.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let mut bugs = Vec::new();
-    for path in files::in_folder(Path::new(FOLDER))? {
-        let bug = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    for path in sh.read_dir(FOLDER)? {
+        let bug = read(sh, &path).map_err(|error| format!("{}: {error}", path.display()))?;
         bugs.push(bug);
     }
     if let Some(unknown) = args.rows.iter().find(|row| bugs.iter().all(|bug| bug.row != **row)) {
@@ -76,12 +75,12 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     let mut missed = Vec::new();
     for bug in &bugs {
         restore()?;
-        let patch = std::path::absolute(&bug.patch)?;
+        let patch = &bug.patch;
         cmd!(sh, "git -C {SOURCE} apply --whitespace=nowarn {patch}").quiet().run().map_err(|_| {
             format!(
                 "{}: it no longer applies; repeat the change in the current sources and refresh it \
                  with `git diff`",
-                bug.patch.display()
+                bug.name
             )
         })?;
         for test in &bug.caught_by {
@@ -118,8 +117,8 @@ fn passes(sh: &Shell, bug: &Bug, test: &str) -> Result<bool> {
     }
 }
 
-fn read(path: &Path) -> Result<Bug> {
-    let text = files::read(path)?;
+fn read(sh: &Shell, path: &Path) -> Result<Bug> {
+    let text = sh.read_file(path)?;
     let head = text.split("\ndiff ").next().unwrap_or_default().replace("\n ", " ");
     let value = |key: &str| {
         let found = head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));

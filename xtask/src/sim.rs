@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::Result;
 
 /// The arguments of `cargo xtask sim`.
 #[derive(clap::Args)]
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     first: u64,
     /// The number of steps per seed
     #[arg(long, default_value_t = 5000)]
-    steps: usize,
+    steps: u64,
     /// Run a thousand pools and one backend instead, and check the targets
     #[arg(long, conflicts_with_all = ["seeds", "first", "steps"])]
     fleet: bool,
@@ -27,25 +27,17 @@ pub(crate) struct Args {
     pools: usize,
 }
 
-impl Args {
-    /// Returns the arguments for `cargo xtask ci`.
-    pub(crate) fn for_every_change() -> Self {
-        Args { seeds: 2000, first: 0, steps: 2000, fleet: false, save: false, pools: 0 }
-    }
-}
-
-/// Runs a tenth of the fleet, for `cargo xtask ci`.
-pub(crate) fn small_fleet(sh: &Shell) -> Result {
-    fleet(sh, 100, false)
-}
-
-/// Runs the seeds. Fails if a seed violates an invariant, after printing it; or runs the fleet, and fails if
-/// a target is missed.
+/// Runs the seeds, or the fleet.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
-    if args.fleet {
-        return fleet(sh, args.pools, args.save);
+    match args.fleet {
+        true => fleet(sh, args.pools, args.save),
+        false => seeds(sh, args.seeds, args.first, args.steps),
     }
-    let [seeds, first, steps] = [args.seeds, args.first, args.steps as u64].map(|n| n.to_string());
+}
+
+/// Runs random operations from each seed. Fails if a seed violates an invariant, after printing it.
+pub(crate) fn seeds(sh: &Shell, seeds: u64, first: u64, steps: u64) -> Result {
+    let [seeds, first, steps] = [seeds, first, steps].map(|number| number.to_string());
     Ok(cmd!(
         sh,
         "cargo run --release -p connpool-fuzz -- --seeds {seeds} --first {first} --steps {steps}"
@@ -53,7 +45,8 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
     .run()?)
 }
 
-fn fleet(sh: &Shell, pools: usize, save: bool) -> Result {
+/// Runs the fleet. Fails if a target is missed.
+pub(crate) fn fleet(sh: &Shell, pools: usize, save: bool) -> Result {
     let (pools, save) = (pools.to_string(), save.then_some("--save"));
     Ok(cmd!(sh, "cargo run --release -p fleet -- --pools {pools} {save...}").run()?)
 }

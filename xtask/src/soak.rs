@@ -3,55 +3,37 @@
 //! The program is the package `xtask/soak`. It depends on both adapters, which no published crate
 //! may do; it is not an example to copy; and `xtask` must build when the pool does not.
 
-use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-use crate::result::Result;
+use crate::{RUNTIMES, Result};
 
 /// The arguments of `cargo xtask soak`.
 #[derive(clap::Args)]
-#[group(multiple = false)]
 pub(crate) struct Args {
     /// The duration in minutes
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, conflicts_with = "seconds")]
     minutes: u64,
     /// The duration in seconds
     #[arg(long)]
     seconds: Option<u64>,
-    #[command(flatten)]
-    on: On,
-}
-
-/// The runtime option.
-#[derive(clap::Args)]
-struct On {
     /// The runtime; the default is both, one after the other
-    #[arg(long, value_enum)]
-    runtime: Option<Runtime>,
+    #[arg(long, value_parser = RUNTIMES)]
+    runtime: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Runtime {
-    Tokio,
-    Smol,
-}
-
-impl Args {
-    /// Returns the arguments for `cargo xtask ci`.
-    pub(crate) fn short() -> Args {
-        Args { minutes: 0, seconds: Some(20), on: On { runtime: None } }
+/// Runs the soak as long and on the runtimes as the arguments say.
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
+    let seconds = args.seconds.unwrap_or(args.minutes * 60);
+    match &args.runtime {
+        Some(runtime) => soak(sh, seconds, &[runtime]),
+        None => soak(sh, seconds, &RUNTIMES),
     }
 }
 
-/// Runs the soak and fails if a check fails.
-pub(crate) fn run(sh: &Shell, args: &Args) -> Result {
-    let seconds = args.seconds.unwrap_or(args.minutes * 60).to_string();
+/// Runs the soak on one runtime after another, and fails if a check fails.
+pub(crate) fn soak(sh: &Shell, seconds: u64, runtimes: &[&str]) -> Result {
+    let seconds = seconds.to_string();
     cmd!(sh, "cargo build --release -p soak").run()?;
-    let runtimes = match args.on.runtime {
-        Some(Runtime::Tokio) => &["tokio"][..],
-        Some(Runtime::Smol) => &["smol"],
-        None => &["tokio", "smol"],
-    };
     for runtime in runtimes {
         cmd!(sh, "cargo run --quiet --release -p soak -- --seconds {seconds} --runtime {runtime}")
             .env("SMOL_THREADS", "2")

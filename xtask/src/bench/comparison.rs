@@ -21,11 +21,10 @@ const FEW: &[&str] = &[
 /// Returns two tables per runtime: all workloads, and the waits of those that have any.
 pub(super) fn tables(records: &[Record]) -> Vec<Table> {
     let runtimes = in_order(records.iter().map(|record| record.runtime.as_str()));
-    let on = |runtime: &str| -> Vec<&Record> {
-        let all = records.iter();
-        all.filter(|record| record.runtime == runtime).collect()
+    let both = |runtime| {
+        let here: Vec<_> = records.iter().filter(|record| record.runtime == runtime).collect();
+        [figures(runtime, &here), waits(runtime, &here)]
     };
-    let both = |runtime| [figures(runtime, &on(runtime)), waits(runtime, &on(runtime))];
     let tables = runtimes.into_iter().flat_map(both);
     tables.filter(|table| !table.rows.is_empty()).collect()
 }
@@ -40,15 +39,14 @@ pub(super) fn short_table(records: &[Record]) -> Table {
 
 /// Returns a plot per workload and runtime.
 pub(super) fn plots(records: &[Record]) -> Vec<Plot> {
-    let place = |record: &Record| (record.runtime.clone(), record.workload.clone());
-    let places = in_order(records.iter().map(place));
-    let plot = |(runtime, workload): (String, String)| {
-        let here = records
-            .iter()
-            .filter(|record| record.runtime == runtime && record.workload == workload);
+    fn place(record: &Record) -> (&str, &str) {
+        (&record.runtime, &record.workload)
+    }
+    let plot = |(runtime, workload)| {
+        let here = records.iter().filter(|record| place(record) == (runtime, workload));
         Plot { title: format!("{workload}, {runtime}"), bars: here.map(bar).collect() }
     };
-    places.into_iter().map(plot).collect()
+    in_order(records.iter().map(place)).into_iter().map(plot).collect()
 }
 
 fn bar(record: &Record) -> Bar {
@@ -65,25 +63,17 @@ fn figures(runtime: &str, records: &[&Record]) -> Table {
     let mut notes = Footnotes::default();
     let mut rows = Vec::new();
     for workload in in_order(records.iter().map(|record| &record.workload)) {
-        let here = || records.iter().filter(|record| record.workload == *workload);
-        let of = |pool: &str| here().find(|record| record.pool == pool);
-        let ours = of(OURS).and_then(|record| record.value());
-        let mut row = vec![workload.clone()];
-        for pool in &pools {
-            row.push(of(pool).map_or_else(String::new, |record| {
-                let text = match *pool {
-                    OURS => record.figure(),
-                    _ => beside(record, ours),
-                };
-                notes.marked(text, record.note.as_deref())
-            }));
-        }
-        rows.push(row);
-        for record in here().filter(|record| !POOLS.contains(&record.pool.as_str())) {
-            let mut row = vec![String::new(); pools.len() + 1];
-            row[0] = format!("  {}", record.pool);
-            row[1] = notes.marked(record.figure(), record.note.as_deref());
-            rows.push(row);
+        let ours = find(records, workload, OURS).and_then(Record::value);
+        rows.push(row(workload, &pools, |pool| {
+            let record = find(records, workload, pool)?;
+            let figure = if pool == OURS { record.figure() } else { beside(record, ours) };
+            Some(notes.marked(figure, record.note.as_deref()))
+        }));
+        let here = records.iter().filter(|record| record.workload == *workload);
+        for record in here.filter(|record| !POOLS.contains(&record.pool.as_str())) {
+            let figure = notes.marked(record.figure(), record.note.as_deref());
+            let name = format!("  {}", record.pool);
+            rows.push(row(&name, &pools, |pool| (pool == OURS).then(|| figure.clone())));
         }
     }
     Table {
@@ -112,18 +102,12 @@ fn waits(runtime: &str, records: &[&Record]) -> Table {
     let pools = pools(&records);
     let mut rows = Vec::new();
     for workload in in_order(records.iter().map(|record| &record.workload)) {
-        let of = |pool: &str| {
-            let mut here = records.iter().filter(|it| it.workload == *workload);
-            here.find(|record| record.pool == pool)
+        let mut add = |name: &str, figure: fn(&Record) -> Option<String>| {
+            rows.push(row(name, &pools, |pool| figure(find(&records, workload, pool)?)));
         };
-        let mut row = |name: &str, figure: fn(&Record) -> Option<String>| {
-            let cells = pools.iter().map(|pool| of(pool).and_then(|it| figure(it)));
-            let cells = cells.map(Option::unwrap_or_default);
-            rows.push([name.to_owned()].into_iter().chain(cells).collect());
-        };
-        row(&format!("{workload} p50"), |record| record.p50_ns.map(units::time));
-        row("  p99.9", |record| record.p999_ns.map(units::time));
-        row("  most over fewest", |record| record.fairness.map(units::ratio));
+        add(&format!("{workload} p50"), |record| record.p50_ns.map(units::time));
+        add("  p99.9", |record| record.p999_ns.map(units::time));
+        add("  most over fewest", |record| record.fairness.map(units::ratio));
     }
     Table {
         title: format!(
@@ -137,21 +121,27 @@ fn waits(runtime: &str, records: &[&Record]) -> Table {
 
 /// Returns the pools that have records, in the order of their columns.
 fn pools(records: &[&Record]) -> Vec<&'static str> {
-    let measured = |pool: &&str| records.iter().any(|record| record.pool == **pool);
+    let measured = |pool: &str| records.iter().any(|record| record.pool == pool);
     // This pool always has a column: it also holds figures that belong to no pool.
-    let rivals = POOLS.iter().copied().filter(|pool| *pool != OURS);
-    [OURS].into_iter().chain(rivals.filter(measured)).collect()
+    POOLS.iter().copied().filter(|pool| *pool == OURS || measured(pool)).collect()
 }
 
 fn header(corner: &str, pools: &[&str], records: &[&Record]) -> Vec<String> {
-    let named = pools.iter().map(|pool| {
-        let version = records
-            .iter()
-            .find(|record| record.pool == *pool)
-            .and_then(|record| record.version.as_deref());
-        format!("{pool}\n{}", version.unwrap_or_default())
-    });
-    [corner.to_owned()].into_iter().chain(named).collect()
+    row(corner, pools, |pool| {
+        let record = records.iter().find(|record| record.pool == pool);
+        let version = record.and_then(|record| record.version.as_deref());
+        Some(format!("{pool}\n{}", version.unwrap_or_default()))
+    })
+}
+
+/// Returns a row: its name, and a cell per pool.
+fn row(name: &str, pools: &[&str], cell: impl FnMut(&str) -> Option<String>) -> Vec<String> {
+    let cells = pools.iter().copied().map(cell).map(Option::unwrap_or_default);
+    [name.to_owned()].into_iter().chain(cells).collect()
+}
+
+fn find<'a>(records: &[&'a Record], workload: &str, pool: &str) -> Option<&'a Record> {
+    records.iter().copied().find(|record| record.workload == workload && record.pool == pool)
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! The benchmarks of this pool, measured by criterion.
 
-use std::path::{Path, PathBuf, absolute};
+use std::path::Path;
 
-use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::args::{Args, Runtime};
+use super::Args;
 use super::figures::Figure;
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 /// This package alone: building the whole workspace would enable tokio's test clock, which is
 /// slower.
@@ -25,57 +23,32 @@ pub(super) fn build(sh: &Shell) -> Result {
 /// Runs the benchmarks one after another.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Figure>> {
     let options = if args.quick { QUICK } else { &[] };
-    let chosen = args.runtime.map(|runtime| match runtime {
-        Runtime::Tokio => "/tokio",
-        Runtime::Smol => "/smol",
-    });
+    let chosen = &args.runtime.as_ref().map(|runtime| format!("/{runtime}"));
     let list = cmd!(sh, "cargo bench --quiet {TARGET...} -- --list {chosen...}");
     let listed = list.quiet().ignore_stderr().read()?;
-    let names: Vec<_> = listed.lines().filter_map(listed_name).collect();
+    let names: Vec<_> =
+        listed.lines().filter_map(|line| line.strip_suffix(": benchmark")).collect();
 
-    let home = home()?;
+    let home = super::target("criterion")?;
     cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {chosen...}")
         .env("CRITERION_HOME", &home)
         .run()?;
-    names.iter().map(|name| figure(&home, name)).collect()
-}
-
-/// Returns the path of criterion's report below the target directory, if the run wrote one.
-pub(super) fn page(args: &Args) -> Option<&'static str> {
-    (!args.quick).then_some("criterion/report/index.html")
-}
-
-/// Returns the directory for criterion's estimates.
-fn home() -> Result<PathBuf> {
-    // Absolute, since cargo runs a benchmark in the directory of its package.
-    Ok(absolute(files::target().join("criterion"))?)
-}
-
-/// Parses the name from a line of criterion's `--list`.
-fn listed_name(line: &str) -> Option<&str> {
-    line.strip_suffix(": benchmark")
+    names.iter().map(|name| figure(sh, &home, name)).collect()
 }
 
 /// Reads criterion's estimate for a benchmark.
-fn figure(home: &Path, name: &str) -> Result<Figure> {
+fn figure(sh: &Shell, home: &Path, name: &str) -> Result<Figure> {
     let path = home.join(name).join("new/estimates.json");
-    let json = files::read(&path)?;
+    let json = sh.read_file(&path)?;
     let median = median(&json).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Figure::new(name, median))
 }
 
 /// Parses the median in nanoseconds from criterion's `estimates.json`.
-fn median(json: &str) -> serde_json::Result<f64> {
-    #[derive(Deserialize)]
-    struct Estimates {
-        median: Estimate,
-    }
-    #[derive(Deserialize)]
-    struct Estimate {
-        point_estimate: f64,
-    }
-    let estimates: Estimates = serde_json::from_str(json)?;
-    Ok(estimates.median.point_estimate)
+fn median(json: &str) -> Result<f64> {
+    let estimates: serde_json::Value = serde_json::from_str(json)?;
+    let median = estimates["median"]["point_estimate"].as_f64();
+    Ok(median.ok_or("no median with a point estimate")?)
 }
 
 #[cfg(test)]
@@ -100,8 +73,9 @@ mod tests {
 
     #[test]
     fn missing_estimates_are_an_error_that_names_the_file() {
+        let sh = Shell::new().expect("a current directory");
         let home = Path::new("no/such/folder");
-        let error = figure(home, "GetPut_Parallel/tokio").expect_err("there is none");
+        let error = figure(&sh, home, "GetPut_Parallel/tokio").expect_err("there is none");
         let place = "no/such/folder/GetPut_Parallel/tokio/new/estimates.json";
         assert!(error.to_string().contains(place), "{error}");
     }

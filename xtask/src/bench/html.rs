@@ -1,14 +1,13 @@
 //! The report: a self-contained page without scripts.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::{PathBuf, absolute};
+use std::path::PathBuf;
 
-use super::environment::Environment;
+use xshell::Shell;
+
 use super::plot::Plot;
 use super::table::{Table, in_html};
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -27,20 +26,16 @@ footer { margin-top: 3em; color: #555; font-size: .9em }
 pub(super) struct Report<'a> {
     pub(super) tables: &'a [Table],
     pub(super) plots: Vec<Plot>,
-    /// The path of criterion's report below the target directory, if there is one.
-    pub(super) criterion: Option<&'static str>,
-    pub(super) environment: &'a Environment,
+    /// Set if criterion wrote its own report.
+    pub(super) has_criterion_report: bool,
+    pub(super) environment: &'a str,
 }
 
 impl Report<'_> {
     /// Writes the page and returns its path.
-    pub(super) fn write(&self) -> Result<PathBuf> {
-        let folder = absolute(files::target().join("bench"))?;
-        let path = folder.join("report.html");
-        let page = self.page()?;
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&path, page))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+    pub(super) fn write(&self, sh: &Shell) -> Result<PathBuf> {
+        let path = super::target("bench/report.html")?;
+        sh.write_file(&path, self.page()?)?;
         Ok(path)
     }
 
@@ -57,14 +52,11 @@ impl Report<'_> {
         page += "</div>\n";
         page.extend(self.tables.iter().map(Table::html));
         page += "<footer>\n";
-        if let Some(link) = self.criterion {
-            writeln!(
-                page,
-                "<p><a href=\"../{link}\">Criterion's report</a>: the distribution of the samples, \
-                 and the change since the last run</p>"
-            )?;
+        if self.has_criterion_report {
+            page += "<p><a href=\"../criterion/report/index.html\">Criterion's report</a>: the \
+                     distribution of the samples, and the change since the last run</p>\n";
         }
-        let environment = in_html(&self.environment.to_string());
+        let environment = in_html(self.environment);
         writeln!(page, "<p>{environment}</p>\n</footer>")?;
         Ok(page)
     }
@@ -81,8 +73,8 @@ mod tests {
         let report = Report {
             tables: &comparison::tables(&sample()),
             plots: comparison::plots(&sample()),
-            criterion: Some("criterion/report/index.html"),
-            environment: &Environment::of(["2 cores", "`cargo xtask bench --peers`"]),
+            has_criterion_report: true,
+            environment: "2 cores, `cargo xtask bench --peers`",
         };
         let page = report.page().expect("drawing");
         assert_eq!(page.matches("<table>").count(), 3);

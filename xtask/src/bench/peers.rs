@@ -1,14 +1,10 @@
 //! The bench target that compares pools.
 
-use std::fs;
-use std::path::absolute;
-
 use xshell::{Shell, cmd};
 
-use super::args::Args;
+use super::Args;
 use super::record::{self, Record};
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 const TARGET: &[&str] = &["--package", "connpool-peers", "--bench", "peers"];
 
@@ -20,14 +16,8 @@ pub(super) fn build(sh: &Shell) -> Result {
 /// Measures one workload after another, on all pools.
 pub(super) fn measure(sh: &Shell, args: &Args) -> Result<Vec<Record>> {
     let options = args.quick.then_some("--quick");
-    let runtime: &[&str] = match args.runtime {
-        Some(runtime) => &["--runtime", runtime.name()],
-        None => &[],
-    };
-    // Absolute, since cargo runs a benchmark in the directory of its package.
-    let folder = absolute(files::target().join("bench"))?;
-    let json = folder.join("peers.json");
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let runtime = args.runtime.iter().flat_map(|runtime| ["--runtime", runtime]);
+    let json = sh.create_dir(super::target("bench")?)?.join("peers.json");
     cmd!(sh, "cargo bench --quiet {TARGET...} -- {options...} {runtime...} --json {json}").run()?;
-    record::read(&json)
+    record::read(sh, &json)
 }

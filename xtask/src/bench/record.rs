@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use xshell::Shell;
 
 use super::units;
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 /// The name of this pool.
 pub(super) const OURS: &str = "connpool";
@@ -85,8 +85,8 @@ impl Unit {
 }
 
 /// Reads the records from a file.
-pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let records = parse(&files::read(path)?);
+pub(super) fn read(sh: &Shell, path: &Path) -> Result<Vec<Record>> {
+    let records = parse(&sh.read_file(path)?);
     Ok(records.map_err(|error| format!("{}: {error}", path.display()))?)
 }
 

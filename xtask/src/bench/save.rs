@@ -1,14 +1,11 @@
 //! Saves the tables in the documents, between markers.
 
-use std::fs;
-use std::path::Path;
+use xshell::Shell;
 
 use super::comparison;
-use super::environment::Environment;
 use super::record::Record;
 use super::table::Table;
-use crate::files;
-use crate::result::Result;
+use crate::Result;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -17,29 +14,27 @@ const README: &str = "README.md";
 const BENCHMARKS: &str = "docs/BENCHMARKS.md";
 
 /// Checks that the documents have markers, before the long measurement.
-pub(super) fn check() -> Result {
+pub(super) fn check(sh: &Shell) -> Result {
     for document in [README, BENCHMARKS] {
-        put(document, &files::read(Path::new(document))?, "")?;
+        put(document, &sh.read_file(document)?, "")?;
     }
     Ok(())
 }
 
 /// Writes the short table to the README and all tables to BENCHMARKS.md.
-pub(super) fn all(tables: &[Table], records: &[Record], environment: &Environment) -> Result {
+pub(super) fn all(sh: &Shell, tables: &[Table], records: &[Record], environment: &str) -> Result {
     let short = comparison::short_table(records).markdown();
-    refresh(README, &format!("{short}\n{environment}\n"))?;
+    refresh(sh, README, &format!("{short}\n{environment}\n"))?;
 
     let titled = |table: &Table| format!("### {}\n\n{}\n", table.title, table.markdown());
     let all: String = tables.iter().map(titled).collect();
-    refresh(BENCHMARKS, &format!("{all}{environment}\n"))?;
+    refresh(sh, BENCHMARKS, &format!("{all}{environment}\n"))?;
     println!("Saved: {README}, {BENCHMARKS}");
     Ok(())
 }
 
-fn refresh(document: &str, content: &str) -> Result {
-    let path = Path::new(document);
-    let text = put(document, &files::read(path)?, content)?;
-    Ok(fs::write(path, text).map_err(|error| format!("{document}: {error}"))?)
+fn refresh(sh: &Shell, document: &str, content: &str) -> Result {
+    Ok(sh.write_file(document, put(document, &sh.read_file(document)?, content)?)?)
 }
 
 /// Replaces the text between the markers.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Cell, CellAlignment, LineStyle, presets};
+use comfy_table::{CellAlignment, LineStyle, presets};
 
 /// A table with a title. The first column names the row, the others are figures.
 #[derive(Debug, Default, PartialEq)]
@@ -20,15 +20,13 @@ impl Table {
     pub(super) fn terminal(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-        table.set_header(cells(&self.header));
-        for row in &self.rows {
-            table.add_row(cells(row));
+        table.set_header(&self.header).add_rows(&self.rows);
+        for figures in table.column_iter_mut().skip(1) {
+            figures.set_cell_alignment(CellAlignment::Right);
         }
-        let mut text = format!("{}\n{table}", self.title);
-        for note in &self.notes {
-            let _ = write!(text, "\n{note}");
-        }
-        text
+        let mut lines = vec![self.title.clone(), table.to_string()];
+        lines.extend_from_slice(&self.notes);
+        lines.join("\n")
     }
 
     /// Formats the table without its title, whose heading level depends on the document.
@@ -63,32 +61,14 @@ impl Table {
     }
 }
 
-fn cells(row: &[String]) -> Vec<Cell> {
-    let aligned = |(at, text): (usize, &String)| {
-        Cell::new(text).set_alignment(match at {
-            0 => CellAlignment::Left,
-            _ => CellAlignment::Right,
-        })
-    };
-    row.iter().enumerate().map(aligned).collect()
-}
-
 fn in_markdown(text: &str) -> String {
     in_html(text).replace('|', "\\|")
 }
 
 /// Escapes text for HTML.
 pub(super) fn in_html(text: &str) -> String {
-    let mut shown = String::new();
-    for character in text.chars() {
-        match character {
-            '&' => shown += "&amp;",
-            '<' => shown += "&lt;",
-            '>' => shown += "&gt;",
-            '\n' => shown += "<br>",
-            other => shown.push(other),
-        }
-    }
+    let shown = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let shown = shown.replace('\n', "<br>");
     match shown.strip_prefix("  ") {
         Some(name) => format!("&emsp;{name}"),
         None => shown,
