@@ -84,11 +84,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// frozen. Connections that their peers closed meanwhile then look fresh. So the pool compares this clock
     /// with [`recent`](Runtime::recent). If it has run ahead by more than
     /// [`ping_after`](crate::PoolConfig::ping_after), and by more than 1 s, since the last comparison, idle
-    /// connections are pinged before they are lent, or only probed if `ping_after` is `None`. A clock that is
+    /// connections are pinged before they are checked out, or only probed if `ping_after` is `None`. A clock that is
     /// set forward costs one round of pings, a clock that is set back nothing.
     ///
     /// A `get` of an idle connection tells the time by this clock, as it was set at the last comparison, and
-    /// compares the clocks before it lends a connection that was returned more than 100 ms ago or later than
+    /// compares the clocks before it checks out a connection that was returned more than 100 ms ago or later than
     /// now. So a leap is noticed by the first `get` after it. The maintenance task compares them too. With
     /// settings that read no clock in `get`, such as `ping_after` `None` without an age limit, only the
     /// maintenance task does. A pause that the clocks of the guest never show stays unnoticed.
@@ -185,7 +185,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// is a type of stream of this runtime. Default: `None`, no type is.
     ///
     /// A pool with such connections is not built if its manager's `stream` returns `None`: closed and
-    /// half-used connections would be lent. The [`ConfigError`](crate::ConfigError) ends with the remedy, a
+    /// half-used connections would be checked out. The [`ConfigError`](crate::ConfigError) ends with the remedy, a
     /// sentence without its full stop, such as ``return `Some(|conn| conn)` ``.
     fn remedy_for_unprobed(&self, connection: TypeId) -> Option<&'static str> {
         let _ = connection;

@@ -211,7 +211,7 @@ pub struct PoolConfig {
     ///
     /// Until then callers wait, and a restart of the backend fails none of them. Afterwards all waiters
     /// and new callers get the last error at once, while the pool goes on to probe the backend. A caller
-    /// that an open connection can still serve hears nothing: one that was lent for less than this time
+    /// that an open connection can still serve hears nothing: one that was checked out for less than this time
     /// counts. A connect that has neither succeeded nor failed for this long counts as failed. New
     /// callers hear of a failure for 1.1 s after it; one that comes later waits for the next attempt.
     ///

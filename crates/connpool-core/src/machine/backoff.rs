@@ -275,7 +275,7 @@ impl BackoffState {
     /// Returns when the waiters are told that connects fail, if nothing changes until then.
     ///
     /// `oldest` is when the oldest connect under way began, and `something_is_open` says that a
-    /// connection may come back. One that opened or was lent longer than `fail_fast_after` ago does
+    /// connection may come back. One that opened or was checked out longer than `fail_fast_after` ago does
     /// not count. A pool that never connected waits for the connects that began with the failed one.
     pub(crate) fn tells_at(
         &self,

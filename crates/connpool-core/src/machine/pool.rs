@@ -488,7 +488,7 @@ impl<W> PoolMachine<W> {
         self.backoff.tells_at(self.connects.oldest(), something_is_open, now)
     }
 
-    /// Returns whether [`tells_at`](PoolMachine::tells_at) depends on when a connection was lent.
+    /// Returns whether [`tells_at`](PoolMachine::tells_at) depends on when a connection was checked out.
     #[inline]
     pub(crate) fn counts_lendings(&self) -> bool {
         self.backoff.failures.get() > 0 || self.connects.are_running()

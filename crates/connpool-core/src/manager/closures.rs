@@ -10,7 +10,7 @@ use crate::tracked::Tracked;
 /// A manager made of a closure that connects. Created by [`object_fn`] and [`stream_fn`], and by `io_fn` and
 /// `socket_fn` of the adapter crates.
 ///
-/// `S` is the type that the closure connects, and `C` the type of the connections that the pool lends.
+/// `S` is the type that the closure connects, and `C` the type of the connections that the pool checks out.
 pub struct FromFn<F, S, C = S> {
     connect: F,
     wrap: fn(S) -> C,

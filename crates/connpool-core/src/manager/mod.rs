@@ -33,7 +33,7 @@ pub enum Severity {
 /// [`connect`](Manager::connect) and [`stream`](Manager::stream) are required. Implementations write the
 /// async methods as `async fn`.
 ///
-/// These two suffice for the pool to lend no stream that has ended, that holds unread bytes, or on which an
+/// These two suffice for the pool to check out no stream that has ended, that holds unread bytes, or on which an
 /// operation was abandoned halfway. They do not detect a reply that is still on its way, see
 /// [`Pool::get`](crate::Pool::get).
 ///

@@ -59,7 +59,7 @@ impl<M: Manager> Pool<M> {
     /// handed a connection keeps it until the future is polled again or dropped, so do not hold the
     /// future without polling it.
     ///
-    /// A connection whose manager hands out its [`stream`](crate::Manager::stream) is not lent if the stream
+    /// A connection whose manager hands out its [`stream`](crate::Manager::stream) is not checked out if the stream
     /// has ended, holds unread bytes, or was left in the middle of an operation. If its last user sent a
     /// request and returned it without the reply, and the reply is still on its way, none of these holds, and
     /// the next user reads that reply. [`exchange`](crate::PooledConnection::exchange) rules this out. So

@@ -1,4 +1,4 @@
-//! Where a waiting `get` and whoever serves it meet.
+//! The cell that a waiting `get` shares with the queue.
 
 use std::task::Waker;
 
@@ -26,7 +26,7 @@ struct CellState<C, E> {
     is_late: bool,
 }
 
-/// What a waiter is given.
+/// The answer to a waiter: a connection or an error.
 pub(crate) type Answer<C, E> = Result<Assigned<C>, WaitError<E>>;
 
 /// A connection for a waiter.

@@ -61,13 +61,13 @@ enum Stage {
     Answered(Place),
 }
 
-/// What came of the attempt to queue a caller.
+/// The result of the attempt to queue a caller.
 enum Attempt<M: Manager> {
     Queued(Queued),
     Answered(WaitResult<M>),
 }
 
-/// What a caller that is queued has still to do.
+/// The duties of a caller that was queued.
 #[derive(Default)]
 struct Queued {
     home_owes: bool,
@@ -365,7 +365,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         }
         match result.or_else(|| self.collect()) {
             Some(result) => Poll::Ready(self.conclude(result)),
-            // Whoever took it out of the queue is about to answer.
+            // It was taken out of the queue, and the answer is about to come.
             None => Poll::Pending,
         }
     }

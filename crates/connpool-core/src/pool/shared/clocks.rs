@@ -23,7 +23,7 @@ impl<M: Manager> Shared<M> {
         }
     }
 
-    /// Like [`clock`](Shared::clock), for an idle connection that is lent without a look at both clocks. Told
+    /// Like [`clock`](Shared::clock), for an idle connection that is checked out without a look at both clocks. Told
     /// by the wall clock, so that no connection looks fresh that was idle while the monotonic clock stood
     /// still; `None` if that is so for all of them.
     #[inline]
@@ -51,7 +51,7 @@ impl<M: Manager> Shared<M> {
 
     /// Compares the monotonic clock with the wall clock, for a `get` at `now`, unless another one did lately
     /// and nothing has happened since. After a leap, connections that are idle are checked before they are
-    /// lent.
+    /// checked out.
     #[cold]
     #[inline(never)]
     pub(crate) fn compare_clocks(&self, now: Instant) {
