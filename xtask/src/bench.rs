@@ -18,7 +18,7 @@ use std::path::{PathBuf, absolute};
 
 use xshell::Shell;
 
-use crate::{RUNTIMES, Result};
+use crate::common::{RUNTIMES, Result};
 
 /// The arguments of `cargo xtask bench`.
 #[derive(clap::Args)]

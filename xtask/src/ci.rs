@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use xshell::{Shell, cmd};
 
+use crate::common::{RUNTIMES, Result};
 use crate::examples;
 use crate::model;
 use crate::seeded_bugs;
 use crate::sim;
 use crate::soak;
-use crate::{RUNTIMES, Result};
 
 /// Packages that the core must not depend on: runtimes, sockets, randomness.
 const NOT_IN_THE_CORE: &[&str] =

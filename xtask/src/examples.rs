@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::common::Result;
 
 const FOLDERS: &[&str] = &["examples", "examples/tls/src"];
 const RUN: &str = "//! $ cargo run --release ";

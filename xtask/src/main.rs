@@ -2,24 +2,20 @@
 
 mod bench;
 mod ci;
+mod common;
 mod examples;
 mod model;
 mod seeded_bugs;
 mod sim;
 mod soak;
 
-use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use xshell::Shell;
 
-/// The runtimes that benchmarks and the soak run on.
-const RUNTIMES: [&str; 2] = ["tokio", "smol"];
-
-/// The result of a command. The error names the remedy.
-type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+use crate::common::Result;
 
 /// The commands of this project
 #[derive(Parser)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::common::Result;
 
 /// The arguments of `cargo xtask loom`.
 #[derive(clap::Args, Default)]

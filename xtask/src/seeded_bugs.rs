@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::common::Result;
 
 const FOLDER: &str = "xtask/seeded-bugs";
 const SOURCE: &str = "target/seeded-bugs/source";

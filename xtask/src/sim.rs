@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::Result;
+use crate::common::Result;
 
 /// The arguments of `cargo xtask sim`.
 #[derive(clap::Args)]

@@ -5,7 +5,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::{RUNTIMES, Result};
+use crate::common::{RUNTIMES, Result};
 
 /// The arguments of `cargo xtask soak`.
 #[derive(clap::Args)]

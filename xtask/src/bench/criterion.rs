@@ -6,7 +6,7 @@ use xshell::{Shell, cmd};
 
 use super::Args;
 use super::figures::Figure;
-use crate::Result;
+use crate::common::Result;
 
 /// This package alone: building the whole workspace would enable tokio's test clock, which is
 /// slower.

@@ -7,7 +7,7 @@ use xshell::Shell;
 
 use super::plot::Plot;
 use super::table::{Table, in_html};
-use crate::Result;
+use crate::common::Result;
 
 const STYLE: &str = "
 body { font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }

@@ -4,7 +4,7 @@ use xshell::{Shell, cmd};
 
 use super::Args;
 use super::record::{self, Record};
-use crate::Result;
+use crate::common::Result;
 
 const TARGET: &[&str] = &["--package", "connpool-peers", "--bench", "peers"];
 

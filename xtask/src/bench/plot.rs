@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::Result;
+use crate::common::Result;
 
 /// A bar chart.
 #[derive(Debug, PartialEq)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use xshell::Shell;
 
 use super::units;
-use crate::Result;
+use crate::common::Result;
 
 /// The name of this pool.
 pub(super) const OURS: &str = "connpool";

@@ -5,7 +5,7 @@ use xshell::Shell;
 use super::comparison;
 use super::record::Record;
 use super::table::Table;
-use crate::Result;
+use crate::common::Result;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
