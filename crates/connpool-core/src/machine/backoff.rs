@@ -272,6 +272,11 @@ impl BackoffState {
         }
     }
 
+    /// Records that a connection is checked out now.
+    pub(crate) fn lent(&mut self, now: Instant) {
+        self.lent_at = Some(now);
+    }
+
     /// Returns when the waiters are told that connects fail, if nothing changes until then.
     ///
     /// `oldest` is when the oldest connect under way began, and `something_is_open` says that a

@@ -81,6 +81,8 @@ pub(crate) struct PoolMachine<W> {
     /// The number of futures, `build` among them, that wait for connections without a place in the
     /// queue.
     pub(crate) askers: Count,
+    /// The number of gets that have a check run on an open connection.
+    checking: Count,
     /// A caller was told of a failure and left, and no connect has started since.
     told: bool,
     /// Of the connections whose check failed.
@@ -117,6 +119,7 @@ impl<W> PoolMachine<W> {
             connects: Connects::default(),
             contention: Contention::default(),
             askers: Count::default(),
+            checking: Count::default(),
             told: false,
             broken: BurstDetector::default(),
             returned_broken: BurstDetector::default(),
@@ -478,9 +481,24 @@ impl<W> PoolMachine<W> {
         if self.counts_lendings() { self.outage_tells_at(now) } else { None }
     }
 
+    /// Records that a `get` has a check run on an open connection, which may take some time.
+    pub(crate) fn check_started(&mut self) {
+        self.checking.inc();
+    }
+
+    /// Records that such a check ended. If it passed, the connection is checked out now.
+    pub(crate) fn check_ended(&mut self, passed: bool, now: Instant) {
+        self.checking.dec();
+        if passed {
+            self.backoff.lent(now);
+        }
+    }
+
     fn outage_tells_at(&self, now: Instant) -> Option<Instant> {
-        let checking =
-            self.schedule.probing || self.schedule.pinging.get() > 0 || self.resets.len() > 0;
+        let checking = self.schedule.probing
+            || self.schedule.pinging.get() > 0
+            || self.checking.get() > 0
+            || self.resets.len() > 0;
         if self.paused || self.closed || checking {
             return None;
         }

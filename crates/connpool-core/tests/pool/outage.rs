@@ -272,6 +272,33 @@ fn waiters_and_new_callers_are_told_once_connects_have_failed_for_three_seconds(
 }
 
 #[test]
+fn ping_of_the_only_connection_by_a_get_keeps_others_from_being_told() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(2).ping_after(SECOND).build_lazy().unwrap();
+    fill(&sim, &pool, 1);
+    fake.always(Call::Connect, Behavior::Fail);
+    // A caller has long been waiting in vain, and connects have failed for longer than five seconds.
+    let held = hold(&sim, &pool, 1);
+    let in_vain = spawn_get(&sim, &pool);
+    sim.advance(8 * SECOND);
+    assert!(in_vain.has_ended());
+    drop(held);
+    sim.advance(2 * SECOND);
+    fake.next(Call::Ping, [Behavior::Take(80 * MILLI)]);
+    let pings = spawn(&sim, pool.get_owned_timeout(10 * SECOND));
+    sim.advance(20 * MILLI);
+    let waits = spawn_get(&sim, &pool);
+    sim.advance(40 * MILLI);
+    assert!(!waits.has_ended(), "told although the connection may come back");
+    sim.advance(40 * MILLI);
+    let conn = pings.take().unwrap().unwrap();
+    assert!(!waits.has_ended(), "told although the connection has just proved alive");
+    drop(conn);
+    sim.settle();
+    assert!(waits.take().is_some_and(|got| got.is_ok()));
+}
+
+#[test]
 fn outage_shorter_than_five_seconds_is_over_300_ms_after_its_end() {
     for (seed, tenths) in (0..).zip(1..50) {
         let (sim, fake) = new(seed);

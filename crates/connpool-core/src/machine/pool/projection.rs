@@ -24,6 +24,7 @@ impl<W> PoolMachine<W> {
             connects,
             contention,
             askers,
+            checking,
             told,
             broken,
             returned_broken,
@@ -49,6 +50,7 @@ impl<W> PoolMachine<W> {
         connects.project(into);
         contention.project(into);
         into.number(askers.get());
+        into.number(checking.get());
         into.flag(*told);
         broken.project(into);
         returned_broken.project(into);

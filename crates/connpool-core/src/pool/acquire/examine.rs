@@ -170,7 +170,35 @@ impl<M: Manager> Examination<'_, M> {
                 }
             }
         };
+        let mut announced = Announced::begin(shared);
         let disposition = checkout.run(check, deadline).await;
-        end(checkout, disposition)
+        let outcome = end(checkout, disposition);
+        announced.has_passed = matches!(outcome, Outcome::Passed(_));
+        outcome
+    }
+}
+
+/// A check that the machine knows of: until it ends, others are not told that nothing can come back.
+struct Announced<'a, M: Manager> {
+    shared: &'a Shared<M>,
+    has_passed: bool,
+}
+
+impl<'a, M: Manager> Announced<'a, M> {
+    fn begin(shared: &'a Shared<M>) -> Self {
+        shared.peek(|state| state.machine.check_started());
+        Announced { shared, has_passed: false }
+    }
+}
+
+impl<M: Manager> Drop for Announced<'_, M> {
+    fn drop(&mut self) {
+        let Announced { shared, has_passed } = *self;
+        let now = shared.runtime.now();
+        shared.with(|locked| {
+            locked.state.machine.check_ended(has_passed, now);
+            // Those that wait may have to be told now, or later.
+            locked.rebalance(now);
+        });
     }
 }
