@@ -37,8 +37,8 @@ pub(super) struct Wait<'a, M: Manager> {
     /// Whether a pool that drains serves it although it has no place yet.
     pub(super) is_accepted: bool,
     attendance: Attendance,
-    /// Whether it shares a timer with other waits. Decided anew at each poll, since it depends on the runtime.
-    shares_timer: bool,
+    /// Whether the timer that waits share covers its place in the queue.
+    is_covered: bool,
     /// Where it stood when its time was up.
     pub(super) place: QueuePlace,
 }
@@ -87,7 +87,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             is_announced: false,
             is_accepted: false,
             attendance: Attendance::default(),
-            shares_timer: false,
+            is_covered: false,
             place: QueuePlace::default(),
         }
     }
@@ -133,11 +133,17 @@ impl<'a, M: Manager> Wait<'a, M> {
         let shared = self.shared;
         let now = shared.runtime.now();
         let until = deadline.begin(now);
-        self.shares_timer = until < Instant::NEVER && shared.runtime.shares_wait_timer();
-        let patience = Patience { until, shares_timer: self.shares_timer };
+        // Decided anew at each poll, since it depends on the runtime.
+        let may_share = until < Instant::NEVER && shared.runtime.shares_wait_timer();
+        if !matches!(self.stage, Stage::Queued(_)) {
+            self.is_covered = may_share;
+        }
+        // A place that was taken on another runtime is not covered.
+        let shares_timer = may_share && self.is_covered;
+        let patience = Patience { until, shares_timer };
         let cell = self.cell.get_or_insert_with(|| shared.cell());
         drop(cell.set_waker(cx.waker().clone()));
-        if self.shares_timer && self.is_late() {
+        if shares_timer && self.is_late() {
             return self.leave_at_deadline(now);
         }
         let attempt = self.queue_settled(patience);
@@ -152,7 +158,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         if home_owes || self.attendance.is_set() {
             self.attendance.poll(cx, shared, now);
         }
-        let has_passed = match self.shares_timer {
+        let has_passed = match shares_timer {
             true => now >= until || self.is_late(),
             false => deadline.poll_passed(cx, &*shared.runtime, || now).is_ready(),
         };
