@@ -360,8 +360,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let result = left.unwrap_or_else(|| {
             shared.with(|locked| {
                 note(locked.state);
-                locked.state.machine.queue.remove(place)?;
-                locked.caller_left();
+                leave_locked(locked, place)?;
                 Some(idle(locked.state))
             })
         });
@@ -428,18 +427,9 @@ impl<'a, M: Manager> Wait<'a, M> {
 
     fn leave_queue(&mut self, place: Place) {
         let shared = self.shared;
-        let has_left = shared.leave_plainly(place, |_| (), |_| ()).unwrap_or_else(|| {
-            shared.with(|locked| {
-                locked.state.machine.queue.remove(place)?;
-                locked.caller_left();
-                let is_absent = locked.state.maintenance == TaskState::Absent;
-                if is_absent && locked.state.machine.missing() > 0 {
-                    // It may have been woken to start connects: the next waiter is woken instead.
-                    locked.request_connects();
-                }
-                Some(())
-            })
-        });
+        let has_left = shared
+            .leave_plainly(place, |_| (), |_| ())
+            .unwrap_or_else(|| shared.with(|locked| leave_locked(locked, place)));
         if has_left.is_some() {
             self.stage = Stage::Outside;
             return;
@@ -449,6 +439,18 @@ impl<'a, M: Manager> Wait<'a, M> {
             shared.hand_over(assigned.conn, assigned.source);
         }
     }
+}
+
+/// Takes a waiter out of the queue, with all that may follow. Returns `None` if it was not queued.
+fn leave_locked<M: Manager>(locked: &mut Locked<'_, M>, place: Place) -> Option<()> {
+    locked.state.machine.queue.remove(place)?;
+    locked.caller_left();
+    let is_absent = locked.state.maintenance == TaskState::Absent;
+    if is_absent && locked.state.machine.missing() > 0 {
+        // It may have been woken to start connects: the next waiter is woken instead.
+        locked.request_connects();
+    }
+    Some(())
 }
 
 impl<M: Manager> Drop for Wait<'_, M> {
