@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::machine::pool::Rejected;
 use crate::machine::wait_queue::{Accepts, Patience, Place, Source};
@@ -32,6 +33,8 @@ pub(super) struct Wait<'a, M: Manager> {
     depends_on_return: bool,
     /// `NEVER` while it does not count as waiting.
     waiting_since: Instant,
+    /// How long it has waited before that, for the histogram.
+    waited: Duration,
     has_waited: bool,
     is_announced: bool,
     /// Whether a pool that drains serves it although it has no place yet.
@@ -83,6 +86,7 @@ impl<'a, M: Manager> Wait<'a, M> {
             accepts: Accepts::Any,
             depends_on_return: false,
             waiting_since: Instant::NEVER,
+            waited: Duration::ZERO,
             has_waited: false,
             is_announced: false,
             is_accepted: false,
@@ -402,15 +406,17 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = self.shared.runtime.now();
         let waited = now.since(since);
         self.shared.get_counters().waited(waited);
-        if self.shared.snapshot.keeps_histograms() {
-            self.shared.get_counters().record_wait(waited);
-        }
+        self.waited = self.waited.saturating_add(waited);
         Some(now)
     }
 
     /// Ends the wait. What it was given and did not collect goes to the next waiter.
     fn leave(&mut self) {
         self.stop_clock();
+        // Once, like its count: it may have waited again after a check that failed.
+        if self.has_waited && self.shared.snapshot.keeps_histograms() {
+            self.shared.get_counters().record_wait(self.waited);
+        }
         if let Stage::Queued(place) = self.stage {
             self.leave_queue(place);
         }
