@@ -77,9 +77,9 @@ impl TokioRuntime {
     fn at_home(handle: Option<Handle>) -> Self {
         TokioRuntime {
             home: handle.map(|handle| Home { id: ids::of(&handle), handle }),
-            // Before the other clock, so that no timer fires before its time on that one.
-            start: time::Instant::now(),
             recent: RecentClock::new(),
+            // After the other clock, so that no timer fires before its time on that one.
+            start: time::Instant::now(),
         }
     }
 
