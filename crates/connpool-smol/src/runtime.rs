@@ -28,7 +28,9 @@ pub struct SmolRuntime {
 impl SmolRuntime {
     /// Creates a runtime whose clock starts now.
     pub fn new() -> Self {
-        SmolRuntime { epoch: time::Instant::now(), recent: RecentClock::new() }
+        let recent = RecentClock::new();
+        // After the other clock, so that no timer fires before its time on that one.
+        SmolRuntime { epoch: time::Instant::now(), recent }
     }
 }
 

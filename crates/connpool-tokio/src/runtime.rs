@@ -77,9 +77,9 @@ impl TokioRuntime {
     fn at_home(handle: Option<Handle>) -> Self {
         TokioRuntime {
             home: handle.map(|handle| Home { id: ids::of(&handle), handle }),
-            // Before the other clock, so that no timer fires before its time on that one.
-            start: time::Instant::now(),
             recent: RecentClock::new(),
+            // After the other clock, so that no timer fires before its time on that one.
+            start: time::Instant::now(),
         }
     }
 
@@ -147,7 +147,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn shares_wait_timer(&self) -> bool {
-        // The id of a runtime is not used again while there is a handle of it.
+        // tokio documents that the id of a runtime that has ended may be used again. In fact it counts them.
         let is_home =
             |home: &Home| Handle::try_current().is_ok_and(|here| here.id() == home.handle.id());
         self.home.as_ref().is_some_and(is_home)

@@ -145,7 +145,7 @@ impl<W> WaitQueue<W> {
     /// passed, the caller may try the next one.
     ///
     /// `coming` is the number of fresh connections that are on their way, which matters only if
-    /// [someone waits for one](WaitQueue::has_picky). A waiter that accepts only fresh ones gets a reused one
+    /// [a waiter accepts no other](WaitQueue::has_picky). A waiter that accepts only fresh ones gets a reused one
     /// if none is coming for it.
     pub(crate) fn pop(&mut self, source: Source, coming: usize, now: Instant) -> Option<Taken<W>> {
         let key = self.first(source, coming)?;

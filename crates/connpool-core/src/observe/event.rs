@@ -82,7 +82,7 @@ pub struct EventKinds(u8);
 impl EventKinds {
     /// No events.
     pub const NONE: EventKinds = EventKinds(0);
-    /// What happens at each get: `Waiting`, `Lent` and `Returned`. While somebody receives these, each get and
+    /// What happens at each get: `Waiting`, `Lent` and `Returned`. While an observer receives these, each get and
     /// each return reads a precise clock and takes a longer way.
     pub const GETS: EventKinds = EventKinds(1);
     /// The life of each connection: `Opened`, `Closed` and `Detached`.

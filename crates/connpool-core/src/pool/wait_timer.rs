@@ -32,7 +32,8 @@ impl<M: Manager> Wake for OnTime<M> {
 pub(crate) fn set<M: Manager>(shared: &Shared<M>, mut due: DueTimer) {
     // One that is ready at once has passed meanwhile, or its runtime has ended.
     while !start(shared, due) {
-        match fired(shared, due.number, due.at) {
+        // By now more deadlines may have passed. One timer for each of them might never catch up.
+        match fired(shared, due.number, due.at.max(shared.runtime.now())) {
             Some(next) => due = next,
             None => return,
         }

@@ -111,3 +111,21 @@ fn observer_receives_the_kinds_that_it_asks_for() {
         assert_eq!(*labels.lock().unwrap(), expected, "{kinds:?}");
     }
 }
+
+#[test]
+fn get_that_waits_twice_is_recorded_once() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).ping_after(Duration::ZERO).histograms(true);
+    let pool = pool.build_lazy().unwrap();
+    let held = hold(&sim, &pool, 1);
+    let waiter = spawn(&sim, pool.get_owned());
+    sim.advance(10 * MILLI);
+    fake.next(Call::Ping, [Behavior::Fail]);
+    drop(held);
+    sim.advance(SECOND);
+    assert!(waiter.take().unwrap().is_ok());
+    assert_eq!(fake.calls(Call::Ping), 1);
+    let waits = pool.histograms().unwrap().wait;
+    assert_eq!((waits.count(), pool.stats().wait_count), (1, 1));
+    assert_eq!(waits.sum(), pool.stats().wait_time);
+}

@@ -227,6 +227,30 @@ fn waiter_restarts_tasks_that_the_runtime_dropped() {
 }
 
 #[test]
+fn waiter_that_leaves_at_its_limit_does_not_keep_the_next_one_waiting() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let mut held = hold(&sim, &pool, 1);
+    sim.shut_down();
+    let mut first = Box::pin(pool.get_owned_timeout(SECOND));
+    assert!(poll_once(first.as_mut()).is_pending());
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut second = Box::pin(pool.get_owned_timeout(10 * SECOND));
+    assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // The timer wakes the first waiter, which is then asked for a connect before it is polled.
+    sim.advance(SECOND);
+    held[0].mark_unusable();
+    drop(held);
+    sim.restart();
+    let before = wakes.count();
+    assert!(poll_once(first.as_mut()).is_ready());
+    sim.settle();
+    assert!(wakes.count() > before, "the second waiter is not woken for the free slot");
+    assert!(sim.block_on(second).is_ok());
+}
+
+#[test]
 fn pool_restarts_a_dropped_maintenance_task() {
     let (sim, fake) = new(1);
     let pool =

@@ -376,3 +376,19 @@ fn runtimes_that_freeze_and_end_at_random_lose_nothing() {
         assert_eq!(manager.alive(), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn waiter_for_a_return_takes_over_from_a_home_that_owes_something_else() {
+    let (home, fake) = new(1);
+    let elsewhere = home.another();
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = home.block_on(pool.get_owned()).unwrap();
+    home.settle();
+    home.freeze();
+    pool.clear();
+    let waiter = spawn(&elsewhere, pool.get_owned_timeout(10 * SECOND));
+    elsewhere.advance(SECOND);
+    drop(held);
+    elsewhere.advance(2 * SECOND);
+    assert!(waiter.take().is_some_and(|got| got.is_ok()), "{}", pool.stats());
+}

@@ -103,6 +103,22 @@ fn wait_that_goes_on_elsewhere_ends_at_its_limit_there() {
 }
 
 #[test]
+fn wait_that_goes_on_at_home_ends_at_its_limit_there() {
+    let (home, fake) = new(1);
+    let elsewhere = home.another();
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let held = home.block_on(pool.get()).unwrap();
+    let mut get = Box::pin(pool.get_owned_timeout(SECOND));
+    assert!(elsewhere.block_on(poll_once(&mut get)).is_none());
+    let waiter = spawn(&home, get);
+    home.advance(SECOND - MILLI);
+    assert!(!waiter.has_ended());
+    home.advance(MILLI);
+    assert!(waiter.take().expect("it has ended").unwrap_err().is_timeout());
+    drop(held);
+}
+
+#[test]
 fn timer_outlives_its_pool() {
     let (sim, fake) = new(1);
     let pool = fake.pool().max_size(1).get_timeout(SECOND).build_lazy().unwrap();

@@ -45,7 +45,10 @@ impl<W> PoolMachine<W> {
     /// way.
     fn is_settled(&self) -> bool {
         let has_work = self.closed || self.paused || self.is_draining() || self.counts_lendings();
+        // A caller elsewhere may have to see to what the home owes.
+        let is_owed = self.home.owes(None);
         !has_work
+            && !is_owed
             && self.capacity.staying() == self.capacity.max_size
             && self.capacity.closing.get() == 0
             && self.resets.len() == 0

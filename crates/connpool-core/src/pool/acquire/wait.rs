@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::machine::pool::Rejected;
 use crate::machine::wait_queue::{Accepts, Patience, Place, Source};
@@ -32,13 +33,15 @@ pub(super) struct Wait<'a, M: Manager> {
     depends_on_return: bool,
     /// `NEVER` while it does not count as waiting.
     waiting_since: Instant,
+    /// How long it has waited before that, for the histogram.
+    waited: Duration,
     has_waited: bool,
     is_announced: bool,
     /// Whether a pool that drains serves it although it has no place yet.
     pub(super) is_accepted: bool,
     attendance: Attendance,
-    /// Whether it shares a timer with other waits. Decided anew at each poll, since it depends on the runtime.
-    shares_timer: bool,
+    /// Whether the timer that waits share covers its place in the queue.
+    is_covered: bool,
     /// Where it stood when its time was up.
     pub(super) place: QueuePlace,
 }
@@ -83,11 +86,12 @@ impl<'a, M: Manager> Wait<'a, M> {
             accepts: Accepts::Any,
             depends_on_return: false,
             waiting_since: Instant::NEVER,
+            waited: Duration::ZERO,
             has_waited: false,
             is_announced: false,
             is_accepted: false,
             attendance: Attendance::default(),
-            shares_timer: false,
+            is_covered: false,
             place: QueuePlace::default(),
         }
     }
@@ -133,11 +137,17 @@ impl<'a, M: Manager> Wait<'a, M> {
         let shared = self.shared;
         let now = shared.runtime.now();
         let until = deadline.begin(now);
-        self.shares_timer = until < Instant::NEVER && shared.runtime.shares_wait_timer();
-        let patience = Patience { until, shares_timer: self.shares_timer };
+        // Decided anew at each poll, since it depends on the runtime.
+        let may_share = until < Instant::NEVER && shared.runtime.shares_wait_timer();
+        if !matches!(self.stage, Stage::Queued(_)) {
+            self.is_covered = may_share;
+        }
+        // A place that was taken on another runtime is not covered.
+        let shares_timer = may_share && self.is_covered;
+        let patience = Patience { until, shares_timer };
         let cell = self.cell.get_or_insert_with(|| shared.cell());
         drop(cell.set_waker(cx.waker().clone()));
-        if self.shares_timer && self.is_late() {
+        if shares_timer && self.is_late() {
             return self.leave_at_deadline(now);
         }
         let attempt = self.queue_settled(patience);
@@ -152,7 +162,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         if home_owes || self.attendance.is_set() {
             self.attendance.poll(cx, shared, now);
         }
-        let has_passed = match self.shares_timer {
+        let has_passed = match shares_timer {
             true => now >= until || self.is_late(),
             false => deadline.poll_passed(cx, &*shared.runtime, || now).is_ready(),
         };
@@ -354,8 +364,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let result = left.unwrap_or_else(|| {
             shared.with(|locked| {
                 note(locked.state);
-                locked.state.machine.queue.remove(place)?;
-                locked.caller_left();
+                leave_locked(locked, place)?;
                 Some(idle(locked.state))
             })
         });
@@ -397,15 +406,17 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = self.shared.runtime.now();
         let waited = now.since(since);
         self.shared.get_counters().waited(waited);
-        if self.shared.snapshot.keeps_histograms() {
-            self.shared.get_counters().record_wait(waited);
-        }
+        self.waited = self.waited.saturating_add(waited);
         Some(now)
     }
 
     /// Ends the wait. What it was given and did not collect goes to the next waiter.
     fn leave(&mut self) {
         self.stop_clock();
+        // Once, like its count: it may have waited again after a check that failed.
+        if self.has_waited && self.shared.snapshot.keeps_histograms() {
+            self.shared.get_counters().record_wait(self.waited);
+        }
         if let Stage::Queued(place) = self.stage {
             self.leave_queue(place);
         }
@@ -422,18 +433,9 @@ impl<'a, M: Manager> Wait<'a, M> {
 
     fn leave_queue(&mut self, place: Place) {
         let shared = self.shared;
-        let has_left = shared.leave_plainly(place, |_| (), |_| ()).unwrap_or_else(|| {
-            shared.with(|locked| {
-                locked.state.machine.queue.remove(place)?;
-                locked.caller_left();
-                let is_absent = locked.state.maintenance == TaskState::Absent;
-                if is_absent && locked.state.machine.missing() > 0 {
-                    // It may have been woken to start connects: the next waiter is woken instead.
-                    locked.request_connects();
-                }
-                Some(())
-            })
-        });
+        let has_left = shared
+            .leave_plainly(place, |_| (), |_| ())
+            .unwrap_or_else(|| shared.with(|locked| leave_locked(locked, place)));
         if has_left.is_some() {
             self.stage = Stage::Outside;
             return;
@@ -443,6 +445,18 @@ impl<'a, M: Manager> Wait<'a, M> {
             shared.hand_over(assigned.conn, assigned.source);
         }
     }
+}
+
+/// Takes a waiter out of the queue, with all that may follow. Returns `None` if it was not queued.
+fn leave_locked<M: Manager>(locked: &mut Locked<'_, M>, place: Place) -> Option<()> {
+    locked.state.machine.queue.remove(place)?;
+    locked.caller_left();
+    let is_absent = locked.state.maintenance == TaskState::Absent;
+    if is_absent && locked.state.machine.missing() > 0 {
+        // It may have been woken to start connects: the next waiter is woken instead.
+        locked.request_connects();
+    }
+    Some(())
 }
 
 impl<M: Manager> Drop for Wait<'_, M> {
