@@ -133,9 +133,10 @@ fn timer_outlives_its_pool() {
     assert_eq!((fake.alive(), sim.tasks()), (0, 0));
 }
 
-/// A runtime whose shared timers have ended: they are ready at once.
+/// A runtime whose shared timers have ended: they are ready at once, or cannot be created.
 struct EndedTimers {
     sim: SimRuntime,
+    panics: bool,
 }
 
 impl Runtime for EndedTimers {
@@ -152,6 +153,7 @@ impl Runtime for EndedTimers {
     }
 
     fn wait_timer(&self, _: Instant) -> BoxFuture {
+        assert!(!self.panics, "there are no timers");
         Box::pin(std::future::ready(()))
     }
 
@@ -167,7 +169,7 @@ impl Runtime for EndedTimers {
 #[test]
 fn waits_end_at_once_where_timers_do() {
     let (sim, fake) = new(1);
-    let runtime = EndedTimers { sim: sim.clone() };
+    let runtime = EndedTimers { sim: sim.clone(), panics: false };
     let pool = Pool::builder(fake.clone(), runtime).max_size(1).min_size(1);
     let pool = sim.block_on(pool.build()).unwrap();
     let held = hold(&sim, &pool, 1);
@@ -180,4 +182,31 @@ fn waits_end_at_once_where_timers_do() {
     assert_eq!(pool.stats().waiting, 0);
     drop(held);
     assert_full_capacity(&sim, &fake, &pool);
+}
+
+#[test]
+fn each_wait_panics_where_there_are_no_timers() {
+    let (sim, fake) = new(1);
+    let runtime = EndedTimers { sim: sim.clone(), panics: true };
+    let pool = Pool::builder(fake.clone(), runtime).max_size(1).min_size(1);
+    let pool = sim.block_on(pool.build()).unwrap();
+    let held = hold(&sim, &pool, 1);
+    for _ in 0..2 {
+        let get = || sim.block_on(poll_once(Box::pin(pool.get_timeout(SECOND)))).map(|_| ());
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(get));
+        assert!(panic.is_err(), "it would wait for ever");
+    }
+    assert_eq!(pool.stats().waiting, 0);
+    drop(held);
+    assert_full_capacity(&sim, &fake, &pool);
+}
+
+#[test]
+fn get_without_patience_sets_no_timer() {
+    let (sim, fake) = new(1);
+    let pool = fake.pool().max_size(1).build_lazy().unwrap();
+    let _held = hold(&sim, &pool, 1);
+    let timers = sim.timers_created();
+    assert!(sim.block_on(pool.get_timeout(Duration::ZERO)).unwrap_err().is_timeout());
+    assert_eq!(sim.timers_created(), timers);
 }

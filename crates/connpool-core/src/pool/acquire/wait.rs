@@ -138,8 +138,10 @@ impl<'a, M: Manager> Wait<'a, M> {
         let now = shared.runtime.now();
         let until = deadline.begin(now);
         // Decided anew at each poll, since it depends on the runtime.
-        let may_share = until < Instant::NEVER && shared.runtime.shares_wait_timer();
-        if !matches!(self.stage, Stage::Queued(_)) {
+        let has_a_timer = now < until && until < Instant::NEVER;
+        let may_share = has_a_timer && shared.runtime.shares_wait_timer();
+        let is_queued = matches!(self.stage, Stage::Queued(_));
+        if !is_queued {
             self.is_covered = may_share;
         }
         // A place that was taken on another runtime is not covered.
@@ -147,7 +149,7 @@ impl<'a, M: Manager> Wait<'a, M> {
         let patience = Patience { until, shares_timer };
         let cell = self.cell.get_or_insert_with(|| shared.cell());
         drop(cell.set_waker(cx.waker().clone()));
-        if shares_timer && self.is_late() {
+        if is_queued && shares_timer && self.is_late() {
             return self.leave_at_deadline(now);
         }
         let attempt = self.queue_settled(patience);
