@@ -152,8 +152,8 @@ fn try_get_return<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Two tasks, one connection: in each operation one task waits for the other's connection.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(3_023))]
-#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(3_391))]
+#[bench::tokio(args = (Tokio::new(0)), setup = with_defaults, config = at_most(3_033))]
+#[bench::smol(args = (Smol::new(0)), setup = with_defaults, config = at_most(3_400))]
 fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let workload = Workload { tasks: 2, hold: Hold::OverAYield };
     subject.runtime.block_on(workload.time(&subject.runtime, &subject.pool, OPERATIONS));
@@ -162,8 +162,8 @@ fn hand_over<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
 
 // Enters the wait queue and leaves it.
 #[library_benchmark]
-#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_527))]
-#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_543))]
+#[bench::tokio(args = (Tokio::new(0)), setup = exhausted, config = at_most(1_560))]
+#[bench::smol(args = (Smol::new(0)), setup = exhausted, config = at_most(1_574))]
 fn give_up<R: BenchRuntime>(subject: Subject<R>) -> Subject<R> {
     let pool = &subject.pool;
     subject.runtime.block_on(repeat(OPERATIONS, async || give_up_once(pool).await));
