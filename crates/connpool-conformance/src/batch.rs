@@ -87,7 +87,7 @@ pub(crate) async fn pool_exchange_returns_or_closes_its_connection(env: Env) {
     assert!(failed.is_err());
     backend.next(Call::Connect, [Behavior::Fail]);
     let refused = pool.exchange(async |_| Ok::<_, Failed>(())).await;
-    assert!(refused.is_err());
+    assert!(refused.is_err(), "{}, {} connects", pool.stats(), backend.calls(Call::Connect));
     env.sleep(NOT_TOLD_AFTER).await;
     let pending = waiting(pool.exchange(async |_| {
         std::future::pending::<()>().await;

@@ -124,9 +124,6 @@ impl fmt::Display for Stats {
         if self.leaked > 0 {
             write!(f, " leaked={}", self.leaked)?;
         }
-        if self.breaker != BreakerState::Closed {
-            write!(f, " breaker={}", self.breaker.label())?;
-        }
         let failed = [
             ("timed_out", self.timed_out),
             ("connect_errors", self.connect_errors),
@@ -134,6 +131,9 @@ impl fmt::Display for Stats {
         ];
         for (name, count) in failed.into_iter().filter(|(_, count)| *count > 0) {
             write!(f, " {name}={count}")?;
+        }
+        if self.breaker != BreakerState::Closed {
+            write!(f, " breaker={}", self.breaker.label())?;
         }
         if self.paused {
             f.write_str(" paused")?;
