@@ -253,6 +253,10 @@ pub trait Manager: Send + Sync + 'static {
     /// and who waits for the slot meanwhile, follows from the [group of the reason](CloseReason). Without a
     /// maintenance task, outside of any runtime or after its end, the connection is dropped where it is.
     ///
+    /// The slot is free when the future ends. To bound the work at the server by `max_size`, a `close` that cancels
+    /// [unfinished](CloseReason::is_unfinished) work must not end before that work does: it waits for the end of the
+    /// stream, and repeats the request to cancel until then, since one that overtakes the work has no effect.
+    ///
     /// # Examples
     ///
     /// A client whose drop blocks, for half a second perhaps, is dropped where it holds up no task:
