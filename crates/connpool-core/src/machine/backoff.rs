@@ -226,6 +226,11 @@ impl BackoffState {
         self.forget();
     }
 
+    /// Returns `now`, or the time of the last success if that is later.
+    pub(crate) fn after_success(&self, now: Instant) -> Instant {
+        now.max(self.succeeded_at)
+    }
+
     /// Ends the pause, as if no connect had failed.
     pub(crate) fn forget(&mut self) {
         (self.failures, self.permanent) = (Count::default(), 0);

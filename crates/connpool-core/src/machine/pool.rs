@@ -230,6 +230,8 @@ impl<W> PoolMachine<W> {
 
     /// Takes a slot for a connect that starts now.
     pub(crate) fn connect_started(&mut self, now: Instant) -> ConnectTicket {
+        // The clock may have been read before a success that was recorded meanwhile.
+        let now = self.backoff.after_success(now);
         self.capacity.connecting.inc();
         self.backoff.connect_started(now);
         self.contention.connect_started(now);

@@ -374,3 +374,14 @@ fn resume_does_not_forget_what_is_borrowed() {
     assert!(machine.connect_failed(hanging, false, false, at(4_001), 0));
     assert!(machine.give_up(at(4_001)).is_empty(), "the connection was just borrowed");
 }
+
+#[test]
+fn failure_of_a_connect_counts_if_it_was_started_after_the_last_success() {
+    let mut machine = machine(|_| ());
+    open(&mut machine);
+    machine.succeeded(at(10), at(10));
+    // By a caller that had read the clock before.
+    let ticket = machine.connect_started(at(5));
+    assert!(machine.connect_failed(ticket, false, false, at(20), 0));
+    assert_eq!(machine.backoff.failures.get(), 1);
+}

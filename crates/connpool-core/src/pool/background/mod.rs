@@ -217,6 +217,8 @@ impl<M: Manager> Maintenance<M> {
         if unbegun {
             begin_connects(&shared, self.at);
         }
+        // Closes and resets may have taken some time.
+        let now = self.runtime.now().max(now);
         spawn_wanted(&shared, now);
         if shared.snapshot.is_draining() {
             shared.with(|locked| {
